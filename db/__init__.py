@@ -1,0 +1,1 @@
+"""SQLAlchemy models, the database store and its migrations."""

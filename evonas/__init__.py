@@ -1,0 +1,1 @@
+"""Evolve normalisation-activation layers."""

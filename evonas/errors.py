@@ -1,0 +1,37 @@
+"""The errors that evonas raises on purpose.
+
+Each message is written for the person who reads it: what was wrong, where, and what to do about it.
+The command line prints the message alone and exits with code 2; a traceback means a fault of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class EvonasError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class UsageError(EvonasError):
+    """A request that cannot be carried out as asked: an unknown name, a bad number, a missing folder."""
+
+
+class GraphError(UsageError):
+    """A layer that is not a layer: an unknown operation, wrong arity, a forward reference, too many nodes."""
+
+
+class StorageError(EvonasError):
+    """The database cannot be opened, read or written. Nothing already recorded is lost by it."""
+
+
+def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
+    """The error for a name that is not in a registry, naming those that are."""
+    names = ", ".join(sorted(known))
+    return UsageError(f"unknown {kind} {shorten(name)}; known: {names}")
+
+
+def shorten(value: object, limit: int = 60) -> str:
+    """`value` as text that fits into a message, quoted, whatever its size or content."""
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text if len(text) <= limit else text[: limit - 1] + "…")

@@ -1,0 +1,243 @@
+"""A layer as a value: an immutable directed acyclic graph of primitives.
+
+Nodes 0 to 3 are the inputs `x`, `zero`, `v0` and `v1`; nodes 4 onward are operations on earlier nodes.
+The output is the last node, except in a graph that hands an input through. Graphs are compared by
+structure; two graphs that write the same function differently share a `key`. Evaluating, simplifying,
+printing and drawing are each a reader in a file of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+from evonas.errors import GraphError, shorten
+from evonas.ops import OPS
+
+INPUTS = ("x", "zero", "v0", "v1")
+"""Names of nodes 0 to 3."""
+X, ZERO, V0, V1 = range(4)
+FIRST = len(INPUTS)
+
+MAX_NODES = 128
+"""Most operations a graph may have; far above any search space, low enough to keep every reader quick."""
+MAX_JSON = 100_000
+"""Longest JSON text that is read, in characters."""
+
+
+class Node(NamedTuple):
+    """One operation: its name in `evonas.ops.OPS` and the numbers of the nodes it is applied to."""
+
+    op: str
+    args: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A layer before its affine. Build one with `Graph.parse`, `Graph.from_json` or `GraphBuilder`.
+
+    Attributes:
+        nodes: the operations; `nodes[i]` is node `i + 4`.
+        output: the number of the output node.
+
+    Raises:
+        GraphError: for an unknown operation, wrong arity, a reference that is not to an earlier node,
+            more than `MAX_NODES` operations, or an output that is not there.
+    """
+
+    nodes: tuple[Node, ...]
+    output: int
+
+    def __post_init__(self) -> None:
+        if len(self.nodes) > MAX_NODES:
+            raise GraphError(f"the graph has {len(self.nodes)} operations; at most {MAX_NODES} are allowed")
+        for number, node in enumerate(self.nodes, FIRST):
+            _check(number, node)
+        if not 0 <= self.output < FIRST + len(self.nodes):
+            raise GraphError(f"the output is node {shorten(self.output)}, which is not there")
+
+    @staticmethod
+    def parse(text: str) -> Graph:
+        """The graph that an expression such as `x * sigmoid(v1 * x) / std_whcg(x)` describes.
+
+        Raises:
+            GraphError: when the text is no expression; the message names the column.
+        """
+        from evonas.expression import parse
+
+        return parse(text)
+
+    @staticmethod
+    def from_json(source: str | bytes | Mapping[str, object]) -> Graph:
+        """The graph in `{"nodes": [["mul", [3, 0]], …]}`, given as JSON text or as the object it holds.
+
+        Raises:
+            GraphError: when the JSON is not a graph; the message names the node.
+        """
+        return _from_json(source)
+
+    def to_json(self, space: str = "evonorm") -> str:
+        """The graph as one line of JSON; `Graph.from_json` is its inverse.
+
+        Args:
+            space: the name of the search space, written beside the nodes for the reader.
+        """
+        document: dict[str, object] = {"space": space, "nodes": [[op, list(args)] for op, args in self.nodes]}
+        if self.output != self.last:
+            document["output"] = self.output
+        return json.dumps(document)
+
+    @property
+    def last(self) -> int:
+        """The number of the last node, an input where there are no operations."""
+        return FIRST + len(self.nodes) - 1
+
+    @cached_property
+    def live(self) -> tuple[int, ...]:
+        """Numbers of the nodes that the output depends on, itself included, in order."""
+        needed = {self.output}
+        for number in range(self.output, FIRST - 1, -1):
+            if number in needed:
+                needed.update(self.nodes[number - FIRST].args)
+        return tuple(sorted(needed))
+
+    @cached_property
+    def canonical(self) -> Graph:
+        """The canonical form: the same function, simplified, in one of its many possible spellings."""
+        from evonas.simplify import simplify
+
+        return simplify(self)
+
+    @cached_property
+    def key(self) -> str:
+        """A digest of the canonical form: graphs with one key are the same function."""
+        from evonas.simplify import digest
+
+        return digest(self.canonical)
+
+    def expression(self) -> str:
+        """The graph as text that `Graph.parse` reads; shared nodes are written out at each use."""
+        from evonas.expression import to_text
+
+        return to_text(self)
+
+    def latex(self) -> str:
+        """The graph as LaTeX mathematics, without delimiters."""
+        from evonas.expression import to_latex
+
+        return to_latex(self)
+
+    def node(self, number: int) -> Node:
+        """The operation at `number`, which must not be an input."""
+        return self.nodes[number - FIRST]
+
+    def __str__(self) -> str:
+        return self.expression()
+
+
+class GraphBuilder:
+    """Builds a graph node by node; asking for a node that is there already gives that node again."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self._numbers: dict[Node, int] = {}
+
+    def add(self, op: str, *args: int) -> int:
+        """The number of the node `op(*args)`, new or known.
+
+        Raises:
+            GraphError: as `Graph` does.
+        """
+        node = Node(op, args)
+        known = self._numbers.get(node)
+        if known is not None:
+            return known
+        number = FIRST + len(self.nodes)
+        _check(number, node)
+        if len(self.nodes) == MAX_NODES:
+            raise GraphError(f"the graph has more than {MAX_NODES} operations")
+        self.nodes.append(node)
+        self._numbers[node] = number
+        return number
+
+    def build(self, output: int) -> Graph:
+        """The graph with the given output and only the nodes it depends on, in order."""
+        return trimmed(self.nodes, output)
+
+
+def trimmed(nodes: Sequence[Node], output: int) -> Graph:
+    """The graph of `output` without the nodes that it does not depend on."""
+    live = Graph(tuple(nodes), output).live
+    numbers = {number: number for number in range(FIRST)}
+    kept: list[Node] = []
+    for number in live:
+        if number >= FIRST:
+            op, args = nodes[number - FIRST]
+            numbers[number] = FIRST + len(kept)
+            kept.append(Node(op, tuple(numbers[a] for a in args)))
+    return Graph(tuple(kept), numbers[output])
+
+
+def _check(number: int, node: Node) -> None:
+    op = OPS.get(node.op)
+    if op is None:
+        raise GraphError(f"node {number}: unknown operation {shorten(node.op)}; known: {', '.join(OPS)}")
+    if len(node.args) != op.arity:
+        takes = "one argument" if op.arity == 1 else f"{op.arity} arguments"
+        raise GraphError(f"node {number}: {op.name} takes {takes}, not {len(node.args)}")
+    for argument in node.args:
+        if not 0 <= argument < number:
+            raise GraphError(
+                f"node {number}: {op.name} refers to node {shorten(str(argument))}; only the earlier nodes "
+                f"0 to {number - 1} may be used"
+            )
+
+
+def _from_json(source: str | bytes | Mapping[str, object]) -> Graph:
+    if isinstance(source, (str, bytes)):
+        if len(source) > MAX_JSON:
+            raise GraphError(f"the JSON is {len(source):,} characters long; at most {MAX_JSON:,} are read")
+        try:
+            document: object = json.loads(source)
+        except (ValueError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise GraphError(f"a graph should be JSON, but {reason}") from None
+    else:
+        document = source
+    if not isinstance(document, Mapping):
+        raise GraphError(f'a graph is a JSON object with "nodes", not {shorten(document)}')
+    rows = document.get("nodes")
+    if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)):
+        raise GraphError('a graph needs "nodes", a list such as [["mul", [3, 0]], ["sigmoid", [4]]]')
+    if len(rows) > MAX_NODES:
+        raise GraphError(f"the graph has {len(rows)} operations; at most {MAX_NODES} are allowed")
+    if not isinstance(document.get("space", ""), str):
+        raise GraphError(f'"space" should be a name, not {shorten(document["space"])}')
+    nodes = tuple(_json_node(number, row) for number, row in enumerate(rows, FIRST))
+    output = document.get("output", FIRST + len(nodes) - 1 if nodes else X)
+    if not _is_number(output):
+        raise GraphError(f'"output" should be the number of a node, not {shorten(output)}')
+    return Graph(nodes, output)  # type: ignore[arg-type]  # _is_number has just shown it to be an int
+
+
+def _json_node(number: int, row: object) -> Node:
+    if isinstance(row, Sequence) and not isinstance(row, (str, bytes)) and len(row) == 2:
+        op, args = row
+        if isinstance(op, str) and isinstance(args, Sequence) and _all_numbers(args):
+            return Node(op, tuple(args))
+    raise GraphError(
+        f'node {number}: should be a pair such as ["mul", [3, 0]], an operation and node numbers, '
+        f"not {shorten(row)}"
+    )
+
+
+def _all_numbers(values: Iterable[object]) -> bool:
+    return not isinstance(values, (str, bytes)) and all(_is_number(value) for value in values)
+
+
+def _is_number(value: object) -> bool:
+    # bool is an int in Python, but `true` is no node number.
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,187 @@
+"""`NormAct`: a graph as a PyTorch module, and the factory that places layers in a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from evonas.errors import UsageError
+from evonas.graph import FIRST, INPUTS, V0, V1, Graph
+from evonas.ops import OPS, IndexSet, Moment
+from evonas.published import ROWS, as_graph
+from evonas.reference import evaluate, raw_moment
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_RUNNING_NAMES = {Moment.MEAN: "running_mean", Moment.RMS: "running_square", Moment.STD: "running_var"}
+
+
+class NormAct(nn.Module):
+    """A normalisation-activation layer: `weight * graph(x) + bias`, channel by channel.
+
+    The input is (b, c, h, w) of any floating type and memory format; the output has its shape, type and
+    memory format. Values are computed in float32 (float64 for float64 input).
+
+    Statistics over the batch come from the batch in training and from running values in evaluation. Each
+    keeps one buffer of shape (c,): `running_mean` (starts at 0), `running_var` (unbiased, as
+    `nn.BatchNorm2d` keeps it; starts at 1) or `running_square` (starts at 1), with a number appended from
+    the second of a kind on, in the order of the graph's nodes.
+
+    Args:
+        graph: the layer; a graph, a name in the zoo or an expression.
+        channels: c.
+        groups: groups of statistics over `whcg`, lowered until they divide the channels.
+        eps: added under square roots and logarithms, and the clamp of divisions.
+        momentum: weight of the newest batch in running values.
+        affine: whether to learn `weight` and `bias`.
+
+    Attributes:
+        weight, bias: gamma, starting at 1, and beta, starting at 0; (c,); None without `affine`.
+        v0, v1: the graph's trainable inputs, starting at 0 and 1; (c,); only where the graph uses them.
+
+    Raises:
+        UsageError: for a graph that cannot be read or a number out of range.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    v0: nn.Parameter | None
+    v1: nn.Parameter | None
+
+    def __init__(
+        self,
+        graph: Graph | str,
+        channels: int,
+        groups: int = 32,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        _check_positive(channels=channels, groups=groups, eps=eps)
+        if not 0.0 <= momentum <= 1.0:
+            raise UsageError(f"momentum should be between 0 and 1, not {momentum}")
+        self.graph = as_graph(graph)
+        self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
+
+        def vector(value: float) -> Tensor:
+            return torch.full((channels,), value, device=device, dtype=dtype)
+
+        self.weight = nn.Parameter(vector(1.0)) if affine else None
+        self.bias = nn.Parameter(vector(0.0)) if affine else None
+        for node, start in ((V0, 0.0), (V1, 1.0)):
+            used = node in self.graph.live
+            self.register_parameter(INPUTS[node], nn.Parameter(vector(start)) if used else None)
+        self._running = running_names(self.graph)
+        for node, name in self._running.items():
+            starts_at = 0.0 if OPS[self.graph.node(node).op].moment is Moment.MEAN else 1.0
+            self.register_buffer(name, vector(starts_at))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's value at `x`, (b, c, h, w) with c = `channels`.
+
+        Raises:
+            ValueError: for an input of another rank or number of channels.
+        """
+        if x.dim() != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"expected an input of shape (b, {self.channels}, h, w), got {tuple(x.shape)}")
+        count = x.numel() // self.channels
+        y = evaluate(
+            self.graph,
+            x,
+            x.new_zeros(self.channels) if self.v0 is None else self.v0,
+            x.new_ones(self.channels) if self.v1 is None else self.v1,
+            groups=self.groups,
+            eps=self.eps,
+            batch_statistic=partial(self._batch_statistic, count),
+        )
+        if self.weight is not None and self.bias is not None:
+            y = y * self.weight.to(y.dtype).view(1, -1, 1, 1) + self.bias.to(y.dtype).view(1, -1, 1, 1)
+        # A graph that does not vary over every axis is an expanded view up to here.
+        return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
+
+    def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
+        """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""
+        running = self.get_buffer(self._running[node])
+        if not self.training:
+            return running.to(value.dtype).view(1, -1, 1, 1)
+        raw = raw_moment(moment, IndexSet.BWH, value, groups=1)
+        with torch.no_grad():
+            batch = raw.detach().flatten()
+            if moment is Moment.STD and count > 1:
+                batch = batch * (count / (count - 1))
+            running.copy_((1 - self.momentum) * running.to(batch.dtype) + self.momentum * batch)
+        return raw
+
+    def extra_repr(self) -> str:
+        """The settings, as `print(model)` shows them."""
+        settings = f"{self.channels}, eps={self.eps}, affine={self.weight is not None}"
+        if any(OPS[n.op].index_set is IndexSet.WHCG for n in self.graph.nodes):
+            settings += f", groups={self.groups}"
+        if self._running:
+            settings += f", momentum={self.momentum}"
+        return f"{self.graph.expression()}, {settings}"
+
+
+def running_names(graph: Graph) -> dict[int, str]:
+    """The buffer's name for each node over `bwh` that the output depends on, by node number."""
+    names: dict[int, str] = {}
+    for number in graph.live:
+        op = OPS[graph.node(number).op] if number >= FIRST else None
+        if op is not None and op.index_set is IndexSet.BWH and op.moment is not None:
+            name = _RUNNING_NAMES[op.moment]
+            before = sum(other.startswith(name) for other in names.values())
+            names[number] = f"{name}_{before}" if before else name
+    return names
+
+
+@dataclass(frozen=True)
+class LayerFactory:
+    """Builds the layers of a network: one graph wherever there is a normalisation with an activation.
+
+    Attributes:
+        graph: the layer of a position with normalisation and activation.
+        linear: the layer of a position with normalisation alone, such as the projection of an inverted
+            residual. By default the affine alone, as in the EvoNorm release.
+        groups, eps: as in `NormAct`.
+    """
+
+    graph: Graph
+    linear: Graph = Graph((), 0)
+    groups: int = 32
+    eps: float = 1e-5
+
+    @staticmethod
+    def published(name: str) -> LayerFactory:
+        """A layer of the zoo with what its publication puts where there is no activation."""
+        row = ROWS[name]
+        graph = Graph.parse(row.expression)
+        return LayerFactory(graph, Graph.parse(row.linear)) if row.linear else LayerFactory(graph)
+
+    def norm_act(self, channels: int) -> nn.Module:
+        """The layer for a position with normalisation and activation."""
+        return NormAct(self.graph, channels, self.groups, self.eps)
+
+    def norm(self, channels: int) -> nn.Module:
+        """The layer for a position with normalisation alone."""
+        return NormAct(self.linear, channels, self.groups, self.eps)
+
+
+def _memory_format(x: Tensor) -> torch.memory_format:
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+def _check_positive(**numbers: float) -> None:
+    for name, number in numbers.items():
+        if not number > 0:
+            raise UsageError(f"{name} should be positive, not {number}")

@@ -1,0 +1,1 @@
+"""From a graph to source code: the PyTorch printer and, later, fused kernels."""
