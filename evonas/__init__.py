@@ -1,1 +1,40 @@
-"""Evolve normalisation-activation layers."""
+"""evonas: evolve the normalisation-activation layer that suits your network, batch size and hardware.
+
+    import evonas
+
+    layer = evonas.NormAct("evonorm-s0", channels=64)      # a published layer, an expression or a graph
+    found = evonas.search(budget=200)                      # evolve layers on this machine
+    print(found)
+
+`import evonas` loads PyTorch and NumPy; Ray, SQLAlchemy and pymoo are loaded by the calls that use them.
+"""
+
+from evonas.api import Result, resume, search
+from evonas.comparison import Comparison, compare
+from evonas.config import Protocol, RunConfig
+from evonas.errors import EvonasError, GraphError, StorageError, UsageError
+from evonas.graph import Graph
+from evonas.layer import LayerFactory, NormAct
+from evonas.published import zoo
+from evonas.space import SearchSpace
+
+__all__ = [
+    "Comparison",
+    "EvonasError",
+    "Graph",
+    "GraphError",
+    "LayerFactory",
+    "NormAct",
+    "Protocol",
+    "Result",
+    "RunConfig",
+    "SearchSpace",
+    "StorageError",
+    "UsageError",
+    "compare",
+    "resume",
+    "search",
+    "zoo",
+]
+
+__version__ = "0.1.0"

@@ -36,6 +36,8 @@ class _Token(NamedTuple):
 
 def parse(text: str) -> Graph:
     """The graph that `text` describes; see `Graph.parse`."""
+    if not isinstance(text, str):
+        raise GraphError(f"an expression is text, not {shorten(text)}")
     if len(text) > MAX_TEXT:
         raise GraphError(f"the expression is {len(text):,} characters long; at most {MAX_TEXT:,} are read")
     return _Parser(text).graph()

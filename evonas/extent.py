@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 
 class Extent(Flag):
-    """Axes a value varies over. `CHANNEL` implies `GROUP`: what varies by channel varies by group."""
+    """Axes a value varies over. `CHANNEL` is `GROUP` and `MEMBER`: which group, and which channel of it.
+
+    Every bit has a name of its own, because the complement of a flag drops the bits that have none.
+    """
 
     NONE = 0
     GROUP = 1
+    MEMBER = 2
     CHANNEL = 3
     BATCH = 4
     PLANE = 8
@@ -35,7 +39,7 @@ REMOVES: dict[IndexSet, Extent] = {
     IndexSet.WHC: Extent.CHANNEL | Extent.PLANE,
     IndexSet.WH: Extent.PLANE,
     # Within a group the channels are averaged; which group it is still matters.
-    IndexSet.WHCG: (Extent.CHANNEL & ~Extent.GROUP) | Extent.PLANE,
+    IndexSet.WHCG: Extent.MEMBER | Extent.PLANE,
 }
 
 INPUT_EXTENTS = (Extent.FULL, Extent.NONE, Extent.CHANNEL, Extent.CHANNEL)

@@ -86,7 +86,7 @@ class Graph:
             space: the name of the search space, written beside the nodes for the reader.
         """
         document: dict[str, object] = {"space": space, "nodes": [[op, list(args)] for op, args in self.nodes]}
-        if self.output != self.last:
+        if self.output != (self.last if self.nodes else X):
             document["output"] = self.output
         return json.dumps(document)
 
@@ -220,7 +220,7 @@ def _from_json(source: str | bytes | Mapping[str, object]) -> Graph:
     output = document.get("output", FIRST + len(nodes) - 1 if nodes else X)
     if not _is_number(output):
         raise GraphError(f'"output" should be the number of a node, not {shorten(output)}')
-    return Graph(nodes, output)  # type: ignore[arg-type]  # _is_number has just shown it to be an int
+    return Graph(nodes, output)
 
 
 def _json_node(number: int, row: object) -> Node:
@@ -229,8 +229,7 @@ def _json_node(number: int, row: object) -> Node:
         if isinstance(op, str) and isinstance(args, Sequence) and _all_numbers(args):
             return Node(op, tuple(args))
     raise GraphError(
-        f'node {number}: should be a pair such as ["mul", [3, 0]], an operation and node numbers, '
-        f"not {shorten(row)}"
+        f'node {number}: should be a pair such as ["mul", [3, 0]], an operation and node numbers, not {shorten(row)}'
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from evonas.errors import UsageError
-from evonas.graph import FIRST, INPUTS, V0, V1, Graph
+from evonas.graph import FIRST, INPUTS, V0, V1, Graph, X
 from evonas.ops import OPS, IndexSet, Moment
 from evonas.published import ROWS, as_graph
 from evonas.reference import evaluate, raw_moment
@@ -104,7 +104,8 @@ class NormAct(nn.Module):
             batch_statistic=partial(self._batch_statistic, count),
         )
         if self.weight is not None and self.bias is not None:
-            y = y * self.weight.to(y.dtype).view(1, -1, 1, 1) + self.bias.to(y.dtype).view(1, -1, 1, 1)
+            weight, bias = (p.to(y.dtype).view(1, -1, 1, 1) for p in (self.weight, self.bias))
+            y = torch.addcmul(bias, y, weight)
         # A graph that does not vary over every axis is an expanded view up to here.
         return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
 
@@ -143,6 +144,10 @@ def running_names(graph: Graph) -> dict[int, str]:
     return names
 
 
+AFFINE_ALONE = Graph((), X)
+"""The graph that hands its input through, so that the layer is its affine."""
+
+
 @dataclass(frozen=True)
 class LayerFactory:
     """Builds the layers of a network: one graph wherever there is a normalisation with an activation.
@@ -155,7 +160,7 @@ class LayerFactory:
     """
 
     graph: Graph
-    linear: Graph = Graph((), 0)
+    linear: Graph = AFFINE_ALONE
     groups: int = 32
     eps: float = 1e-5
 

@@ -91,7 +91,9 @@ def _moment(moment: Moment, value: Tensor, dims: tuple[int, ...]) -> Tensor:
         return value.mean(dims, keepdim=True)
     if moment is Moment.RMS:
         return (value * value).mean(dims, keepdim=True)
-    return value.var(dims, correction=0, keepdim=True)
+    # Two passes over vectorised kernels: as exact as torch.var, whose CPU kernel takes ten times as long.
+    centred = value - value.mean(dims, keepdim=True)
+    return (centred * centred).mean(dims, keepdim=True)
 
 
 def _group_moment(moment: Moment, value: Tensor, groups: int) -> Tensor:

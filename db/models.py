@@ -1,0 +1,226 @@
+"""The tables, as SQLAlchemy models.
+
+Every fact has a column, so that plain SQL can ask for it: `number` is the index of a candidate in its run
+(`index` is a word of SQL), `run_id` and `number` together name it in every table, and `position` keeps the
+order of what belongs to it. Changing a table means a new file in `migrations/versions`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from math import isnan, nan
+from typing import Annotated, Any
+
+from sqlalchemy import DateTime, Dialect, Double, ForeignKey, ForeignKeyConstraint, Index, MetaData, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """A moment in UTC, on databases that keep time zones and on those that do not."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """See SQLAlchemy."""
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """See SQLAlchemy."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class NanAsNull(TypeDecorator[float]):
+    """A double in which NaN is kept as NULL: SQLite has no NaN, and SQL's aggregates pass over NULL."""
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        """See SQLAlchemy."""
+        return None if value is None or isnan(value) else float(value)
+
+    def process_result_value(self, value: float | None, dialect: Dialect) -> float:
+        """See SQLAlchemy."""
+        return nan if value is None else value
+
+
+Number = Annotated[float, mapped_column(NanAsNull, nullable=True)]
+Key = Annotated[int, mapped_column(primary_key=True, autoincrement=False)]
+Name = Annotated[str, mapped_column(Text, primary_key=True)]
+
+
+class Base(DeclarativeBase):
+    """Base of the models. Constraints are named, because a migration can only drop what has a name."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text, datetime: UtcTime, float: Double}  # noqa: RUF012  SQLAlchemy's own name
+
+
+def _part_of(table: str, *indices: Index) -> tuple[Any, ...]:
+    """Arguments of a table whose rows belong to a candidate or an evaluation.
+
+    Such a table is stored in the order of its key on SQLite, which halves its size.
+    """
+    parent = ForeignKeyConstraint(["run_id", "number"], [f"{table}.run_id", f"{table}.number"])
+    return (parent, *indices, {"sqlite_with_rowid": False})
+
+
+class Run(Base):
+    """A run. `config` and `environment` are JSON; the columns beside them repeat what one asks for."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    status: Mapped[str]
+    created: Mapped[datetime]
+    updated: Mapped[datetime]
+    elapsed: Mapped[float]
+    space: Mapped[str]
+    strategy: Mapped[str]
+    seed: Mapped[str]  # as text: a seed may be wider than a database's integers
+    config: Mapped[str]
+    environment: Mapped[str]
+
+
+class CandidateRow(Base):
+    """A candidate. `expression` is its canonical form for people; NULL where that is too long to write."""
+
+    __tablename__ = "candidates"
+    # `parent` has no foreign key: the contract lets a caller record candidates in any order.
+    __table_args__ = (Index(None, "run_id", "parent"), Index(None, "run_id", "key"))
+
+    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    number: Mapped[Key]
+    kind: Mapped[str]
+    parent: Mapped[int | None]
+    key: Mapped[str]
+    functional_key: Mapped[str]
+    graph: Mapped[str]
+    expression: Mapped[str | None]
+
+
+class Mutation(Base):
+    """What one mutation replaced on the way from a candidate's parent to it."""
+
+    __tablename__ = "mutations"
+    __table_args__ = _part_of("candidates")
+
+    run_id: Mapped[Key]
+    number: Mapped[Key]
+    position: Mapped[Key]
+    mutation: Mapped[str]
+
+
+class Drawing(Base):
+    """What one cheap filter did while a candidate was drawn; NULL where it discarded or took nothing."""
+
+    __tablename__ = "drawing"
+    # The index holds all that totals need, in the order in which they need it.
+    __table_args__ = _part_of(
+        "candidates", Index("ix_drawing_totals", "run_id", "filter", "discarded", "timed", "seconds")
+    )
+
+    run_id: Mapped[Key]
+    number: Mapped[Key]
+    position: Mapped[Key]
+    filter: Mapped[str]
+    discarded: Mapped[int | None]
+    timed: Mapped[bool]
+    seconds: Mapped[Number]
+
+
+class EvaluationRow(Base):
+    """An evaluation. `mean` is the mean score of a scored one, else NULL."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = _part_of("candidates", Index(None, "run_id", "status", "mean"))
+
+    run_id: Mapped[Key]
+    number: Mapped[Key]
+    status: Mapped[str]
+    mean: Mapped[Number]
+    reason: Mapped[str]
+    attempts: Mapped[int]
+
+
+class Score(Base):
+    """One score: accuracy on an anchor, or another objective."""
+
+    __tablename__ = "scores"
+    __table_args__ = _part_of("evaluations")
+
+    run_id: Mapped[Key]
+    number: Mapped[Key]
+    position: Mapped[Key]
+    objective: Mapped[str]
+    score: Mapped[Number]
+
+
+class Training(Base):
+    """Core-seconds that training a candidate on one anchor took."""
+
+    __tablename__ = "training"
+    __table_args__ = _part_of("evaluations")
+
+    run_id: Mapped[Key]
+    number: Mapped[Key]
+    position: Mapped[Key]
+    anchor: Mapped[str]
+    seconds: Mapped[Number]
+
+
+class Outcome(Base):
+    """One filter's verdict. Where it is `measured`, a NULL `value` is NaN; else it measured nothing."""
+
+    __tablename__ = "filter_outcomes"
+    __table_args__ = _part_of(
+        "evaluations",
+        Index("ix_filter_outcomes_totals", "run_id", "filter", "accepted", "reason", "position", "seconds"),
+    )
+
+    run_id: Mapped[Key]
+    number: Mapped[Key]
+    position: Mapped[Key]
+    filter: Mapped[str]
+    accepted: Mapped[bool]
+    reason: Mapped[str]
+    measured: Mapped[bool]
+    value: Mapped[Number]
+    seconds: Mapped[Number]
+
+
+class ReferenceLayer(Base):
+    """A published layer that was scored under a run's protocol."""
+
+    __tablename__ = "reference_layers"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    layer: Mapped[Name]
+    position: Mapped[int]
+
+
+class ReferenceScore(Base):
+    """A reference layer's score on one anchor."""
+
+    __tablename__ = "reference_scores"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "layer"], ["reference_layers.run_id", "reference_layers.layer"]),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_id: Mapped[Key]
+    layer: Mapped[Name]
+    position: Mapped[Key]
+    anchor: Mapped[str]
+    score: Mapped[Number]

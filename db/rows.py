@@ -1,0 +1,200 @@
+"""Values to rows of the tables, and back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Connection, insert, select
+
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
+from evonas.db.models import (
+    Base,
+    CandidateRow,
+    Drawing,
+    EvaluationRow,
+    Mutation,
+    Outcome,
+    Score,
+    Training,
+)
+from evonas.errors import EvonasError, GraphError, StorageError
+from evonas.graph import Graph
+
+T = TypeVar("T")
+Row = dict[str, Any]
+Rows = dict[type[Base], list[Row]]
+"""Rows by table, in an order in which they can be inserted."""
+Within = Callable[[type[Any]], ColumnElement[bool]]
+"""A condition that picks candidates, for whichever table has to be read."""
+
+
+def insert_rows(connection: Connection, rows: Rows) -> None:
+    """Insert what there is, one statement per table."""
+    for table, of_table in rows.items():
+        if of_table:
+            connection.execute(insert(table), of_table)
+
+
+def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> Rows:
+    """The rows of some candidates; `space` names the search space in their graphs' JSON."""
+    rows: Rows = {CandidateRow: [], Mutation: [], Drawing: []}
+    for candidate in candidates:
+        at = {"run_id": run_id, "number": int(candidate.index)}
+        rows[CandidateRow].append(
+            at
+            | {
+                "kind": candidate.origin.kind.value,
+                "parent": _integer(candidate.origin.parent),
+                "key": candidate.key,
+                "functional_key": candidate.functional_key,
+                "graph": candidate.graph.to_json(space),
+                "expression": _expression(candidate.graph),
+            }
+        )
+        for position, mutation in enumerate(candidate.origin.mutations):
+            rows[Mutation].append(at | {"position": position, "mutation": storable(mutation)})
+        for position, name in enumerate({**candidate.seconds, **candidate.discarded}):
+            rows[Drawing].append(
+                at
+                | {
+                    "position": position,
+                    "filter": storable(name),
+                    "discarded": _integer(candidate.discarded.get(name)),
+                    "timed": name in candidate.seconds,
+                    "seconds": candidate.seconds.get(name),
+                }
+            )
+    return rows
+
+
+def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> Rows:
+    """The rows of some evaluations."""
+    rows: Rows = {EvaluationRow: [], Score: [], Training: [], Outcome: []}
+    for evaluation in evaluations:
+        at = {"run_id": run_id, "number": int(evaluation.index)}
+        rows[EvaluationRow].append(
+            at
+            | {
+                "status": evaluation.status.value,
+                "mean": evaluation.mean if evaluation.status is Status.SCORED else None,
+                "reason": storable(evaluation.reason),
+                "attempts": int(evaluation.attempts),
+            }
+        )
+        rows[Score] += numbered(at, "objective", "score", evaluation.scores)
+        rows[Training] += numbered(at, "anchor", "seconds", evaluation.seconds)
+        for position, outcome in enumerate(evaluation.filters):
+            rows[Outcome].append(
+                at
+                | {
+                    "position": position,
+                    "filter": storable(outcome.name),
+                    "accepted": bool(outcome.accepted),
+                    "reason": storable(outcome.reason),
+                    "measured": outcome.value is not None,
+                    "value": outcome.value,
+                    "seconds": outcome.seconds,
+                }
+            )
+    return rows
+
+
+def numbered(at: Row, name: str, value: str, values: Mapping[str, float]) -> list[Row]:
+    """One row for each item of a mapping, in its order."""
+    return [
+        at | {"position": position, name: storable(key), value: number}
+        for position, (key, number) in enumerate(values.items())
+    ]
+
+
+def storable(text: str) -> str:
+    """`text` without what a database cannot keep: NUL and halves of surrogate pairs become U+FFFD.
+
+    They come from the output of workers that crashed, which must not stop a search.
+    """
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def read_candidates(connection: Connection, within: Within) -> list[Candidate]:
+    """The candidates that the condition picks, by index."""
+    mutations = _grouped(connection, within, Mutation, "mutation")
+    drawing = _grouped(connection, within, Drawing, "filter", "discarded", "timed", "seconds")
+    found = connection.execute(
+        select(CandidateRow.__table__).where(within(CandidateRow)).order_by(CandidateRow.number)
+    )
+
+    def build(row: Any) -> Candidate:
+        drawn = drawing[row.number]
+        return Candidate(
+            index=row.number,
+            graph=Graph.from_json(row.graph),
+            key=row.key,
+            functional_key=row.functional_key,
+            origin=Origin(Kind(row.kind), row.parent, tuple(m.mutation for m in mutations[row.number])),
+            discarded={d.filter: d.discarded for d in drawn if d.discarded is not None},
+            seconds={d.filter: d.seconds for d in drawn if d.timed},
+        )
+
+    return [_checked(row, build) for row in found]
+
+
+def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]:
+    """The evaluations of the candidates that the condition picks, by index."""
+    scores = _grouped(connection, within, Score, "objective", "score")
+    training = _grouped(connection, within, Training, "anchor", "seconds")
+    outcomes = _grouped(
+        connection, within, Outcome, "filter", "accepted", "reason", "measured", "value", "seconds"
+    )
+    found = connection.execute(
+        select(EvaluationRow.__table__).where(within(EvaluationRow)).order_by(EvaluationRow.number)
+    )
+
+    def build(row: Any) -> Evaluation:
+        return Evaluation(
+            index=row.number,
+            status=Status(row.status),
+            scores={s.objective: s.score for s in scores[row.number]},
+            filters=tuple(
+                FilterOutcome(o.filter, o.accepted, o.reason, o.value if o.measured else None, o.seconds)
+                for o in outcomes[row.number]
+            ),
+            seconds={t.anchor: t.seconds for t in training[row.number]},
+            reason=row.reason,
+            attempts=row.attempts,
+        )
+
+    return [_checked(row, build) for row in found]
+
+
+def _grouped(
+    connection: Connection, within: Within, table: type[Base], *names: str
+) -> Mapping[int, Sequence[Any]]:
+    """Rows of a table by candidate, in the order of their positions."""
+    columns = table.__table__.c
+    statement = select(columns.number, *(columns[name] for name in names)).where(within(table))
+    groups: dict[int, list[Any]] = defaultdict(list)
+    for row in connection.execute(statement.order_by(columns.number, columns.position)).all():
+        groups[row.number].append(row)
+    return groups
+
+
+def _checked(row: Any, build: Callable[[Any], T]) -> T:
+    try:
+        return build(row)
+    except (EvonasError, ValueError) as error:
+        # Written by us, so that only a damaged or edited database gets here.
+        raise StorageError(f"candidate {row.number} of run {row.run_id} is damaged: {error}") from error
+
+
+def _expression(graph: Graph) -> str | None:
+    try:
+        return graph.canonical.expression()
+    except GraphError:  # too long, written out
+        return None
+
+
+def _integer(value: int | None) -> int | None:
+    # NumPy's integers, which random draws are, are not numbers to a database driver.
+    return None if value is None else int(value)

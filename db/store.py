@@ -1,0 +1,248 @@
+"""The store in a database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
+
+from evonas.candidate import Candidate, Evaluation, Status
+from evonas.config import RunConfig
+from evonas.db import rows
+from evonas.db.failures import told_for_people
+from evonas.db.models import Base, CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run
+from evonas.db.totals import summarise
+from evonas.errors import StorageError
+from evonas.store import RunInfo, RunStatus, RunSummary, Store, no_such_candidate, no_such_run
+
+_CHUNK = 500
+"""Candidates per query: far under any limit on parameters, few enough to hold."""
+_GREATEST = 2**31 - 1
+"""Greatest run id or candidate number that an integer column holds everywhere."""
+
+
+class DatabaseStore(Store):
+    """A store in a database; `evonas.db.open_store` makes one.
+
+    Each call is one transaction, and each read sees the state between two of the writer's. On SQLite,
+    what `record` has returned from survives the death of the process, and, where the disk does not lie
+    about what it has written, of the machine.
+
+    Args:
+        engine: connects to a database whose tables are up to date.
+        place: the database as a person would name it, without a password.
+    """
+
+    def __init__(self, engine: Engine, place: str) -> None:
+        self._reading = engine
+        # The option makes SQLite take the lock for writing at once; see `evonas.db.sqlite`.
+        self._writing = engine.execution_options(evonas_writes=True)
+        self._place = place
+
+    def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
+        """See `Store`."""
+        now = datetime.now(UTC)
+        values = {
+            "status": RunStatus.RUNNING.value,
+            "created": now,
+            "updated": now,
+            "elapsed": 0.0,
+            "space": config.space.name,
+            "strategy": config.strategy,
+            "seed": str(config.seed),
+            "config": config.to_json(),
+            "environment": json.dumps(dict(environment)),
+        }
+        with self._write() as connection:
+            run_id = connection.execute(insert(Run).values(values).returning(Run.id)).scalar_one()
+        return RunInfo(run_id, config, RunStatus.RUNNING, now, dict(environment))
+
+    def runs(self) -> Sequence[RunInfo]:
+        """See `Store`."""
+        with self._read() as connection:
+            found = connection.execute(select(Run.__table__).order_by(Run.id)).all()
+            return [_info(connection, row) for row in found]
+
+    def run(self, run_id: int) -> RunInfo:
+        """See `Store`."""
+        with self._read() as connection:
+            return _info(connection, _run_row(connection, run_id))
+
+    def record(
+        self,
+        run_id: int,
+        *,
+        candidates: Sequence[Candidate] = (),
+        evaluations: Sequence[Evaluation] = (),
+        status: RunStatus | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        """See `Store`."""
+        drawn = {c.index: c for c in reversed(candidates)}  # of two with one index, the first stays
+        ended = {e.index: e for e in reversed(evaluations)}
+        with self._write() as connection:
+            run = _run_row(connection, run_id)
+            missing = sorted(ended.keys() - drawn.keys() - _known(connection, CandidateRow, run_id, ended))
+            if missing:
+                raise no_such_candidate(run_id, missing[0], _count(connection, run_id))
+            fresh = drawn.keys() - _known(connection, CandidateRow, run_id, drawn)
+            rows.insert_rows(
+                connection, rows.candidate_rows(run_id, run.space, (drawn[i] for i in sorted(fresh)))
+            )
+            fresh = ended.keys() - _known(connection, EvaluationRow, run_id, ended)
+            rows.insert_rows(connection, rows.evaluation_rows(run_id, (ended[i] for i in sorted(fresh))))
+            changed: dict[str, Any] = {"updated": datetime.now(UTC)}
+            if status is not None:
+                changed["status"] = status.value
+            if elapsed is not None:
+                changed["elapsed"] = float(elapsed)
+            connection.execute(update(Run).where(Run.id == run_id).values(changed))
+
+    def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
+        """See `Store`."""
+        at = {"run_id": run_id, "layer": rows.storable(layer)}
+        with self._write() as connection:
+            _run_row(connection, run_id)
+            of_run = ReferenceLayer.run_id == run_id
+            known = connection.scalars(select(ReferenceLayer.layer).where(of_run)).all()
+            if at["layer"] not in known:
+                connection.execute(insert(ReferenceLayer).values(**at, position=len(known)))
+            earlier = and_(ReferenceScore.run_id == run_id, ReferenceScore.layer == at["layer"])
+            connection.execute(delete(ReferenceScore).where(earlier))
+            rows.insert_rows(connection, {ReferenceScore: rows.numbered(at, "anchor", "score", scores)})
+            connection.execute(update(Run).where(Run.id == run_id).values(updated=datetime.now(UTC)))
+
+    def candidates(self, run_id: int) -> Iterator[Candidate]:
+        """See `Store`."""
+        self._check_run(run_id)
+        return self._by_chunks(run_id, CandidateRow, rows.read_candidates)
+
+    def candidate(self, run_id: int, index: int) -> Candidate:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            found = rows.read_candidates(connection, _picked(run_id, [index]))
+            if not found:
+                raise no_such_candidate(run_id, index, _count(connection, run_id))
+            return found[0]
+
+    def evaluations(self, run_id: int) -> Iterator[Evaluation]:
+        """See `Store`."""
+        self._check_run(run_id)
+        return self._by_chunks(run_id, EvaluationRow, rows.read_evaluations)
+
+    def evaluation(self, run_id: int, index: int) -> Evaluation | None:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            found = rows.read_evaluations(connection, _picked(run_id, [index]))
+            return found[0] if found else None
+
+    def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        scored = and_(EvaluationRow.run_id == run_id, EvaluationRow.status == Status.SCORED.value)
+        order = EvaluationRow.mean.desc().nulls_last(), EvaluationRow.number
+        statement = select(EvaluationRow.number).where(scored).order_by(*order)
+        pairs: list[tuple[Candidate, Evaluation]] = []
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            numbers = connection.scalars(statement.limit(min(max(limit, 0), _GREATEST))).all()
+            for chunk in _chunks(numbers):
+                within = _picked(run_id, chunk)
+                candidates = {c.index: c for c in rows.read_candidates(connection, within)}
+                evaluations = {e.index: e for e in rows.read_evaluations(connection, within)}
+                pairs += [(candidates[number], evaluations[number]) for number in chunk]
+        return pairs
+
+    def summary(self, run_id: int) -> RunSummary:
+        """See `Store`."""
+        with self._read() as connection:
+            return summarise(connection, run_id, _run_row(connection, run_id).updated)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._reading.dispose()
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        with told_for_people(self._place), self._reading.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        with told_for_people(self._place), self._writing.begin() as connection:
+            yield connection
+
+    def _check_run(self, run_id: int) -> None:
+        with self._read() as connection:
+            _run_row(connection, run_id)
+
+    def _by_chunks(self, run_id: int, table: Any, read: Any) -> Iterator[Any]:
+        # A transaction for each chunk rather than for all: one that stays open while the caller thinks
+        # would keep SQLite's log from being folded into the file.
+        after = -1
+        while True:
+            with self._read() as connection:
+                later = and_(table.run_id == run_id, table.number > after)
+                numbers = select(table.number).where(later).order_by(table.number).limit(_CHUNK)
+                chunk = connection.scalars(numbers).all()
+                if not chunk:
+                    return
+                found = read(connection, _picked(run_id, chunk))
+            yield from found
+            after = chunk[-1]
+
+
+def _run_row(connection: Connection, run_id: int) -> Any:
+    if 0 < run_id <= _GREATEST:
+        row = connection.execute(select(Run.__table__).where(Run.id == run_id)).one_or_none()
+        if row is not None:
+            return row
+    raise no_such_run(run_id, connection.scalars(select(Run.id).order_by(Run.id)).all())
+
+
+def _info(connection: Connection, row: Any) -> RunInfo:
+    layers = select(ReferenceLayer.layer).where(ReferenceLayer.run_id == row.id)
+    references: dict[str, dict[str, float]] = {
+        layer: {} for layer in connection.scalars(layers.order_by(ReferenceLayer.position))
+    }
+    scores = select(ReferenceScore.__table__).where(ReferenceScore.run_id == row.id)
+    for score in connection.execute(scores.order_by(ReferenceScore.position)):
+        references[score.layer][score.anchor] = score.score
+    try:
+        status, environment = RunStatus(row.status), json.loads(row.environment)
+    except ValueError as error:
+        raise StorageError(f"run {row.id} is damaged: {error}") from error
+    config = RunConfig.from_json(row.config)
+    return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed)
+
+
+def _count(connection: Connection, run_id: int) -> int:
+    counted = select(func.count()).select_from(CandidateRow).where(CandidateRow.run_id == run_id)
+    return connection.execute(counted).scalar_one()
+
+
+def _picked(run_id: int, numbers: Sequence[int]) -> rows.Within:
+    storable = [int(number) for number in numbers if 0 <= number <= _GREATEST]
+
+    def within(table: Any) -> ColumnElement[bool]:
+        return and_(table.run_id == run_id, table.number.in_(storable))
+
+    return within
+
+
+def _known(connection: Connection, table: type[Base], run_id: int, numbers: Iterable[int]) -> set[int]:
+    """Those of `numbers` that the table has."""
+    column = table.__table__.c.number
+    known: set[int] = set()
+    for chunk in _chunks(sorted(numbers)):
+        known.update(connection.scalars(select(column).where(_picked(run_id, chunk)(table))))
+    return known
+
+
+def _chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))

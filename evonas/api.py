@@ -1,0 +1,135 @@
+"""The library's front door: `search`, `resume`, and the result to look at.
+
+This file and the command line are the only ones that join the core with workers, the database and Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+
+from evonas import results
+from evonas.assemble import configure, latest_run, make_executor, open_storage
+from evonas.config import Protocol
+from evonas.environment import environment
+from evonas.evolution import Observer, Search
+from evonas.executor import Executor
+from evonas.graph import Graph
+from evonas.space import SearchSpace
+from evonas.store import RunInfo, RunStatus, RunSummary, Store
+
+REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
+"""Published layers that each run scores under its own protocol, to stand beside what it finds."""
+
+DEFAULT_STORAGE = "evonas.db"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run has found so far, read from its store.
+
+    Attributes:
+        store: where the run is recorded.
+        run_id: the run's number in it.
+    """
+
+    store: Store
+    run_id: int
+
+    @property
+    def run(self) -> RunInfo:
+        """The run's row: configuration, status, references."""
+        return self.store.run(self.run_id)
+
+    @property
+    def summary(self) -> RunSummary:
+        """Counts and times, per filter and anchor."""
+        return self.store.summary(self.run_id)
+
+    def best(self, limit: int = 10) -> list[results.Row]:
+        """The layers with the highest mean score, best first."""
+        return results.best(self.store, self.run_id, limit)
+
+    def pareto(self) -> list[results.Row]:
+        """The layers that no other beats on every anchor."""
+        return results.pareto(self.store, self.run_id)
+
+    def __str__(self) -> str:
+        summary = self.summary
+        lines = [f"run {self.run_id}, {self.run.status.value}: {summary.evaluations} candidates judged"]
+        lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in self.best(5)]
+        for name, scores in results.references_as_rows(self.run.references):
+            lines.append(f"  {fmean(scores.values()):.3f}            {name}")
+        return "\n".join(lines)
+
+
+def search(
+    space: SearchSpace | str = "evonorm",
+    *,
+    budget: int = 5000,
+    seed: int = 0,
+    seed_graphs: Iterable[Graph | str] = (),
+    protocol: Protocol | None = None,
+    storage: str | Path | Store | None = None,
+    executor: str | Executor = "ray",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    observers: Sequence[Observer] = (),
+    references: Sequence[str] = REFERENCES,
+    **settings: float | int | str | None,
+) -> Result:
+    """Evolves layers, and returns what was found.
+
+    Args:
+        space: a search space or its name.
+        budget: distinct candidates to judge.
+        seed: of every random choice; the same seed draws the same candidates.
+        seed_graphs: layers to judge first: graphs, published names or expressions.
+        protocol: how candidates are judged; the embedded digits and small anchors by default.
+        storage: path or URL of a database, or a store; kept in memory when None.
+        executor: "ray", "local" (in this process), or an executor.
+        workers: number of Ray workers; by default one a CPU.
+        ray_address: a running Ray cluster; a local one is started when None.
+        observers: told of each step.
+        references: published layers to score beside the search.
+        settings: further fields of `RunConfig`, such as `strategy="random"`.
+
+    Raises:
+        UsageError: for a setting that makes no sense; the message says which.
+        StorageError: when the database cannot be used.
+    """
+    config = configure(space, budget=budget, seed=seed, seed_graphs=seed_graphs, protocol=protocol, **settings)
+    store = open_storage(storage)
+    with make_executor(executor, config, workers, ray_address) as running:
+        run = store.create_run(config, environment())
+        Search(run, store, running, observers, references).execute()
+    return Result(store, run.id)
+
+
+def resume(
+    run_id: int | None = None,
+    *,
+    storage: str | Path | Store = DEFAULT_STORAGE,
+    executor: str | Executor = "ray",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    observers: Sequence[Observer] = (),
+    references: Sequence[str] = REFERENCES,
+) -> Result:
+    """Continues a run that was interrupted or killed, to the candidates that it would have reached.
+
+    Args:
+        run_id: the run; the latest of the store when None.
+        storage, executor, workers, ray_address, observers, references: as in `search`.
+
+    Raises:
+        UsageError: when there is no such run.
+    """
+    store = open_storage(storage)
+    run = latest_run(store) if run_id is None else store.run(run_id)
+    with make_executor(executor, run.config, workers, ray_address) as running:
+        store.record(run.id, status=RunStatus.RUNNING)
+        Search(store.run(run.id), store, running, observers, references).execute()
+    return Result(store, run.id)

@@ -1,0 +1,121 @@
+"""Putting parts together: a checked configuration, a store, an executor.
+
+Workers, the database and Ray are imported inside functions, when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from evonas.config import Protocol, RunConfig
+from evonas.errors import UsageError, unknown
+from evonas.executor import Executor
+from evonas.filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
+from evonas.graph import Graph
+from evonas.published import as_graph
+from evonas.space import SearchSpace, generator
+from evonas.store import RunInfo, Store
+
+EXECUTORS = ("ray", "local")
+
+
+def configure(
+    space: SearchSpace | str,
+    *,
+    seed: int = 0,
+    seed_graphs: Iterable[Graph | str] = (),
+    protocol: Protocol | None = None,
+    **settings: float | int | str | None,
+) -> RunConfig:
+    """The configuration of a run, checked as far as that is possible before it starts.
+
+    Raises:
+        UsageError: for an unknown name, a number out of range, or a seed graph that is not in the space
+            or that the cheap filters would reject.
+    """
+    space = named_space(space) if isinstance(space, str) else space
+    protocol = replace(protocol or Protocol(), seed=seed)
+    check_protocol(protocol)
+    graphs = [as_graph(graph) for graph in seed_graphs]
+    filters, kept = CheapFilters(), []
+    for graph in graphs:
+        space.embed(graph, generator(seed))  # raises where the graph is not in the space
+        verdict = filters.judge(graph, Tally())
+        if isinstance(verdict, Passed):
+            filters.remember(verdict.key, verdict.functional_key)
+            kept.append(graph.to_json(space.name))
+        elif verdict[0] not in (DUPLICATE, FUNCTIONAL):  # naming a seed twice is harmless
+            raise UsageError(f"the seed graph {graph.expression()} cannot be used: {verdict[1].reason}")
+    try:
+        return RunConfig(space, seed=seed, seed_graphs=tuple(kept), protocol=protocol, **settings)  # type: ignore[arg-type]  # a wrong type is a TypeError below
+    except TypeError as error:
+        raise UsageError(f"unknown setting: {error}") from None
+
+
+def open_storage(storage: str | Path | Store | None, *, read_only: bool = False) -> Store:
+    """The store meant by a path, a URL, a store, or None for one in memory."""
+    if isinstance(storage, Store):
+        return storage
+    if storage is None:
+        from evonas.memory_store import MemoryStore
+
+        return MemoryStore()
+    from evonas.db.connect import open_store
+
+    return open_store(str(storage), read_only=read_only)
+
+
+def latest_run(store: Store) -> RunInfo:
+    """The newest run of a store.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    runs = store.runs()
+    if not runs:
+        raise UsageError("there are no runs here yet; `evonas search` makes one")
+    return runs[-1]
+
+
+def make_executor(
+    executor: str | Executor, config: RunConfig, workers: int | None, ray_address: str | None
+) -> Executor:
+    """The executor meant by a name.
+
+    Raises:
+        UsageError: for an unknown name, or when Ray cannot be had.
+    """
+    if isinstance(executor, Executor):
+        return executor
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
+    from evonas.workers.evaluate import load_data
+
+    data = load_data(config.protocol)
+    if executor == "local":
+        from evonas.workers.local_executor import LocalExecutor
+
+        return LocalExecutor(data)
+    from evonas.workers.ray_executor import RayExecutor
+
+    return RayExecutor(data, workers=workers, address=ray_address, deadline=config.deadline)
+
+
+def named_space(name: str) -> SearchSpace:
+    """The search space called `name`."""
+    from evonas.search_spaces import space_named
+
+    return space_named(name)
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Raises UsageError for an unknown anchor or data set, or data that is not where it should be."""
+    from evonas.workers.anchors import ANCHORS
+    from evonas.workers.evaluate import load_data
+
+    for anchor in protocol.anchors:
+        if anchor not in ANCHORS:
+            raise unknown("anchor", anchor, ANCHORS)
+    load_data(protocol)

@@ -1,0 +1,200 @@
+"""Commands about layers and the machine: `zoo`, `baseline`, `export`, `doctor`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.progress import Progress
+from rich.text import Text
+
+from evonas import results
+from evonas.assemble import open_storage
+from evonas.candidate import Candidate, Evaluation
+from evonas.cli import options
+from evonas.cli.tables import comparison_table, table
+from evonas.comparison import compare
+from evonas.config import Protocol
+from evonas.draw import gallery, picture, tree
+from evonas.errors import UsageError, unknown
+from evonas.graph import Graph
+from evonas.published import PUBLISHED, ROWS, zoo
+
+app = typer.Typer()
+
+
+@app.command(name="zoo")
+def list_zoo(
+    names: Annotated[list[str] | None, typer.Argument(help="Layers to draw; all are listed without.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", help="Draw into an SVG or PNG file.")] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """List published layers, or draw some of them."""
+    for name in names or ():
+        if name not in zoo:
+            raise unknown("layer", name, zoo)
+    rows = [ROWS[name] for name in names] if names else PUBLISHED
+    if output is not None:
+        if output.exists() and not force:
+            raise UsageError(f"{output} exists; use --force to overwrite it")
+        if len(rows) == 1:
+            picture(zoo[rows[0].name], output, rows[0].name)
+        else:
+            gallery({row.name: zoo[row.name] for row in rows}, output)
+        return
+    document = [
+        {
+            "name": row.name,
+            "expression": row.expression,
+            "latex": zoo[row.name].latex(),
+            "source": row.source,
+            "graph": json.loads(zoo[row.name].to_json()),
+        }
+        for row in rows
+    ]
+    if names:
+        drawn = [part for row in rows for part in (Text(f"{row.name}: {row.source}", "bold"), tree(zoo[row.name]))]
+        options.emit(form, document, Group(*drawn))
+        return
+    grid = table(caption="`evonas zoo NAME` draws one; each is followed by a trainable affine")
+    grid.add_column("name", no_wrap=True)
+    grid.add_column("layer", overflow="fold")
+    grid.add_column("source", overflow="fold")
+    for row in rows:
+        grid.add_row(row.name, row.expression, row.source)
+    options.emit(form, document, grid)
+
+
+class _Bar:
+    """Shows how many trainings are left."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._task = progress.add_task("training", total=total)
+
+    def drawn(self, candidate: Candidate) -> None:
+        """Nothing is drawn here."""
+
+    def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
+        """Trainings are counted by `tick`."""
+
+    def referenced(self, layer: str, evaluation: Evaluation) -> None:
+        """Trainings are counted by `tick`."""
+
+    def tick(self, pending: int) -> None:
+        """Moves the bar."""
+        self._progress.update(self._task, completed=self._total - pending)
+
+
+@app.command()
+def baseline(
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(help="A name, an expression, or a candidate's RUN/INDEX; may be repeated."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each layer on each anchor.")] = 3,
+    first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 0,
+    test: Annotated[bool, typer.Option("--test", help="Score on the test split, which no search sees.")] = False,
+    anchor: Annotated[list[str] | None, typer.Option(help="Anchor network; may be repeated.")] = None,
+    data: Annotated[str, typer.Option(help="Data set.")] = Protocol.data,
+    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
+    steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = Protocol.steps,
+    storage: options.Storage = options.STORAGE,
+    executor: options.Executor = "ray",
+    workers: options.Workers = None,
+    ray_address: options.RayAddress = None,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Train layers on the anchors with several seeds: mean and spread, the whole zoo by default."""
+    protocol = replace(
+        Protocol(),
+        data=data,
+        data_dir=data_dir,
+        anchors=tuple(anchor) if anchor else Protocol.anchors,
+        steps=steps,
+    )
+    layers = [_layer(text, storage) for text in layer] if layer else list(zoo)
+    if seeds < 1:
+        raise UsageError(f"seeds should be at least 1, not {seeds}")
+    with Progress(console=options.stderr, transient=True) as progress:
+        comparisons = compare(
+            layers,
+            protocol=protocol,
+            seeds=range(first_seed, first_seed + seeds),
+            split="test" if test else "validation",
+            executor=executor,
+            workers=workers,
+            ray_address=ray_address,
+            progress=_Bar(progress, len(layers) * seeds),
+        )
+    document = [
+        {
+            "layer": c.layer,
+            "mean": c.mean() if c.scores[protocol.anchors[0]] else None,
+            "spread": c.spread() if c.scores[protocol.anchors[0]] else None,
+            "scores": {a: list(v) for a, v in c.scores.items()},
+            "seconds": dict(c.seconds),
+            "failures": list(c.failures),
+        }
+        for c in comparisons
+    ]
+    title = f"{'test' if test else 'validation'} accuracy after {steps} steps, {seeds} seeds"
+    options.emit(form, document, comparison_table(comparisons, protocol.anchors, title))
+
+
+def _layer(text: str, storage: str) -> Graph | str:
+    """A layer named on the command line: in the zoo, as an expression, or as RUN/INDEX."""
+    run, slash, index = text.partition("/")
+    if slash and run.strip().isdigit() and index.strip().isdigit():
+        with open_storage(storage, read_only=True) as store:
+            found, number = options.the_candidate(store, text)
+            return store.candidate(found.id, number).graph.canonical
+    return text
+
+
+@app.command()
+def export(
+    candidate: Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, INDEX of the latest run, or a zoo name.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The Python file to write.")],
+    name: Annotated[str, typer.Option(help="Name of the class.")] = "Layer",
+    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+    storage: options.Storage = options.STORAGE,
+) -> None:
+    """Write a layer as one self-contained PyTorch file that needs only torch."""
+    from evonas.kernels.export import export_layer
+
+    if candidate in zoo:
+        graph, provenance = zoo[candidate], {"published layer": f"{candidate}, {ROWS[candidate].source}"}
+    else:
+        with open_storage(storage, read_only=True) as store:
+            run, index = options.the_candidate(store, candidate)
+            graph = store.candidate(run.id, index).graph.canonical
+            facts = results.details(store, run.id, index)
+        provenance = {
+            "candidate": f"{facts['id']} of space {run.config.space.name}, seed {run.config.seed}",
+            "key": facts["key"],
+            **{f"validation accuracy on {a}": f"{score:.4f}" for a, score in facts.get("scores", {}).items()},
+        }
+    export_layer(graph, output, class_name=name, provenance=provenance, force=force)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def doctor(form: options.OutputFormat = options.Format.TABLE) -> None:
+    """Check this machine: versions, hardware, Ray, the database, a search in miniature."""
+    from evonas.doctor import examine
+
+    checks = examine()
+    grid = table()
+    for heading in ("", "check", "found"):
+        grid.add_column(heading, overflow="fold")
+    for check in checks:
+        grid.add_row("[green]ok[/]" if check.ok else "[red]no[/]", check.name, check.found)
+    options.emit(form, [{"check": c.name, "ok": c.ok, "found": c.found} for c in checks], grid)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)

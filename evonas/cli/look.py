@@ -1,0 +1,122 @@
+"""Commands that look at runs: `runs`, `status`, `best`, `pareto`, `show`. They only read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from evonas import results
+from evonas.assemble import open_storage
+from evonas.cli import options
+from evonas.cli.tables import duration, filters_table, layers_table, runs_table, table
+from evonas.draw import tree
+from evonas.store import RunInfo
+
+app = typer.Typer()
+Limit = Annotated[int, typer.Option("--top", help="How many.")]
+
+
+@app.command()
+def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat = options.Format.TABLE) -> None:
+    """List the runs of a database."""
+    with open_storage(storage, read_only=True) as store:
+        found = store.runs()
+        summaries = [store.summary(run.id) for run in found]
+        document = [results.status(run, summary) for run, summary in zip(found, summaries, strict=True)]
+        options.emit(form, document, runs_table(found, summaries))
+
+
+@app.command()
+def status(
+    run: options.RunId = options.LAST,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Progress of a run: what each filter rejected and where the time went."""
+    with open_storage(storage, read_only=True) as store:
+        found = options.the_run(store, run)
+        summary = store.summary(found.id)
+        document = results.status(found, summary)
+        counts = ", ".join(f"{count:,} {kind.value}" for kind, count in summary.statuses.items())
+        title = (
+            f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "
+            f"candidates judged in {duration(found.elapsed)} ({counts})"
+        )
+        times = table("core-seconds")
+        times.add_column("where")
+        times.add_column("seconds", justify="right")
+        for name, seconds in _times(document):
+            times.add_row(name, f"{seconds:,.1f}")
+        options.emit(form, document, Group(filters_table(summary, title), times))
+
+
+def _times(document: dict[str, Any]) -> list[tuple[str, float]]:
+    drawing = document["seconds"]["drawing"]
+    rows = [("sampling", drawing.get("sampling", 0.0))]
+    rows.append(("cheap filters", sum(drawing.values()) - rows[0][1]))
+    rows.append(("filters on workers", sum(f["seconds"] for f in document["filters"].values())))
+    return rows + [(f"training {anchor}", s) for anchor, s in document["seconds"]["training"].items()]
+
+
+@app.command()
+def best(
+    run: options.RunId = options.LAST,
+    top: Limit = 10,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """The layers with the highest mean score."""
+    with open_storage(storage, read_only=True) as store:
+        found = options.the_run(store, run)
+        _emit_layers(results.best(store, found.id, top), found, form)
+
+
+@app.command()
+def pareto(
+    run: options.RunId = options.LAST,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """The layers that no other beats on every anchor."""
+    with open_storage(storage, read_only=True) as store:
+        found = options.the_run(store, run)
+        _emit_layers(results.pareto(store, found.id), found, form)
+
+
+def _emit_layers(rows: list[results.Row], run: RunInfo, form: options.Format) -> None:
+    anchors = run.config.protocol.anchors
+    options.emit(form, [row.as_dict() for row in rows], layers_table(rows, run.references, anchors))
+
+
+@app.command()
+def show(
+    candidate: options.CandidateId,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Everything recorded of one candidate: its graph, origin, filters and scores."""
+    with open_storage(storage, read_only=True) as store:
+        run, index = options.the_candidate(store, candidate)
+        document = results.details(store, run.id, index)
+        graph = store.candidate(run.id, index).graph.canonical
+        options.emit(form, document, Group(_facts(document), tree(graph)))
+
+
+def _facts(document: dict[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for name in ("id", "expression", "name", "latex", "origin", "parent", "status", "reason"):
+        if document.get(name):
+            grid.add_row(f"[dim]{name}[/]", escape(str(document[name])))
+    for change in document["mutations"]:
+        grid.add_row("[dim]mutation[/]", escape(change))
+    for outcome in document.get("filters", ()):
+        verdict = "passed" if outcome["accepted"] else f"rejected: {outcome['reason']}"
+        value = "" if outcome["value"] is None else f", {outcome['value']:.3f}"
+        grid.add_row("[dim]filter[/]", escape(f"{outcome['name']}: {verdict}{value} ({outcome['seconds']:.2f} s)"))
+    for anchor, score in document.get("scores", {}).items():
+        grid.add_row(f"[dim]{anchor}[/]", f"{score:.3f}")
+    return grid

@@ -1,0 +1,87 @@
+"""Options that commands share, and printing in the two formats."""
+
+from __future__ import annotations
+
+import json
+import math
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, RenderableType
+
+from evonas.api import DEFAULT_STORAGE
+from evonas.assemble import latest_run
+from evonas.errors import UsageError, shorten
+from evonas.store import RunInfo, Store
+
+
+class Format(Enum):
+    """How results are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Storage = Annotated[
+    str, typer.Option(help="Database: a path, or a URL such as sqlite:///runs.db.", envvar="EVONAS_STORAGE")
+]
+OutputFormat = Annotated[Format, typer.Option("-f", "--format", help="How to print the result.")]
+RunId = Annotated[str, typer.Argument(metavar="[RUN]", help="The run's number, or 'last'.")]
+CandidateId = Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, or INDEX in the latest run.")]
+Executor = Annotated[str, typer.Option(help="'ray', or 'local' for one task at a time in this process.")]
+Workers = Annotated[int | None, typer.Option(help="Ray workers; one a CPU by default.")]
+RayAddress = Annotated[str | None, typer.Option(help="A running Ray cluster; a local one is started by default.")]
+
+STORAGE = DEFAULT_STORAGE
+LAST = "last"
+
+console = Console()
+stderr = Console(stderr=True)
+
+
+def emit(chosen: Format, document: Any, table: RenderableType) -> None:
+    """Prints `table`, or `document` as JSON."""
+    if chosen is Format.JSON:
+        typer.echo(json.dumps(_plain(document), indent=2))
+    else:
+        console.print(table)
+
+
+def _plain(value: Any) -> Any:
+    """`value` with numbers that JSON cannot write as null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def the_run(store: Store, text: str) -> RunInfo:
+    """The run that a command's argument names.
+
+    Raises:
+        UsageError: when it is no run of the store.
+    """
+    if text == LAST:
+        return latest_run(store)
+    return store.run(_number(text, f"a run is a number or 'last', not {shorten(text)}"))
+
+
+def the_candidate(store: Store, text: str) -> tuple[RunInfo, int]:
+    """The run and index that RUN/INDEX or INDEX names.
+
+    Raises:
+        UsageError: when the run is not in the store or the text is no id.
+    """
+    run, slash, index = text.rpartition("/")
+    wrong = f"a candidate is RUN/INDEX such as 3/17, or INDEX in the latest run, not {shorten(text)}"
+    found = the_run(store, run) if slash else latest_run(store)
+    return found, _number(index, wrong)
+
+
+def _number(text: str, otherwise: str) -> int:
+    # Databases count in 64 bits; nobody means a longer number.
+    if text.isascii() and text.isdigit() and len(text) <= 18:
+        return int(text)
+    raise UsageError(otherwise)

@@ -1,0 +1,132 @@
+"""Tables of layers, filters and runs, as the commands and the live display show them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from evonas.comparison import Comparison
+from evonas.filters import CHEAP_FILTERS
+from evonas.results import Row, references_as_rows
+from evonas.store import RunInfo, RunSummary
+
+_WIDEST = 90  # longest expression shown in a table; `show` prints the whole
+
+
+def table(title: str | None = None, caption: str | None = None) -> Table:
+    """An empty table in the house's style."""
+    return Table(title=title, caption=caption, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left")
+
+
+def layers_table(
+    rows: Sequence[Row],
+    references: Mapping[str, Mapping[str, float]],
+    anchors: Sequence[str],
+    title: str | None = None,
+) -> Table:
+    """Layers found, best first, with published layers under the same protocol below them."""
+    grid = table(title)
+    for heading in ("id", "layer"):
+        grid.add_column(heading, overflow="fold")
+    for heading in ("mean", *anchors):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(_cut(row.expression))
+        grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *_scores(row.scores, anchors))
+    if rows and references:
+        grid.add_section()
+    for name, scores in references_as_rows(references):
+        cells = _scores(scores, anchors)
+        grid.add_row("", f"[cyan]{name}[/]", f"{fmean(scores.values()):.3f}", *cells)
+    return grid
+
+
+def filters_table(summary: RunSummary, title: str | None = None) -> Table:
+    """How many each filter judged and rejected, and what that took."""
+    grid = table(title)
+    grid.add_column("filter")
+    for heading in ("judged", "rejected", "share", "seconds"):
+        grid.add_column(heading, justify="right")
+    grid.add_column("most often")
+    judged = summary.candidates + sum(summary.discarded.values())
+    for name in CHEAP_FILTERS:
+        rejected = summary.discarded.get(name, 0)
+        _filter_row(grid, name, judged, rejected, summary.drawing.get(name, 0.0), "")
+        judged -= rejected
+    for name, f in summary.filters.items():
+        reason = ", ".join(f"{reason} {count}" for reason, count in list(f.reasons.items())[:2])
+        _filter_row(grid, name, f.judged, f.rejected, f.seconds, reason)
+    return grid
+
+
+def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary]) -> Table:
+    """One line a run."""
+    grid = table()
+    for heading in (
+        "run",
+        "status",
+        "space",
+        "strategy",
+        "seed",
+        "judged",
+        "scored",
+        "budget",
+        "started",
+        "time",
+    ):
+        grid.add_column(heading, justify="right" if heading in ("judged", "scored", "budget", "time") else "left")
+    for run, summary in zip(runs, summaries, strict=True):
+        scored = {kind.value: count for kind, count in summary.statuses.items()}.get("scored", 0)
+        grid.add_row(
+            str(run.id),
+            run.status.value,
+            escape(run.config.space.name),
+            run.config.strategy,
+            str(run.config.seed),
+            f"{summary.evaluations:,}",
+            f"{scored:,}",
+            f"{run.config.budget:,}",
+            f"{run.created:%Y-%m-%d %H:%M}",
+            duration(run.elapsed),
+        )
+    return grid
+
+
+def comparison_table(comparisons: Sequence[Comparison], anchors: Sequence[str], title: str | None = None) -> Table:
+    """Mean and standard deviation over seeds, layer by anchor, best mean first."""
+    grid = table(title, caption="accuracy, mean ± standard deviation over seeds; s: core-seconds a training")
+    grid.add_column("layer", overflow="fold")
+    for heading in ("all", *anchors, "s"):
+        grid.add_column(heading, justify="right", no_wrap=True)
+    for c in sorted(comparisons, key=lambda c: -c.mean() if c.scores[anchors[0]] else 1.0):
+        if not c.scores[anchors[0]]:
+            grid.add_row(escape(_cut(c.layer)), f"failed: {escape(c.failures[0])}")
+            continue
+        cells = [f"{c.mean(a):.3f} ±{c.spread(a):.3f}" for a in (None, *anchors)]
+        grid.add_row(escape(_cut(c.layer)), *cells, f"{fmean(c.seconds.values()):.1f}")
+    return grid
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "1 h 05 min", "3 min 20 s" or "12 s"."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _filter_row(grid: Table, name: str, judged: int, rejected: int, seconds: float, reason: str) -> None:
+    share = f"{rejected / judged:.0%}" if judged else ""
+    grid.add_row(name, f"{judged:,}", f"{rejected:,}", share, f"{seconds:.1f}", escape(reason))
+
+
+def _scores(scores: Mapping[str, float], anchors: Sequence[str]) -> list[str]:
+    return [f"{scores[a]:.3f}" if a in scores else "" for a in anchors]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"

@@ -1,0 +1,115 @@
+"""Training given layers with several seeds: baselines, and the final word on what a search found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
+from typing import Literal
+
+from evonas.assemble import check_protocol, make_executor, named_space
+from evonas.candidate import Evaluation
+from evonas.config import Protocol, RunConfig
+from evonas.errors import UsageError
+from evonas.evolution import Observer
+from evonas.executor import Executor, Task
+from evonas.graph import Graph
+from evonas.published import ROWS, as_graph
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A layer trained with several seeds.
+
+    Attributes:
+        layer: its name or expression.
+        scores: accuracies by anchor, one a seed.
+        seconds: core-seconds of one training, mean over seeds, by anchor.
+        failures: reasons, where trainings failed.
+    """
+
+    layer: str
+    scores: Mapping[str, Sequence[float]]
+    seconds: Mapping[str, float]
+    failures: Sequence[str] = ()
+
+    def mean(self, anchor: str | None = None) -> float:
+        """The mean over seeds, on one anchor or over all."""
+        return fmean(self._values(anchor))
+
+    def spread(self, anchor: str | None = None) -> float:
+        """The standard deviation over seeds (of the mean over anchors when `anchor` is None)."""
+        values = self._values(anchor)
+        return stdev(values) if len(values) > 1 else 0.0
+
+    def _values(self, anchor: str | None) -> list[float]:
+        if anchor is not None:
+            return list(self.scores[anchor])
+        return [fmean(by_anchor) for by_anchor in zip(*self.scores.values(), strict=True)]
+
+
+def compare(
+    layers: Sequence[Graph | str],
+    *,
+    protocol: Protocol | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    split: Literal["validation", "test"] = "validation",
+    executor: str | Executor = "ray",
+    workers: int | None = None,
+    ray_address: str | None = None,
+    progress: Observer | None = None,
+) -> list[Comparison]:
+    """Trains layers on every anchor with several seeds, without filters.
+
+    Args:
+        layers: published names, expressions or graphs. A published layer is placed as its publication
+            does, with its own normalisation where a network has no activation.
+        protocol: as in `search`; its seed is replaced by each of `seeds`.
+        seeds: of initial weights and batches.
+        split: which images to score on.
+        executor, workers, ray_address: as in `search`.
+        progress: its `tick` is called with the number of trainings left.
+
+    Returns:
+        One comparison a layer, in the order given.
+    """
+    protocol = protocol or Protocol()
+    check_protocol(protocol)
+    config = RunConfig(named_space("evonorm"), protocol=protocol)
+    tasks: dict[int, tuple[int, Task]] = {}
+    for number, layer in enumerate(layers):
+        for seed in seeds:
+            index = len(tasks)
+            graph, linear = _placed(layer)
+            settings = replace(protocol, seed=seed)
+            tasks[index] = (number, Task(index, 1, graph, settings, linear, filtered=False, split=split))
+    if not tasks:
+        raise UsageError("there is nothing to compare: name at least one layer and one seed")
+    evaluations: list[Evaluation] = []
+    with make_executor(executor, config, workers, ray_address) as running:
+        for _, task in tasks.values():
+            running.submit(task)
+        while len(evaluations) < len(tasks):
+            evaluations += running.poll(0.5)
+            if progress is not None:
+                progress.tick(len(tasks) - len(evaluations))
+    evaluations.sort(key=lambda e: e.index)
+    comparisons = []
+    for number, layer in enumerate(layers):
+        mine = [e for e in evaluations if tasks[e.index][0] == number]
+        scored = [e for e in mine if e.scores]
+        comparisons.append(
+            Comparison(
+                layer if isinstance(layer, str) else layer.expression(),
+                {a: [e.scores[a] for e in scored] for a in protocol.anchors},
+                {a: fmean([e.seconds[a] for e in scored]) if scored else 0.0 for a in protocol.anchors},
+                [e.reason for e in mine if not e.scores],
+            )
+        )
+    return comparisons
+
+
+def _placed(layer: Graph | str) -> tuple[str, str | None]:
+    """A layer and what stands at positions without activation, as JSON."""
+    linear = ROWS[layer].linear if isinstance(layer, str) and layer in ROWS else None
+    return as_graph(layer).to_json(), Graph.parse(linear).to_json() if linear else None

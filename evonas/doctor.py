@@ -1,0 +1,103 @@
+"""A look at the machine: does everything that evonas needs work here?"""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from evonas.environment import processor, usable_cores, version_of
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at.
+
+    Attributes:
+        name: what.
+        ok: whether it works.
+        found: what was found, or what is wrong and what to do.
+    """
+
+    name: str
+    ok: bool
+    found: str
+
+
+def examine() -> list[Check]:
+    """Looks at versions, hardware, data, database and Ray, by using each."""
+    return [
+        _try(name, look)
+        for name, look in (
+            ("python", platform.python_version),
+            ("packages", _packages),
+            ("processor", lambda: f"{processor()}, {usable_cores()} cores"),
+            ("accelerator", _accelerator),
+            ("layer", _layer),
+            ("data", _data),
+            ("database", _database),
+            ("ray", _ray),
+        )
+    ]
+
+
+def _try(name: str, look: Callable[[], str]) -> Check:
+    try:
+        return Check(name, True, look())
+    except Exception as error:  # whatever is wrong with the machine is what we are here to tell
+        return Check(name, False, f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+def _packages() -> str:
+    names = ("evonas", "torch", "triton", "numpy", "networkx", "pymoo", "sqlalchemy", "alembic", "ray")
+    versions = {name: version_of(name) for name in names}
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _accelerator() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "none; training runs on the processor"
+    return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _layer() -> str:
+    import torch
+
+    from evonas.layer import NormAct
+
+    x = torch.randn(4, 8, 6, 6, requires_grad=True)
+    y = NormAct("evonorm-b0", 8)(x)
+    y.square().sum().backward()
+    if x.grad is None or not bool(x.grad.isfinite().all()):
+        raise RuntimeError("EvoNorm-B0 gave no finite gradient")
+    return "EvoNorm-B0 runs forward and backward"
+
+
+def _data() -> str:
+    from evonas.workers.data import load_dataset
+
+    data = load_dataset("digits")
+    return f"digits: {len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test images"
+
+
+def _database() -> str:
+    from evonas.assemble import named_space, open_storage
+    from evonas.config import RunConfig
+
+    with tempfile.TemporaryDirectory() as folder, open_storage(Path(folder) / "doctor.db") as store:
+        run = store.create_run(RunConfig(named_space("evonorm")), {})
+        if store.run(run.id).config != run.config:
+            raise RuntimeError("a run did not read back as it was written")
+    return "SQLite writes and reads back"
+
+
+def _ray() -> str:
+    from evonas.workers.data import load_dataset
+    from evonas.workers.ray_executor import RayExecutor
+
+    with RayExecutor(load_dataset("digits"), workers=1) as executor:
+        return f"starts, {executor.capacity} worker; dashboard {executor.dashboard or 'not installed'}"

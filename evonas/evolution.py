@@ -1,0 +1,196 @@
+"""The search loop: propose, filter, evaluate, record, select.
+
+Asynchronous, and yet the same whatever the number of workers: candidate i is drawn when the results of
+all candidates up to i − lookahead are in, and is shown just those, in order of index. Everything the loop
+knows can be rebuilt from the store, so a run that was interrupted or killed continues where it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from time import monotonic
+from typing import TYPE_CHECKING, Protocol
+
+from evonas.candidate import Candidate, Evaluation, Status
+from evonas.executor import Executor, Task
+from evonas.graph import Graph
+from evonas.propose import Proposer, SpaceExhausted
+from evonas.published import ROWS
+from evonas.select import Population
+from evonas.store import RunInfo, RunStatus, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+POLL_SECONDS = 0.5
+"""How long the loop waits for results before it looks at the clock again."""
+
+
+class Observer(Protocol):
+    """Whoever watches a search: the live display, a log, a test."""
+
+    def drawn(self, candidate: Candidate) -> None:
+        """A candidate was drawn and recorded."""
+
+    def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
+        """A candidate's evaluation was recorded."""
+
+    def referenced(self, layer: str, evaluation: Evaluation) -> None:
+        """A published layer was scored, or failed to be, for comparison."""
+
+    def tick(self, pending: int) -> None:
+        """Called at least every `POLL_SECONDS`; `pending` evaluations are out."""
+
+
+@dataclass
+class _State:
+    """What the loop knows, all of which the store knows too."""
+
+    candidates: list[Candidate] = field(default_factory=list)
+    evaluations: dict[int, Evaluation] = field(default_factory=dict)
+    shown: int = 0  # candidates below this index have been applied to the population
+    core_seconds: float = 0.0
+
+
+class Search:
+    """One run of evolution or random search, from its store's state to its end.
+
+    Args:
+        run: the run to continue; a new one has no candidates yet.
+        store: where it is recorded; this search is the run's only writer.
+        executor: what evaluates candidates.
+        observers: told of each step.
+        references: published layers to score under the run's protocol, beside the search, where the
+            store does not have them yet.
+    """
+
+    def __init__(
+        self,
+        run: RunInfo,
+        store: Store,
+        executor: Executor,
+        observers: Sequence[Observer] = (),
+        references: Sequence[str] = (),
+    ) -> None:
+        self.run, self.config = run, run.config
+        self.store, self.executor, self.observers = store, executor, observers
+        self.proposer = Proposer(self.config)
+        self.population = Population(self.config.population)
+        self._state = _State()
+        self._attempts: dict[int, int] = {}
+        missing = [name for name in references if name not in run.references]
+        # Negative indices tell them from candidates.
+        self._references = {-number: name for number, name in enumerate(missing, 1)}
+        self._exhausted = False
+        self._started = monotonic()
+        self._load()
+
+    def _load(self) -> None:
+        state = self._state
+        for candidate in self.store.candidates(self.run.id):
+            self.proposer.remember(candidate)
+            state.candidates.append(candidate)
+        for evaluation in self.store.evaluations(self.run.id):
+            state.evaluations[evaluation.index] = evaluation
+            state.core_seconds += evaluation.core_seconds
+
+    def execute(self) -> RunStatus:
+        """Runs to the end of the budget, or until interrupted by Ctrl-C; returns the status recorded.
+
+        An interrupt stops what is in flight, whose candidates are evaluated anew on resume.
+        """
+        for index in self._references:
+            self._submit(index)
+        for index in range(len(self._state.candidates)):
+            if index not in self._state.evaluations:
+                self._submit(index)
+        status = RunStatus.INTERRUPTED
+        try:
+            while True:
+                self._draw()
+                if not self._attempts:
+                    break
+                self._collect()
+            status = RunStatus.FINISHED
+        except KeyboardInterrupt:
+            pass
+        finally:
+            self.store.record(self.run.id, status=status, elapsed=self._elapsed())
+        return status
+
+    def _elapsed(self) -> float:
+        return self.run.elapsed + monotonic() - self._started
+
+    def _draw(self) -> None:
+        """Draws and submits as many candidates as workers can take and the lookahead allows."""
+        # One more than runs at a time, so that no worker waits for the next draw.
+        while len(self._attempts) <= self.executor.capacity and self._may_draw():
+            index = len(self._state.candidates)
+            self._show_until(index - self.config.lookahead)
+            try:
+                candidate = self.proposer.draw(index, self.population)
+            except SpaceExhausted:
+                self._exhausted = True
+                return
+            self.store.record(self.run.id, candidates=[candidate], elapsed=self._elapsed())
+            self._state.candidates.append(candidate)
+            for observer in self.observers:
+                observer.drawn(candidate)
+            self._submit(index)
+
+    def _may_draw(self) -> bool:
+        state, config = self._state, self.config
+        index = len(state.candidates)
+        if self._exhausted or index >= config.budget:
+            return False
+        if config.core_minutes is not None and state.core_seconds >= 60 * config.core_minutes:
+            return False
+        needed = range(state.shown, index - config.lookahead + 1)
+        return all(i in state.evaluations for i in needed)
+
+    def _show_until(self, last: int) -> None:
+        """Applies results to the population, in order, up to candidate `last`."""
+        state = self._state
+        while state.shown <= last:
+            evaluation = state.evaluations[state.shown]
+            if evaluation.status is Status.SCORED:
+                self.population.add(state.candidates[state.shown], evaluation)
+            state.shown += 1
+
+    def _submit(self, index: int, attempt: int = 1) -> None:
+        self._attempts[index] = attempt
+        protocol = self.config.protocol
+        if index < 0:
+            row = ROWS[self._references[index]]
+            linear = Graph.parse(row.linear).to_json() if row.linear else None
+            graph = Graph.parse(row.expression).to_json()
+            self.executor.submit(Task(index, attempt, graph, protocol, linear, filtered=False))
+        else:
+            graph = self._state.candidates[index].graph.canonical.to_json()
+            self.executor.submit(Task(index, attempt, graph, protocol))
+
+    def _collect(self) -> None:
+        for evaluation in self.executor.poll(POLL_SECONDS):
+            attempt = self._attempts.pop(evaluation.index)
+            if evaluation.status is Status.FAILED and attempt < self.config.max_attempts:
+                self._submit(evaluation.index, attempt + 1)
+            elif evaluation.index < 0:
+                self._finish_reference(evaluation)
+            else:
+                self._finish(replace(evaluation, attempts=attempt))
+        for observer in self.observers:
+            observer.tick(len(self._attempts))
+
+    def _finish_reference(self, evaluation: Evaluation) -> None:
+        name = self._references[evaluation.index]
+        if evaluation.scores:
+            self.store.record_reference(self.run.id, name, evaluation.scores)
+        for observer in self.observers:
+            observer.referenced(name, evaluation)
+
+    def _finish(self, evaluation: Evaluation) -> None:
+        self.store.record(self.run.id, evaluations=[evaluation], elapsed=self._elapsed())
+        self._state.evaluations[evaluation.index] = evaluation
+        self._state.core_seconds += evaluation.core_seconds
+        for observer in self.observers:
+            observer.evaluated(self._state.candidates[evaluation.index], evaluation)

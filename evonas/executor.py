@@ -1,0 +1,77 @@
+"""The contract between a search and whatever carries out its evaluations."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Self
+
+if TYPE_CHECKING:
+    from evonas.candidate import Evaluation
+    from evonas.config import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One evaluation to carry out; everything a worker needs to know.
+
+    Attributes:
+        index: the candidate's index; negative for a published layer that is scored for comparison.
+        attempt: 1, 2, … of this candidate.
+        graph: the layer, as JSON.
+        linear: the layer of positions without activation, as JSON; None for the affine alone.
+        protocol: how to judge and score.
+        filtered: whether filters may reject it; published layers are scored whatever they reach.
+        split: the images that scores are measured on; a search only ever uses "validation".
+    """
+
+    index: int
+    attempt: int
+    graph: str
+    protocol: Protocol
+    linear: str | None = None
+    filtered: bool = True
+    split: Literal["validation", "test"] = "validation"
+
+    @property
+    def label(self) -> str:
+        """The task in a few words, for logs and dashboards."""
+        return f"candidate {self.index}" if self.index >= 0 else f"reference {-self.index}"
+
+
+class Executor(ABC):
+    """Carries out tasks, some at a time.
+
+    A task never raises through the executor: whatever happens to it, `poll` returns exactly one evaluation
+    for each task submitted, with status `FAILED` and a reason where the worker raised, died, or took
+    longer than the deadline.
+    """
+
+    @property
+    @abstractmethod
+    def capacity(self) -> int:
+        """How many tasks run at the same time."""
+
+    @property
+    def dashboard(self) -> str | None:
+        """Where to watch the workers, as HOST:PORT, if there is such a place."""
+        return None
+
+    @abstractmethod
+    def submit(self, task: Task) -> None:
+        """Starts or queues a task."""
+
+    @abstractmethod
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        """Evaluations that have finished since the last call; waits up to `timeout` seconds for the first."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stops everything that runs and gives back workers; calling it again does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()

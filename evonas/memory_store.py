@@ -1,0 +1,161 @@
+"""A store in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import isnan
+from typing import TypeVar
+
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Status
+from evonas.config import RunConfig
+from evonas.store import (
+    FilterSummary,
+    RunInfo,
+    RunStatus,
+    RunSummary,
+    Store,
+    by_frequency,
+    no_such_candidate,
+    no_such_run,
+)
+
+Number = TypeVar("Number", int, float)
+
+
+class MemoryStore(Store):
+    """A store that lives as long as the process; for tests and for searches whose record is not wanted."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, RunInfo] = {}
+        self._candidates: dict[int, dict[int, Candidate]] = {}
+        self._evaluations: dict[int, dict[int, Evaluation]] = {}
+        self._touched: dict[int, datetime] = {}
+
+    def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
+        """See `Store`."""
+        info = RunInfo(len(self._runs) + 1, config, RunStatus.RUNNING, datetime.now(UTC), dict(environment))
+        self._runs[info.id] = info
+        self._touched[info.id] = info.created
+        self._candidates[info.id], self._evaluations[info.id] = {}, {}
+        return info
+
+    def runs(self) -> Sequence[RunInfo]:
+        """See `Store`."""
+        return list(self._runs.values())
+
+    def run(self, run_id: int) -> RunInfo:
+        """See `Store`."""
+        if run_id not in self._runs:
+            raise no_such_run(run_id, list(self._runs))
+        return self._runs[run_id]
+
+    def record(
+        self,
+        run_id: int,
+        *,
+        candidates: Sequence[Candidate] = (),
+        evaluations: Sequence[Evaluation] = (),
+        status: RunStatus | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        """See `Store`."""
+        info = self.run(run_id)
+        known = self._candidates[run_id].keys() | {candidate.index for candidate in candidates}
+        for evaluation in evaluations:  # before anything is kept: all of a call or nothing
+            if evaluation.index not in known:
+                raise no_such_candidate(run_id, evaluation.index, len(self._candidates[run_id]))
+        for candidate in candidates:
+            self._candidates[run_id].setdefault(candidate.index, candidate)
+        for evaluation in evaluations:
+            self._evaluations[run_id].setdefault(evaluation.index, evaluation)
+        self._touched[run_id] = datetime.now(UTC)
+        self._runs[run_id] = replace(
+            info,
+            status=info.status if status is None else status,
+            elapsed=info.elapsed if elapsed is None else elapsed,
+        )
+
+    def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
+        """See `Store`."""
+        info = self.run(run_id)
+        self._touched[run_id] = datetime.now(UTC)
+        self._runs[run_id] = replace(info, references={**info.references, layer: dict(scores)})
+
+    def candidates(self, run_id: int) -> Iterator[Candidate]:
+        """See `Store`."""
+        self.run(run_id)
+        kept = self._candidates[run_id]
+        return (kept[index] for index in sorted(kept))
+
+    def candidate(self, run_id: int, index: int) -> Candidate:
+        """See `Store`."""
+        self.run(run_id)
+        kept = self._candidates[run_id]
+        if index not in kept:
+            raise no_such_candidate(run_id, index, len(kept))
+        return kept[index]
+
+    def evaluations(self, run_id: int) -> Iterator[Evaluation]:
+        """See `Store`."""
+        self.run(run_id)
+        kept = self._evaluations[run_id]
+        return (kept[index] for index in sorted(kept))
+
+    def evaluation(self, run_id: int, index: int) -> Evaluation | None:
+        """See `Store`."""
+        self.run(run_id)
+        return self._evaluations[run_id].get(index)
+
+    def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        scored = [e for e in self.evaluations(run_id) if e.status is Status.SCORED]
+        scored.sort(key=lambda e: (1, 0.0, e.index) if isnan(e.mean) else (0, -e.mean, e.index))
+        return [(self._candidates[run_id][e.index], e) for e in scored[: max(limit, 0)]]
+
+    def summary(self, run_id: int) -> RunSummary:
+        """See `Store`."""
+        candidates, evaluations = list(self.candidates(run_id)), list(self.evaluations(run_id))
+        ended = Counter(e.status for e in evaluations)
+        return RunSummary(
+            candidates=len(candidates),
+            statuses={status: ended[status] for status in Status},
+            filters=_filters(evaluations),
+            discarded=_totals(c.discarded for c in candidates),
+            drawing=_totals(c.seconds for c in candidates),
+            training=_totals(e.seconds for e in evaluations),
+            retries=sum(e.attempts - 1 for e in evaluations),
+            last_activity=self._touched[run_id],
+        )
+
+    def close(self) -> None:
+        """See `Store`."""
+
+
+def _totals(parts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
+    """The sums by name, names in alphabetical order."""
+    sums: dict[str, Number] = {}
+    for part in parts:
+        for name, amount in part.items():
+            sums[name] = sums[name] + amount if name in sums else amount
+    return dict(sorted(sums.items()))
+
+
+def _filters(evaluations: Sequence[Evaluation]) -> dict[str, FilterSummary]:
+    reached = [(position, o) for e in evaluations for position, o in enumerate(e.filters)]
+    places: dict[str, int] = {}
+    outcomes: dict[str, list[FilterOutcome]] = {}
+    for position, outcome in reached:
+        places[outcome.name] = min(position, places.get(outcome.name, position))
+        outcomes.setdefault(outcome.name, []).append(outcome)
+    return {
+        name: FilterSummary(
+            judged=len(outcomes[name]),
+            rejected=sum(not o.accepted for o in outcomes[name]),
+            seconds=sum(o.seconds for o in outcomes[name]),
+            reasons=by_frequency(Counter(o.reason for o in outcomes[name] if not o.accepted)),
+        )
+        for name in sorted(outcomes, key=lambda name: (places[name], name))
+    }

@@ -1,0 +1,83 @@
+"""Drawing candidates: the part of a search in which chance plays.
+
+Candidate i is drawn from a generator keyed by the run's seed and i, and depends on nothing but the
+candidates before it and the population it is shown. Proposals are made until one passes the cheap
+filters; those that fall cost no budget and are counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from evonas.candidate import Candidate, Kind, Origin
+from evonas.filters import CheapFilters, Passed, Tally
+from evonas.graph import Graph
+from evonas.select import Population, tournament_winner
+from evonas.space import generator
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from evonas.config import RunConfig
+
+MAX_PROPOSALS = 20_000
+"""Proposals in a row without a new candidate after which the space counts as exhausted."""
+
+_DRAW = 0  # the first counter of a candidate's generator, apart from those of other uses of the seed
+
+
+class SpaceExhausted(Exception):  # noqa: N818  # it ends a search, and is no error
+    """No new candidate was found in `MAX_PROPOSALS` proposals."""
+
+
+class Proposer:
+    """Draws the candidates of one run, in order of their index."""
+
+    def __init__(self, config: RunConfig) -> None:
+        self.config = config
+        self.filters = CheapFilters()
+
+    def remember(self, candidate: Candidate) -> None:
+        """Takes note of a candidate drawn in an earlier session of the run."""
+        self.filters.remember(candidate.key, candidate.functional_key)
+
+    def draw(self, index: int, population: Population) -> Candidate:
+        """Candidate `index`, given the population that it may know.
+
+        Raises:
+            SpaceExhausted: when no new graph was found.
+        """
+        rng = generator(self.config.seed, _DRAW, index)
+        tally = Tally()
+        for _ in range(MAX_PROPOSALS):
+            with tally.timed("sampling"):
+                graph, origin = self._propose(index, population, rng)
+            result = self.filters.judge(graph, tally)
+            if isinstance(result, Passed):
+                self.filters.remember(result.key, result.functional_key)
+                return Candidate(
+                    index,
+                    graph,
+                    result.key,
+                    result.functional_key,
+                    origin,
+                    dict(tally.discarded),
+                    dict(tally.seconds),
+                )
+        raise SpaceExhausted
+
+    def _propose(self, index: int, population: Population, rng: np.random.Generator) -> tuple[Graph, Origin]:
+        config = self.config
+        if index < len(config.seed_graphs):
+            seed_graph = Graph.from_json(config.seed_graphs[index])
+            return config.space.embed(seed_graph, rng), Origin(Kind.SEED)
+        fresh = rng.random() < config.fresh
+        if config.strategy == "random" or fresh or not population:
+            return config.space.random_graph(rng), Origin(Kind.RANDOM)
+        members = population.members
+        parent = tournament_winner(members, config.tournament, config.strategy, rng).candidate
+        graph, mutations = parent.graph, []
+        for _ in range(config.mutations):
+            graph, change = config.space.mutate(graph, rng)
+            mutations.append(change)
+        return graph, Origin(Kind.MUTATION, parent.index, tuple(mutations))

@@ -1,0 +1,149 @@
+"""Reading a run: the best layers, the Pareto front, and each candidate as a row to print or export."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from evonas.candidate import Candidate, Evaluation, Status
+from evonas.published import NAMES_BY_KEY
+from evonas.select import pareto_front
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from evonas.graph import Graph
+    from evonas.store import RunInfo, RunSummary, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A scored candidate, as results show it.
+
+    Attributes:
+        id: "RUN/INDEX", which commands take.
+        expression: the canonical form as text.
+        name: of the published layer that it is, if it is one.
+        scores: by anchor.
+        mean: of the scores.
+        graph: the canonical form.
+    """
+
+    id: str
+    expression: str
+    name: str | None
+    scores: Mapping[str, float]
+    mean: float
+    graph: Graph
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "id": self.id,
+            "expression": self.expression,
+            "name": self.name,
+            "scores": dict(self.scores),
+            "mean": self.mean,
+            "graph": json.loads(self.graph.to_json()),
+        }
+
+
+def row(run_id: int, candidate: Candidate, evaluation: Evaluation) -> Row:
+    """The row of a scored candidate."""
+    graph = candidate.graph.canonical
+    name = NAMES_BY_KEY.get(candidate.key)
+    return Row(f"{run_id}/{candidate.index}", graph.expression(), name, evaluation.scores, evaluation.mean, graph)
+
+
+def best(store: Store, run_id: int, limit: int = 10) -> list[Row]:
+    """The candidates with the highest mean score, best first."""
+    return [row(run_id, *pair) for pair in store.best(run_id, limit)]
+
+
+def pareto(store: Store, run_id: int) -> list[Row]:
+    """The scored candidates that no other beats on every anchor, best mean first."""
+    scored = [e for e in store.evaluations(run_id) if e.status is Status.SCORED]
+    if not scored:
+        return []
+    front = pareto_front(np.array([list(e.scores.values()) for e in scored], dtype=np.float64))
+    chosen = sorted((scored[i] for i in front), key=lambda e: (-e.mean, e.index))
+    return [row(run_id, store.candidate(run_id, e.index), e) for e in chosen]
+
+
+def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
+    """Everything recorded of one candidate, for JSON."""
+    candidate, evaluation = store.candidate(run_id, index), store.evaluation(run_id, index)
+    graph = candidate.graph.canonical
+    known: dict[str, Any] = {
+        "id": f"{run_id}/{index}",
+        "expression": graph.expression(),
+        "name": NAMES_BY_KEY.get(candidate.key),
+        "latex": graph.latex(),
+        "graph": json.loads(graph.to_json()),
+        "drawn": json.loads(candidate.graph.to_json()),
+        "key": candidate.key,
+        "functional_key": candidate.functional_key,
+        "origin": candidate.origin.kind.value,
+        "parent": None if candidate.origin.parent is None else f"{run_id}/{candidate.origin.parent}",
+        "mutations": list(candidate.origin.mutations),
+        "status": "pending",
+    }
+    if evaluation is not None:
+        known |= {
+            "status": evaluation.status.value,
+            "reason": evaluation.reason,
+            "scores": dict(evaluation.scores),
+            "mean": evaluation.mean if evaluation.scores else None,
+            "attempts": evaluation.attempts,
+            "training_seconds": dict(evaluation.seconds),
+            "filters": [
+                {
+                    "name": f.name,
+                    "accepted": f.accepted,
+                    "reason": f.reason,
+                    "value": f.value,
+                    "seconds": f.seconds,
+                }
+                for f in evaluation.filters
+            ],
+        }
+    return known
+
+
+def status(run: RunInfo, summary: RunSummary) -> dict[str, Any]:
+    """A run in totals, for JSON."""
+    return {
+        "run": run.id,
+        "status": run.status.value,
+        "space": run.config.space.name,
+        "strategy": run.config.strategy,
+        "seed": run.config.seed,
+        "budget": run.config.budget,
+        "created": run.created.isoformat(),
+        "elapsed": run.elapsed,
+        "candidates": summary.candidates,
+        "evaluations": {kind.value: count for kind, count in summary.statuses.items()},
+        "discarded": dict(summary.discarded),
+        "filters": {
+            name: {
+                "judged": f.judged,
+                "rejected": f.rejected,
+                "seconds": f.seconds,
+                "reasons": dict(f.reasons),
+            }
+            for name, f in summary.filters.items()
+        },
+        "seconds": {"drawing": dict(summary.drawing), "training": dict(summary.training)},
+        "retries": summary.retries,
+        "references": {name: dict(scores) for name, scores in run.references.items()},
+    }
+
+
+def references_as_rows(
+    references: Mapping[str, Mapping[str, float]],
+) -> Sequence[tuple[str, Mapping[str, float]]]:
+    """Published layers and their scores, best mean first."""
+    return sorted(references.items(), key=lambda item: -sum(item[1].values()))

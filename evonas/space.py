@@ -1,0 +1,145 @@
+"""Search spaces: which graphs may be drawn, how they are drawn, and how they mutate.
+
+A space is a value to copy and edit: `dataclasses.replace(evonorm, nodes=14)`. Sampling and mutation
+follow Liu et al. 2020, section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from evonas.errors import UsageError, shorten, unknown
+from evonas.graph import FIRST, MAX_NODES, Graph, Node
+from evonas.ops import OPS, IndexSet, Moment
+
+ELEMENTWISE = tuple(op.name for op in OPS.values() if not op.is_aggregation)
+MOMENTS = tuple(moment.value for moment in Moment)
+INDEX_SETS = tuple(index_set.value for index_set in IndexSet)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """A set of graphs with a distribution over them.
+
+    Attributes:
+        name: how commands and records call it.
+        operations: names of element-wise operations, and of moments ("mean", "rms", "std"), each of which
+            stands for one operation per index set.
+        index_sets: the index sets of the aggregations.
+        nodes: number of operations in a graph, dead ones included.
+        weights: relative frequency of operations by full name ("std_wh"); 1 where not given.
+
+    Raises:
+        UsageError: for an unknown operation, index set or weight, or a number of nodes out of range.
+    """
+
+    name: str
+    operations: tuple[str, ...] = ELEMENTWISE + MOMENTS
+    index_sets: tuple[str, ...] = INDEX_SETS
+    nodes: int = 10
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for operation in self.operations:
+            if operation not in ELEMENTWISE + MOMENTS:
+                raise unknown("operation", operation, ELEMENTWISE + MOMENTS)
+        for index_set in self.index_sets:
+            if index_set not in INDEX_SETS:
+                raise unknown("index set", index_set, INDEX_SETS)
+        if not 1 <= self.nodes <= MAX_NODES:
+            raise UsageError(f"a space has between 1 and {MAX_NODES} nodes, not {self.nodes}")
+        for name, weight in self.weights.items():
+            if name not in self.ops:
+                raise unknown("operation to weight", name, self.ops)
+            if not weight >= 0:
+                raise UsageError(f"the weight of {shorten(name)} should be 0 or more, not {weight}")
+        if not sum(self._probabilities) > 0:
+            raise UsageError(f"the space {shorten(self.name)} has no operation that may be drawn")
+
+    @cached_property
+    def ops(self) -> tuple[str, ...]:
+        """Full names of the operations that may be drawn."""
+        names: list[str] = []
+        for operation in self.operations:
+            suffixed = operation in MOMENTS
+            names += [f"{operation}_{i}" for i in self.index_sets] if suffixed else [operation]
+        return tuple(names)
+
+    @cached_property
+    def _probabilities(self) -> tuple[float, ...]:
+        weights = [self.weights.get(name, 1.0) for name in self.ops]
+        total = sum(weights)
+        return tuple(w / total for w in weights) if total > 0 else ()
+
+    @cached_property
+    def _cumulative(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        return np.cumsum(self._probabilities)
+
+    def random_graph(self, rng: np.random.Generator) -> Graph:
+        """A graph whose operations, then arguments, are drawn independently; the last node is the output."""
+        nodes = [self._random_node(number, rng) for number in range(FIRST, FIRST + self.nodes)]
+        return Graph(tuple(nodes), FIRST + self.nodes - 1)
+
+    def mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
+        """`graph` with one node redrawn, operation and arguments, and what was replaced in words."""
+        place = int(rng.integers(len(graph.nodes)))
+        old, new = graph.nodes[place], self._random_node(FIRST + place, rng)
+        nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
+        return Graph(nodes, graph.output), f"node {FIRST + place}: {_written(old)} -> {_written(new)}"
+
+    def embed(self, graph: Graph, rng: np.random.Generator) -> Graph:
+        """`graph` as a member of the space: brought to `nodes` operations with random dead ones.
+
+        The padding stands at random places before the output, where later mutations can reach it.
+
+        Raises:
+            UsageError: when the graph has too many operations or one that is not in the space.
+        """
+        if graph.output < FIRST:
+            graph = _with_own_output(graph)
+        live = [graph.node(number) for number in graph.live if number >= FIRST]
+        if len(live) > self.nodes:
+            raise UsageError(
+                f"{shorten(graph.expression())} has {len(live)} nodes; the space {self.name!r} allows {self.nodes}"
+            )
+        for node in live:
+            if node.op not in self.ops:
+                raise UsageError(f"{shorten(graph.expression())} uses {node.op}, which is not in {self.name!r}")
+        is_padding = np.ones(self.nodes, dtype=bool)
+        is_padding[rng.choice(self.nodes - 1, size=len(live) - 1, replace=False)] = False
+        is_padding[-1] = False
+        numbers = {number: number for number in range(FIRST)}
+        originals = iter([number for number in graph.live if number >= FIRST])
+        nodes: list[Node] = []
+        for place in range(self.nodes):
+            if is_padding[place]:
+                nodes.append(self._random_node(FIRST + place, rng))
+                continue
+            original = next(originals)
+            op, args = graph.node(original)
+            nodes.append(Node(op, tuple(numbers[a] for a in args)))
+            numbers[original] = FIRST + place
+        return Graph(tuple(nodes), FIRST + self.nodes - 1)
+
+    def _random_node(self, number: int, rng: np.random.Generator) -> Node:
+        place = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
+        name = self.ops[min(place, len(self.ops) - 1)]
+        return Node(name, tuple(int(rng.integers(number)) for _ in range(OPS[name].arity)))
+
+
+def generator(seed: int, *counters: int) -> np.random.Generator:
+    """A generator that depends on nothing but the run's seed and the given counters (Philox)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *counters))))
+
+
+def _with_own_output(graph: Graph) -> Graph:
+    """A graph that hands an input through, written as a sum with 0, so that it has an operation."""
+    return Graph((*graph.nodes, Node("add", (graph.output, 1))), FIRST + len(graph.nodes))
+
+
+def _written(node: Node) -> str:
+    return f"{node.op}({', '.join(map(str, node.args))})"

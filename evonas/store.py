@@ -1,0 +1,193 @@
+"""The contract of a store of runs.
+
+One coordinator writes to a run; any number of readers may look at the same time. Every implementation
+passes `tests/test_store_contract.py`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+from typing import Self
+
+from evonas.candidate import Candidate, Evaluation, Status
+from evonas.config import RunConfig
+from evonas.errors import UsageError
+
+
+class RunStatus(Enum):
+    """Whether a run has more to do. One that was killed still says `RUNNING`, and can be resumed."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """A run's row.
+
+    Attributes:
+        id: 1, 2, 3, … within its store.
+        config: what determines the run.
+        status: see `RunStatus`.
+        created: when, in UTC.
+        environment: versions and hardware at creation, by name.
+        references: scores of published layers under the run's protocol, by layer and anchor.
+        elapsed: seconds of wall time that coordinators have spent on the run.
+    """
+
+    id: int
+    config: RunConfig
+    status: RunStatus
+    created: datetime
+    environment: Mapping[str, str] = field(default_factory=dict)
+    references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FilterSummary:
+    """What one filter did to the evaluated candidates of a run.
+
+    Attributes:
+        judged: verdicts it gave.
+        rejected: how many of them were rejections.
+        seconds: core-seconds it took.
+        reasons: the rejections by reason, most frequent first.
+    """
+
+    judged: int = 0
+    rejected: int = 0
+    seconds: float = 0.0
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """A run in totals.
+
+    Attributes:
+        candidates: how many were drawn.
+        statuses: evaluations by how they ended; every status is there.
+        filters: the filters of the workers, in the order in which candidates reach them.
+        discarded: proposals that fell to the cheap filters, by filter.
+        drawing: seconds spent on drawing, by cheap filter, and "sampling" for the making of graphs.
+        training: core-seconds of training, by anchor.
+        retries: attempts beyond each candidate's first.
+        last_activity: when the run was last written to, in UTC.
+    """
+
+    candidates: int
+    statuses: Mapping[Status, int]
+    filters: Mapping[str, FilterSummary]
+    discarded: Mapping[str, int]
+    drawing: Mapping[str, float]
+    training: Mapping[str, float]
+    retries: int
+    last_activity: datetime
+
+    @property
+    def evaluations(self) -> int:
+        """How many candidates have been evaluated, whatever became of them."""
+        return sum(self.statuses.values())
+
+
+class Store(ABC):
+    """Keeps runs, their candidates and evaluations.
+
+    What a method has returned from is durable. `record` is one transaction: a reader, or a coordinator
+    that comes back after a kill, sees all of a call or nothing. Recording a candidate or an evaluation
+    whose index the run already has changes nothing, so that a result that arrives twice counts once.
+
+    Methods that take a run raise `UsageError` when the store has no such run, and `StorageError` when
+    the storage cannot be read or written.
+    """
+
+    @abstractmethod
+    def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
+        """A new run with status `RUNNING` and the next free id."""
+
+    @abstractmethod
+    def runs(self) -> Sequence[RunInfo]:
+        """All runs, oldest first."""
+
+    @abstractmethod
+    def run(self, run_id: int) -> RunInfo:
+        """One run."""
+
+    @abstractmethod
+    def record(
+        self,
+        run_id: int,
+        *,
+        candidates: Sequence[Candidate] = (),
+        evaluations: Sequence[Evaluation] = (),
+        status: RunStatus | None = None,
+        elapsed: float | None = None,
+    ) -> None:
+        """Append to a run, and set its status and elapsed seconds where given, in one transaction.
+
+        An evaluation's candidate must be recorded, at the latest in the same call; where it is not, the
+        call is refused whole, with `UsageError`.
+        """
+
+    @abstractmethod
+    def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
+        """Keep the scores of a published layer under the run's protocol; replaces earlier ones."""
+
+    @abstractmethod
+    def candidates(self, run_id: int) -> Iterator[Candidate]:
+        """The run's candidates, by index."""
+
+    @abstractmethod
+    def candidate(self, run_id: int, index: int) -> Candidate:
+        """One candidate; `UsageError` when the run has no such index."""
+
+    @abstractmethod
+    def evaluations(self, run_id: int) -> Iterator[Evaluation]:
+        """The run's evaluations, by index of the candidate."""
+
+    @abstractmethod
+    def evaluation(self, run_id: int, index: int) -> Evaluation | None:
+        """One candidate's evaluation, None while there is none."""
+
+    @abstractmethod
+    def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """The scored candidates with the highest means, best first; of equals, the earlier first.
+
+        A mean that is not a number comes last.
+        """
+
+    @abstractmethod
+    def summary(self, run_id: int) -> RunSummary:
+        """The run in totals, without reading its candidates one by one."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the store holds; calling it again does nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def no_such_run(run_id: int, known: Sequence[int]) -> UsageError:
+    """The error for a run that a store does not have."""
+    have = f"runs here: {', '.join(map(str, known))}" if known else "there are no runs here yet"
+    return UsageError(f"there is no run {run_id}; {have}")
+
+
+def no_such_candidate(run_id: int, index: int, count: int) -> UsageError:
+    """The error for a candidate that a run does not have."""
+    return UsageError(f"run {run_id} has no candidate {index}; it has {count} so far, from 0")
+
+
+def by_frequency(counts: Mapping[str, int]) -> dict[str, int]:
+    """The same counts, the greatest first; equal ones by name."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

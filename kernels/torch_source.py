@@ -1,0 +1,273 @@
+"""Prints a graph as PyTorch source: one module file that needs only torch and reads as if written by hand.
+
+What an operation looks like stands in its row (`evonas.ops`), the helper functions stand as real code in
+`evonas.kernels.torch_helpers`; this file knows neither. Nothing from outside reaches the source as code:
+class names are checked to be free identifiers, and all other text passes through `quoted`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import keyword
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import FunctionType
+
+from evonas.errors import GraphError, UsageError, shorten
+from evonas.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
+from evonas.kernels import torch_helpers
+from evonas.layer import running_names
+from evonas.ops import OPS, Moment
+
+WIDTH = 100
+"""Longest line of an exported file, in characters."""
+LONGEST_FORMULA = 2000
+"""A formula longer than this, in characters, is left out of the docstring: nobody would read it."""
+
+_SUM, _NEGATION = "{0} + {1}", "-{0}"  # a sum with a negation is written as a difference
+_FUNCTIONS = {name: f for name, f in vars(torch_helpers).items() if isinstance(f, FunctionType)}
+_METHODS = {name: f for name, f in vars(torch_helpers.Tracking).items() if isinstance(f, FunctionType)}
+_CALL = re.compile(r"\b\w+(?=\()")
+
+_CLASS = '''
+class {name}(nn.Module):
+    r"""{summary}
+
+{formula}
+
+    The input is (b, {{c}}, h, w) of any floating type and memory format; so is the output. Values are
+    computed in float32, or in float64 for float64 input.
+
+    Args:
+        channels: c.
+        groups: {groups_doc}
+        eps: {eps_doc}
+        momentum: {momentum_doc}
+        affine: whether to learn `weight` and `bias`, which scale and shift each channel at the end.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+{annotations}
+    def __init__(
+        self,
+        channels: int,
+        groups: int = 32,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        if not (channels > 0 and groups > 0 and eps > 0 and 0 <= momentum <= 1):
+            raise ValueError("channels, groups and eps should be positive, momentum between 0 and 1")
+        self.channels = channels
+{settings}
+        def vector(value: float) -> Tensor:
+            return torch.full((channels,), value, device=device, dtype=dtype)
+
+        self.weight = nn.Parameter(vector(1.0)) if affine else None
+        self.bias = nn.Parameter(vector(0.0)) if affine else None
+{state}
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's value at `x`, (b, c, h, w)."""
+        if x.dim() != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"expected shape (b, {{self.channels}}, h, w), got {{tuple(x.shape)}}")
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        y = self._graph(x.to(dtype)).expand(x.shape)
+        if self.weight is not None and self.bias is not None:
+            y = torch.addcmul(per_channel(self.bias, dtype), y, per_channel(self.weight, dtype))
+        return y.to(x.dtype).contiguous(memory_format=memory_format_of(x))
+
+    def _graph(self, x: Tensor) -> Tensor:
+        """The layer before `weight` and `bias`, in a shape that broadcasts to that of `x`."""
+{body}
+
+    def extra_repr(self) -> str:
+        """The settings, as `print(model)` shows them."""
+        return f"{{self.channels}}, {extra}affine={{self.weight is not None}}"
+'''
+
+
+def to_torch(
+    graph: Graph, class_name: str = "Layer", header: Sequence[str] = (), linear: Graph | None = None
+) -> str:
+    """The source of a module file with the class `class_name`, which is `NormAct` of this very graph.
+
+    Its parameters and buffers have the names that `NormAct(graph, …)` gives them, so their states are
+    interchangeable; export the graph that was trained, not another spelling of it.
+
+    Args:
+        graph: the layer before its affine.
+        class_name: the name of the class.
+        header: lines for the file's docstring, of any content.
+        linear: a layer for positions without an activation, written as a second class with `Linear`
+            appended to its name.
+
+    Raises:
+        UsageError: when `class_name` is no identifier, a keyword, or used by the file itself.
+    """
+    check_class_name(class_name)
+    classes = [_class(graph, class_name, "A normalisation-activation layer.")]
+    if linear is not None:
+        summary = f"What stands beside `{class_name}` where a network has no activation."
+        classes.append(_class(linear, check_class_name(class_name + "Linear"), summary))
+    helpers = _copied(_FUNCTIONS, "\n".join(classes))
+    title = "A normalisation-activation layer, exported by evonas; it needs only PyTorch."
+    lines = [title, "", *_formula(graph, "")]
+    if header:
+        lines += ["", *(part for line in header for part in _wrapped(quoted(line), "", "    "))]
+    docstring = "\n".join(lines)
+    imports = "from __future__ import annotations\n\nimport torch\nfrom torch import Tensor, nn\n"
+    parts = [f'r"""{docstring}\n"""\n\n{imports}', *helpers, *classes]
+    return "\n\n".join(part.strip("\n") + "\n" for part in parts)
+
+
+def check_class_name(name: str) -> str:
+    """`name`, if a class in the file may be called so.
+
+    Raises:
+        UsageError: if not.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise UsageError(f"the class name should be a Python identifier such as MyLayer, not {shorten(name)}")
+    # Python reads identifiers in this normal form, in which two that look different may be one.
+    if unicodedata.normalize("NFKC", name) != name:
+        raise UsageError(f"the class name {shorten(name)} should be in Unicode's normal form NFKC")
+    if name in {*vars(builtins), *_FUNCTIONS, "torch", "nn", "Tensor", "annotations"}:
+        raise UsageError(f"the file itself uses the name {name!r}; give the class another")
+    return name
+
+
+def quoted(text: str) -> str:
+    r"""`text` as it may stand in a raw docstring: on one line, unable to end it, with nothing invisible.
+
+    Double quotes become apostrophes, and what does not print (newlines, control and bidirectional
+    characters, lone surrogates) is spelled out as \n or \u202e.
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text).replace('"', "'"))
+
+
+def _class(graph: Graph, name: str, summary: str) -> str:
+    running = running_names(graph)
+    body = "\n".join(" " * 8 + line for line in _body(graph, running))
+    methods = _copied(_METHODS, body)
+    used = body + "".join(methods)
+    vectors = [(INPUTS[node], start) for node, start in ((V0, 0.0), (V1, 1.0)) if node in graph.live]
+    state = [f"        self.{v} = nn.Parameter(vector({start}))\n" for v, start in vectors]
+    for node, buffer in running.items():
+        start = 0.0 if OPS[graph.node(node).op].moment is Moment.MEAN else 1.0
+        state.append(f'        self.register_buffer("{buffer}", vector({start}))\n')
+    reads = {setting: f"self.{setting}" in used for setting in ("groups", "eps", "momentum")}
+    values = {"groups": "groups_dividing(channels, groups)", "eps": "eps", "momentum": "momentum"}
+    settings = [f"        self.{s} = {values[s]}\n" for s, is_read in reads.items() if is_read]
+    docs = {
+        "groups": "number of groups of channels; lowered until it divides the channels.",
+        "eps": "added under square roots and logarithms, and the clamp of divisions.",
+        "momentum": "weight of the newest batch in running values.",
+    }
+    unused = "not used by this layer."
+    source = _CLASS.format(
+        name=name,
+        summary=summary,
+        formula="\n".join(_formula(graph, "    ")),
+        annotations="".join(f"    {buffer}: Tensor\n" for buffer in running.values()),
+        settings="".join(settings),
+        state="".join(state),
+        body=body,
+        extra="".join(f"{s}={{self.{s}}}, " for s, is_read in reads.items() if is_read),
+        **{f"{s}_doc": docs[s] if is_read else unused for s, is_read in reads.items()},
+    )
+    return source + "".join("\n" + textwrap.indent(textwrap.dedent(m), "    ") for m in methods)
+
+
+def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
+    """One statement per node; a negation that is only ever subtracted is part of the differences."""
+    live = set(graph.live)
+    if any("{count}" in OPS[graph.node(n).op].source for n in live if n >= FIRST):
+        yield "count = x.numel() // self.channels"
+    for node in (V0, V1):
+        if node in live:
+            yield f"{INPUTS[node]} = per_channel(self.{INPUTS[node]}, x.dtype)"
+    names = dict(enumerate(INPUTS))
+    statements = {number: _value(graph, number) for number in graph.live if number >= FIRST}
+    # Backwards, because whether a node is needed depends on the later ones.
+    needed = {graph.output}
+    for number in sorted(statements, reverse=True):
+        if number in needed:
+            needed.update(statements[number][1])
+    if ZERO in needed:
+        yield "zero = x.new_zeros(1, 1, 1, 1)"
+    taken: dict[str, int] = {}
+    for number, (template, args) in statements.items():
+        if number not in needed:
+            continue
+        value = template.format(
+            *(names[a] for a in args),
+            eps="self.eps",
+            groups="self.groups",
+            running=f"self.{running.get(number)}",
+            count="count",
+        )
+        if number == graph.output:
+            yield f"return {value}"
+            return
+        noun = OPS[graph.node(number).op].noun
+        taken[noun] = taken.get(noun, 0) + 1
+        names[number] = noun if taken[noun] == 1 else f"{noun}_{taken[noun]}"
+        yield f"{names[number]} = {value}"
+    yield f"return {names[graph.output]}"
+
+
+def _value(graph: Graph, number: int) -> tuple[str, tuple[int, ...]]:
+    """The template of a node's value and the nodes it is to be filled with."""
+    op, args = graph.node(number)
+    template = OPS[op].source
+    if template == _SUM:
+        negations = [a >= FIRST and OPS[graph.node(a).op].source == _NEGATION for a in args]
+        if sum(negations) == 1:
+            place = negations.index(True)
+            return "{0} - {1}", (args[1 - place], graph.node(args[place]).args[0])
+    return template, args
+
+
+def _copied(functions: Mapping[str, FunctionType], source: str) -> list[str]:
+    """The sources of the functions that `source` calls, and of those that these call, in their order."""
+    wanted: set[str] = set()
+    queue = [source]
+    while queue:
+        for name in set(_CALL.findall(queue.pop())) & functions.keys() - wanted:
+            wanted.add(name)
+            queue.append(inspect.getsource(functions[name]))
+    return [inspect.getsource(f) for name, f in functions.items() if name in wanted]
+
+
+def _formula(graph: Graph, indent: str) -> list[str]:
+    try:
+        text, latex = graph.expression(), graph.latex()
+    except GraphError:
+        text = latex = " " * (LONGEST_FORMULA + 1)
+    if max(len(text), len(latex)) > LONGEST_FORMULA:
+        return [indent + "Its formula is too long to be written in one line of mathematics; see `_graph`."]
+    inner = indent + "    "
+    return [*_wrapped(text, inner, inner), "", f"{indent}In LaTeX:", "", *_wrapped(latex, inner, inner)]
+
+
+def _wrapped(text: str, first: str, rest: str) -> Iterable[str]:
+    """`text` in lines of at most `WIDTH`, broken where neither an expression nor LaTeX minds a space."""
+    line = first
+    for part in re.split(r"(?= )|(?=\\)|(?<=\()", text):
+        fresh = line in (first, rest)
+        if not fresh and len(line) + len(part) > WIDTH:
+            yield line.rstrip()
+            line, fresh = rest, True
+        line += part.lstrip() if fresh else part
+        while len(line) > WIDTH:
+            yield line[:WIDTH]
+            line = rest + line[WIDTH:]
+    yield line.rstrip()

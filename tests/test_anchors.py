@@ -1,0 +1,158 @@
+"""The anchor networks: positions, shapes, initialisation, names."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from evonas.errors import UsageError
+from evonas.workers.anchors import ANCHORS, build_anchor, efficientnet, mobilenet, resnet
+from evonas.workers.anchors.layers import Conv, Dense, scaled_width
+
+
+class BatchNormRelu:
+    """The usual layer; notes the channels of every position that it is asked for."""
+
+    def __init__(self) -> None:
+        self.norm_acts: list[int] = []
+        self.norms: list[int] = []
+
+    def norm_act(self, channels: int) -> nn.Module:
+        self.norm_acts.append(channels)
+        return nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
+
+    def norm(self, channels: int) -> nn.Module:
+        self.norms.append(channels)
+        return nn.BatchNorm2d(channels)
+
+
+class RandomStart(BatchNormRelu):
+    """Consumes random numbers for its own parameters."""
+
+    def norm_act(self, channels: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, channels, 1), super().norm_act(channels))
+
+
+POSITIONS = {
+    "resnet-small": ([16, 8, 8, 32, 16, 16, 64, 16, 16, 64], []),
+    "mobilenet-small": ([16, 64, 64, 64, 64, 96], [16, 24]),
+    "efficientnet-small": ([16, 64, 64, 64, 64, 96], [16, 24]),
+}
+
+
+def test_every_anchor_is_listed_here() -> None:
+    assert set(POSITIONS) == set(ANCHORS)
+    assert {row.family for row in ANCHORS.values()} == {"resnet", "mobilenet", "efficientnet"}
+    assert all(row.note and row.name == name for name, row in ANCHORS.items())
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_positions_and_their_channels(name: str) -> None:
+    layer = BatchNormRelu()
+    model = build_anchor(name, layer, in_channels=1, classes=10)
+    assert (layer.norm_acts, layer.norms) == POSITIONS[name]
+    # Every module that was made is part of the network, and each is used exactly once.
+    uses: Counter[nn.Module] = Counter()
+    normalisations = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in normalisations:
+        module.register_forward_hook(lambda module, inputs, output: uses.update([module]))
+    model(torch.randn(2, 1, 12, 12))
+    assert len(normalisations) == len(layer.norm_acts) + len(layer.norms)
+    assert set(uses.values()) == {1} and len(uses) == len(normalisations)
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+@pytest.mark.parametrize("shape", [(4, 1, 12, 12), (4, 3, 24, 24), (3, 2, 9, 15), (2, 1, 5, 5)])
+def test_forward_and_backward(name: str, shape: tuple[int, ...]) -> None:
+    model = build_anchor(name, BatchNormRelu(), in_channels=shape[1], classes=7)
+    logits = model(torch.randn(shape))
+    assert logits.shape == (shape[0], 7)
+    logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_one_image_in_evaluation_mode(name: str) -> None:
+    model = build_anchor(name, BatchNormRelu(), in_channels=1, classes=10).eval()
+    images = torch.randn(3, 1, 12, 12)
+    # float32 sums taken in another order: a few units in the last place of values of about 0.1.
+    torch.testing.assert_close(model(images[:1]), model(images)[:1], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_the_same_random_state_gives_the_same_weights_to_every_layer(name: str) -> None:
+    models = []
+    for layer in (BatchNormRelu(), RandomStart()):
+        torch.manual_seed(5)
+        models.append(build_anchor(name, layer, in_channels=1, classes=10))
+    plain, other = ([m.weight for m in model.modules() if isinstance(m, Conv | Dense)] for model in models)
+    assert len(plain) == len(other) and all(torch.equal(a, b) for a, b in zip(plain, other, strict=True))
+    assert torch.equal(models[0].classifier.linear.weight, models[1].classifier.linear.weight)
+    fresh = build_anchor(name, BatchNormRelu(), in_channels=1, classes=10)
+    assert not torch.equal(fresh.classifier.linear.weight, models[0].classifier.linear.weight)
+
+
+@pytest.mark.parametrize("name", ANCHORS)
+def test_convolutions_start_with_the_published_variance(name: str) -> None:
+    model = build_anchor(name, BatchNormRelu(), in_channels=3, classes=10)
+    for module in model.modules():
+        if isinstance(module, Conv):
+            fan_out = module.out_channels * module.kernel_size[0] ** 2 / module.groups
+            draws = module.weight.numel()
+            # A sample variance of n normal draws deviates by sqrt(2 / n); six deviations never happen.
+            ratio = module.weight.square().mean().item() * fan_out / 2
+            assert abs(ratio - 1) < 6 * (2 / draws) ** 0.5
+
+
+def test_full_size_resnet_50_has_the_published_number_of_parameters() -> None:
+    stages = (
+        resnet.Stage(3, 64, 1),
+        resnet.Stage(4, 128, 2),
+        resnet.Stage(6, 256, 2),
+        resnet.Stage(3, 512, 2),
+    )
+    layer = BatchNormRelu()
+    model = resnet.ResNet(resnet.ResNetConfig(stages), layer, in_channels=3, classes=1000)
+    assert len(layer.norm_acts) == 3 * 16 + 1
+    # torchvision's ResNet-50 has 25.56 million; pre-activation moves normalisations, which hold few.
+    assert sum(p.numel() for p in model.parameters()) == pytest.approx(25.56e6, rel=5e-3)
+
+
+def test_full_size_mobilenet_v2_has_the_published_number_of_parameters() -> None:
+    rows = [
+        (1, 16, 1, 1),
+        (6, 24, 2, 2),
+        (6, 32, 3, 2),
+        (6, 64, 4, 2),
+        (6, 96, 3, 1),
+        (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ]
+    config = mobilenet.MobileNetConfig(tuple(mobilenet.Stage(*row) for row in rows))
+    model = mobilenet.MobileNet(config, BatchNormRelu(), in_channels=3, classes=1000)
+    assert sum(p.numel() for p in model.parameters()) == 3_504_872  # torchvision's mobilenet_v2
+
+
+def test_full_size_efficientnet_b0_has_the_published_number_of_parameters() -> None:
+    rows = [
+        (1, 16, 1, 1, 3), (6, 24, 2, 2, 3), (6, 40, 2, 2, 5), (6, 80, 3, 2, 3),
+        (6, 112, 3, 1, 5), (6, 192, 4, 2, 5), (6, 320, 1, 1, 3),
+    ]  # fmt: skip
+    config = efficientnet.EfficientNetConfig(tuple(efficientnet.Stage(*row) for row in rows))
+    model = efficientnet.EfficientNet(config, BatchNormRelu(), in_channels=3, classes=1000)
+    assert sum(p.numel() for p in model.parameters()) == 5_288_548  # torchvision's efficientnet_b0
+
+
+@pytest.mark.parametrize(
+    ("channels", "multiplier", "expected"), [(32, 1.0, 32), (32, 0.5, 16), (24, 0.5, 16), (8, 0.1, 8)]
+)
+def test_scaled_width(channels: int, multiplier: float, expected: int) -> None:
+    assert scaled_width(channels, multiplier) == expected
+
+
+def test_an_unknown_anchor_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match=r"resnet-tiny.*resnet-small"):
+        build_anchor("resnet-tiny", BatchNormRelu(), in_channels=1, classes=10)

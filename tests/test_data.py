@@ -1,0 +1,138 @@
+"""Splits, distortions and training batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from evonas.errors import UsageError
+from evonas.workers.data import DataSet, Split, load_dataset, stratified_order
+from evonas.workers.distortion import Distortion, generator
+
+
+@pytest.fixture(scope="module")
+def digits() -> DataSet:
+    return load_dataset("digits")
+
+
+def originals(labels: torch.Tensor) -> list[list[int]]:
+    order = stratified_order(labels, "digits").tolist()
+    return [order[:1000], order[1000:1400], order[1400:]]
+
+
+def labels_of_digits() -> torch.Tensor:
+    from sklearn.datasets import load_digits
+
+    return torch.from_numpy(load_digits().target).long()
+
+
+def test_splits_are_disjoint_fixed_and_stratified() -> None:
+    labels = labels_of_digits()
+    splits = originals(labels)
+    assert sorted(sum(splits, [])) == list(range(1797))
+    # Written down, so that a change of the split cannot go unnoticed: it would mix test into training.
+    assert [split[:3] for split in splits] == [[319, 1377, 973], [51, 1008, 145], [426, 932, 125]]
+    for split in splits:
+        share = torch.bincount(labels[split], minlength=10) / len(split)
+        whole = torch.bincount(labels, minlength=10) / len(labels)
+        # A slice of evenly interleaved classes is off by at most one image at either end.
+        assert (share - whole).abs().max() <= 2 / len(split)
+
+
+def test_each_split_holds_its_own_images(digits: DataSet) -> None:
+    splits = originals(labels_of_digits())
+    assert [len(digits.train), len(digits.validation), len(digits.test)] == [1000, 4 * 400, 4 * 397]
+    labels = labels_of_digits()
+    assert torch.equal(digits.train.labels, labels[splits[0]])
+    assert torch.equal(digits.validation.labels, labels[splits[1]].repeat(4))
+    assert torch.equal(digits.test.labels, labels[splits[2]].repeat(4))
+
+
+def test_a_prefix_of_validation_is_balanced(digits: DataSet) -> None:
+    counts = torch.bincount(digits.validation.first(100).labels, minlength=10)
+    assert counts.min() >= 8 and counts.max() <= 12
+    assert len(digits.validation.first(None)) == len(digits.validation.first(10**6)) == 1600
+
+
+def test_shapes_types_and_scale(digits: DataSet) -> None:
+    images, labels = digits.batches(0, 64)[0]
+    assert images.shape == (64, 1, 12, 12) and images.dtype == torch.float32
+    assert labels.shape == (64,) and labels.dtype == torch.int64
+    assert digits.validation.images.shape == (1600, 1, 12, 12)
+    # Pixels in 0 … 1 plus noise of deviation 0.25; six deviations hardly happen in 230,000 draws.
+    assert digits.validation.images.min() > -1.5 and digits.validation.images.max() < 2.5
+
+
+def test_batches_are_a_function_of_the_seed(digits: DataSet) -> None:
+    first = [digits.batches(3, 16)[step] for step in range(40)]
+    other = digits.batches(4, 16)[0]
+    torch.manual_seed(99)  # the global state must not matter
+    again = [digits.batches(3, 16)[step] for step in reversed(range(40))][::-1]
+    for (a, a_labels), (b, b_labels) in zip(first, again, strict=True):
+        assert torch.equal(a, b) and torch.equal(a_labels, b_labels)
+    assert not torch.equal(first[0][0], other[0])
+
+
+def test_candidates_share_the_batches(digits: DataSet) -> None:
+    a, b = digits.batches(7, 16), digits.batches(7, 16)
+    assert a is b and a[0][0].data_ptr() == b[0][0].data_ptr()
+    assert digits.batches(7, 32) is not a
+
+
+def test_an_epoch_shows_every_image_once_and_distorts_anew(digits: DataSet) -> None:
+    count, shape = len(digits.train), (1, 1, 1, 1)
+    numbered = Split(torch.arange(float(count)).view(-1, *shape[1:]), torch.arange(count))
+    data = DataSet("numbered", count, 1, numbered, numbered, numbered, Distortion(size=1))
+    batches = data.batches(0, 50)
+    epochs = [torch.cat([batches[step][1] for step in range(start, start + 20)]) for start in (0, 20, 40)]
+    for epoch in epochs:
+        assert torch.equal(epoch.sort().values, torch.arange(count))
+    assert not torch.equal(epochs[0], epochs[1])
+    images = torch.cat([batches[step][0] for step in range(20)]).flatten()
+    assert torch.equal(images.long(), epochs[0])  # images and labels stay together
+
+
+def test_the_cache_is_bounded(digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evonas.workers.data._CACHED_BYTES", 1)
+    batches = digits.batches(11, 4)
+    steps = [batches[step][0].clone() for step in range(0, 200, 20)]
+    assert len(batches._chunks) == 1
+    assert all(torch.equal(batches[20 * index][0], images) for index, images in enumerate(steps))
+
+
+def test_the_global_random_state_is_untouched(digits: DataSet) -> None:
+    before = torch.get_rng_state()
+    _ = digits.batches(12, 8)[0]
+    load_dataset.__globals__["_load"].__wrapped__("digits", None)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_distortion_without_strength_resamples_only() -> None:
+    images = torch.rand(3, 2, 6, 6)
+    # Bilinear sampling at the pixels' own centres, up to float32 rounding of the coordinates.
+    torch.testing.assert_close(Distortion(size=6)(images, generator(0)), images, rtol=0, atol=1e-5)
+
+
+def test_rotation_turns_without_deforming() -> None:
+    # A disc looks the same at every angle; only its edge, resampled, may differ.
+    y, x = torch.meshgrid(*2 * [torch.linspace(-1, 1, 32)], indexing="ij")
+    disc = (0.6 - (x**2 + y**2).sqrt()).mul(10).clamp(0, 1).expand(5, 1, 32, 32)
+    turned = Distortion(size=32, rotation=3.0)(disc, generator(1))
+    # The edge rises over 0.1, about 1.5 pixels: bilinear sampling rounds its two corners by under 0.1.
+    assert (turned - disc).abs().max() < 0.1
+
+
+def test_generator_depends_on_the_whole_key() -> None:
+    keys = [("a", 1, 2), ("a", 12), ("a", 1, 3), ("a", -1), ("b", 1, 2)]
+    draws = {float(torch.rand((), generator=generator(*key))) for key in keys}
+    assert len(draws) == len(keys)
+
+
+def test_bad_names_and_folders_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"cifar.*digits"):
+        load_dataset("cifar")
+    with pytest.raises(UsageError, match="does not exist"):
+        load_dataset("digits", tmp_path / "absent")
+    assert load_dataset("digits", tmp_path).name == "digits"

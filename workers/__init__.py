@@ -1,0 +1,1 @@
+"""Anchor networks, data, training and the executors that run them."""

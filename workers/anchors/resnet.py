@@ -1,0 +1,121 @@
+"""Pre-activation ResNet with bottleneck blocks (He et al. 2016, "Identity Mappings in Deep Residual Networks")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from evonas.workers.anchors.layers import Classifier, Conv, LayerFactory, scaled_width
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Consecutive blocks at one resolution.
+
+    Attributes:
+        blocks: how many.
+        width: channels inside the bottleneck, before the width multiplier.
+        stride: of the first block's 3×3 convolution; the others have 1.
+    """
+
+    blocks: int
+    width: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """A member of the family.
+
+    Attributes:
+        stages: from the highest resolution to the lowest.
+        stem_width: channels of the first convolution, before the width multiplier.
+        stem_kernel: its kernel size.
+        stem_stride: its stride.
+        stem_pool: whether a 3×3 max pooling of stride 2 follows it.
+        expansion: a block's output channels over its inner width.
+        width_multiplier: scales every width.
+        divisor: widths are rounded to a multiple of this.
+    """
+
+    stages: tuple[Stage, ...]
+    stem_width: int = 64
+    stem_kernel: int = 7
+    stem_stride: int = 2
+    stem_pool: bool = True
+    expansion: int = 4
+    width_multiplier: float = 1.0
+    divisor: int = 8
+
+
+# On a CPU a convolution this small costs its call, about a millisecond forward and backward, and an eager
+# layer costs its memory traffic: so few of the first, and the stem leaves 6×6 of a 12×12 image to the second.
+SMALL = ResNetConfig(
+    stages=(Stage(1, 8, 1), Stage(2, 16, 2)),
+    stem_width=16,
+    stem_kernel=3,
+    stem_stride=2,
+    stem_pool=False,
+)
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions, each after a norm-act, around a shortcut.
+
+    Where the shape changes, the shortcut is a 1×1 convolution of the first norm-act's output; elsewhere
+    it is the block's untouched input.
+    """
+
+    def __init__(self, layer: LayerFactory, inputs: int, width: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm_act1 = layer.norm_act(inputs)
+        self.conv1 = Conv(inputs, width)
+        self.norm_act2 = layer.norm_act(width)
+        self.conv2 = Conv(width, width, 3, stride=stride)
+        self.norm_act3 = layer.norm_act(width)
+        self.conv3 = Conv(width, outputs)
+        keeps_shape = stride == 1 and inputs == outputs
+        self.shortcut = None if keeps_shape else Conv(inputs, outputs, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride), rounded up."""
+        y = self.norm_act1(x)
+        shortcut = x if self.shortcut is None else self.shortcut(y)
+        y = self.conv2(self.norm_act2(self.conv1(y)))
+        y = self.conv3(self.norm_act3(y))
+        total: Tensor = y + shortcut
+        return total
+
+
+class ResNet(nn.Module):
+    """Stem, bottleneck stages, a last norm-act, and the classifier.
+
+    Every position of the layer is a norm-act: a pre-activation network has no plain normalisation.
+    """
+
+    def __init__(self, config: ResNetConfig, layer: LayerFactory, *, in_channels: int, classes: int) -> None:
+        super().__init__()
+
+        def width(channels: int) -> int:
+            return scaled_width(channels, config.width_multiplier, config.divisor)
+
+        channels = width(config.stem_width)
+        self.stem = Conv(in_channels, channels, config.stem_kernel, stride=config.stem_stride)
+        self.pool = nn.MaxPool2d(3, 2, padding=1) if config.stem_pool else nn.Identity()
+        blocks: list[nn.Module] = []
+        for stage in config.stages:
+            outputs = width(stage.width) * config.expansion
+            for index in range(stage.blocks):
+                stride = stage.stride if index == 0 else 1
+                blocks.append(Bottleneck(layer, channels, width(stage.width), outputs, stride))
+                channels = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.norm_act = layer.norm_act(channels)
+        self.classifier = Classifier(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (b, in_channels, h, w) to logits (b, classes)."""
+        y = self.blocks(self.pool(self.stem(x)))
+        logits: Tensor = self.classifier(self.norm_act(y))
+        return logits

@@ -1,0 +1,103 @@
+"""The filters that need a network: signal propagation, early stages, and quality, in order of cost.
+
+Each answers for a `Trial` with Accept or Reject. The stages work on the training of the first anchor,
+which scoring then continues, so a candidate that passes has paid nothing twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from evonas.candidate import Accept, Reject, Verdict
+from evonas.workers.signal import measure, unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evonas.config import Protocol as Settings
+    from evonas.workers.trial import Trial
+
+SIGNAL_LIMITS = (
+    ("scale", -6.0, 4.0),
+    ("diversity", -3.0, 1.0),
+    ("gradient", -6.0, 4.0),
+    ("balance", -5.0, 5.0),
+)
+"""Bounds on a network's signal at initialisation; benchmarks/filters_price.py calibrates them."""
+
+
+class Filter(Protocol):
+    """Turns candidates away before they cost a whole evaluation.
+
+    Attributes:
+        name: what records call it.
+    """
+
+    @property
+    def name(self) -> str:
+        """What records call the filter."""
+        ...
+
+    def judge(self, trial: Trial) -> Verdict:
+        """Accept, or Reject with a reason."""
+        ...
+
+
+@dataclass(frozen=True)
+class SignalFilter:
+    """Signal propagation through the first anchor at initialisation, on one batch."""
+
+    name: str = "signal"
+
+    def judge(self, trial: Trial) -> Verdict:
+        """Rejects what vanishes, explodes or collapses over depth."""
+        images, labels = trial.data.batches(trial.protocol.seed, trial.protocol.batch)[0]
+        reason = unfit(measure(trial.first.model, images, labels), SIGNAL_LIMITS)
+        return Accept() if reason is None else Reject(reason)
+
+
+@dataclass(frozen=True)
+class EarlyFilter:
+    """Accuracy on the latest training batches, after a few steps: a candidate at chance goes no further.
+
+    Training batches are judged in training mode, so running statistics that lag behind do not matter.
+    """
+
+    step: int
+    floor: float
+
+    @property
+    def name(self) -> str:
+        """Names the step."""
+        return f"early-{self.step}"
+
+    def judge(self, trial: Trial) -> Verdict:
+        """Rejects what diverged or learned nothing yet."""
+        if not trial.first.advance(self.step):
+            return Reject("training diverged")
+        accuracy = trial.first.train_accuracy()
+        return Accept(accuracy) if accuracy >= self.floor else Reject("at chance", accuracy)
+
+
+@dataclass(frozen=True)
+class QualityFilter:
+    """Validation accuracy on the first anchor (Liu et al. 2020, section 3.2)."""
+
+    step: int
+    floor: float
+    name: str = "quality"
+
+    def judge(self, trial: Trial) -> Verdict:
+        """Rejects what diverged or stays under the floor."""
+        if not trial.first.advance(self.step):
+            return Reject("training diverged")
+        accuracy = trial.first.accuracy("validation")
+        return Accept(accuracy) if accuracy >= self.floor else Reject("low accuracy", accuracy)
+
+
+def filters_of(settings: Settings) -> Sequence[Filter]:
+    """The filters that a protocol asks for, in order."""
+    filters: list[Filter] = [SignalFilter()] if settings.signal else []
+    filters += [EarlyFilter(*stage) for stage in zip(settings.early_steps, settings.early_floors, strict=True)]
+    return [*filters, QualityFilter(settings.quality_step, settings.quality_floor)]

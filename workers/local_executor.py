@@ -1,0 +1,61 @@
+"""Evaluation in the calling process, one task at a time: for debugging, and where Ray is not wanted."""
+
+from __future__ import annotations
+
+import traceback
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from evonas.candidate import Evaluation, Status
+from evonas.executor import Executor, Task
+from evonas.workers.allocator import keep_freed_memory
+from evonas.workers.evaluate import evaluate
+
+if TYPE_CHECKING:
+    from evonas.workers.data import DataSet
+
+
+class LocalExecutor(Executor):
+    """Runs each task inside `poll`. Deadlines are not enforced: nothing stands outside to enforce them."""
+
+    def __init__(self, data: DataSet) -> None:
+        self._data = data
+        self._queue: deque[Task] = deque()
+        # One thread, as on a worker: the same sums in the same order give the same scores.
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        keep_freed_memory()
+
+    @property
+    def capacity(self) -> int:
+        """One."""
+        return 1
+
+    def submit(self, task: Task) -> None:
+        """Queues the task."""
+        self._queue.append(task)
+
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        """Carries out the oldest task."""
+        if not self._queue:
+            return []
+        task = self._queue.popleft()
+        try:
+            return [evaluate(task, self._data)]
+        except Exception as error:
+            return [Evaluation(task.index, Status.FAILED, reason=reason_of(error), attempts=task.attempt)]
+
+    def close(self) -> None:
+        """Forgets what is queued."""
+        self._queue.clear()
+        torch.set_num_threads(self._threads)
+
+
+def reason_of(error: BaseException) -> str:
+    """An error and the place where it arose, in one line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300] + place

@@ -1,0 +1,195 @@
+"""Evaluation on Ray: one actor a worker, one task at a time on each, a deadline kept from outside.
+
+The data set travels once, through Ray's object store. An actor that dies or overstays its deadline is
+replaced, and its task comes back as failed; the search decides whether to try again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+
+from evonas.candidate import Evaluation, Status
+from evonas.environment import usable_cores
+from evonas.errors import UsageError
+from evonas.executor import Executor, Task
+from evonas.workers.local_executor import reason_of
+
+if TYPE_CHECKING:
+    from evonas.workers.data import DataSet
+
+
+class _Worker:
+    """Lives in an actor's process; holds the data set and nothing else."""
+
+    def __init__(self, data: DataSet) -> None:
+        import torch
+
+        from evonas.workers.allocator import keep_freed_memory
+
+        torch.set_num_threads(1)
+        keep_freed_memory()
+        self._data = data
+
+    def evaluate(self, task: Task) -> Evaluation:
+        from evonas.workers.evaluate import evaluate
+
+        return evaluate(task, self._data)
+
+
+@dataclass(frozen=True)
+class _Running:
+    task: Task
+    actor: Any  # ray's handles have no usable type
+    started: float
+
+
+class RayExecutor(Executor):
+    """Workers on a Ray cluster, or on a Ray that is started here when none is given.
+
+    Args:
+        data: what candidates are trained on.
+        workers: how many; by default one for each CPU of the cluster.
+        address: of a Ray cluster; None starts one on this machine.
+        deadline: seconds after which a task is stopped.
+
+    Raises:
+        UsageError: when the address cannot be reached or has no CPU to spare.
+    """
+
+    def __init__(
+        self,
+        data: DataSet,
+        *,
+        workers: int | None = None,
+        address: str | None = None,
+        deadline: float = 300.0,
+    ) -> None:
+        self._owns_ray = not ray.is_initialized()
+        self._dashboard = _start(address, workers) if self._owns_ray else None
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        self._workers = workers or cpus
+        if not 1 <= self._workers <= cpus:
+            count = self._workers
+            self.close()
+            raise UsageError(f"{count} workers were asked for, and Ray has {cpus} CPUs; use --workers 1 to {cpus}")
+        self._deadline = deadline
+        self._data = ray.put(data)
+        self._idle: list[Any] = [self._new_actor() for _ in range(self._workers)]
+        self._queue: deque[Task] = deque()
+        self._running: dict[Any, _Running] = {}
+
+    @property
+    def capacity(self) -> int:
+        """The number of workers."""
+        return self._workers
+
+    @property
+    def dashboard(self) -> str | None:
+        """Ray's dashboard."""
+        return self._dashboard
+
+    def submit(self, task: Task) -> None:
+        """Hands the task to an idle worker, or queues it."""
+        self._queue.append(task)
+        self._dispatch()
+
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        """See `Executor`."""
+        if not self._running:
+            return []
+        until_deadline = min(r.started for r in self._running.values()) + self._deadline - monotonic()
+        references = list(self._running)
+        ready, _ = ray.wait(references, num_returns=1, timeout=max(0.0, min(timeout, until_deadline)), fetch_local=True)
+        if ready:
+            # Others may have finished in the meantime.
+            ready, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=True)
+        finished = [self._finished(reference) for reference in ready]
+        finished += self._overdue()
+        self._dispatch()
+        return finished
+
+    def close(self) -> None:
+        """Stops workers, and Ray where it was started here."""
+        if not ray.is_initialized():
+            return
+        for actor in [
+            *getattr(self, "_idle", []),
+            *(r.actor for r in getattr(self, "_running", {}).values()),
+        ]:
+            with contextlib.suppress(RayError):
+                ray.kill(actor)
+        self._idle, self._running = [], {}
+        if self._owns_ray:
+            ray.shutdown()
+
+    def _new_actor(self) -> Any:
+        # Ray retries nothing by itself: attempts are counted by the search.
+        options: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
+        return options(_Worker).remote(self._data)
+
+    def _dispatch(self) -> None:
+        while self._queue and self._idle:
+            task, actor = self._queue.popleft(), self._idle.pop()
+            reference = actor.evaluate.options(name=task.label).remote(task)
+            self._running[reference] = _Running(task, actor, monotonic())
+
+    def _finished(self, reference: Any) -> Evaluation:
+        running = self._running.pop(reference)
+        try:
+            evaluation: Evaluation = ray.get(reference)
+        except RayActorError:
+            self._replace(running.actor)
+            return self._failed(running.task, "the worker died")
+        except RayTaskError as error:
+            self._idle.append(running.actor)
+            return self._failed(running.task, reason_of(error.cause))
+        except (RayError, GetTimeoutError) as error:
+            self._replace(running.actor)
+            return self._failed(running.task, reason_of(error))
+        self._idle.append(running.actor)
+        return evaluation
+
+    def _overdue(self) -> list[Evaluation]:
+        now = monotonic()
+        late = [ref for ref, running in self._running.items() if now - running.started >= self._deadline]
+        failed = []
+        for reference in late:
+            running = self._running.pop(reference)
+            self._replace(running.actor)
+            failed.append(self._failed(running.task, f"stopped at the deadline of {self._deadline:g} s"))
+        return failed
+
+    def _replace(self, actor: Any) -> None:
+        with contextlib.suppress(RayError):
+            ray.kill(actor)
+        self._idle.append(self._new_actor())
+
+    @staticmethod
+    def _failed(task: Task, reason: str) -> Evaluation:
+        return Evaluation(task.index, Status.FAILED, reason=reason, attempts=task.attempt)
+
+
+def _start(address: str | None, workers: int | None) -> str | None:
+    """Joins or starts a Ray cluster; the address of its dashboard."""
+    # Workers log through their results; Ray's own chatter would tear up the live display.
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if address is None:
+        # The dashboard listens on loopback only.
+        settings |= {"num_cpus": max(workers or 0, usable_cores()), "dashboard_host": "127.0.0.1"}
+    try:
+        context = ray.init(address=address, include_dashboard=None if address else True, **settings)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        where = f"no Ray cluster answers at {address}" if address else "Ray could not be started here"
+        raise UsageError(f"{where}: {str(error).splitlines()[0]}; `--executor local` works without Ray") from None
+    return context.dashboard_url or None
