@@ -46,7 +46,7 @@ def open_store(url_or_path: str, *, read_only: bool = False) -> Store:
         # Even a reader of a WAL file writes the file beside it that locks are kept in. In a folder where
         # it cannot, and with nothing left in the log, reading without locks shows what was recorded.
         log = path.with_name(path.name + "-wal")
-        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+        if _may_write(path.parent) or (log.exists() and log.stat().st_size):
             raise
         return _prepared(sqlite_engine(path, "immutable"), place, read_only)
 
@@ -139,3 +139,7 @@ def _shown(url: URL) -> str:
     # An unescaped @ or / in a password moves a part of it into what is taken for the host or the name.
     parts = f"{url.host or 'localhost'}/{url.database or ''}"
     return f"{url.get_backend_name()}://{'…' if '@' in parts else parts}"
+
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids)

@@ -17,7 +17,7 @@ def summarise(connection: Connection, run_id: int, last_activity: datetime) -> R
     """The totals of a run that exists; see `Store.summary`."""
     of_run = EvaluationRow.run_id == run_id
     counted = select(EvaluationRow.status, func.count()).where(of_run).group_by(EvaluationRow.status)
-    counts = dict(connection.execute(counted).tuples().all())
+    counts = dict(connection.execute(counted).all())
     retries = connection.execute(select(func.sum(EvaluationRow.attempts - 1)).where(of_run)).scalar_one()
     drawn = connection.execute(
         select(
@@ -35,7 +35,7 @@ def summarise(connection: Connection, run_id: int, last_activity: datetime) -> R
         .where(Training.run_id == run_id)
         .group_by(Training.anchor)
         .order_by(Training.anchor)
-    )
+    ).all()
     return RunSummary(
         candidates=connection.execute(
             select(func.count()).select_from(CandidateRow).where(CandidateRow.run_id == run_id)
@@ -44,7 +44,7 @@ def summarise(connection: Connection, run_id: int, last_activity: datetime) -> R
         filters=_filters(connection, run_id),
         discarded={row.filter: row.discarded for row in drawn if row.discarded is not None},
         drawing={row.filter: row.seconds for row in drawn if row.timed},
-        training=dict(trained.tuples().all()),
+        training=dict(trained),
         retries=retries or 0,  # the sum of no rows is NULL
         last_activity=last_activity,
     )

@@ -59,11 +59,11 @@ class _AwayFromZero(torch.autograd.Function):
 
 def maximum(a: Tensor, b: Tensor) -> Tensor:
     """max(a, b), broadcast; half the gradient to each side at a tie. NaN propagates."""
-    result: Tensor = _Maximum.apply(a, b)
+    result: Tensor = _Maximum.apply(a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result
 
 
 def away_from_zero(y: Tensor, eps: float) -> Tensor:
     """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0), there with gradient 0. NaN propagates."""
-    result: Tensor = _AwayFromZero.apply(y, eps)
+    result: Tensor = _AwayFromZero.apply(y, eps)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result

@@ -240,9 +240,9 @@ _RAW_SOURCE = {
     IndexSet.WHC: {moment: text.format(dims="(1, 2, 3)") for moment, text in _OVER_DIMS.items()},
     IndexSet.WH: {moment: text.format(dims="(2, 3)") for moment, text in _OVER_DIMS.items()},
     IndexSet.WHCG: {
-        Moment.MEAN: "group_mean({0}, {groups})",
-        Moment.RMS: "group_mean({0}.square(), {groups})",
-        Moment.STD: "group_var({0}, {groups})",
+        Moment.MEAN: "mean_in_groups({0}, {groups})",
+        Moment.RMS: "mean_in_groups({0}.square(), {groups})",
+        Moment.STD: "var_in_groups({0}, {groups})",
     },
     IndexSet.BWH: {
         Moment.MEAN: "self._batch_mean({0}, {running})",

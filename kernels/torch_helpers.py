@@ -18,21 +18,21 @@ def away_from_zero(y: Tensor, eps: float) -> Tensor:
     return torch.where(y.abs() < eps, edge, y)
 
 
-def group_mean(values: Tensor, groups: int) -> Tensor:
-    """The mean over the channels and the plane of each group, repeated for its channels."""
-    channels = values.shape[1]
+def mean_in_groups(values: Tensor, groups: int) -> Tensor:
+    """The mean over the channels and plane of a group, repeated for each channel."""
+    b, channels, h, w = values.shape
     if channels == 1:  # the same in every channel of a group
         return values.mean((2, 3), keepdim=True)
-    means = values.unflatten(1, (groups, -1)).mean((2, 3, 4))
+    means = values.reshape(b, groups, -1, h, w).mean((2, 3, 4))
     return means.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 
-def group_var(values: Tensor, groups: int) -> Tensor:
-    """The biased variance over the channels and the plane of each group, repeated for its channels."""
-    channels = values.shape[1]
+def var_in_groups(values: Tensor, groups: int) -> Tensor:
+    """The biased variance over the channels and plane of a group, repeated for each channel."""
+    b, channels, h, w = values.shape
     if channels == 1:  # the same in every channel of a group
         return values.var((2, 3), correction=0, keepdim=True)
-    variances = values.unflatten(1, (groups, -1)).var((2, 3, 4), correction=0)
+    variances = values.reshape(b, groups, -1, h, w).var((2, 3, 4), correction=0)
     return variances.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 

@@ -13,32 +13,29 @@ import keyword
 import re
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import FunctionType
 
-from evonas.errors import GraphError, UsageError, shorten
-from evonas.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
+from evonas.errors import UsageError, shorten
+from evonas.graph import FIRST, INPUTS, V0, V1, ZERO, Graph
 from evonas.kernels import torch_helpers
+from evonas.kernels.docstring import formula, quoted, wrapped
 from evonas.layer import running_names
 from evonas.ops import OPS, Moment
 
-WIDTH = 100
-"""Longest line of an exported file, in characters."""
-LONGEST_FORMULA = 2000
-"""A formula longer than this, in characters, is left out of the docstring: nobody would read it."""
-
-_SUM, _NEGATION = "{0} + {1}", "-{0}"  # a sum with a negation is written as a difference
+# A sum with one negated term is written as a difference, as a person would.
+_SUM, _NEGATION, _DIFFERENCE = "{0} + {1}", "-{0}", "{0} - {1}"
 _FUNCTIONS = {name: f for name, f in vars(torch_helpers).items() if isinstance(f, FunctionType)}
 _METHODS = {name: f for name, f in vars(torch_helpers.Tracking).items() if isinstance(f, FunctionType)}
 _CALL = re.compile(r"\b\w+(?=\()")
 
 _CLASS = '''
 class {name}(nn.Module):
-    r"""{summary}
+    """{summary}
 
 {formula}
 
-    The input is (b, {{c}}, h, w) of any floating type and memory format; so is the output. Values are
+    The input is (b, c, h, w) of any floating type and memory format; so is the output. Values are
     computed in float32, or in float64 for float64 input.
 
     Args:
@@ -65,7 +62,7 @@ class {name}(nn.Module):
     ) -> None:
         super().__init__()
         if not (channels > 0 and groups > 0 and eps > 0 and 0 <= momentum <= 1):
-            raise ValueError("channels, groups and eps should be positive, momentum between 0 and 1")
+            raise ValueError("channels, groups and eps must be positive, momentum from 0 to 1")
         self.channels = channels
 {settings}
         def vector(value: float) -> Tensor:
@@ -90,13 +87,12 @@ class {name}(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, as `print(model)` shows them."""
-        return f"{{self.channels}}, {extra}affine={{self.weight is not None}}"
+        affine = self.weight is not None
+        return f"{{self.channels}}, {extra}affine={{affine}}"
 '''
 
 
-def to_torch(
-    graph: Graph, class_name: str = "Layer", header: Sequence[str] = (), linear: Graph | None = None
-) -> str:
+def to_torch(graph: Graph, class_name: str = "Layer", header: Sequence[str] = (), linear: Graph | None = None) -> str:
     """The source of a module file with the class `class_name`, which is `NormAct` of this very graph.
 
     Its parameters and buffers have the names that `NormAct(graph, …)` gives them, so their states are
@@ -119,9 +115,9 @@ def to_torch(
         classes.append(_class(linear, check_class_name(class_name + "Linear"), summary))
     helpers = _copied(_FUNCTIONS, "\n".join(classes))
     title = "A normalisation-activation layer, exported by evonas; it needs only PyTorch."
-    lines = [title, "", *_formula(graph, "")]
+    lines = [title, "", *formula(graph, in_latex=True)]
     if header:
-        lines += ["", *(part for line in header for part in _wrapped(quoted(line), "", "    "))]
+        lines += ["", *(part for line in header for part in wrapped(quoted(line), "", "    "))]
     docstring = "\n".join(lines)
     imports = "from __future__ import annotations\n\nimport torch\nfrom torch import Tensor, nn\n"
     parts = [f'r"""{docstring}\n"""\n\n{imports}', *helpers, *classes]
@@ -142,15 +138,6 @@ def check_class_name(name: str) -> str:
     if name in {*vars(builtins), *_FUNCTIONS, "torch", "nn", "Tensor", "annotations"}:
         raise UsageError(f"the file itself uses the name {name!r}; give the class another")
     return name
-
-
-def quoted(text: str) -> str:
-    r"""`text` as it may stand in a raw docstring: on one line, unable to end it, with nothing invisible.
-
-    Double quotes become apostrophes, and what does not print (newlines, control and bidirectional
-    characters, lone surrogates) is spelled out as \n or \u202e.
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text).replace('"', "'"))
 
 
 def _class(graph: Graph, name: str, summary: str) -> str:
@@ -175,7 +162,7 @@ def _class(graph: Graph, name: str, summary: str) -> str:
     source = _CLASS.format(
         name=name,
         summary=summary,
-        formula="\n".join(_formula(graph, "    ")),
+        formula="\n".join(formula(graph, "    ", in_latex=False)),
         annotations="".join(f"    {buffer}: Tensor\n" for buffer in running.values()),
         settings="".join(settings),
         state="".join(state),
@@ -217,7 +204,7 @@ def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
         if number == graph.output:
             yield f"return {value}"
             return
-        noun = OPS[graph.node(number).op].noun
+        noun = "difference" if template == _DIFFERENCE else OPS[graph.node(number).op].noun
         taken[noun] = taken.get(noun, 0) + 1
         names[number] = noun if taken[noun] == 1 else f"{noun}_{taken[noun]}"
         yield f"{names[number]} = {value}"
@@ -232,7 +219,7 @@ def _value(graph: Graph, number: int) -> tuple[str, tuple[int, ...]]:
         negations = [a >= FIRST and OPS[graph.node(a).op].source == _NEGATION for a in args]
         if sum(negations) == 1:
             place = negations.index(True)
-            return "{0} - {1}", (args[1 - place], graph.node(args[place]).args[0])
+            return _DIFFERENCE, (args[1 - place], graph.node(args[place]).args[0])
     return template, args
 
 
@@ -245,29 +232,3 @@ def _copied(functions: Mapping[str, FunctionType], source: str) -> list[str]:
             wanted.add(name)
             queue.append(inspect.getsource(functions[name]))
     return [inspect.getsource(f) for name, f in functions.items() if name in wanted]
-
-
-def _formula(graph: Graph, indent: str) -> list[str]:
-    try:
-        text, latex = graph.expression(), graph.latex()
-    except GraphError:
-        text = latex = " " * (LONGEST_FORMULA + 1)
-    if max(len(text), len(latex)) > LONGEST_FORMULA:
-        return [indent + "Its formula is too long to be written in one line of mathematics; see `_graph`."]
-    inner = indent + "    "
-    return [*_wrapped(text, inner, inner), "", f"{indent}In LaTeX:", "", *_wrapped(latex, inner, inner)]
-
-
-def _wrapped(text: str, first: str, rest: str) -> Iterable[str]:
-    """`text` in lines of at most `WIDTH`, broken where neither an expression nor LaTeX minds a space."""
-    line = first
-    for part in re.split(r"(?= )|(?=\\)|(?<=\()", text):
-        fresh = line in (first, rest)
-        if not fresh and len(line) + len(part) > WIDTH:
-            yield line.rstrip()
-            line, fresh = rest, True
-        line += part.lstrip() if fresh else part
-        while len(line) > WIDTH:
-            yield line[:WIDTH]
-            line = rest + line[WIDTH:]
-    yield line.rstrip()

@@ -1,0 +1,264 @@
+"""What every store does, whatever it keeps runs in."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
+from evonas.db import open_store
+from evonas.errors import UsageError
+from evonas.graph import Graph
+from evonas.memory_store import MemoryStore
+from evonas.store import FilterSummary, RunStatus, Store
+from tests.store_samples import CONFIG, EXPRESSIONS, candidate, failed, rejected, scored
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    opened: Store = MemoryStore() if request.param == "memory" else open_store(str(tmp_path / "runs.db"))
+    with opened:
+        yield opened
+
+
+@pytest.fixture
+def run(store: Store) -> int:
+    return store.create_run(CONFIG, {"torch": "2.11", "cpu": "two cores"}).id
+
+
+def test_a_new_run_is_running_and_reads_back_as_it_was_created(store: Store) -> None:
+    before = datetime.now(UTC)
+    first, second = store.create_run(CONFIG, {"torch": "2.11"}), store.create_run(CONFIG, {})
+    assert [first.id, second.id] == [1, 2]
+    assert before <= first.created <= datetime.now(UTC)
+    assert (first.status, first.elapsed, first.references) == (RunStatus.RUNNING, 0.0, {})
+    assert first.config == CONFIG
+    assert first.environment == {"torch": "2.11"}
+    assert store.run(1) == first
+    assert list(store.runs()) == [first, second]
+    assert store.run(1).created.tzinfo is not None
+
+
+def test_a_store_without_runs_says_so(store: Store) -> None:
+    assert list(store.runs()) == []
+    with pytest.raises(UsageError, match="no runs here yet"):
+        store.run(1)
+
+
+@pytest.mark.parametrize("run_id", [2, 0, -1, 2**31, 10**30])
+def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, run_id: int) -> None:
+    calls = (
+        lambda: store.run(run_id),
+        lambda: store.record(run_id, candidates=[candidate(0)]),
+        lambda: store.record_reference(run_id, "bn-relu", {"resnet-small": 0.7}),
+        lambda: store.candidates(run_id),
+        lambda: store.candidate(run_id, 0),
+        lambda: store.evaluations(run_id),
+        lambda: store.evaluation(run_id, 0),
+        lambda: store.best(run_id, 5),
+        lambda: store.summary(run_id),
+    )
+    for call in calls:
+        with pytest.raises(UsageError, match=rf"no run {run_id}; runs here: 1"):
+            call()
+
+
+def test_candidates_and_evaluations_read_back_equal_and_by_index(store: Store, run: int) -> None:
+    candidates = [candidate(i, parent=i - 2 if i > 2 else None) for i in range(5)]
+    evaluations = [scored(0, 0.1 + 0.2), rejected(1), failed(2), scored(4, 1 / 3)]
+    store.record(run, candidates=candidates[::-1], evaluations=evaluations[::-1])
+    assert list(store.candidates(run)) == candidates
+    assert list(store.evaluations(run)) == evaluations
+    assert [store.candidate(run, i) for i in range(5)] == candidates
+    assert store.evaluation(run, 4) == evaluations[3]
+    assert store.evaluation(run, 3) is None
+    read = store.evaluation(run, 0)
+    assert read is not None
+    assert list(read.scores) == ["resnet-small", "mobilenet-small"]
+    assert list(read.seconds) == ["resnet-small", "mobilenet-small"]
+
+
+def test_more_candidates_than_are_read_at_a_time_come_whole_and_in_order(store: Store, run: int) -> None:
+    candidates = [dataclasses.replace(candidate(0), index=i, key=str(i)) for i in range(0, 2600, 2)]
+    store.record(run, candidates=candidates, evaluations=[rejected(c.index) for c in candidates])
+    assert list(store.candidates(run)) == candidates
+    assert [e.index for e in store.evaluations(run)] == [c.index for c in candidates]
+    store.record(run, candidates=candidates, evaluations=[failed(c.index) for c in candidates])
+    assert store.summary(run).statuses[Status.REJECTED] == 1300
+
+
+@pytest.mark.parametrize("index", [3, -1, 2**31, 10**30])
+def test_a_candidate_that_is_not_there_is_refused_with_what_there_is(store: Store, run: int, index: int) -> None:
+    store.record(run, candidates=[candidate(0), candidate(1)])
+    with pytest.raises(UsageError, match=rf"run 1 has no candidate {index}; it has 2 so far"):
+        store.candidate(run, index)
+    assert store.evaluation(run, index) is None
+
+
+def test_an_index_that_is_there_stays_as_it_is(store: Store, run: int) -> None:
+    first, other = candidate(0), dataclasses.replace(candidate(1, parent=0), index=0)
+    store.record(run, candidates=[first, other], evaluations=[scored(0, 0.3), rejected(0)])
+    store.record(run, candidates=[other, candidate(1)], evaluations=[failed(0), rejected(1)])
+    assert list(store.candidates(run)) == [first, candidate(1)]
+    assert list(store.evaluations(run)) == [scored(0, 0.3), rejected(1)]
+
+
+def test_runs_do_not_mix(store: Store, run: int) -> None:
+    other = store.create_run(CONFIG, {}).id
+    store.record(run, candidates=[candidate(0), candidate(1)], evaluations=[scored(0, 0.9)])
+    store.record(other, candidates=[candidate(0)], evaluations=[rejected(0)], elapsed=3.0)
+    store.record_reference(other, "bn-relu", {"resnet-small": 0.7})
+    assert store.run(run).references == {}
+    assert list(store.evaluations(run)) == [scored(0, 0.9)]
+    assert list(store.evaluations(other)) == [rejected(0)]
+    assert list(store.best(other, 5)) == []
+    assert store.summary(other).candidates == 1
+    assert store.summary(other).discarded == {"structural": 3, "duplicate": 1}
+
+
+def test_an_evaluation_without_its_candidate_is_refused_with_all_of_its_call(store: Store, run: int) -> None:
+    store.record(run, candidates=[candidate(0)])
+    with pytest.raises(UsageError, match="run 1 has no candidate 2; it has 1 so far"):
+        store.record(
+            run,
+            candidates=[candidate(1)],
+            evaluations=[scored(0, 0.5), scored(1, 0.6), scored(2, 0.7)],
+            status=RunStatus.FINISHED,
+            elapsed=9.0,
+        )
+    assert list(store.candidates(run)) == [candidate(0)]
+    assert list(store.evaluations(run)) == []
+    assert (store.run(run).status, store.run(run).elapsed) == (RunStatus.RUNNING, 0.0)
+
+
+def test_status_and_elapsed_change_only_where_given(store: Store, run: int) -> None:
+    store.record(run, elapsed=12.25)
+    store.record(run, status=RunStatus.INTERRUPTED)
+    store.record(run, candidates=[candidate(0)])
+    read = store.run(run)
+    assert (read.status, read.elapsed) == (RunStatus.INTERRUPTED, 12.25)
+
+
+def test_references_are_kept_by_layer_and_replaced_whole(store: Store, run: int) -> None:
+    store.record_reference(run, "bn-relu", {"resnet-small": 0.7, "mobilenet-small": 0.1 + 0.2})
+    store.record_reference(run, "gn-relu", {"resnet-small": 0.5})
+    store.record_reference(run, "empty", {})
+    store.record_reference(run, "bn-relu", {"mobilenet-small": 0.75, "a": math.inf})
+    references = store.run(run).references
+    assert references == {
+        "bn-relu": {"mobilenet-small": 0.75, "a": math.inf},
+        "gn-relu": {"resnet-small": 0.5},
+        "empty": {},
+    }
+    assert list(references) == ["bn-relu", "gn-relu", "empty"]
+    assert list(references["bn-relu"]) == ["mobilenet-small", "a"]
+
+
+def test_the_best_are_the_scored_by_mean_then_index(store: Store, run: int) -> None:
+    means = {0: 0.5, 1: 0.9, 2: 0.5, 3: math.nan, 4: 0.7, 5: math.nan, 6: -1.0}
+    evaluations = [scored(i, m, m) for i, m in means.items()]
+    store.record(
+        run,
+        candidates=[candidate(i) for i in range(10)],
+        evaluations=[*evaluations, rejected(7), failed(8)],
+    )
+    best = store.best(run, 99)
+    assert [c.index for c, _ in best] == [1, 4, 0, 2, 6, 3, 5]
+    assert [e.index for _, e in best] == [1, 4, 0, 2, 6, 3, 5]
+    assert list(store.best(run, 2)) == [(candidate(1), evaluations[1]), (candidate(4), evaluations[4])]
+    assert list(store.best(run, 0)) == []
+    assert list(store.best(run, -1)) == []
+
+
+def test_a_summary_counts_and_adds_up(store: Store, run: int) -> None:
+    store.record(
+        run,
+        candidates=[candidate(i) for i in range(6)],
+        evaluations=[
+            scored(0, 0.5),
+            rejected(1),
+            rejected(2, "not finite"),
+            rejected(3, "vanishes", name="signal"),
+            rejected(4, "not finite"),
+            failed(5, attempts=3),
+        ],
+    )
+    summary = store.summary(run)
+    assert summary.candidates == 6
+    assert summary.evaluations == 6
+    assert summary.statuses == {Status.SCORED: 1, Status.REJECTED: 4, Status.FAILED: 1}
+    assert list(summary.filters) == ["signal", "quality"]
+    signal, quality = summary.filters.values()
+    assert signal == FilterSummary(5, 1, pytest.approx(0.01 + 4 * 0.02), {"vanishes": 1})
+    assert quality == FilterSummary(4, 3, pytest.approx(0.5 + 3 * 0.4), {"not finite": 2, "below the floor": 1})
+    assert list(quality.reasons) == ["not finite", "below the floor"]
+    assert summary.discarded == {"structural": 3 * 6 + 15, "duplicate": 6}
+    assert summary.drawing == pytest.approx({"sampling": 0.6 + 15, "structural": 2.0, "numerical": 1.5})
+    assert summary.training == pytest.approx({"resnet-small": 1.1 + 4 * 0.3, "mobilenet-small": 1.7})
+    assert summary.retries == 2
+    assert store.run(run).created <= summary.last_activity <= datetime.now(UTC)
+
+
+def test_the_summary_of_a_new_run_is_nothing(store: Store, run: int) -> None:
+    summary = store.summary(run)
+    assert (summary.candidates, summary.evaluations, summary.retries) == (0, 0, 0)
+    assert set(summary.statuses) == set(Status)
+    assert (summary.filters, summary.discarded, summary.drawing, summary.training) == ({}, {}, {}, {})
+    store.record_reference(run, "bn-relu", {})
+    assert store.summary(run).last_activity > summary.last_activity
+
+
+def test_closing_twice_does_nothing(store: Store) -> None:
+    store.close()
+    store.close()
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
+# math.nan and not any NaN: it is the one object that is equal to itself within a tuple or a dict.
+NUMBERS = st.floats(allow_nan=False) | st.just(math.nan)
+MEASURED = st.none() | NUMBERS | st.sampled_from([math.inf, -math.inf])
+SECONDS = st.dictionaries(NAMES, st.floats(0, 1e9), max_size=3)
+ORIGINS = st.builds(
+    Origin, st.sampled_from(Kind), st.none() | st.integers(0, 2**31 - 1), st.lists(NAMES, max_size=3).map(tuple)
+)
+CANDIDATES = st.builds(
+    Candidate,
+    index=st.integers(0, 2**31 - 1),
+    graph=st.sampled_from([Graph.parse(text) for text in EXPRESSIONS]),
+    key=NAMES,
+    functional_key=NAMES,
+    origin=ORIGINS,
+    discarded=st.dictionaries(NAMES, st.integers(0, 2**31 - 1), max_size=3),
+    seconds=SECONDS,
+)
+OUTCOMES = st.builds(FilterOutcome, NAMES, st.booleans(), NAMES, MEASURED, st.floats(0, 1e9))
+EVALUATIONS = st.builds(
+    Evaluation,
+    index=st.just(0),
+    status=st.sampled_from(Status),
+    scores=st.dictionaries(NAMES, NUMBERS, max_size=3),
+    filters=st.lists(OUTCOMES, max_size=3).map(tuple),
+    seconds=SECONDS,
+    reason=NAMES,
+    attempts=st.integers(1, 9),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(drawn=CANDIDATES, ended=EVALUATIONS)
+def test_what_is_read_equals_what_was_recorded(store: Store, drawn: Candidate, ended: Evaluation) -> None:
+    run = store.create_run(CONFIG, {}).id
+    ended = dataclasses.replace(ended, index=drawn.index)
+    store.record(run, candidates=[drawn], evaluations=[ended])
+    assert store.candidate(run, drawn.index) == drawn
+    read = store.evaluation(run, drawn.index)
+    assert read == ended
+    assert read is not None
+    assert list(read.scores.items()) == list(ended.scores.items())
