@@ -113,9 +113,7 @@ def _server(text: str) -> URL:
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
-        raise UsageError(
-            f"the database URL {shorten(scheme + '://…')} cannot be read; give {_KNOWN}"
-        ) from None
+        raise UsageError(f"the database URL {shorten(scheme + '://…')} cannot be read; give {_KNOWN}") from None
     if url.get_backend_name() not in _DRIVERS:
         raise UsageError(f"unknown kind of database {shorten(scheme)}; give {_KNOWN}")
     return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))

@@ -121,9 +121,7 @@ def read_candidates(connection: Connection, within: Within) -> list[Candidate]:
     """The candidates that the condition picks, by index."""
     mutations = _grouped(connection, within, Mutation, "mutation")
     drawing = _grouped(connection, within, Drawing, "filter", "discarded", "timed", "seconds")
-    found = connection.execute(
-        select(CandidateRow.__table__).where(within(CandidateRow)).order_by(CandidateRow.number)
-    )
+    found = connection.execute(select(CandidateRow.__table__).where(within(CandidateRow)).order_by(CandidateRow.number))
 
     def build(row: Any) -> Candidate:
         drawn = drawing[row.number]
@@ -144,9 +142,7 @@ def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]
     """The evaluations of the candidates that the condition picks, by index."""
     scores = _grouped(connection, within, Score, "objective", "score")
     training = _grouped(connection, within, Training, "anchor", "seconds")
-    outcomes = _grouped(
-        connection, within, Outcome, "filter", "accepted", "reason", "measured", "value", "seconds"
-    )
+    outcomes = _grouped(connection, within, Outcome, "filter", "accepted", "reason", "measured", "value", "seconds")
     found = connection.execute(
         select(EvaluationRow.__table__).where(within(EvaluationRow)).order_by(EvaluationRow.number)
     )
@@ -168,9 +164,7 @@ def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]
     return [_checked(row, build) for row in found]
 
 
-def _grouped(
-    connection: Connection, within: Within, table: type[Base], *names: str
-) -> Mapping[int, Sequence[Any]]:
+def _grouped(connection: Connection, within: Within, table: type[Base], *names: str) -> Mapping[int, Sequence[Any]]:
     """Rows of a table by candidate, in the order of their positions."""
     columns = table.__table__.c
     statement = select(columns.number, *(columns[name] for name in names)).where(within(table))

@@ -31,9 +31,7 @@ def sqlite_engine(path: Path, mode: str) -> Engine:
 
     def connect() -> sqlite3.Connection:
         # isolation_level=None: Python begins no transactions by itself, `_begin` does.
-        connection = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
         return connection

@@ -90,9 +90,7 @@ class DatabaseStore(Store):
             if missing:
                 raise no_such_candidate(run_id, missing[0], _count(connection, run_id))
             fresh = drawn.keys() - _known(connection, CandidateRow, run_id, drawn)
-            rows.insert_rows(
-                connection, rows.candidate_rows(run_id, run.space, (drawn[i] for i in sorted(fresh)))
-            )
+            rows.insert_rows(connection, rows.candidate_rows(run_id, run.space, (drawn[i] for i in sorted(fresh))))
             fresh = ended.keys() - _known(connection, EvaluationRow, run_id, ended)
             rows.insert_rows(connection, rows.evaluation_rows(run_id, (ended[i] for i in sorted(fresh))))
             changed: dict[str, Any] = {"updated": datetime.now(UTC)}

@@ -99,13 +99,13 @@ class Search:
 
         An interrupt stops what is in flight, whose candidates are evaluated anew on resume.
         """
-        for index in self._references:
-            self._submit(index)
-        for index in range(len(self._state.candidates)):
-            if index not in self._state.evaluations:
-                self._submit(index)
         status = RunStatus.INTERRUPTED
         try:
+            for index in self._references:
+                self._submit(index)
+            for index in range(len(self._state.candidates)):
+                if index not in self._state.evaluations:
+                    self._submit(index)
             while True:
                 self._draw()
                 if not self._attempts:
@@ -171,8 +171,12 @@ class Search:
 
     def _collect(self) -> None:
         for evaluation in self.executor.poll(POLL_SECONDS):
-            attempt = self._attempts.pop(evaluation.index)
-            if evaluation.status is Status.FAILED and attempt < self.config.max_attempts:
+            attempt = self._attempts.get(evaluation.index)
+            failed = evaluation.status is Status.FAILED
+            if attempt is None or (failed and evaluation.attempts < attempt):
+                continue  # it came twice: the candidate is done with, or has another attempt out
+            del self._attempts[evaluation.index]
+            if failed and attempt < self.config.max_attempts:
                 self._submit(evaluation.index, attempt + 1)
             elif evaluation.index < 0:
                 self._finish_reference(evaluation)

@@ -44,8 +44,8 @@ class Executor(ABC):
     """Carries out tasks, some at a time.
 
     A task never raises through the executor: whatever happens to it, `poll` returns exactly one evaluation
-    for each task submitted, with status `FAILED` and a reason where the worker raised, died, or took
-    longer than the deadline.
+    for each task submitted, with the task's index and attempt, and with status `FAILED` and a reason where
+    the worker raised, died, or took longer than the deadline.
     """
 
     @property

@@ -92,6 +92,9 @@ def functional_key(responses: list[Response]) -> str:
 
 
 def _sign(output: Tensor) -> float:
-    """The sign of the value largest in magnitude."""
-    flat = output.reshape(-1)
-    return -1.0 if float(flat[flat.abs().argmax()]) < 0 else 1.0
+    """The sign of a fixed random weighting of the output of probe 0.
+
+    Not of its largest value: where x / abs(x) times a statistic is largest, and with which sign, is a
+    matter of rounding.
+    """
+    return -1.0 if float((output * _probe(0).weighting).sum()) < 0 else 1.0

@@ -80,7 +80,7 @@ def _columns(graph: nx.DiGraph, anchor: Node) -> dict[Node, int]:
 
 def _ordered(edges: nx.DiGraph, columns: list[list[Node]]) -> list[list[Node]]:
     """The columns, each in the best order found."""
-    source = random.Random(0)  # noqa: S311 - any fixed shuffle will do
+    source = random.Random(0)
     best, fewest = columns, _crossings(edges, columns)
     for start in range(_STARTS):
         current = [list(nodes) for nodes in columns]

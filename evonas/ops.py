@@ -108,19 +108,7 @@ SUM, PRODUCT, UNARY, POWER, ATOM = 1, 2, 3, 4, 5
 # number of values that it is taken of. It may call torch and what `evonas.kernels.torch_helpers` defines; the
 # printer copies the helpers that a layer uses. Tests compare every row's source with its evaluation.
 _ELEMENTWISE = (
-    Op(
-        "add",
-        2,
-        lambda a, b, eps: a + b,
-        "{0} + {1}",
-        "total",
-        "{} + {}",
-        "+",
-        SUM,
-        SUM,
-        SUM,
-        commutative=True,
-    ),
+    Op("add", 2, lambda a, b, eps: a + b, "{0} + {1}", "total", "{} + {}", "+", SUM, SUM, SUM, commutative=True),
     Op(
         "mul",
         2,
@@ -174,15 +162,7 @@ _ELEMENTWISE = (
         r"\tanh\left({}\right)",
         parity=Parity.ODD,
     ),
-    Op(
-        "exp",
-        1,
-        lambda a, eps: torch.exp(a),
-        "torch.exp({0})",
-        "power",
-        r"\exp\left({}\right)",
-        positive=True,
-    ),
+    Op("exp", 1, lambda a, eps: torch.exp(a), "torch.exp({0})", "power", r"\exp\left({}\right)", positive=True),
     Op(
         "square",
         1,
@@ -194,15 +174,7 @@ _ELEMENTWISE = (
         latex_wants=ATOM,
         parity=Parity.EVEN,
     ),
-    Op(
-        "abs",
-        1,
-        lambda a, eps: torch.abs(a),
-        "torch.abs({0})",
-        "size",
-        r"\left|{}\right|",
-        parity=Parity.EVEN,
-    ),
+    Op("abs", 1, lambda a, eps: torch.abs(a), "torch.abs({0})", "size", r"\left|{}\right|", parity=Parity.EVEN),
     Op(
         "log",
         1,

@@ -87,8 +87,8 @@ class {name}(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, as `print(model)` shows them."""
-        affine = self.weight is not None
-        return f"{{self.channels}}, {extra}affine={{affine}}"
+        text = f"{{self.channels}}{extra}"
+        return f"{{text}}, affine={{self.weight is not None}}"
 '''
 
 
@@ -167,7 +167,7 @@ def _class(graph: Graph, name: str, summary: str) -> str:
         settings="".join(settings),
         state="".join(state),
         body=body,
-        extra="".join(f"{s}={{self.{s}}}, " for s, is_read in reads.items() if is_read),
+        extra="".join(f", {s}={{self.{s}}}" for s, is_read in reads.items() if is_read),
         **{f"{s}_doc": docs[s] if is_read else unused for s, is_read in reads.items()},
     )
     return source + "".join("\n" + textwrap.indent(textwrap.dedent(m), "    ") for m in methods)

@@ -1,9 +1,18 @@
-"""Values that the tests of stores record."""
+"""Values that the tests of stores record, and what those of databases share."""
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
 from evonas.config import Protocol, RunConfig
+from evonas.db import open_store
+from evonas.errors import EvonasError
 from evonas.graph import Graph
 from evonas.search_spaces import evonorm
 
@@ -64,3 +73,30 @@ def rejected(index: int, reason: str = "below the floor", name: str = "quality")
 def failed(index: int, reason: str = "took longer than 300 s", attempts: int = 2) -> Evaluation:
     """An evaluation that the worker did not survive."""
     return Evaluation(index, Status.FAILED, reason=reason, attempts=attempts)
+
+
+def small_database(folder: Path) -> Path:
+    """A database with one run, a scored, a rejected and an unfinished candidate."""
+    file = folder / "runs.db"
+    with open_store(str(file)) as store:
+        store.create_run(CONFIG, {})
+        drawn = [candidate(0), candidate(1), candidate(2, parent=0)]
+        store.record(1, candidates=drawn, evaluations=[scored(0, 0.5), rejected(1)])
+    return file
+
+
+def query(file: Path, sql: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(file)) as connection:
+        rows = connection.execute(sql).fetchall()
+        connection.commit()
+    return rows
+
+
+@contextmanager
+def refused(kind: type[EvonasError], match: str) -> Iterator[None]:
+    """The block raises `kind`, whose message is one line that matches."""
+    with pytest.raises(kind, match=match) as caught:
+        yield
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+    assert "SECRET" not in str(caught.value)

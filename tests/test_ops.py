@@ -170,3 +170,39 @@ def test_gradient(op):
 )
 def test_gradient_at_the_edge(name, args, expected):
     assert gradients(OPS[name], *args) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("swap", [False, True])
+@pytest.mark.parametrize("op", ELEMENTWISE, ids=lambda op: op.name)
+def test_twice_differentiable_and_broadcast(op, swap):
+    """The stability filter differentiates the norm of a gradient, through arguments of different extents."""
+    narrow = torch.tensor([-1.3, 0.6, 2.0], dtype=torch.float64).view(1, 3, 1, 1)
+    # No value within 0.1 of 0 or of a channel's narrow value, where div, abs, log, sqrt and max have edges.
+    wide = (
+        torch.tensor([-2.1, 0.9, 1.4, -0.4, 1.9, 3.0], dtype=torch.float64)
+        .view(2, 3, 1, 1)
+        .expand(2, 3, 2, 1)
+    )
+    pair = (wide, narrow) if swap else (narrow, wide)
+    leaves = [leaf.clone().requires_grad_() for leaf in pair[: op.arity]]
+
+    def call(*args):
+        return op.evaluate(*args, eps=EPS)
+
+    # gradcheck's own tolerances suit float64 where third and fourth derivatives are below 1e4, as here.
+    assert torch.autograd.gradcheck(call, leaves)
+    assert torch.autograd.gradgradcheck(call, leaves)
+    if op.arity == 2:  # and with a constant on one side
+        for place in (0, 1):
+            args = [leaf if i == place else leaf.detach() for i, leaf in enumerate(leaves)]
+            assert torch.autograd.gradcheck(call, args)
+
+
+def test_edges_in_float32():
+    """eps is rounded to the tensor's type before it is compared, so that the clamp is exact there too."""
+    eps = torch.tensor(EPS)
+    y = torch.stack([eps, -eps, 0 * eps, eps / 2, -eps / 2]).requires_grad_()
+    quotient = OPS["div"].evaluate(torch.ones(5), y, eps=EPS)
+    assert torch.equal(quotient, 1 / torch.stack([eps, -eps, eps, eps, -eps]))
+    (gradient,) = torch.autograd.grad(quotient.sum(), y)
+    assert (gradient != 0).tolist() == [True, True, False, False, False]

@@ -44,7 +44,7 @@ def evaluate(task: Task, data: DataSet) -> Evaluation:
                     outcomes.append(FilterOutcome(judge.name, True, "", value, seconds))
                 case Reject(reason, value):
                     outcomes.append(FilterOutcome(judge.name, False, reason, value, seconds))
-                    return Evaluation(task.index, Status.REJECTED, filters=tuple(outcomes))
+                    return Evaluation(task.index, Status.REJECTED, filters=tuple(outcomes), attempts=task.attempt)
     scores: dict[str, float] = {}
     seconds_of: dict[str, float] = {}
     for anchor in task.protocol.anchors:
@@ -53,4 +53,4 @@ def evaluate(task: Task, data: DataSet) -> Evaluation:
         # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
         scores[anchor] = training.accuracy(task.split) if training.advance(task.protocol.steps) else 0.0
         seconds_of[anchor] = process_time() - start
-    return Evaluation(task.index, Status.SCORED, scores, tuple(outcomes), seconds_of)
+    return Evaluation(task.index, Status.SCORED, scores, tuple(outcomes), seconds_of, attempts=task.attempt)

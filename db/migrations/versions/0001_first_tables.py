@@ -121,9 +121,7 @@ def _keys(*names: str) -> list[sa.Column[int]]:
 
 
 def _belongs(table: str, parent: str, *columns: str) -> sa.ForeignKeyConstraint:
-    return sa.ForeignKeyConstraint(
-        columns, [f"{parent}.{column}" for column in columns], name=f"fk_{table}_{parent}"
-    )
+    return sa.ForeignKeyConstraint(columns, [f"{parent}.{column}" for column in columns], name=f"fk_{table}_{parent}")
 
 
 def _part(table: str, parent: str, *columns: sa.Column[Any]) -> None:

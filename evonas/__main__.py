@@ -1,0 +1,5 @@
+"""`python -m evonas` is `evonas`."""
+
+from evonas.cli import main
+
+main()

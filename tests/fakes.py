@@ -1,0 +1,84 @@
+"""Executors that train nothing, for tests of the search loop.
+
+The outcome of a task is a function of its graph alone, as that of a real evaluation is; when it arrives,
+and after which others, is left to chance.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+
+from evonas.candidate import Evaluation, FilterOutcome, Status
+from evonas.config import Protocol, RunConfig
+from evonas.executor import Executor, Task
+from evonas.graph import Graph
+from evonas.search_spaces import evonorm
+from evonas.store import RunInfo, Store
+
+ANCHORS = ("wide", "deep")  # not in the alphabet's order, which a store might fall into
+SETTINGS = {"budget": 40, "seed": 3, "lookahead": 8, "population": 12, "tournament": 0.4, "fresh": 0.3}
+
+
+def config(**settings: object) -> RunConfig:
+    """A small run: parents are found soon, and the window slides within the budget."""
+    return RunConfig(evonorm, protocol=Protocol(anchors=ANCHORS), **{**SETTINGS, **settings})  # type: ignore[arg-type]
+
+
+def outcome(task: Task) -> Evaluation:
+    """The fake judgement of a graph: in ten, about six are scored, three rejected, one fails at every attempt."""
+    digest = hashlib.blake2b(Graph.from_json(task.graph).key.encode()).digest()
+    seconds = {anchor: 0.5 + digest[place] / 256 for place, anchor in enumerate(ANCHORS)}
+    if not task.filtered or digest[0] >= 102:
+        scores = {anchor: digest[4 + place] / 255 for place, anchor in enumerate(ANCHORS)}
+        passed = FilterOutcome("quality", True, "", 0.5, 0.25)
+        return Evaluation(task.index, Status.SCORED, scores, (passed,), seconds, attempts=task.attempt)
+    if digest[0] >= 26:
+        rejected = FilterOutcome("quality", False, "low accuracy", 0.1, 0.25)
+        return Evaluation(task.index, Status.REJECTED, filters=(rejected,), attempts=task.attempt)
+    return Evaluation(task.index, Status.FAILED, reason="out of memory", attempts=task.attempt)
+
+
+class FakeExecutor(Executor):
+    """Completes tasks in random order; some polls give nothing, some give several at once."""
+
+    def __init__(
+        self, capacity: int = 1, seed: int = 0, judge: Callable[[Task], Evaluation] = outcome
+    ) -> None:
+        self._capacity, self._rng, self._judge = capacity, random.Random(seed), judge
+        self.queue: list[Task] = []
+        self.submitted: list[Task] = []
+        self.closed = 0
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    def submit(self, task: Task) -> None:
+        self.submitted.append(task)
+        self.queue.append(task)
+
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        # The oldest `capacity` tasks run; the rest wait.
+        running = self.queue[: self._capacity]
+        finished = self._rng.sample(running, self._rng.randint(0, len(running)))
+        self.queue = [task for task in self.queue if task not in finished]
+        return [self._judge(task) for task in finished]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def table(store: Store, run: RunInfo) -> list[tuple[object, ...]]:
+    """What a run recorded, but for times: by candidate, what was drawn and what became of it."""
+    evaluations = {e.index: e for e in store.evaluations(run.id)}
+    return [
+        (
+            *(c.index, c.graph, c.key, c.functional_key, c.origin, dict(c.discarded)),
+            None
+            if (e := evaluations.get(c.index)) is None
+            else (e.status, list(e.scores.items()), e.filters, dict(e.seconds), e.reason, e.attempts),
+        )
+        for c in store.candidates(run.id)
+    ]

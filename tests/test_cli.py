@@ -1,0 +1,233 @@
+"""The command line as a user meets it: results in both formats, and one line for every bad request."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evonas
+from evonas.assemble import open_storage
+from evonas.cli import main
+from evonas.store import RunStatus
+
+TINY = evonas.Protocol(
+    anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0
+)
+"""Everything that passes the signal filter is scored, in a moment."""
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "runs.db"
+    found = evonas.search(
+        budget=12,
+        seed_graphs=["evonorm-s0", "x * sigmoid(x)"],
+        protocol=TINY,
+        storage=path,
+        executor="local",
+        references=("bn-relu",),
+    )
+    assert found.best(1), "the fixture is of no use without a scored candidate"
+    found.store.close()
+    return path
+
+
+class Call:
+    """Runs the command line in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *arguments: object) -> tuple[int, str, str]:
+        self.monkeypatch.setattr(sys, "argv", ["evonas", *map(str, arguments)])
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            main()
+            code: object = 0
+        except SystemExit as end:
+            code = end.code
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        captured = self.capsys.readouterr()
+        assert isinstance(code, int | None)
+        return code or 0, captured.out, captured.err
+
+    def json(self, *arguments: object) -> Any:
+        code, out, _ = self(*arguments, "-f", "json")
+        assert code == 0
+        return json.loads(out)
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    return Call(monkeypatch, capsys)
+
+
+def test_runs(call: Call, database: Path) -> None:
+    (run,) = call.json("runs", "--storage", database)
+    assert run["status"] == "finished"
+    assert run["candidates"] == 12
+    assert "evonorm" in call("runs", "--storage", database)[1]
+
+
+def test_status_accounts_for_every_candidate(call: Call, database: Path) -> None:
+    status = call.json("status", "--storage", database)
+    assert sum(status["evaluations"].values()) == 12
+    rejected = sum(f["rejected"] for f in status["filters"].values())
+    assert rejected == status["evaluations"]["rejected"]
+    assert set(status["references"]) == {"bn-relu"}
+    assert "structural" in call("status", "--storage", database)[1]
+
+
+def test_best_is_sorted_and_pareto_lies_within(call: Call, database: Path) -> None:
+    best = call.json("best", "--storage", database, "--top", 100)
+    means = [row["mean"] for row in best]
+    assert means == sorted(means, reverse=True)
+    front = call.json("pareto", "--storage", database)
+    # With one anchor the front is the best score, and whatever ties with it.
+    assert {row["mean"] for row in front} == {means[0]}
+    assert "bn-relu" in call("best", "--storage", database)[1]
+
+
+def test_show_gives_the_seed_graph_its_name(call: Call, database: Path) -> None:
+    shown = call.json("show", "1/0", "--storage", database)
+    assert shown["name"] == "evonorm-s0"
+    assert shown["origin"] == "seed"
+    assert evonas.Graph.from_json(shown["graph"]).key == evonas.zoo["evonorm-s0"].key
+    code, out, _ = call("show", "0", "--storage", database)
+    assert code == 0
+    assert "sigmoid" in out
+
+
+def test_export_of_a_candidate_and_of_a_published_layer(call: Call, database: Path, tmp_path: Path) -> None:
+    for what in ("1/0", "evonorm-s0"):
+        target = tmp_path / f"{what.replace('/', '-')}.py"
+        assert call("export", what, "-o", target, "--storage", database)[0] == 0
+        assert "std" in target.read_text()
+        code, _, err = call("export", what, "-o", target, "--storage", database)
+        assert code == 2
+        assert "--force" in err
+
+
+def test_zoo_lists_draws_and_writes_a_picture(call: Call, tmp_path: Path) -> None:
+    assert {row["name"] for row in call.json("zoo")} == set(evonas.zoo)
+    assert "std_whcg" in call("zoo", "evonorm-s0")[1]
+    assert call("zoo", "-o", tmp_path / "zoo.svg")[0] == 0
+    assert (tmp_path / "zoo.svg").read_text().lstrip().startswith("<?xml")
+
+
+def test_baseline_reports_each_layer_and_seed(call: Call) -> None:
+    common = ("--anchor", "resnet-small", "--steps", 3, "--seeds", 2, "--executor", "local")
+    rows = call.json("baseline", "--layer", "bn-relu", "--layer", "x * sigmoid(x)", *common)
+    assert [row["layer"] for row in rows] == ["bn-relu", "x * sigmoid(x)"]
+    assert all(len(row["scores"]["resnet-small"]) == 2 for row in rows)
+
+
+def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    common = ("--storage", path, "--executor", "local")
+    done = call.json("search", "--budget", 3, "--steps", 2, "--anchor", "resnet-small", *common)
+    assert done["status"] == "finished"
+    assert done["candidates"] == 3
+    assert call.json("resume", *common)["candidates"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["search", "--space", "nowhere"], "unknown search space 'nowhere'; known: evonorm, evonorm-s"),
+        (["search", "--budget", "0"], "budget should be at least 1"),
+        (["search", "--data", "imagenet"], "imagenet"),
+        (["search", "--data-dir", "/nowhere"], "/nowhere"),
+        (["search", "--anchor", "vgg"], "unknown anchor 'vgg'"),
+        (["search", "--strategy", "guess"], "unknown strategy 'guess'"),
+        (["search", "--executor", "cloud"], "unknown executor 'cloud'"),
+        (["search", "--fresh", "2"], "fresh should be between 0 and 1"),
+        (["search", "--seed", "-1"], "seed should be 0 or more"),
+        (["search", "--steps", "0"], "steps"),
+        (["search", "--seed-graph", "softmax(x)"], "unknown name 'softmax'"),
+        (["search", "--seed-graph", "v0 + v1"], "ignores its input"),
+        (["search", "--seed-graph", "-(-(x + x) * x) / (x * tanh(x) + exp(x) * log(x) + sqrt(x) * x)"], "nodes"),
+        (["search", "--space", "evonorm-s", "--seed-graph", "bn-relu"], "mean_bwh, which is not in 'evonorm-s'"),
+        (["search", "--storage", "/nowhere/runs.db"], "/nowhere"),
+        (["search", "--storage", "mysql://host/db"], "mysql"),
+        (["search", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["resume", "--storage", "absent.db"], "absent.db"),
+        (["best", "--storage", "absent.db"], "absent.db"),
+        (["zoo", "resnet"], "unknown layer 'resnet'"),
+        (["baseline", "--layer", "x +"], "x +"),
+        (["baseline", "--seeds", "0"], "seeds should be at least 1"),
+        (["export", "evonorm-s0", "-o", "layer.py", "--name", "not a name"], "not a name"),
+        (["export", "evonorm-s0", "-o", "/nowhere/layer.py"], "/nowhere"),
+    ],
+)
+def test_a_bad_request_is_one_line(
+    call: Call, arguments: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(*arguments)
+    assert code == 2, (out, err)
+    assert says in err
+    assert err.startswith("evonas: ")
+    assert len(err.strip().splitlines()) == 1
+    assert "Traceback" not in err + out
+    assert list(tmp_path.iterdir()) == [], "a refused request leaves nothing behind"
+
+
+@pytest.mark.parametrize("text", ["7", "x", "1/99", "2/0", "1/-1", "9" * 400, "1/0/0", ""])
+def test_a_candidate_that_is_not_there(call: Call, database: Path, text: str) -> None:
+    if text == "7":
+        text = "700"
+    code, _, err = call("show", "--storage", database, "--", text)
+    assert code == 2
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_no_database(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    path.write_bytes(b"not a database" * 100)
+    for command in (["search", "--budget", "1"], ["best"], ["resume"]):
+        code, _, err = call(*command, "--storage", path)
+        assert code == 2
+        assert str(path) in err.replace("\n", "")
+
+
+def test_ctrl_c_ends_a_run_cleanly_and_resume_finishes_it(tmp_path: Path, call: Call) -> None:
+    path = tmp_path / "runs.db"
+    options = ["--budget", "30", "--steps", "2", "--anchor", "resnet-small", "--executor", "local"]
+    command = [sys.executable, "-m", "evonas", "search", *options, "--storage", str(path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up and _recorded(path) < 3:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    assert "resume" in out
+    with open_storage(path) as store:
+        assert store.run(1).status is RunStatus.INTERRUPTED
+        before = [c.key for c in store.candidates(1)]
+    assert 3 <= len(before) < 30
+    assert call.json("resume", "--storage", path, "--executor", "local")["candidates"] == 30
+    with open_storage(path) as store:
+        assert [c.key for c in store.candidates(1)][: len(before)] == before
+
+
+def _recorded(path: Path) -> int:
+    """Evaluations in the database so far."""
+    if not path.exists():
+        return 0
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            return int(connection.execute("select count(*) from evaluations").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0  # not created yet

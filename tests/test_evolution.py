@@ -1,0 +1,169 @@
+"""The search loop: one seed, one sequence of candidates, whatever the workers do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from evonas.candidate import Candidate, Evaluation, Kind, Status
+from evonas.config import RunConfig
+from evonas.evolution import Search
+from evonas.executor import Task
+from evonas.graph import Graph
+from evonas.memory_store import MemoryStore
+from evonas.published import zoo
+from evonas.select import Population
+from evonas.space import SearchSpace
+from evonas.store import RunInfo, RunStatus
+from tests.fakes import FakeExecutor, config, outcome, table
+
+
+def searched(
+    settings: RunConfig, executor: FakeExecutor, references: Sequence[str] = ()
+) -> tuple[MemoryStore, RunInfo]:
+    """A finished run."""
+    store = MemoryStore()
+    run = store.create_run(settings, {})
+    assert Search(run, store, executor, (), references).execute() is RunStatus.FINISHED
+    return store, store.run(run.id)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> list[tuple[object, ...]]:
+    return table(*searched(config(), FakeExecutor(1)))
+
+
+@pytest.mark.parametrize("capacity", [2, 4, 7, 30])
+@pytest.mark.parametrize("order", [1, 2])
+def test_one_seed_one_search(undisturbed: list[tuple[object, ...]], capacity: int, order: int) -> None:
+    assert table(*searched(config(), FakeExecutor(capacity, order))) == undisturbed
+
+
+def test_the_search_is_worth_comparing(undisturbed: list[tuple[object, ...]]) -> None:
+    """All kinds of outcomes and of origins occur, so that the equality above means something."""
+    assert len(undisturbed) == 40
+    assert Counter(row[6][0] for row in undisturbed).keys() == set(Status)  # type: ignore[index]
+    assert Counter(row[4].kind for row in undisturbed).keys() == {Kind.RANDOM, Kind.MUTATION}  # type: ignore[attr-defined]
+    assert len({row[2] for row in undisturbed}) == 40 and len({row[3] for row in undisturbed}) == 40
+    assert any(row[5] for row in undisturbed)
+
+
+def test_what_should_matter_does(undisturbed: list[tuple[object, ...]]) -> None:
+    def others(**settings: object) -> list[tuple[object, ...]]:
+        return table(*searched(config(**settings), FakeExecutor(3)))
+
+    assert others(seed=4) != undisturbed
+    assert others(lookahead=2) != undisturbed
+    assert others(strategy="average") != undisturbed
+    # A larger budget continues the same search.
+    assert others(budget=60)[:40] == undisturbed
+
+
+@pytest.mark.parametrize(("lookahead", "capacity"), [(1, 4), (3, 1), (8, 7), (50, 4)])
+def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
+    monkeypatch: pytest.MonkeyPatch, lookahead: int, capacity: int
+) -> None:
+    settings = config(lookahead=lookahead, population=1000)
+    added: list[int] = []
+    shown: dict[int, list[int]] = {}
+    add = Population.add
+
+    def spy(self: Population, candidate: Candidate, evaluation: Evaluation) -> None:
+        assert candidate.index == evaluation.index and evaluation.status is Status.SCORED
+        added.append(candidate.index)
+        add(self, candidate, evaluation)
+
+    class Watch:
+        def drawn(self, candidate: Candidate) -> None:
+            shown[candidate.index] = list(added)
+            if candidate.origin.parent is not None:
+                assert candidate.origin.parent in added
+
+        def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None: ...
+        def referenced(self, layer: str, evaluation: Evaluation) -> None: ...
+        def tick(self, pending: int) -> None:
+            # As many as there are workers, and one waiting so that none idles.
+            assert pending <= capacity + 1
+
+    monkeypatch.setattr(Population, "add", spy)
+    store = MemoryStore()
+    run = store.create_run(settings, {})
+    Search(run, store, FakeExecutor(capacity, 5), [Watch()]).execute()
+    scored = [e.index for e in store.evaluations(run.id) if e.status is Status.SCORED]
+    assert shown == {i: [j for j in scored if j <= i - lookahead] for i in range(40)}
+
+
+def test_random_search_has_no_parents_and_evolution_has() -> None:
+    store, run = searched(config(strategy="random"), FakeExecutor(2))
+    assert {c.origin.kind for c in store.candidates(run.id)} == {Kind.RANDOM}
+    store, run = searched(config(fresh=0.0), FakeExecutor(2))
+    bred = [c for c in store.candidates(run.id) if c.origin.kind is Kind.MUTATION]
+    assert len(bred) > 20
+    for c in bred:
+        assert c.origin.parent is not None and len(c.origin.mutations) == 2
+        parent = store.candidate(run.id, c.origin.parent).graph
+        assert 1 <= sum(a != b for a, b in zip(parent.nodes, c.graph.nodes, strict=True)) <= 2
+
+
+@pytest.mark.parametrize("budget", [1, 5, 41])
+def test_the_budget_is_met_exactly(budget: int) -> None:
+    executor = FakeExecutor(7)
+    store, run = searched(config(budget=budget, max_attempts=1), executor)
+    assert [c.index for c in store.candidates(run.id)] == list(range(budget))
+    assert [e.index for e in store.evaluations(run.id)] == list(range(budget))
+    assert len(executor.submitted) == budget
+    assert run.status is RunStatus.FINISHED
+
+
+def test_seed_graphs_come_first_brought_to_the_size_of_the_space() -> None:
+    names = ("bn-relu", "evonorm-s0", "dyt")
+    settings = config(seed_graphs=tuple(zoo[name].to_json() for name in names), fresh=0.0, lookahead=2)
+    store, run = searched(settings, FakeExecutor(4))
+    for index, name in enumerate(names):
+        c = store.candidate(run.id, index)
+        assert c.origin.kind is Kind.SEED and c.key == zoo[name].key
+        assert len(c.graph.nodes) == settings.space.nodes  # padded, so that mutation can grow it
+    assert all(c.origin.kind is not Kind.SEED for c in store.candidates(run.id) if c.index >= 3)
+
+
+def test_time_of_workers_ends_a_run() -> None:
+    """Candidates of 30 core-seconds and a limit of 2 core-minutes: four are drawn, one at a time."""
+
+    def judge(task: Task) -> Evaluation:
+        return replace(outcome(task), status=Status.SCORED, scores={"wide": 1.0}, seconds={"wide": 30.0}, filters=())
+
+    limited = config(core_minutes=2.0, budget=100)
+    store, run = searched(limited, FakeExecutor(1, 1, judge))
+    # One more than runs is always drawn ahead.
+    assert 4 <= len(list(store.candidates(run.id))) <= 5
+    assert run.status is RunStatus.FINISHED
+    store, run = searched(config(core_minutes=0.0), FakeExecutor(1))
+    assert not list(store.candidates(run.id))
+
+
+def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evonas.propose.MAX_PROPOSALS", 300)
+    tiny = SearchSpace("tiny", operations=("tanh", "exp", "neg"), nodes=1)
+    for capacity in (1, 5):
+        store, run = searched(replace(config(), space=tiny), FakeExecutor(capacity))
+        found = {c.graph.canonical.expression() for c in store.candidates(run.id)}
+        assert found == {"tanh(x)", "exp(x)", "-x"}
+        assert [e.index for e in store.evaluations(run.id)] == [0, 1, 2]
+        assert run.status is RunStatus.FINISHED
+    # An exhausted run stays so when it is resumed.
+    assert Search(run, store, FakeExecutor(1)).execute() is RunStatus.FINISHED
+    assert len(list(store.candidates(run.id))) == 3
+
+
+def test_the_layer_that_is_trained_is_the_candidate_without_dead_nodes() -> None:
+    executor = FakeExecutor(2)
+    store, run = searched(config(budget=10), executor)
+    for task in executor.submitted:
+        candidate = store.candidate(run.id, task.index)
+        sent = Graph.from_json(task.graph)
+        assert sent == candidate.graph.canonical
+        assert task.protocol == run.config.protocol and task.filtered and task.linear is None
+        assert task.split == "validation"

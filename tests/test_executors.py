@@ -1,0 +1,237 @@
+"""One contract for every executor; and what Ray's has to withstand: killed workers, deadlines."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from evonas.candidate import Evaluation, Status
+from evonas.config import Protocol
+from evonas.errors import UsageError
+from evonas.executor import Executor, Task
+from evonas.published import zoo
+from evonas.workers.data import DataSet, load_dataset
+from evonas.workers.evaluate import evaluate
+from evonas.workers.local_executor import LocalExecutor
+
+TINY = Protocol(
+    anchors=("resnet-small",), steps=2, batch=16, early_steps=(), early_floors=(), quality_step=1, quality_floor=0.0
+)
+ENDLESS = replace(TINY, steps=10**7)
+LAYERS = ("bn-relu", "evonorm-s0", "gn-relu", "evonorm-b0")
+PATIENCE = 120.0  # seconds; starting a worker imports torch, which takes long where cores are shared
+
+
+def task(index: int, layer: str = "bn-relu", **changes: object) -> Task:
+    return Task(index, 1, zoo[layer].to_json(), TINY) if not changes else replace(task(index, layer), **changes)  # type: ignore[arg-type]
+
+
+def results(executor: Executor, count: int) -> dict[int, Evaluation]:
+    """The next `count` evaluations by index; more or fewer is a failure."""
+    found: list[Evaluation] = []
+    end = time.monotonic() + PATIENCE
+    while len(found) < count and time.monotonic() < end:
+        found += executor.poll(1.0)
+    assert len(found) == count, f"{len(found)} of {count} evaluations after {PATIENCE:g} s"
+    assert len({e.index for e in found}) == count
+    return {e.index: e for e in found}
+
+
+def comparable(evaluation: Evaluation) -> Evaluation:
+    """Without times, which are never equal."""
+    outcomes = tuple(replace(outcome, seconds=0.0) for outcome in evaluation.filters)
+    return replace(evaluation, filters=outcomes, seconds=dict.fromkeys(evaluation.seconds, 0.0))
+
+
+def descendants() -> dict[int, str]:
+    """Processes that this one started, directly or not: their command lines by id."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue  # it ended in the meantime
+        children.setdefault(parent, []).append(int(status.parent.name))
+    found, queue = {}, [os.getpid()]
+    while queue:
+        for pid in children.get(queue.pop(), []):
+            queue.append(pid)
+            try:
+                found[pid] = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+    return found
+
+
+def process_of(label: str) -> int:
+    """The process that is at the task called `label`; Ray names processes for what they do."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for pid, command in descendants().items():
+            if command.startswith(f"ray::{label}") and not command.startswith(f"ray::{label}0"):
+                return pid
+        time.sleep(0.05)
+    raise AssertionError(f"no process is at {label}")
+
+
+def wait_for_end(pid: int) -> None:
+    end = time.monotonic() + 30
+    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < end, f"process {pid} still runs"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def ray_executor(data: DataSet) -> Iterator[Executor]:
+    """Two workers on a Ray of this module's own, which ends with it."""
+    from evonas.workers.ray_executor import RayExecutor
+
+    with RayExecutor(data, workers=2) as executor:
+        yield executor
+
+
+@pytest.fixture(params=["local", "ray"])
+def executor(request: pytest.FixtureRequest, data: DataSet) -> Iterator[Executor]:
+    if request.param == "ray":
+        yield request.getfixturevalue("ray_executor")
+        return
+    with LocalExecutor(data) as local:
+        yield local
+
+
+@pytest.fixture(scope="module")
+def expected(data: DataSet) -> dict[str, Evaluation]:
+    torch.set_num_threads(1)
+    return {layer: evaluate(task(0, layer), data) for layer in LAYERS}
+
+
+def test_nothing_to_do_gives_nothing(executor: Executor) -> None:
+    assert executor.capacity >= 1
+    assert list(executor.poll(0.0)) == []
+
+
+def test_an_evaluation_for_each_task_with_the_bits_of_a_direct_call(
+    executor: Executor, expected: dict[str, Evaluation]
+) -> None:
+    """More tasks than workers, references among them; scores do not depend on who computed them."""
+    for index, layer in enumerate(LAYERS):
+        executor.submit(task(index, layer))
+    executor.submit(task(-1, "bn-relu", filtered=False))
+    executor.submit(task(7, "bn-relu", attempt=2))
+    found = results(executor, len(LAYERS) + 2)
+    for index, layer in enumerate(LAYERS):
+        assert comparable(found[index]) == comparable(replace(expected[layer], index=index))
+        assert found[index].status is Status.SCORED and found[index].core_seconds > 0
+    assert found[-1].scores == found[0].scores and found[-1].filters == ()
+    assert found[7].attempts == 2
+    assert list(executor.poll(0.0)) == []
+
+
+BAD_GRAPHS = ['{"nodes": [["frobnicate", [0]]]}', "not json", '{"nodes": [["add", [0, 9]]]}']
+
+
+def test_a_bad_task_fails_with_its_reason_and_hurts_no_other(
+    executor: Executor, expected: dict[str, Evaluation]
+) -> None:
+    for index, graph in enumerate(BAD_GRAPHS):
+        executor.submit(task(2 * index, graph=graph, attempt=3))
+        executor.submit(task(2 * index + 1))
+    executor.submit(task(6, protocol=replace(TINY, anchors=("no-such-anchor",))))
+    found = results(executor, 7)
+    for index, words in zip((0, 2, 4, 6), ("frobnicate", "JSON", "refers to node '9'", "no-such-anchor"), strict=True):
+        assert found[index].status is Status.FAILED and not found[index].scores
+        assert words in found[index].reason and "\n" not in found[index].reason
+    assert [found[index].attempts for index in (0, 2, 4)] == [3, 3, 3]
+    for index in (1, 3, 5):
+        assert found[index].scores == expected["bn-relu"].scores
+
+
+def test_a_closed_local_executor_has_forgotten_its_queue(data: DataSet) -> None:
+    torch.set_num_threads(2)
+    try:
+        executor = LocalExecutor(data)
+        assert torch.get_num_threads() == 1  # the sums of a worker, in its order
+        executor.submit(task(0))
+        executor.close()
+        executor.close()
+        assert list(executor.poll(0.0)) == []
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_ray_runs_as_many_as_it_has_workers(ray_executor: Executor) -> None:
+    assert ray_executor.capacity == 2
+    assert ray_executor.dashboard is None or ":" in ray_executor.dashboard
+
+
+def test_a_killed_worker_is_a_failure_and_is_replaced(
+    ray_executor: Executor, expected: dict[str, Evaluation]
+) -> None:
+    ray_executor.submit(task(77, protocol=ENDLESS))
+    ray_executor.submit(task(1))
+    os.kill(process_of("candidate 77"), signal.SIGKILL)
+    ray_executor.submit(task(2))
+    ray_executor.submit(task(3))
+    found = results(ray_executor, 4)
+    assert (found[77].status, found[77].reason) == (Status.FAILED, "the worker died")
+    assert all(found[index].scores == expected["bn-relu"].scores for index in (1, 2, 3))
+
+
+def test_the_deadline_stops_a_task_and_only_that(
+    ray_executor: Executor, expected: dict[str, Evaluation], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray_executor.submit(task(78, protocol=ENDLESS))
+    pid = process_of("candidate 78")
+    monkeypatch.setattr(ray_executor, "_deadline", 0.2)
+    start = time.monotonic()
+    failed = results(ray_executor, 1)[78]
+    assert (failed.status, failed.reason) == (Status.FAILED, "stopped at the deadline of 0.2 s")
+    assert time.monotonic() - start < 10  # at once, but for the load of the machine
+    wait_for_end(pid)
+    monkeypatch.setattr(ray_executor, "_deadline", PATIENCE)
+    ray_executor.submit(task(1))
+    ray_executor.submit(task(2))
+    found = results(ray_executor, 2)
+    assert all(found[index].scores == expected["bn-relu"].scores for index in (1, 2))
+
+
+def test_more_workers_than_cpus_are_refused(ray_executor: Executor, data: DataSet) -> None:
+    import ray
+
+    from evonas.workers.ray_executor import RayExecutor
+
+    cpus = int(ray.cluster_resources()["CPU"])
+    with pytest.raises(UsageError, match=f"{cpus + 1} workers were asked for, and Ray has {cpus} CPUs"):
+        RayExecutor(data, workers=cpus + 1)
+    assert ray.is_initialized()  # a Ray that it did not start is left alone
+
+
+def test_closing_kills_what_runs_and_ends_ray(ray_executor: Executor) -> None:
+    """The last of this module: nothing can be submitted after it."""
+    import ray
+
+    ray_executor.submit(task(79, protocol=ENDLESS))
+    started = [process_of("candidate 79"), *descendants()]
+    ray_executor.close()
+    ray_executor.close()
+    for pid in started:
+        wait_for_end(pid)
+    assert not ray.is_initialized()
+    assert list(_polled(ray_executor)) == []
+
+
+def _polled(executor: Executor) -> Sequence[Evaluation]:
+    return executor.poll(0.0)

@@ -1,0 +1,132 @@
+"""Selection: the Pareto front against its definition, tournaments, winners, and the window that slides."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evonas.candidate import Candidate, Evaluation, Kind, Origin, Status
+from evonas.errors import UsageError
+from evonas.graph import Graph
+from evonas.select import Member, Population, pareto_front, tournament_winner
+from evonas.space import generator
+
+# Few different values, so that ties and equal rows are common.
+score_tables = st.integers(1, 4).flatmap(
+    lambda objectives: st.lists(
+        st.lists(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]), min_size=objectives, max_size=objectives),
+        min_size=1,
+        max_size=25,
+    )
+)
+
+
+def member(index: int, *scores: float) -> Member:
+    candidate = Candidate(index, Graph.parse("x"), f"k{index}", f"f{index}", Origin(Kind.RANDOM))
+    named = {f"anchor-{place}": score for place, score in enumerate(scores)}
+    return Member(candidate, Evaluation(index, Status.SCORED, named))
+
+
+def winners(members: list[Member], share: float, strategy: str, seeds: int = 60) -> Counter[int]:
+    won = (tournament_winner(members, share, strategy, generator(seed)) for seed in range(seeds))
+    return Counter(winner.candidate.index for winner in won)
+
+
+def dominates(one: list[float], other: list[float]) -> bool:
+    return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
+
+
+@given(score_tables)
+def test_the_front_is_what_nothing_dominates(rows: list[list[float]]) -> None:
+    expected = [i for i, row in enumerate(rows) if not any(dominates(other, row) for other in rows)]
+    assert pareto_front(np.array(rows)).tolist() == expected
+
+
+@given(score_tables, st.integers(0, 999))
+def test_a_tournament_of_all_is_won_from_the_front(rows: list[list[float]], seed: int) -> None:
+    members = [member(i, *row) for i, row in enumerate(rows)]
+    winner = tournament_winner(members, 1.0, "pareto", generator(seed))
+    mine = list(winner.evaluation.scores.values())
+    assert not any(dominates(row, mine) for row in rows)
+    best = tournament_winner(members, 1.0, "average", generator(seed))
+    assert np.mean(list(best.evaluation.scores.values())) == max(np.mean(row) for row in rows)
+
+
+def test_every_member_of_the_front_wins_sometimes_and_nobody_else() -> None:
+    members = [member(0, 0.9, 0.1), member(1, 0.5, 0.5), member(2, 0.1, 0.9), member(3, 0.4, 0.4), member(4, 0, 0)]
+    counts = winners(members, 1.0, "pareto", seeds=300)
+    assert set(counts) == {0, 1, 2}
+    # Binomial(300, 1/3): mean 100, standard deviation 8; five of them.
+    assert all(abs(count - 100) < 41 for count in counts.values())
+
+
+def test_the_average_winner_has_the_best_mean_and_ties_are_drawn() -> None:
+    members = [member(0, 0.9, 0.0), member(1, 0.5, 0.5), member(2, 0.6, 0.4), member(3, 0.1, 0.8)]
+    counts = winners(members, 1.0, "average")
+    assert set(counts) == {1, 2}
+    assert min(counts.values()) > 10  # Binomial(60, 1/2): mean 30, standard deviation 4; five of them
+
+
+@pytest.mark.parametrize(
+    ("count", "share", "size"),
+    [(100, 0.05, 5), (100, 0.0, 2), (10, 0.05, 2), (3, 0.9, 3), (2, 0.0, 2), (1, 0.05, 1), (1, 1.0, 1), (50, 1.0, 50)],
+)
+def test_size_of_a_tournament(count: int, share: float, size: int) -> None:
+    """A share of the members, but two where there are two.
+
+    With scores that rise with the index, the winner of `size` of `count` is never among the `size` − 1
+    lowest, and is the one just above them when chance draws the lowest `size`.
+    """
+    seen: list[int] = []
+
+    class Spy(np.random.Generator):
+        def choice(self, *args: object, **kwargs: object) -> object:
+            if "size" in kwargs:
+                seen.append(int(kwargs["size"]))  # type: ignore[call-overload]
+                assert kwargs["replace"] is False
+            return super().choice(*args, **kwargs)  # type: ignore[call-overload]
+
+    members = [member(i, i / count) for i in range(count)]
+    winner = tournament_winner(members, share, "pareto", Spy(np.random.PCG64(1)))
+    assert seen == [size]
+    assert winner.candidate.index >= size - 1
+
+
+def test_the_best_always_wins_against_all_and_seldom_in_small_tournaments() -> None:
+    members = [member(i, i / 100) for i in range(100)]
+    assert winners(members, 1.0, "average") == {99: 60}
+    # In a tournament of 5 of 100 the best takes part with probability 0.05: pressure stays low.
+    counts = winners(members, 0.05, "average", seeds=200)
+    assert 1 <= counts[99] <= 26  # Binomial(200, 0.05): mean 10, standard deviation 3.1; five of them
+    assert len(counts) > 20
+
+
+def test_the_same_generator_draws_the_same_winner() -> None:
+    members = [member(i, (i * 7 % 31) / 31, (i * 11 % 31) / 31) for i in range(31)]
+    for strategy in ("pareto", "average"):
+        one = [tournament_winner(members, 0.2, strategy, generator(5, i)).candidate.index for i in range(40)]
+        two = [tournament_winner(members, 0.2, strategy, generator(5, i)).candidate.index for i in range(40)]
+        assert one == two
+        assert len(set(one)) > 3  # the seed matters
+
+
+def test_an_unknown_strategy_is_named() -> None:
+    with pytest.raises(UsageError, match="unknown selection 'best'; known: average, pareto"):
+        tournament_winner([member(0, 1.0)], 0.5, "best", generator(0))
+
+
+def test_the_window_slides() -> None:
+    population = Population(3)
+    assert len(population) == 0 and not population
+    for index in range(5):
+        one = member(index, 0.5)
+        population.add(one.candidate, one.evaluation)
+        assert len(population) == min(index + 1, 3)
+    assert [m.candidate.index for m in population.members] == [2, 3, 4]
+    # The best is forgotten with the rest: age, not merit, decides who leaves.
+    winner = tournament_winner(population.members, 1.0, "pareto", generator(0))
+    assert winner.candidate.index in (2, 3, 4)
