@@ -89,8 +89,7 @@ def make_executor(
     """
     if isinstance(executor, Executor):
         return executor
-    if executor not in EXECUTORS:
-        raise unknown("executor", executor, EXECUTORS)
+    check_executor(executor)
     from evonas.workers.evaluate import load_data
 
     data = load_data(config.protocol)
@@ -101,6 +100,12 @@ def make_executor(
     from evonas.workers.ray_executor import RayExecutor
 
     return RayExecutor(data, workers=workers, address=ray_address, deadline=config.deadline)
+
+
+def check_executor(executor: str) -> None:
+    """Raises UsageError for a name that is no executor's."""
+    if executor not in EXECUTORS:
+        raise unknown("executor", executor, EXECUTORS)
 
 
 def named_space(name: str) -> SearchSpace:
@@ -114,8 +119,10 @@ def check_protocol(protocol: Protocol) -> None:
     """Raises UsageError for an unknown anchor or data set, or data that is not where it should be."""
     from evonas.workers.anchors import ANCHORS
     from evonas.workers.evaluate import load_data
+    from evonas.workers.trial import training_settings
 
     for anchor in protocol.anchors:
         if anchor not in ANCHORS:
             raise unknown("anchor", anchor, ANCHORS)
+    training_settings(protocol)
     load_data(protocol)

@@ -45,7 +45,7 @@ class Protocol:
     batch: int = 64
     lr: float = 0.1
     weight_decay: float = 1e-4
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine"] = "cosine"
     signal: bool = True
     early_steps: tuple[int, ...] = (15, 40)
     early_floors: tuple[float, ...] = (0.11, 0.13)
@@ -109,6 +109,8 @@ class RunConfig:
         for name in ("tournament", "fresh"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} should be between 0 and 1, not {getattr(self, name)}")
+        if not self.deadline > 0:
+            raise UsageError(f"deadline should be positive, not {self.deadline}")
         if self.seed < 0:
             raise UsageError(f"seed should be 0 or more, not {self.seed}")
         if self.strategy not in STRATEGIES:

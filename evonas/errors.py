@@ -33,5 +33,8 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
 
 def shorten(value: object, limit: int = 60) -> str:
     """`value` as text that fits into a message, quoted, whatever its size or content."""
-    text = value if isinstance(value, str) else repr(value)
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list within itself
+        text = type(value).__name__
     return repr(text if len(text) <= limit else text[: limit - 1] + "…")

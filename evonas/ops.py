@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from evonas.arithmetic import away_from_zero, maximum
+from evonas.arithmetic import away_from_zero, maximum, quotient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,7 +125,7 @@ _ELEMENTWISE = (
     Op(
         "div",
         2,
-        lambda a, b, eps: a / away_from_zero(b, eps),
+        lambda a, b, eps: quotient(a, away_from_zero(b, eps)),
         "{0} / away_from_zero({1}, {eps})",
         "ratio",
         r"\frac{{{}}}{{{}}}",

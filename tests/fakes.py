@@ -43,9 +43,7 @@ def outcome(task: Task) -> Evaluation:
 class FakeExecutor(Executor):
     """Completes tasks in random order; some polls give nothing, some give several at once."""
 
-    def __init__(
-        self, capacity: int = 1, seed: int = 0, judge: Callable[[Task], Evaluation] = outcome
-    ) -> None:
+    def __init__(self, capacity: int = 1, seed: int = 0, judge: Callable[[Task], Evaluation] = outcome) -> None:
         self._capacity, self._rng, self._judge = capacity, random.Random(seed), judge
         self.queue: list[Task] = []
         self.submitted: list[Task] = []

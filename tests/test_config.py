@@ -84,6 +84,7 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
         ({"tournament": 1.5}, "tournament should be between 0 and 1, not 1.5"),
         ({"fresh": -0.1}, "fresh should be between 0 and 1, not -0.1"),
         ({"fresh": float("nan")}, "fresh should be between 0 and 1, not nan"),
+        ({"deadline": 0.0}, "deadline should be positive, not 0.0"),
         ({"seed": -1}, "seed should be 0 or more, not -1"),
         ({"strategy": "greedy"}, "unknown strategy 'greedy'; known: pareto, average, random"),
     ],

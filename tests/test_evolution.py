@@ -14,6 +14,7 @@ from evonas.evolution import Search
 from evonas.executor import Task
 from evonas.graph import Graph
 from evonas.memory_store import MemoryStore
+from evonas.propose import Proposer
 from evonas.published import zoo
 from evonas.select import Population
 from evonas.space import SearchSpace
@@ -142,6 +143,22 @@ def test_time_of_workers_ends_a_run() -> None:
     assert run.status is RunStatus.FINISHED
     store, run = searched(config(core_minutes=0.0), FakeExecutor(1))
     assert not list(store.candidates(run.id))
+
+
+def test_time_spent_before_a_resume_counts() -> None:
+    store, run = searched(config(budget=5), FakeExecutor(1))
+    assert sum(e.core_seconds for e in store.evaluations(run.id)) > 2.0
+    spent = replace(run, config=config(budget=100, core_minutes=2.0 / 60))
+    assert Search(spent, store, FakeExecutor(1)).execute() is RunStatus.FINISHED
+    assert len(list(store.candidates(run.id))) == 5
+
+
+def test_each_candidate_has_random_numbers_of_its_own() -> None:
+    """They are keyed by seed and index, so they do not depend on how many were used before."""
+    first, second = ([Proposer(config(seed=seed)).draw(i, Population(1)).key for i in range(20)] for seed in (1, 2))
+    assert len(set(first)) > 15 and len(set(second)) > 15  # simple graphs come up twice
+    assert first != second
+    assert Proposer(config(seed=1)).draw(13, Population(1)).key == first[13]
 
 
 def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,9 @@
-"""The search loop when workers fail, results repeat, and runs are interrupted or killed."""
+"""The search loop when workers fail, results repeat, and runs are interrupted."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -72,6 +68,20 @@ def test_a_result_that_arrives_twice_counts_once(undisturbed: list[tuple[object,
     assert table(*searched(config(), executor)) == undisturbed
     attempts = [(task.index, task.attempt) for task in executor.submitted]
     assert len(set(attempts)) == len(attempts)
+
+
+@pytest.mark.parametrize("capacity", [1, 5])
+def test_a_failure_that_arrives_twice_costs_one_attempt(undisturbed: list[tuple[object, ...]], capacity: int) -> None:
+    """Everything fails at first: a repeated failure must not take the place of the second attempt's success."""
+
+    def flaky(task: Task) -> Evaluation:
+        if task.attempt == 1:
+            return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=1)
+        return outcome(task)
+
+    store, run = searched(config(), Stutter(capacity, 3, flaky))
+    found = [(e.status, e.attempts) for e in store.evaluations(run.id)]
+    assert found == [(row[6][0], 2) for row in undisturbed]  # type: ignore[index]
 
 
 class Interrupter:
@@ -204,52 +214,3 @@ def test_a_reference_that_fails_is_reported_and_not_recorded() -> None:
     assert [e.reason for e in heard] == ["no"]
     assert store.run(run.id).references == {}
     assert len(list(store.evaluations(run.id))) == 3
-
-
-_SESSIONS = """
-import os, random, signal, sys, time
-from evonas.db.connect import open_store
-from evonas.evolution import Search
-from tests.fakes import FakeExecutor
-
-class Slow(FakeExecutor):
-    def poll(self, timeout):
-        time.sleep(0.005)  # so that a kill falls somewhere within the run
-        return super().poll(timeout)
-
-path, rng, kills = sys.argv[1], random.Random(11), 0
-for session in range(30):
-    child = os.fork()  # of a process without threads; it shares no connection, as none is open yet
-    if child == 0:
-        with open_store(path) as store:
-            Search(store.runs()[0], store, Slow(1 + session % 4, session), (), ["bn-relu"]).execute()
-        os._exit(0)
-    if kills < 6:
-        time.sleep(rng.uniform(0.02, 0.5))
-        os.kill(child, signal.SIGKILL)
-    status = os.waitpid(child, 0)[1]
-    kills += os.WIFSIGNALED(status)
-    if os.WIFEXITED(status):
-        sys.exit(f"{kills} kills, exit code {os.WEXITSTATUS(status)}")
-"""
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-def test_killed_at_random_and_resumed_until_done(tmp_path: Path) -> None:
-    """Sessions of one run in processes of their own, each but the last ended by SIGKILL."""
-    from evonas.db.connect import open_store
-
-    settings = config(budget=150)
-    path = str(tmp_path / "runs.db")
-    with open_store(path) as store:
-        store.create_run(settings, {})
-    command = [sys.executable, "-c", _SESSIONS, path]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
-    kills, _, code = done.stderr.strip().splitlines()[-1].partition(" kills, exit code ")
-    assert code == "0" and int(kills) >= 2, done.stderr
-    with open_store(path, read_only=True) as store:
-        (run,) = store.runs()
-        assert run.status is RunStatus.FINISHED and run.elapsed > 0
-        assert table(store, run) == table(*searched(settings, FakeExecutor(1)))
-        assert list(run.references) == ["bn-relu"]

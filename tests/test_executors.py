@@ -28,6 +28,8 @@ ENDLESS = replace(TINY, steps=10**7)
 LAYERS = ("bn-relu", "evonorm-s0", "gn-relu", "evonorm-b0")
 PATIENCE = 120.0  # seconds; starting a worker imports torch, which takes long where cores are shared
 
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="workers are found through /proc")
+
 
 def task(index: int, layer: str = "bn-relu", **changes: object) -> Task:
     return Task(index, 1, zoo[layer].to_json(), TINY) if not changes else replace(task(index, layer), **changes)  # type: ignore[arg-type]
@@ -177,9 +179,8 @@ def test_ray_runs_as_many_as_it_has_workers(ray_executor: Executor) -> None:
     assert ray_executor.dashboard is None or ":" in ray_executor.dashboard
 
 
-def test_a_killed_worker_is_a_failure_and_is_replaced(
-    ray_executor: Executor, expected: dict[str, Evaluation]
-) -> None:
+@needs_proc
+def test_a_killed_worker_is_a_failure_and_is_replaced(ray_executor: Executor, expected: dict[str, Evaluation]) -> None:
     ray_executor.submit(task(77, protocol=ENDLESS))
     ray_executor.submit(task(1))
     os.kill(process_of("candidate 77"), signal.SIGKILL)
@@ -190,6 +191,7 @@ def test_a_killed_worker_is_a_failure_and_is_replaced(
     assert all(found[index].scores == expected["bn-relu"].scores for index in (1, 2, 3))
 
 
+@needs_proc
 def test_the_deadline_stops_a_task_and_only_that(
     ray_executor: Executor, expected: dict[str, Evaluation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +221,7 @@ def test_more_workers_than_cpus_are_refused(ray_executor: Executor, data: DataSe
     assert ray.is_initialized()  # a Ray that it did not start is left alone
 
 
+@needs_proc
 def test_closing_kills_what_runs_and_ends_ray(ray_executor: Executor) -> None:
     """The last of this module: nothing can be submitted after it."""
     import ray

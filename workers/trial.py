@@ -35,12 +35,20 @@ class Trial:
 
     def training(self, anchor: str) -> Training:
         """A new training of `anchor`."""
-        protocol = self.protocol
-        settings = TrainingSettings(
-            steps=protocol.steps,
-            batch=protocol.batch,
-            lr=protocol.lr,
-            weight_decay=protocol.weight_decay,
-            schedule=protocol.schedule,
-        )
-        return Training(anchor, self.layer, self.data, settings, protocol.seed)
+        settings = training_settings(self.protocol)
+        return Training(anchor, self.layer, self.data, settings, self.protocol.seed)
+
+
+def training_settings(protocol: Protocol) -> TrainingSettings:
+    """How a protocol trains an anchor.
+
+    Raises:
+        UsageError: for a setting out of range.
+    """
+    return TrainingSettings(
+        steps=protocol.steps,
+        batch=protocol.batch,
+        lr=protocol.lr,
+        weight_decay=protocol.weight_decay,
+        schedule=protocol.schedule,
+    )

@@ -79,6 +79,7 @@ def search(
         core_minutes=core_minutes,
         deadline=deadline,
     )
+    assemble.check_executor(executor)
     with assemble.open_storage(storage) as store:
         _execute(None, config, store, executor, workers, ray_address, form)
 

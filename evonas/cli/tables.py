@@ -9,6 +9,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from evonas.candidate import Status
 from evonas.comparison import Comparison
 from evonas.filters import CHEAP_FILTERS
 from evonas.results import Row, references_as_rows
@@ -66,32 +67,18 @@ def filters_table(summary: RunSummary, title: str | None = None) -> Table:
 def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary]) -> Table:
     """One line a run."""
     grid = table()
-    for heading in (
-        "run",
-        "status",
-        "space",
-        "strategy",
-        "seed",
-        "judged",
-        "scored",
-        "budget",
-        "started",
-        "time",
-    ):
-        grid.add_column(heading, justify="right" if heading in ("judged", "scored", "budget", "time") else "left")
+    for heading in ("run", "status", "search", "judged", "scored", "time", "started"):
+        grid.add_column(heading, justify="right" if heading in ("judged", "scored", "time") else "left")
     for run, summary in zip(runs, summaries, strict=True):
-        scored = {kind.value: count for kind, count in summary.statuses.items()}.get("scored", 0)
+        config = run.config
         grid.add_row(
             str(run.id),
             run.status.value,
-            escape(run.config.space.name),
-            run.config.strategy,
-            str(run.config.seed),
-            f"{summary.evaluations:,}",
-            f"{scored:,}",
-            f"{run.config.budget:,}",
-            f"{run.created:%Y-%m-%d %H:%M}",
+            escape(f"{config.space.name} {config.strategy} seed {config.seed}"),
+            f"{summary.evaluations:,}/{config.budget:,}",
+            f"{summary.statuses[Status.SCORED]:,}",
             duration(run.elapsed),
+            f"{run.created:%Y-%m-%d %H:%M}",
         )
     return grid
 

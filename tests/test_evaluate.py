@@ -1,0 +1,150 @@
+"""An evaluation as a whole: which steps it takes, what it depends on, and what it answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from evonas.candidate import Evaluation, Status
+from evonas.config import Protocol
+from evonas.executor import Task
+from evonas.graph import Graph
+from evonas.layer import LayerFactory
+from evonas.workers.data import DataSet, load_dataset
+from evonas.workers.evaluate import evaluate
+from evonas.workers.training import Training
+from evonas.workers.trial import Trial
+
+# Few steps of small batches: nothing here depends on how well a layer learns, so floors of 0 and 1 stand
+# for layers that do and do not.
+QUICK = Protocol(
+    anchors=("resnet-small",),
+    steps=4,
+    batch=16,
+    early_steps=(2,),
+    early_floors=(0.0,),
+    quality_step=3,
+    quality_floor=0.0,
+)
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    torch.set_num_threads(1)
+    return load_dataset("digits")
+
+
+def trial(text: str, data: DataSet, protocol: Protocol = QUICK) -> Trial:
+    return Trial(LayerFactory(Graph.parse(text)), protocol, data)
+
+
+def evaluated(text: str, data: DataSet, protocol: Protocol = QUICK, **changes: object) -> Evaluation:
+    return evaluate(replace(Task(0, 1, Graph.parse(text).to_json(), protocol), **changes), data)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Training steps by anchor, counted as batches are fetched, and trainings by anchor."""
+    counts: Counter[str] = Counter()
+    init, advance = Training.__init__, Training.advance
+
+    def counted_init(self: Training, anchor: str, *rest: object, **more: object) -> None:
+        init(self, anchor, *rest, **more)  # type: ignore[arg-type]
+        self.anchor = anchor  # type: ignore[attr-defined]
+        counts[f"{anchor} built"] += 1
+
+    def counted_advance(self: Training, to_step: int) -> bool:
+        before = self.step
+        alive = advance(self, to_step)
+        counts[self.anchor] += self.step - before  # type: ignore[attr-defined]
+        return alive
+
+    monkeypatch.setattr(Training, "__init__", counted_init)
+    monkeypatch.setattr(Training, "advance", counted_advance)
+    return counts
+
+
+TWO = replace(QUICK, anchors=("resnet-small", "mobilenet-small"))
+
+
+def test_no_step_is_done_twice(data: DataSet, steps: Counter[str]) -> None:
+    evaluation = evaluated("tanh(v1 * x)", data, TWO)
+    assert evaluation.status is Status.SCORED and list(evaluation.scores) == list(TWO.anchors)
+    assert [outcome.name for outcome in evaluation.filters] == ["signal", "early-2", "quality"]
+    assert all(outcome.accepted and not outcome.reason for outcome in evaluation.filters)
+    built = {f"{anchor} built": 1 for anchor in TWO.anchors}
+    assert steps == {**dict.fromkeys(TWO.anchors, TWO.steps), **built}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reached", "reason", "done"),
+    [
+        ({"early_floors": (1.1,)}, ["signal", "early-2"], "at chance", 2),
+        ({"quality_floor": 1.1}, ["signal", "early-2", "quality"], "low accuracy", 3),
+    ],
+)
+def test_a_rejected_candidate_costs_no_further_step(
+    changes: dict[str, object], reached: list[str], reason: str, done: int, data: DataSet, steps: Counter[str]
+) -> None:
+    evaluation = evaluated("tanh(v1 * x)", data, replace(TWO, **changes))  # type: ignore[arg-type]
+    assert evaluation.status is Status.REJECTED and not evaluation.scores and not evaluation.seconds
+    assert [outcome.name for outcome in evaluation.filters] == reached
+    assert evaluation.filters[-1].reason == reason and not evaluation.filters[-1].accepted
+    assert evaluation.core_seconds == sum(outcome.seconds for outcome in evaluation.filters) > 0
+    assert steps == {"resnet-small": done, "resnet-small built": 1}
+
+
+def test_filters_change_no_score(data: DataSet) -> None:
+    """The filters share the training with scoring, and must leave it as it would have been."""
+    filtered = evaluated("x * sigmoid(v1 * x) / std_whcg(x)", data, TWO)
+    plain = evaluated("x * sigmoid(v1 * x) / std_whcg(x)", data, TWO, filtered=False)
+    assert plain.filters == ()
+    assert filtered.scores == plain.scores
+
+
+def test_the_seed_of_the_protocol_decides_and_nothing_else(data: DataSet) -> None:
+    text = "x * sigmoid(v1 * x) / std_whcg(x)"
+    first = evaluated(text, data)
+    torch.manual_seed(123)
+    evaluated("tanh(x)", data, replace(QUICK, seed=5))
+    assert evaluated(text, data, index=9, attempt=2).scores == first.scores
+    # Single accuracies may agree by chance; the filters' measurements and three seeds all at once do not.
+    others = [evaluated(text, data, replace(QUICK, seed=seed)) for seed in (1, 2, 3)]
+    assert len({(e.filters[1].value, e.filters[2].value, *e.scores.values()) for e in [first, *others]}) > 1
+
+
+def test_an_anchor_on_which_a_layer_diverges_scores_0(data: DataSet) -> None:
+    evaluation = evaluated("exp(exp(x))", data, TWO, filtered=False)
+    assert evaluation.status is Status.SCORED
+    assert evaluation.scores == dict.fromkeys(TWO.anchors, 0.0)
+    assert evaluated("exp(exp(x))", data, TWO).status is Status.REJECTED
+
+
+def test_a_training_that_ended_early_is_not_measured(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights may be finite after a loss that was not, and have an accuracy that means nothing."""
+    monkeypatch.setattr(Training, "advance", lambda self, to_step: False)
+    assert evaluated("tanh(x)", data, filtered=False).scores == {"resnet-small": 0.0}
+
+
+def test_scores_are_measured_on_the_split_asked_for(data: DataSet) -> None:
+    one = trial("tanh(v1 * x)", data)
+    one.first.advance(QUICK.steps)
+    for split in ("validation", "test"):
+        scores = evaluated("tanh(v1 * x)", data, filtered=False, split=split).scores
+        assert scores == {"resnet-small": one.first.accuracy(split)}
+
+
+def test_the_linear_form_stands_where_there_is_no_activation(data: DataSet) -> None:
+    """MobileNet's projections have none: with another layer there, the network is another one."""
+    mobile = replace(QUICK, anchors=("mobilenet-small",))
+    linear = Graph.parse("x / std_bwh(x)").to_json()
+    plain = Trial(LayerFactory(Graph.parse("tanh(x)")), mobile, data)
+    placed = Trial(LayerFactory(Graph.parse("tanh(x)"), Graph.from_json(linear)), mobile, data)
+    images, _ = data.batches(0, 16)[0]
+    assert not torch.equal(plain.first.model(images), placed.first.model(images))
+    placed.first.advance(4)
+    scores = evaluated("tanh(x)", data, mobile, filtered=False, linear=linear).scores
+    assert scores == {"mobilenet-small": placed.first.accuracy("validation")}
