@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean, stdev
@@ -51,6 +51,20 @@ def execute(store: Store, config: RunConfig, workers: int | None) -> Result:
     if result.run.status is not RunStatus.FINISHED:
         raise KeyboardInterrupt
     return result
+
+
+def plan(store: Store, budget: int, seeds: Sequence[int], workers: int | None) -> Iterator[tuple[str, Result]]:
+    """The runs, one after the other."""
+    for seed in seeds:
+        evolved = execute(store, configure("evonorm", budget=budget, seed=seed), workers)
+        yield "evolution", evolved
+        # Random candidates fall earlier, so that many more of them fit into the same compute.
+        limit = round(core_minutes(evolved), 1)
+        plain = configure("evonorm", budget=100 * budget, seed=seed, strategy="random", core_minutes=limit)
+        yield "random", execute(store, plain, workers)
+    for seed in seeds:
+        seeded = configure("evonorm", budget=budget, seed=seed, seed_graphs=SEEDED)
+        yield "evolution from bn-relu and gn-relu", execute(store, seeded, workers)
 
 
 def core_minutes(result: Result) -> float:
@@ -112,17 +126,11 @@ def main() -> None:
     arguments = parser.parse_args()
     store = open_storage(arguments.storage)
     runs: list[tuple[str, Result]] = []
-    for seed in arguments.seeds:
-        evolved = execute(store, configure("evonorm", budget=arguments.budget, seed=seed), arguments.workers)
-        limit = core_minutes(evolved)
-        # Random candidates fall earlier, so that many more of them fit into the same compute.
-        plain = configure(
-            "evonorm", budget=100 * arguments.budget, seed=seed, strategy="random", core_minutes=round(limit, 1)
-        )
-        seeded = configure("evonorm", budget=arguments.budget, seed=seed, seed_graphs=SEEDED)
-        runs.append(("evolution", evolved))
-        runs.append(("random", execute(store, plain, arguments.workers)))
-        runs.append(("evolution from bn-relu and gn-relu", execute(store, seeded, arguments.workers)))
+    try:
+        for label, result in plan(store, arguments.budget, arguments.seeds, arguments.workers):
+            runs.append((label, result))
+    except KeyboardInterrupt:
+        console.print("stopped; what has finished is compared, and the same command does the rest")
     found: dict[str, Graph] = {}
     for _, result in runs:
         found |= {row.graph.key: row.graph for row in result.best(arguments.top)}

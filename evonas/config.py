@@ -47,8 +47,8 @@ class Protocol:
     weight_decay: float = 1e-4
     schedule: Literal["constant", "cosine"] = "cosine"
     signal: bool = True
-    early_steps: tuple[int, ...] = (15, 40)
-    early_floors: tuple[float, ...] = (0.11, 0.13)
+    early_steps: tuple[int, ...] = (20, 60)
+    early_floors: tuple[float, ...] = (0.1, 0.13)
     quality_step: int = 100
     quality_floor: float = 0.2
     seed: int = 0

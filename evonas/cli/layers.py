@@ -22,7 +22,7 @@ from evonas.config import Protocol
 from evonas.draw import gallery, picture, tree
 from evonas.errors import UsageError, unknown
 from evonas.graph import Graph
-from evonas.published import PUBLISHED, ROWS, zoo
+from evonas.published import PUBLISHED, ROWS, as_graph, zoo
 
 app = typer.Typer()
 
@@ -119,6 +119,8 @@ def baseline(
         steps=steps,
     )
     layers = [_layer(text, storage) for text in layer] if layer else list(zoo)
+    for one in layers:
+        as_graph(one)  # refuses what is no layer before anything starts
     if seeds < 1:
         raise UsageError(f"seeds should be at least 1, not {seeds}")
     with Progress(console=options.stderr, transient=True) as progress:
