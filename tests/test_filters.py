@@ -27,7 +27,7 @@ from evonas.published import zoo
 from evonas.search_spaces import SPACES
 from evonas.space import generator
 
-IGNORES, ALIKE = "ignores its input", "the same value for every input of a batch"
+IGNORES, ON_PLANES = "ignores its input", "constant on every plane"
 
 STRUCTURAL_VERDICTS = [
     ("0", IGNORES),
@@ -35,12 +35,12 @@ STRUCTURAL_VERDICTS = [
     ("tanh(v1) * v0 + exp(0)", IGNORES),
     ("x * 0", IGNORES),
     ("x * 0 + v1", IGNORES),
-    ("mean_bwh(x)", ALIKE),
-    ("std_bwh(x) * v1 + v0", ALIKE),
-    ("mean_bwh(std_wh(x))", ALIKE),
+    ("mean_bwh(x)", ON_PLANES),
+    ("std_bwh(x) * v1 + v0", ON_PLANES),
+    ("mean_bwh(std_wh(x))", ON_PLANES),
     ("x", None),
-    ("mean_wh(x)", None),
-    ("mean_whc(x)", None),
+    ("mean_wh(x)", ON_PLANES),
+    ("mean_whc(x) * v1", ON_PLANES),
     ("x + mean_bwh(x)", None),
 ]
 

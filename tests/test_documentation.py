@@ -1,0 +1,93 @@
+"""Every command and snippet of the documentation is run, made small."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evonas.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = ("README.md", "CONTRIBUTING.md")
+SETS_UP = re.compile(r"^python3 -m venv ")  # run by .ci/run, from a bare checkout
+TRAINING = ("search", "baseline")
+SMALLER = [(r"--budget \d+", "--budget 4"), (r"--seeds \d+", "--seeds 1"), (r"--seed-graph gn-relu ", "")]
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """(page, text) of every fenced block in a language."""
+    found = []
+    for page in PAGES:
+        text = (ROOT / page).read_text()
+        found += [(page, block) for block in re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)]
+    return found
+
+
+def commands() -> list[str]:
+    """Command lines, in order."""
+    return [line for _, block in blocks("sh") for line in block.splitlines() if line and not SETS_UP.match(line)]
+
+
+def small(command: str) -> list[str]:
+    """The command with less to do: fewer candidates, fewer steps, no Ray to start."""
+    for pattern, replacement in SMALLER:
+        command = re.sub(pattern, replacement, command)
+    words = shlex.split(command)
+    if words[1] in TRAINING:
+        words += ["--steps", "2"]
+    if words[1] in (*TRAINING, "resume"):
+        words += ["--executor", "local"]
+    if words[1:] == ["baseline", "--seeds", "1", "--steps", "2", "--executor", "local"]:
+        words += ["--anchor", "resnet-small"]  # the whole zoo
+    return words
+
+
+def test_there_is_something_to_run() -> None:
+    assert len(commands()) > 12
+    assert {"search", "resume", "runs", "status", "best", "pareto", "show", "baseline", "zoo", "export", "doctor"} == {
+        command.split()[1] for command in commands() if command.startswith("evonas ")
+    }
+
+
+def test_every_command_runs_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in commands():
+        assert command.startswith("evonas "), command
+        monkeypatch.setattr(sys, "argv", small(command))
+        before = signal.getsignal(signal.SIGTERM)
+        try:
+            main()
+        except SystemExit as end:
+            assert not end.code, f"{command}: {capsys.readouterr()}"
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert (tmp_path / "layer.py").exists()
+
+
+def test_every_snippet_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for page, block in blocks("python"):
+        made_small = re.sub(r"budget=\d+", "budget=3, executor='local', references=()", block)
+        exec(compile(made_small, page, "exec"), names)
+    assert names["found"].summary.candidates == 3
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in (*PAGES, "ARCHITECTURE.md", "CHANGELOG.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+            assert target.startswith("http") or (ROOT / target).exists(), f"{page}: {target}"
+
+
+def test_the_architecture_names_files_that_are_there() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for name in re.findall(r"`([a-z_]+\.py)`", text):
+        assert list(ROOT.glob(f"evonas/{name}")) or list(ROOT.glob(f"workers/{name}")), name
