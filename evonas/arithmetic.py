@@ -116,7 +116,7 @@ def away_from_zero(y: Tensor, eps: float) -> Tensor:
 
 
 def quotient(a: Tensor, b: Tensor) -> Tensor:
-    """a / b, broadcast."""
+    """The quotient a / b, broadcast."""
     result: Tensor = _Quotient.apply(a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result
 

@@ -196,20 +196,15 @@ def test_a_message_names_the_node_and_what_is_known():
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(sorted(OPS)),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["nodes", "output", "space"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["nodes", "output", "space"]), inner),
     max_leaves=6,
 )
-_PAIRS = st.tuples(
-    st.sampled_from(sorted(OPS)) | st.text(), st.lists(st.integers(-2, 9) | _VALUES, max_size=3)
-).map(list)
-
-
-@given(
-    _VALUES
-    | st.fixed_dictionaries({"nodes": st.lists(_PAIRS | _VALUES, max_size=4)}, optional={"output": _VALUES})
+_PAIRS = st.tuples(st.sampled_from(sorted(OPS)) | st.text(), st.lists(st.integers(-2, 9) | _VALUES, max_size=3)).map(
+    list
 )
+
+
+@given(_VALUES | st.fixed_dictionaries({"nodes": st.lists(_PAIRS | _VALUES, max_size=4)}, optional={"output": _VALUES}))
 def test_whatever_the_json_it_is_a_graph_or_a_graph_error(document):
     for source in (document, json.dumps(document)):
         try:

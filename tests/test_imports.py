@@ -109,9 +109,7 @@ def test_files_that_join_are_imported_by_nobody_below():
 
 
 def test_rooms_are_imported_as_part_of_evonas():
-    everything = [
-        f for f in ROOT.rglob("*.py") if not {"build", ".venv", "dist"} & set(f.relative_to(ROOT).parts)
-    ]
+    everything = [f for f in ROOT.rglob("*.py") if not {"build", ".venv", "dist"} & set(f.relative_to(ROOT).parts)]
     assert len(everything) > 20
     assert not [str(i) for file in everything for i in imports(file) if i.library in ROOMS]
 
@@ -167,11 +165,7 @@ print(spent, *sorted(loaded & HEAVY), *sorted(rooms))
 
 @pytest.mark.parametrize("modules", ["evonas", "core"])
 def test_a_fresh_interpreter_loads_nothing_heavy(modules):
-    names = (
-        [f"evonas.{file.stem}" for file in files("core") if file.stem != "__init__"]
-        if modules == "core"
-        else []
-    )
+    names = [f"evonas.{file.stem}" for file in files("core") if file.stem != "__init__"] if modules == "core" else []
     source = FRESH.replace("HEAVY", repr(HEAVY))
     result = subprocess.run(
         [sys.executable, "-c", source, *names],

@@ -124,9 +124,7 @@ def test_memory_format_is_kept(name, training):
     assert strided.is_contiguous()
 
 
-@pytest.mark.parametrize(
-    "expression", ["0", "v0", "v1", "mean_bwh(x)", "std_whc(x)", "rms_whcg(x)", "exp(0)"]
-)
+@pytest.mark.parametrize("expression", ["0", "v0", "v1", "mean_bwh(x)", "std_whc(x)", "rms_whcg(x)", "exp(0)"])
 @pytest.mark.parametrize("affine", [True, False])
 def test_a_narrow_output_fills_the_shape(expression, affine):
     x = random(3, 4, 5, 2, dtype=torch.float32)
@@ -180,9 +178,7 @@ def gradcheck(layer: NormAct, x: torch.Tensor) -> None:
 
     # Steps of 1e-6: truncation 1e-12 · f''' / 6 and rounding 2e-10 · f, with f and f' below 1e3 and f'''
     # bounded by the distance to kinks, stay under 1e-5 + 1e-3 |f'|.
-    assert torch.autograd.gradcheck(
-        call, (x.clone().requires_grad_(), *leaves), eps=1e-6, atol=1e-5, rtol=1e-3
-    )
+    assert torch.autograd.gradcheck(call, (x.clone().requires_grad_(), *leaves), eps=1e-6, atol=1e-5, rtol=1e-3)
 
 
 def test_gradients_of_random_graphs():

@@ -178,11 +178,7 @@ def test_twice_differentiable_and_broadcast(op, swap):
     """The stability filter differentiates the norm of a gradient, through arguments of different extents."""
     narrow = torch.tensor([-1.3, 0.6, 2.0], dtype=torch.float64).view(1, 3, 1, 1)
     # No value within 0.1 of 0 or of a channel's narrow value, where div, abs, log, sqrt and max have edges.
-    wide = (
-        torch.tensor([-2.1, 0.9, 1.4, -0.4, 1.9, 3.0], dtype=torch.float64)
-        .view(2, 3, 1, 1)
-        .expand(2, 3, 2, 1)
-    )
+    wide = torch.tensor([-2.1, 0.9, 1.4, -0.4, 1.9, 3.0], dtype=torch.float64).view(2, 3, 1, 1).expand(2, 3, 2, 1)
     pair = (wide, narrow) if swap else (narrow, wide)
     leaves = [leaf.clone().requires_grad_() for leaf in pair[: op.arity]]
 

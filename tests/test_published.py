@@ -19,9 +19,7 @@ TABLE = {
     "gn-relu": "max((x - mean_whcg(x)) / std_whcg(x) * v1 + v0, 0)",
     "ln-relu": "max((x - mean_whc(x)) / std_whc(x) * v1 + v0, 0)",
     "in-relu": "max((x - mean_wh(x)) / std_wh(x) * v1 + v0, 0)",
-    "bn-swish": (
-        "((x - mean_bwh(x)) / std_bwh(x) * v1 + v0) * sigmoid((x - mean_bwh(x)) / std_bwh(x) * v1 + v0)"
-    ),
+    "bn-swish": ("((x - mean_bwh(x)) / std_bwh(x) * v1 + v0) * sigmoid((x - mean_bwh(x)) / std_bwh(x) * v1 + v0)"),
     "rmsnorm": "x / rms_whc(x)",
     "dyt": "tanh(v1 * x)",
 }
@@ -65,7 +63,5 @@ def test_as_graph():
     assert as_graph("dyt") is zoo["dyt"]
     assert as_graph(zoo["dyt"]) is zoo["dyt"]
     assert as_graph("tanh(v1 * x)") == zoo["dyt"]
-    with pytest.raises(
-        UsageError, match=r"'bn-rleu' is neither a published layer .*evonorm-b0.* nor an expr"
-    ):
+    with pytest.raises(UsageError, match=r"'bn-rleu' is neither a published layer .*evonorm-b0.* nor an expr"):
         as_graph("bn-rleu")

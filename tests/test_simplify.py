@@ -18,9 +18,7 @@ from tests.strategies import built, graphs, probe, reads_x, sampled, seeded_grap
 
 EVONORM = SPACES["evonorm"]
 # Few operations meet one another more often, so that rules fire on what other rules left.
-DENSE = replace(
-    EVONORM, operations=("add", "mul", "div", "max", "neg", "abs", "square", "mean", "std"), nodes=12
-)
+DENSE = replace(EVONORM, operations=("add", "mul", "div", "max", "neg", "abs", "square", "mean", "std"), nodes=12)
 
 # Rule, the operations it is tried on (all of its own if empty), before, after.
 CASES = [
@@ -87,9 +85,7 @@ EXPANDED = [
 
 def test_every_rule_has_a_case_for_every_operation():
     tried = {(rule, op) for rule, op, *_ in EXPANDED}
-    filed = {
-        (rule.name, op) for rule in simplify.RULES for op in rule.ops if op not in NEVER.get(rule.name, ())
-    }
+    filed = {(rule.name, op) for rule in simplify.RULES for op in rule.ops if op not in NEVER.get(rule.name, ())}
     assert tried == filed
 
 

@@ -21,12 +21,15 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 
 from evonas.candidate import Evaluation, Status
 from evonas.environment import usable_cores
-from evonas.errors import UsageError, shorten
+from evonas.errors import EvonasError, UsageError, shorten
 from evonas.executor import Executor, Task
 from evonas.workers.local_executor import reason_of
 
 if TYPE_CHECKING:
     from evonas.workers.data import DataSet
+
+_FAILED_STARTS = 5
+"""Workers that may fail to start, one after the other, before the executor gives up."""
 
 
 class _Worker:
@@ -40,6 +43,9 @@ class _Worker:
         torch.set_num_threads(1)
         keep_freed_memory()
         self._data = data
+
+    def ready(self) -> None:
+        """Returns once the process is up and has its data."""
 
     def evaluate(self, task: Task) -> Evaluation:
         from evonas.workers.evaluate import evaluate
@@ -80,14 +86,19 @@ class RayExecutor(Executor):
         cpus = int(ray.cluster_resources().get("CPU", 0))
         self._workers = workers or cpus
         if not 1 <= self._workers <= cpus:
-            count = self._workers
-            self.close()
-            raise UsageError(f"{count} workers were asked for, and Ray has {cpus} CPUs; use --workers 1 to {cpus}")
+            if self._owns_ray:
+                ray.shutdown()
+            raise UsageError(f"{workers} workers were asked for, and Ray has {cpus} CPUs; use --workers 1 to {cpus}")
         self._deadline = deadline
         self._data = ray.put(data)
-        self._idle: list[Any] = [self._new_actor() for _ in range(self._workers)]
-        self._queue: deque[Task] = deque()
+        # Each actor is in one of three places; references are those of the call that is out.
+        self._starting: dict[Any, Any] = {}
+        self._idle: list[Any] = []
         self._running: dict[Any, _Running] = {}
+        self._queue: deque[Task] = deque()
+        self._failed_starts = 0
+        for _ in range(self._workers):
+            self._start_actor()
 
     @property
     def capacity(self) -> int:
@@ -105,16 +116,27 @@ class RayExecutor(Executor):
         self._dispatch()
 
     def poll(self, timeout: float) -> Sequence[Evaluation]:
-        """See `Executor`."""
-        if not self._running:
+        """See `Executor`.
+
+        Raises:
+            EvonasError: when workers cannot be started.
+        """
+        if not self._running and not self._queue:
             return []
-        until_deadline = min(r.started for r in self._running.values()) + self._deadline - monotonic()
-        references = list(self._running)
-        ready, _ = ray.wait(references, num_returns=1, timeout=max(0.0, min(timeout, until_deadline)), fetch_local=True)
+        if self._running:
+            oldest = min(running.started for running in self._running.values())
+            timeout = max(0.0, min(timeout, oldest + self._deadline - monotonic()))
+        references = [*self._starting, *self._running]
+        ready, _ = ray.wait(references, num_returns=1, timeout=timeout, fetch_local=True)
         if ready:
             # Others may have finished in the meantime.
             ready, _ = ray.wait(references, num_returns=len(references), timeout=0, fetch_local=True)
-        finished = [self._finished(reference) for reference in ready]
+        finished = []
+        for reference in ready:
+            if reference in self._starting:
+                self._started(reference)
+            else:
+                finished.append(self._finished(reference))
         finished += self._overdue()
         self._dispatch()
         return finished
@@ -123,20 +145,35 @@ class RayExecutor(Executor):
         """Stops workers, and Ray where it was started here."""
         if not ray.is_initialized():
             return
-        for actor in [
-            *getattr(self, "_idle", []),
-            *(r.actor for r in getattr(self, "_running", {}).values()),
-        ]:
+        for actor in self._actors():
             with contextlib.suppress(RayError):
                 ray.kill(actor)
-        self._idle, self._running = [], {}
+        self._starting, self._idle, self._running = {}, [], {}
         if self._owns_ray:
             ray.shutdown()
 
-    def _new_actor(self) -> Any:
+    def _actors(self) -> list[Any]:
+        return [*self._starting.values(), *self._idle, *(running.actor for running in self._running.values())]
+
+    def _start_actor(self) -> None:
+        """Starts a worker. It gets tasks once it is up, so that its start is not part of a deadline."""
         # Ray retries nothing by itself: attempts are counted by the search.
         options: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
-        return options(_Worker).remote(self._data)
+        actor = options(_Worker).remote(self._data)
+        self._starting[actor.ready.remote()] = actor
+
+    def _started(self, reference: Any) -> None:
+        actor = self._starting.pop(reference)
+        try:
+            ray.get(reference)
+        except RayError as error:
+            self._failed_starts += 1
+            if self._failed_starts > _FAILED_STARTS:
+                raise EvonasError(f"Ray's workers do not start: {reason_of(error)}; see `evonas doctor`") from None
+            self._start_actor()
+        else:
+            self._failed_starts = 0
+            self._idle.append(actor)
 
     def _dispatch(self) -> None:
         while self._queue and self._idle:
@@ -173,7 +210,7 @@ class RayExecutor(Executor):
     def _replace(self, actor: Any) -> None:
         with contextlib.suppress(RayError):
             ray.kill(actor)
-        self._idle.append(self._new_actor())
+        self._start_actor()
 
     @staticmethod
     def _failed(task: Task, reason: str) -> Evaluation:
