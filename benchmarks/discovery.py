@@ -54,15 +54,16 @@ def execute(store: Store, config: RunConfig, workers: int | None) -> Result:
 
 
 def plan(store: Store, budget: int, seeds: Sequence[int], workers: int | None) -> Iterator[tuple[str, Result]]:
-    """The runs, one after the other."""
+    """The runs, one after the other: whatever stops early leaves the first seed complete."""
+    evolved = {}
     for seed in seeds:
-        evolved = execute(store, configure("evonorm", budget=budget, seed=seed), workers)
-        yield "evolution", evolved
+        evolved[seed] = execute(store, configure("evonorm", budget=budget, seed=seed), workers)
+        yield "evolution", evolved[seed]
+    for seed in seeds:
         # Random candidates fall earlier, so that many more of them fit into the same compute.
-        limit = round(core_minutes(evolved), 1)
+        limit = round(core_minutes(evolved[seed]), 1)
         plain = configure("evonorm", budget=100 * budget, seed=seed, strategy="random", core_minutes=limit)
         yield "random", execute(store, plain, workers)
-    for seed in seeds:
         seeded = configure("evonorm", budget=budget, seed=seed, seed_graphs=SEEDED)
         yield "evolution from bn-relu and gn-relu", execute(store, seeded, workers)
 

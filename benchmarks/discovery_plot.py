@@ -1,6 +1,6 @@
 """A picture of `benchmarks.discovery`: the best layer so far over compute, beside published layers.
 
-    python -m benchmarks.discovery_plot benchmarks/results/discovery.json -o docs/discovery.svg
+python -m benchmarks.discovery_plot benchmarks/results/discovery.json -o docs/discovery.svg
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def draw(document: dict[str, Any]) -> Figure:
     published = [row["layer"] in ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0") for row in rows]
     colours = ["#888888" if is_published else "#1f6fb4" for is_published in published]
     test.barh(names, [r["mean"] for r in rows], xerr=[r["spread"] for r in rows], color=colours, height=0.65)
-    test.set(xlabel="test accuracy, mean of three anchors, fresh seeds", xlim=(min(r["mean"] for r in rows) - 0.1, None))
+    test.set(
+        xlabel="test accuracy, mean of three anchors, fresh seeds", xlim=(min(r["mean"] for r in rows) - 0.1, None)
+    )
     test.tick_params(axis="y", labelsize=7)
     for axes in (progress, test):
         axes.spines[["top", "right"]].set_visible(False)

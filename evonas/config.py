@@ -30,7 +30,8 @@ class Protocol:
         anchors: names of the anchor networks; the filters use the first.
         steps, batch, lr, weight_decay, schedule: training of one anchor.
         signal: whether the signal-propagation filter runs.
-        early_steps: steps of the first anchor after which a candidate at chance is turned away.
+        early_steps: steps of the first anchor after which a candidate at chance is turned away; those that
+            the quality test comes before are left out.
         early_floors: accuracy on the last training batches that it needs by each of `early_steps`.
         quality_step: step of the first anchor at which the quality filter tests validation accuracy.
         quality_floor: accuracy under which the quality filter rejects; twice chance on ten classes.

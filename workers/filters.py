@@ -103,7 +103,9 @@ class QualityFilter:
 
 
 def filters_of(settings: Settings) -> Sequence[Filter]:
-    """The filters that a protocol asks for, in order."""
+    """The filters that a protocol asks for, in order. None of them trains longer than scoring does."""
+    quality_step = min(settings.quality_step, settings.steps)
     filters: list[Filter] = [SignalFilter()] if settings.signal else []
-    filters += [EarlyFilter(*stage) for stage in zip(settings.early_steps, settings.early_floors, strict=True)]
-    return [*filters, QualityFilter(settings.quality_step, settings.quality_floor)]
+    stages = zip(settings.early_steps, settings.early_floors, strict=True)
+    filters += [EarlyFilter(step, floor) for step, floor in stages if step < quality_step]
+    return [*filters, QualityFilter(quality_step, settings.quality_floor)]

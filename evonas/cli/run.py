@@ -62,7 +62,6 @@ def search(
         data_dir=data_dir,
         anchors=tuple(anchor) if anchor else _PROTOCOL.anchors,
         steps=steps,
-        quality_step=min(_PROTOCOL.quality_step, steps),
     )
     config = assemble.configure(
         space,

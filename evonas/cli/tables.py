@@ -31,10 +31,10 @@ def layers_table(
 ) -> Table:
     """Layers found, best first, with published layers under the same protocol below them."""
     grid = table(title)
-    for heading in ("id", "layer"):
-        grid.add_column(heading, overflow="fold")
+    grid.add_column("id", no_wrap=True)
+    grid.add_column("layer", overflow="fold", min_width=20)
     for heading in ("mean", *anchors):
-        grid.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column(_narrow(heading), justify="right", no_wrap=True)
     for row in rows:
         label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(_cut(row.expression))
         grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *_scores(row.scores, anchors))
@@ -78,7 +78,7 @@ def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary]) -> Tabl
             f"{summary.evaluations:,}/{config.budget:,}",
             f"{summary.statuses[Status.SCORED]:,}",
             duration(run.elapsed),
-            f"{run.created:%Y-%m-%d %H:%M}",
+            f"{run.created:%m-%d %H:%M}",
         )
     return grid
 
@@ -88,7 +88,7 @@ def comparison_table(comparisons: Sequence[Comparison], anchors: Sequence[str], 
     grid = table(title, caption="accuracy, mean ± standard deviation over seeds; s: core-seconds a training")
     grid.add_column("layer", overflow="fold")
     for heading in ("all", *anchors, "s"):
-        grid.add_column(heading, justify="right", no_wrap=True)
+        grid.add_column(_narrow(heading), justify="right", no_wrap=True)
     for c in sorted(comparisons, key=lambda c: -c.mean() if c.scores[anchors[0]] else 1.0):
         if not c.scores[anchors[0]]:
             grid.add_row(escape(_cut(c.layer)), f"failed: {escape(c.failures[0])}")
@@ -113,6 +113,11 @@ def _filter_row(grid: Table, name: str, judged: int, rejected: int, seconds: flo
 
 def _scores(scores: Mapping[str, float], anchors: Sequence[str]) -> list[str]:
     return [f"{scores[a]:.3f}" if a in scores else "" for a in anchors]
+
+
+def _narrow(heading: str) -> str:
+    """A heading in two lines, so that tables fit into 80 columns."""
+    return heading.replace("-", "-\n", 1)
 
 
 def _cut(text: str) -> str:
