@@ -15,20 +15,18 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean, stdev
 from typing import Any
 
 from rich.console import Console
 
 from evonas import results
-from evonas.api import Result
+from evonas.api import Result, execute
 from evonas.assemble import configure, make_executor, open_storage
 from evonas.cli.live import Watcher
 from evonas.cli.tables import comparison_table
 from evonas.comparison import Comparison, compare
 from evonas.config import Protocol, RunConfig
 from evonas.environment import environment
-from evonas.evolution import Search
 from evonas.graph import Graph
 from evonas.store import RunStatus, Store
 
@@ -40,32 +38,47 @@ FRESH_SEEDS = range(1000, 1005)
 console = Console()
 
 
-def execute(store: Store, config: RunConfig, workers: int | None) -> Result:
+def run_to_end(store: Store, config: RunConfig, workers: int | None) -> Result:
     """The run of a configuration: the recorded one, continued where needed, or a new one."""
-    known = [run for run in store.runs() if run.config == config]
-    run = known[-1] if known else store.create_run(config, environment())
-    if run.status is not RunStatus.FINISHED:
-        with make_executor("ray", config, workers, None) as executor, Watcher(run, store, console) as watcher:
-            Search(run, store, executor, [watcher], REFERENCES).execute()
-    result = Result(store, run.id)
+    known = recorded(store, config)
+    if known is not None and known.run.status is RunStatus.FINISHED:
+        return known
+    with make_executor("ray", config.protocol, deadline=config.deadline, workers=workers) as executor:
+        run = store.create_run(config, environment()) if known is None else known.run
+        with Watcher(run, store, console) as watcher:
+            result = execute(run, store, executor, [watcher], REFERENCES)
     if result.run.status is not RunStatus.FINISHED:
         raise KeyboardInterrupt
     return result
 
 
+def recorded(store: Store, config: RunConfig) -> Result | None:
+    """The latest run of a configuration that the store has."""
+    ids = [run.id for run in store.runs() if run.config == config]
+    return Result(store, ids[-1]) if ids else None
+
+
 def plan(store: Store, budget: int, seeds: Sequence[int], workers: int | None) -> Iterator[tuple[str, Result]]:
-    """The runs, one after the other: whatever stops early leaves the first seed complete."""
+    """The runs, one after the other: evolution for every seed, then what it is compared with."""
     evolved = {}
     for seed in seeds:
-        evolved[seed] = execute(store, configure("evonorm", budget=budget, seed=seed), workers)
+        evolved[seed] = run_to_end(store, configure("evonorm", budget=budget, seed=seed), workers)
         yield "evolution", evolved[seed]
     for seed in seeds:
         # Random candidates fall earlier, so that many more of them fit into the same compute.
         limit = round(core_minutes(evolved[seed]), 1)
         plain = configure("evonorm", budget=100 * budget, seed=seed, strategy="random", core_minutes=limit)
-        yield "random", execute(store, plain, workers)
+        yield "random", run_to_end(store, plain, workers)
         seeded = configure("evonorm", budget=budget, seed=seed, seed_graphs=SEEDED)
-        yield "evolution from bn-relu and gn-relu", execute(store, seeded, workers)
+        yield "evolution from bn-relu and gn-relu", run_to_end(store, seeded, workers)
+
+
+def finished(store: Store) -> Iterator[tuple[str, Result]]:
+    """The runs of a store that have come to their end, whatever planned them."""
+    for run in store.runs():
+        if run.status is RunStatus.FINISHED:
+            started = "evolution from bn-relu and gn-relu" if run.config.seed_graphs else "evolution"
+            yield "random" if run.config.strategy == "random" else started, Result(store, run.id)
 
 
 def core_minutes(result: Result) -> float:
@@ -106,12 +119,20 @@ def on_test_split(layers: Sequence[Graph | str], workers: int | None) -> list[Co
 
 
 def as_dict(comparison: Comparison) -> dict[str, Any]:
-    """For JSON."""
+    """For JSON; a layer whose trainings all failed has no mean."""
+    known: dict[str, Any] = {"layer": comparison.layer, "scores": {a: list(v) for a, v in comparison.scores.items()}}
+    if all(comparison.scores.values()):
+        known |= {"mean": comparison.mean(), "spread": comparison.spread()}
+    return {**known, "failures": list(comparison.failures)}
+
+
+def document(runs: Sequence[tuple[str, Result]], test: Sequence[Comparison]) -> dict[str, Any]:
+    """Everything that was measured, for JSON."""
     return {
-        "layer": comparison.layer,
-        "mean": comparison.mean(),
-        "spread": comparison.spread(),
-        "anchors": {a: {"mean": fmean(v), "spread": stdev(v), "scores": list(v)} for a, v in comparison.scores.items()},
+        "environment": environment(),
+        "protocol": asdict(Protocol()),
+        "runs": [account(label, result, 10) for label, result in runs],
+        "test": [as_dict(c) for c in test],
     }
 
 
@@ -123,13 +144,17 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=2, help="layers of each run to score on the test split")
     parser.add_argument("--storage", default="discovery.db")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--finished", action="store_true", help="compare the runs that have finished, run no more")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/discovery.json"))
     arguments = parser.parse_args()
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
     store = open_storage(arguments.storage)
     runs: list[tuple[str, Result]] = []
+    planned = plan(store, arguments.budget, arguments.seeds, arguments.workers)
     try:
-        for label, result in plan(store, arguments.budget, arguments.seeds, arguments.workers):
-            runs.append((label, result))
+        for pair in finished(store) if arguments.finished else planned:
+            runs.append(pair)
+            arguments.output.write_text(json.dumps(document(runs, ()), indent=1) + "\n")
     except KeyboardInterrupt:
         console.print("stopped; what has finished is compared, and the same command does the rest")
     found: dict[str, Graph] = {}
@@ -137,14 +162,7 @@ def main() -> None:
         found |= {row.graph.key: row.graph for row in result.best(arguments.top)}
     compared = on_test_split([*REFERENCES, *found.values()], arguments.workers)
     console.print(comparison_table(compared, Protocol().anchors, "test accuracy, five fresh seeds"))
-    document = {
-        "environment": environment(),
-        "protocol": asdict(Protocol()),
-        "runs": [account(label, result, 10) for label, result in runs],
-        "test": [as_dict(c) for c in compared],
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    arguments.output.write_text(json.dumps(document(runs, compared), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ def draw(document: dict[str, Any]) -> Figure:
     seen: set[str] = set()
     longest = max(run["core_minutes"] for run in document["runs"])
     for run in document["runs"]:
+        if not run["progress"]:
+            continue  # nothing was scored
         points = [(0.0, 0.0), *run["progress"], (run["core_minutes"], run["progress"][-1][1])]
         label = None if run["label"] in seen else run["label"]
         seen.add(run["label"])
@@ -40,7 +42,7 @@ def draw(document: dict[str, Any]) -> Figure:
         progress.annotate(shown, (longest, level), ha="right", va="bottom", fontsize=8)
     progress.set(xlabel="core-minutes", ylabel="best mean validation accuracy so far", ylim=(0.2, None))
     progress.legend(loc="lower right", fontsize=8, frameon=False)
-    rows = sorted(document["test"], key=lambda row: row["mean"])
+    rows = sorted((row for row in document["test"] if "mean" in row), key=lambda row: row["mean"])
     names = [row["layer"] if len(row["layer"]) <= 44 else row["layer"][:43] + "…" for row in rows]
     published = [row["layer"] in ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0") for row in rows]
     colours = ["#888888" if is_published else "#1f6fb4" for is_published in published]

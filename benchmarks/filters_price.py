@@ -69,12 +69,12 @@ def judge(kind: str, graph: Graph, protocol: Protocol, data: DataSet) -> dict[st
     images, labels = data.batches(protocol.seed, protocol.batch)[0]
     rejected_by, spent = None, 0.0
     trial = Trial(LayerFactory(graph), protocol, data)
-    for judge in filters_of(protocol):
+    for filter_ in filters_of(protocol):
         start = process_time()
-        verdict = judge.judge(trial)
+        verdict = filter_.judge(trial)
         spent += process_time() - start
         if isinstance(verdict, Reject):
-            rejected_by, record["reason"] = judge.name, verdict.reason
+            rejected_by, record["reason"] = filter_.name, verdict.reason
             break
     record |= {"rejected_by": rejected_by, "core_seconds": spent}
     unfiltered = Trial(LayerFactory(graph), protocol, data)

@@ -85,7 +85,10 @@ def _path(url_or_path: str) -> Path | None:
         raise UsageError(f"{shorten(url_or_path)} is no database; give {_KNOWN}")
     scheme, separator, rest = url_or_path.partition("://")
     if not separator:
-        return Path(url_or_path).expanduser()
+        try:
+            return Path(url_or_path).expanduser()
+        except RuntimeError as error:  # ~nobody
+            raise UsageError(f"{shorten(url_or_path)} is no database: {error}") from None
     if scheme not in ("sqlite", "sqlite+pysqlite"):
         return None
     if "?" in rest:
@@ -99,6 +102,8 @@ def _check_file(path: Path, read_only: bool) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a folder; give the path of a file, such as {path / 'runs.db'}")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{path} is no file; give the path of one, such as runs.db")
         if read_only and not path.exists():
             raise UsageError(f"there is no database at {path}; `evonas search` makes one")
         if not path.parent.is_dir():

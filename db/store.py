@@ -61,11 +61,10 @@ class DatabaseStore(Store):
             run_id = connection.execute(insert(Run).values(values).returning(Run.id)).scalar_one()
         return RunInfo(run_id, config, RunStatus.RUNNING, now, dict(environment))
 
-    def runs(self) -> Sequence[RunInfo]:
+    def run_ids(self) -> Sequence[int]:
         """See `Store`."""
         with self._read() as connection:
-            found = connection.execute(select(Run.__table__).order_by(Run.id)).all()
-            return [_info(connection, row) for row in found]
+            return list(connection.execute(select(Run.id).order_by(Run.id)).scalars())
 
     def run(self, run_id: int) -> RunInfo:
         """See `Store`."""

@@ -1,6 +1,6 @@
 """The library's front door: `search`, `resume`, and the result to look at.
 
-This file and the command line are the only ones that join the core with workers, the database and Ray.
+The parts are put together by `evonas.assemble`; whoever wants to do that differently finds `execute` here.
 """
 
 from __future__ import annotations
@@ -80,16 +80,17 @@ def search(
     references: Sequence[str] = REFERENCES,
     **settings: float | int | str | None,
 ) -> Result:
-    """Evolves layers, and returns what was found.
+    """Evolves layers, and returns what was found; after a Ctrl-C, what was found until then.
 
     Args:
         space: a search space or its name.
         budget: distinct candidates to judge.
         seed: of every random choice; the same seed draws the same candidates.
         seed_graphs: layers to judge first: graphs, published names or expressions.
-        protocol: how candidates are judged; the embedded digits and small anchors by default.
+        protocol: how candidates are judged; the embedded digits and small anchors by default. Its seed is
+            replaced by `seed`.
         storage: path or URL of a database, or a store; kept in memory when None.
-        executor: "ray", "local" (in this process), or an executor.
+        executor: "ray", "local" (in this process), or an executor, which is closed at the end.
         workers: number of Ray workers; by default one a CPU.
         ray_address: a running Ray cluster; a local one is started when None.
         observers: told of each step.
@@ -102,10 +103,10 @@ def search(
     """
     config = configure(space, budget=budget, seed=seed, seed_graphs=seed_graphs, protocol=protocol, **settings)
     store = open_storage(storage)
-    with make_executor(executor, config, workers, ray_address) as running:
-        run = store.create_run(config, environment())
-        Search(run, store, running, observers, references).execute()
-    return Result(store, run.id)
+    with make_executor(
+        executor, config.protocol, deadline=config.deadline, workers=workers, ray_address=ray_address
+    ) as running:
+        return execute(store.create_run(config, environment()), store, running, observers, references)
 
 
 def resume(
@@ -129,7 +130,21 @@ def resume(
     """
     store = open_storage(storage)
     run = latest_run(store) if run_id is None else store.run(run_id)
-    with make_executor(executor, run.config, workers, ray_address) as running:
-        store.record(run.id, status=RunStatus.RUNNING)
-        Search(store.run(run.id), store, running, observers, references).execute()
+    config = run.config
+    with make_executor(
+        executor, config.protocol, deadline=config.deadline, workers=workers, ray_address=ray_address
+    ) as running:
+        return execute(run, store, running, observers, references)
+
+
+def execute(
+    run: RunInfo,
+    store: Store,
+    executor: Executor,
+    observers: Sequence[Observer] = (),
+    references: Sequence[str] = REFERENCES,
+) -> Result:
+    """Takes a run, new or not, to its end or to a Ctrl-C, after which its status says `INTERRUPTED`."""
+    store.record(run.id, status=RunStatus.RUNNING)
+    Search(run, store, executor, observers, references).execute()
     return Result(store, run.id)

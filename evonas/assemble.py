@@ -47,7 +47,7 @@ def configure(
             filters.remember(verdict.key, verdict.functional_key)
             kept.append(graph.to_json(space.name))
         elif verdict[0] not in (DUPLICATE, FUNCTIONAL):  # naming a seed twice is harmless
-            raise UsageError(f"the seed graph {graph.expression()} cannot be used: {verdict[1].reason}")
+            raise UsageError(f"the seed graph {graph.written()} cannot be used: {verdict[1].reason}")
     try:
         return RunConfig(space, seed=seed, seed_graphs=tuple(kept), protocol=protocol, **settings)  # type: ignore[arg-type]  # a wrong type is a TypeError below
     except TypeError as error:
@@ -73,16 +73,21 @@ def latest_run(store: Store) -> RunInfo:
     Raises:
         UsageError: when there is none.
     """
-    runs = store.runs()
-    if not runs:
+    ids = store.run_ids()
+    if not ids:
         raise UsageError("there are no runs here yet; `evonas search` makes one")
-    return runs[-1]
+    return store.run(ids[-1])
 
 
 def make_executor(
-    executor: str | Executor, config: RunConfig, workers: int | None, ray_address: str | None
+    executor: str | Executor,
+    protocol: Protocol,
+    *,
+    deadline: float = RunConfig.deadline,
+    workers: int | None = None,
+    ray_address: str | None = None,
 ) -> Executor:
-    """The executor meant by a name.
+    """The executor meant by a name. An executor that is given is used as it is, and closed with its `with`.
 
     Raises:
         UsageError: for an unknown name, or when Ray cannot be had.
@@ -92,14 +97,14 @@ def make_executor(
     check_executor(executor)
     from evonas.workers.evaluate import load_data
 
-    data = load_data(config.protocol)
+    data = load_data(protocol)
     if executor == "local":
         from evonas.workers.local_executor import LocalExecutor
 
         return LocalExecutor(data)
     from evonas.workers.ray_executor import RayExecutor
 
-    return RayExecutor(data, workers=workers, address=ray_address, deadline=config.deadline)
+    return RayExecutor(data, workers=workers, address=ray_address, deadline=deadline)
 
 
 def check_executor(executor: str) -> None:

@@ -69,6 +69,10 @@ class Candidate:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
 
+FAILED_ATTEMPTS = "failed attempts"
+"""Among an evaluation's seconds: what attempts that failed have cost."""
+
+
 class Status(Enum):
     """How an evaluation ended."""
 
@@ -105,7 +109,7 @@ class Evaluation:
         status: scored, rejected by a filter, or failed.
         scores: accuracy in 0..1 by anchor (and further objectives by name); empty unless scored.
         filters: outcomes in the order in which they were reached.
-        seconds: core-seconds of training by anchor.
+        seconds: core-seconds of training by anchor, and of attempts that failed under `FAILED_ATTEMPTS`.
         reason: why it failed; empty otherwise.
         attempts: how often it was tried.
     """

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
-from evonas.assemble import check_protocol, make_executor, named_space
+from evonas.assemble import check_protocol, make_executor
 from evonas.candidate import Evaluation
-from evonas.config import Protocol, RunConfig
+from evonas.config import Protocol
 from evonas.errors import UsageError
 from evonas.evolution import Observer
-from evonas.executor import Executor, Task
+from evonas.executor import Executor, Task, published_task
 from evonas.graph import Graph
-from evonas.published import ROWS, as_graph
+from evonas.published import as_graph, zoo
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +75,20 @@ def compare(
     """
     protocol = protocol or Protocol()
     check_protocol(protocol)
-    config = RunConfig(named_space("evonorm"), protocol=protocol)
     tasks: dict[int, tuple[int, Task]] = {}
     for number, layer in enumerate(layers):
         for seed in seeds:
             index = len(tasks)
-            graph, linear = _placed(layer)
             settings = replace(protocol, seed=seed)
-            tasks[index] = (number, Task(index, 1, graph, settings, linear, filtered=False, split=split))
+            if isinstance(layer, str) and layer in zoo:
+                task = published_task(layer, index, 1, settings, split)
+            else:
+                task = Task(index, 1, as_graph(layer).to_json(), settings, filtered=False, split=split)
+            tasks[index] = (number, task)
     if not tasks:
         raise UsageError("there is nothing to compare: name at least one layer and one seed")
     evaluations: list[Evaluation] = []
-    with make_executor(executor, config, workers, ray_address) as running:
+    with make_executor(executor, protocol, workers=workers, ray_address=ray_address) as running:
         for _, task in tasks.values():
             running.submit(task)
         while len(evaluations) < len(tasks):
@@ -100,16 +102,10 @@ def compare(
         scored = [e for e in mine if e.scores]
         comparisons.append(
             Comparison(
-                layer if isinstance(layer, str) else layer.expression(),
+                layer if isinstance(layer, str) else layer.written(),
                 {a: [e.scores[a] for e in scored] for a in protocol.anchors},
                 {a: fmean([e.seconds[a] for e in scored]) if scored else 0.0 for a in protocol.anchors},
                 [e.reason for e in mine if not e.scores],
             )
         )
     return comparisons
-
-
-def _placed(layer: Graph | str) -> tuple[str, str | None]:
-    """A layer and what stands at positions without activation, as JSON."""
-    linear = ROWS[layer].linear if isinstance(layer, str) and layer in ROWS else None
-    return as_graph(layer).to_json(), Graph.parse(linear).to_json() if linear else None

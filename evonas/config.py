@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -59,6 +60,9 @@ class Protocol:
             raise UsageError("at least one anchor is needed to score a candidate")
         if len(self.early_steps) != len(self.early_floors):
             raise UsageError("early_steps and early_floors should be equally long")
+        if list(self.early_steps) != sorted({step for step in self.early_steps if step > 0}):
+            raise UsageError(f"early_steps should be positive and rise, not {self.early_steps}")
+        _check_whole(self, steps=1, batch=1, quality_step=1, seed=0)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class RunConfig:
     budget: int = 5000
     seed: int = 0
     strategy: str = "pareto"
-    population: int = 500
+    population: int = 2500
     tournament: float = 0.05
     fresh: float = 0.5
     mutations: int = 2
@@ -98,22 +102,16 @@ class RunConfig:
     protocol: Protocol = field(default_factory=Protocol)
 
     def __post_init__(self) -> None:
-        for name, low in (
-            ("budget", 1),
-            ("population", 1),
-            ("mutations", 1),
-            ("lookahead", 1),
-            ("max_attempts", 1),
-        ):
-            if getattr(self, name) < low:
-                raise UsageError(f"{name} should be at least {low}, not {getattr(self, name)}")
+        if not isinstance(self.space, SearchSpace):
+            raise UsageError(f"space should be a search space, not {shorten(self.space)}")
+        _check_whole(self, budget=1, population=1, mutations=1, lookahead=1, max_attempts=1, seed=0)
         for name in ("tournament", "fresh"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"{name} should be between 0 and 1, not {getattr(self, name)}")
-        if not self.deadline > 0:
-            raise UsageError(f"deadline should be positive, not {self.deadline}")
-        if self.seed < 0:
-            raise UsageError(f"seed should be 0 or more, not {self.seed}")
+            if not _is_number(getattr(self, name)) or not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"{name} should be between 0 and 1, not {shorten(getattr(self, name))}")
+        for name in ("deadline", "core_minutes"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and 0 < value < math.inf):
+                raise UsageError(f"{name} should be positive, not {shorten(value)}")
         if self.strategy not in STRATEGIES:
             raise UsageError(f"unknown strategy {shorten(self.strategy)}; known: {', '.join(STRATEGIES)}")
 
@@ -134,6 +132,22 @@ class RunConfig:
             raise UsageError(f"the run's recorded configuration cannot be read: {error}") from None
         assert isinstance(config, RunConfig)  # _rebuild returns what it is asked for
         return config
+
+
+def _check_whole(settings: object, **lowest: int) -> None:
+    """Raises UsageError for a field that is no whole number of at least the given value, or beyond 63 bits."""
+    for name, low in lowest.items():
+        value = getattr(settings, name)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise UsageError(f"{name} should be a whole number, not {shorten(value)}")
+        if value < low:
+            raise UsageError(f"{name} should be at least {low}, not {value}")
+        if value >= 1 << 63:
+            raise UsageError(f"{name} should be below 2 to the power of 63, not {shorten(value)}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:

@@ -7,8 +7,9 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
-from evonas.environment import processor, usable_cores, version_of
+from evonas.environment import NOT_INSTALLED, processor, usable_cores, version_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,11 @@ def _try(name: str, look: Callable[[], str]) -> Check:
 
 
 def _packages() -> str:
-    names = ("evonas", "torch", "triton", "numpy", "networkx", "pymoo", "sqlalchemy", "alembic", "ray")
+    names = ("evonas", "torch", "numpy", "networkx", "pymoo", "sqlalchemy", "alembic", "ray")
     versions = {name: version_of(name) for name in names}
+    missing = [name for name, version in versions.items() if version == NOT_INSTALLED]
+    if missing:
+        raise RuntimeError(f"not installed: {', '.join(missing)}; `pip install evonas` brings them")
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
@@ -96,8 +100,18 @@ def _database() -> str:
 
 
 def _ray() -> str:
+    from evonas.config import Protocol
+    from evonas.executor import published_task
     from evonas.workers.data import load_dataset
     from evonas.workers.ray_executor import RayExecutor
 
+    tiny = Protocol(anchors=("resnet-small",), steps=2)
     with RayExecutor(load_dataset("digits"), workers=1) as executor:
-        return f"starts, {executor.capacity} worker; dashboard {executor.dashboard or 'not installed'}"
+        executor.submit(published_task("evonorm-s0", 0, 1, tiny))
+        give_up = monotonic() + 120
+        while monotonic() < give_up:
+            for evaluation in executor.poll(1.0):
+                if evaluation.reason:
+                    raise RuntimeError(evaluation.reason)
+                return f"a worker trains; dashboard {executor.dashboard or 'not installed'}"
+    raise RuntimeError("no worker answered within two minutes")

@@ -10,13 +10,15 @@ from pathlib import Path
 RECORDED = ("evonas", "torch", "ray", "numpy", "pymoo", "sqlalchemy")
 """Distributions whose versions a run records."""
 
+NOT_INSTALLED = "not installed"
+
 
 def version_of(distribution: str) -> str:
     """The installed version of a distribution, or "not installed"."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
-        return "not installed"
+        return NOT_INSTALLED
 
 
 def processor() -> str:

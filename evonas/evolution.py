@@ -11,11 +11,9 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
-from evonas.candidate import Candidate, Evaluation, Status
-from evonas.executor import Executor, Task
-from evonas.graph import Graph
+from evonas.candidate import FAILED_ATTEMPTS, Candidate, Evaluation, Status
+from evonas.executor import Executor, Task, published_task
 from evonas.propose import Proposer, SpaceExhausted
-from evonas.published import ROWS
 from evonas.select import Population
 from evonas.store import RunInfo, RunStatus, Store
 
@@ -78,6 +76,7 @@ class Search:
         self.population = Population(self.config.population)
         self._state = _State()
         self._attempts: dict[int, int] = {}
+        self._lost_seconds: dict[int, float] = {}
         missing = [name for name in references if name not in run.references]
         # Negative indices tell them from candidates.
         self._references = {-number: name for number, name in enumerate(missing, 1)}
@@ -161,10 +160,7 @@ class Search:
         self._attempts[index] = attempt
         protocol = self.config.protocol
         if index < 0:
-            row = ROWS[self._references[index]]
-            linear = Graph.parse(row.linear).to_json() if row.linear else None
-            graph = Graph.parse(row.expression).to_json()
-            self.executor.submit(Task(index, attempt, graph, protocol, linear, filtered=False))
+            self.executor.submit(published_task(self._references[index], index, attempt, protocol))
         else:
             graph = self._state.candidates[index].graph.canonical.to_json()
             self.executor.submit(Task(index, attempt, graph, protocol))
@@ -176,6 +172,7 @@ class Search:
             if attempt is None or (failed and evaluation.attempts < attempt):
                 continue  # it came twice: the candidate is done with, or has another attempt out
             del self._attempts[evaluation.index]
+            evaluation = self._with_earlier_attempts(evaluation)
             if failed and attempt < self.config.max_attempts:
                 self._submit(evaluation.index, attempt + 1)
             elif evaluation.index < 0:
@@ -184,6 +181,15 @@ class Search:
                 self._finish(replace(evaluation, attempts=attempt))
         for observer in self.observers:
             observer.tick(len(self._attempts))
+
+    def _with_earlier_attempts(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation, charged with what failed attempts before it have cost."""
+        earlier = self._lost_seconds.pop(evaluation.index, 0.0)
+        lost = earlier + evaluation.seconds.get(FAILED_ATTEMPTS, 0.0)
+        if not lost:
+            return evaluation
+        self._lost_seconds[evaluation.index] = lost
+        return replace(evaluation, seconds={**evaluation.seconds, FAILED_ATTEMPTS: lost})
 
     def _finish_reference(self, evaluation: Evaluation) -> None:
         name = self._references[evaluation.index]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Self
 
+from evonas.published import ROWS, zoo
+
 if TYPE_CHECKING:
     from evonas.candidate import Evaluation
     from evonas.config import Protocol
@@ -38,6 +40,15 @@ class Task:
     def label(self) -> str:
         """The task in a few words, for logs and dashboards."""
         return f"candidate {self.index}" if self.index >= 0 else f"reference {-self.index}"
+
+
+def published_task(
+    name: str, index: int, attempt: int, protocol: Protocol, split: Literal["validation", "test"] = "validation"
+) -> Task:
+    """The scoring of a published layer, placed as its publication does, whatever filters would say."""
+    linear = ROWS[name].linear_graph
+    placed = None if linear is None else linear.to_json()
+    return Task(index, attempt, zoo[name].to_json(), protocol, placed, filtered=False, split=split)
 
 
 class Executor(ABC):

@@ -8,11 +8,10 @@ printing and drawing are each a reader in a file of its own.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from evonas.errors import GraphError, shorten
 from evonas.ops import OPS
@@ -22,10 +21,8 @@ INPUTS = ("x", "zero", "v0", "v1")
 X, ZERO, V0, V1 = range(4)
 FIRST = len(INPUTS)
 
-MAX_NODES = 128
-"""Most operations a graph may have; far above any search space, low enough to keep every reader quick."""
-MAX_JSON = 100_000
-"""Longest JSON text that is read, in characters."""
+MAX_NODES = 256
+"""Most operations a graph may have; twice what a search space may ask for, as a canonical form can be longer."""
 
 
 class Node(NamedTuple):
@@ -56,7 +53,7 @@ class Graph:
             raise GraphError(f"the graph has {len(self.nodes)} operations; at most {MAX_NODES} are allowed")
         for number, node in enumerate(self.nodes, FIRST):
             _check(number, node)
-        if not 0 <= self.output < FIRST + len(self.nodes):
+        if not (is_number(self.output) and 0 <= self.output < FIRST + len(self.nodes)):
             raise GraphError(f"the output is node {shorten(self.output)}, which is not there")
 
     @staticmethod
@@ -77,7 +74,9 @@ class Graph:
         Raises:
             GraphError: when the JSON is not a graph; the message names the node.
         """
-        return _from_json(source)
+        from evonas.json_form import read
+
+        return read(source)
 
     def to_json(self, space: str = "evonorm") -> str:
         """The graph as one line of JSON; `Graph.from_json` is its inverse.
@@ -85,10 +84,9 @@ class Graph:
         Args:
             space: the name of the search space, written beside the nodes for the reader.
         """
-        document: dict[str, object] = {"space": space, "nodes": [[op, list(args)] for op, args in self.nodes]}
-        if self.output != (self.last if self.nodes else X):
-            document["output"] = self.output
-        return json.dumps(document)
+        from evonas.json_form import write
+
+        return write(self, space)
 
     @property
     def last(self) -> int:
@@ -98,11 +96,7 @@ class Graph:
     @cached_property
     def live(self) -> tuple[int, ...]:
         """Numbers of the nodes that the output depends on, itself included, in order."""
-        needed = {self.output}
-        for number in range(self.output, FIRST - 1, -1):
-            if number in needed:
-                needed.update(self.nodes[number - FIRST].args)
-        return tuple(sorted(needed))
+        return _live(self.nodes, self.output)
 
     @cached_property
     def canonical(self) -> Graph:
@@ -117,6 +111,14 @@ class Graph:
         from evonas.simplify import digest
 
         return digest(self.canonical)
+
+    def written(self, limit: int = 90) -> str:
+        """The graph as text for people, cut to `limit` characters; unlike `expression` it always succeeds."""
+        try:
+            text = self.expression()
+        except GraphError:  # shared nodes, written out at each use, would fill pages
+            return f"a graph of {len(self.live)} nodes"
+        return text if len(text) <= limit else text[: limit - 1] + "…"
 
     def expression(self) -> str:
         """The graph as text that `Graph.parse` reads; shared nodes are written out at each use."""
@@ -139,9 +141,14 @@ class Graph:
 
 
 class GraphBuilder:
-    """Builds a graph node by node; asking for a node that is there already gives that node again."""
+    """Builds a graph node by node; asking for a node that is there already gives that node again.
 
-    def __init__(self) -> None:
+    Args:
+        limit: most operations that may be added; None where many of them will turn out dead.
+    """
+
+    def __init__(self, limit: int | None = MAX_NODES) -> None:
+        self._limit = limit
         self.nodes: list[Node] = []
         self._numbers: dict[Node, int] = {}
 
@@ -157,8 +164,8 @@ class GraphBuilder:
             return known
         number = FIRST + len(self.nodes)
         _check(number, node)
-        if len(self.nodes) == MAX_NODES:
-            raise GraphError(f"the graph has more than {MAX_NODES} operations")
+        if len(self.nodes) == self._limit:
+            raise GraphError(f"the graph has more than {self._limit} operations")
         self.nodes.append(node)
         self._numbers[node] = number
         return number
@@ -170,7 +177,7 @@ class GraphBuilder:
 
 def trimmed(nodes: Sequence[Node], output: int) -> Graph:
     """The graph of `output` without the nodes that it does not depend on."""
-    live = Graph(tuple(nodes), output).live
+    live = _live(nodes, output)
     numbers = {number: number for number in range(FIRST)}
     kept: list[Node] = []
     for number in live:
@@ -181,62 +188,30 @@ def trimmed(nodes: Sequence[Node], output: int) -> Graph:
     return Graph(tuple(kept), numbers[output])
 
 
+def _live(nodes: Sequence[Node], output: int) -> tuple[int, ...]:
+    needed = {output}
+    for number in range(output, FIRST - 1, -1):
+        if number in needed:
+            needed.update(nodes[number - FIRST].args)
+    return tuple(sorted(needed))
+
+
 def _check(number: int, node: Node) -> None:
-    op = OPS.get(node.op)
+    op = OPS.get(node.op) if isinstance(node.op, str) else None
     if op is None:
         raise GraphError(f"node {number}: unknown operation {shorten(node.op)}; known: {', '.join(OPS)}")
     if len(node.args) != op.arity:
         takes = "one argument" if op.arity == 1 else f"{op.arity} arguments"
         raise GraphError(f"node {number}: {op.name} takes {takes}, not {len(node.args)}")
     for argument in node.args:
-        if not 0 <= argument < number:
+        if not (is_number(argument) and 0 <= argument < number):
             raise GraphError(
-                f"node {number}: {op.name} refers to node {shorten(str(argument))}; only the earlier nodes "
+                f"node {number}: {op.name} refers to node {shorten(argument)}; only the earlier nodes "
                 f"0 to {number - 1} may be used"
             )
 
 
-def _from_json(source: str | bytes | Mapping[str, object]) -> Graph:
-    if isinstance(source, (str, bytes)):
-        if len(source) > MAX_JSON:
-            raise GraphError(f"the JSON is {len(source):,} characters long; at most {MAX_JSON:,} are read")
-        try:
-            document: object = json.loads(source)
-        except (ValueError, RecursionError) as error:
-            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise GraphError(f"a graph should be JSON, but {reason}") from None
-    else:
-        document = source
-    if not isinstance(document, Mapping):
-        raise GraphError(f'a graph is a JSON object with "nodes", not {shorten(document)}')
-    rows = document.get("nodes")
-    if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)):
-        raise GraphError('a graph needs "nodes", a list such as [["mul", [3, 0]], ["sigmoid", [4]]]')
-    if len(rows) > MAX_NODES:
-        raise GraphError(f"the graph has {len(rows)} operations; at most {MAX_NODES} are allowed")
-    if not isinstance(document.get("space", ""), str):
-        raise GraphError(f'"space" should be a name, not {shorten(document["space"])}')
-    nodes = tuple(_json_node(number, row) for number, row in enumerate(rows, FIRST))
-    output = document.get("output", FIRST + len(nodes) - 1 if nodes else X)
-    if not _is_number(output):
-        raise GraphError(f'"output" should be the number of a node, not {shorten(output)}')
-    return Graph(nodes, output)
-
-
-def _json_node(number: int, row: object) -> Node:
-    if isinstance(row, Sequence) and not isinstance(row, (str, bytes)) and len(row) == 2:
-        op, args = row
-        if isinstance(op, str) and isinstance(args, Sequence) and _all_numbers(args):
-            return Node(op, tuple(args))
-    raise GraphError(
-        f'node {number}: should be a pair such as ["mul", [3, 0]], an operation and node numbers, not {shorten(row)}'
-    )
-
-
-def _all_numbers(values: Iterable[object]) -> bool:
-    return not isinstance(values, (str, bytes)) and all(_is_number(value) for value in values)
-
-
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[int]:
+    """Whether `value` can be the number of a node."""
     # bool is an int in Python, but `true` is no node number.
     return isinstance(value, int) and not isinstance(value, bool)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from evonas.errors import UsageError
+from evonas.errors import UsageError, shorten
 from evonas.graph import FIRST, INPUTS, V0, V1, Graph, X
 from evonas.ops import OPS, IndexSet, Moment
-from evonas.published import ROWS, as_graph
+from evonas.published import ROWS, as_graph, zoo
 from evonas.reference import evaluate, raw_moment
 
 if TYPE_CHECKING:
@@ -66,9 +66,13 @@ class NormAct(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        _check_positive(channels=channels, groups=groups, eps=eps)
-        if not 0.0 <= momentum <= 1.0:
-            raise UsageError(f"momentum should be between 0 and 1, not {momentum}")
+        for name, whole in (("channels", channels), ("groups", groups)):
+            if not isinstance(whole, int) or isinstance(whole, bool) or whole < 1:
+                raise UsageError(f"{name} should be a whole number of at least 1, not {shorten(whole)}")
+        if not isinstance(eps, int | float) or not 0.0 < eps < 1.0:
+            raise UsageError(f"eps should be a small positive number, not {shorten(eps)}")
+        if not isinstance(momentum, int | float) or not 0.0 <= momentum <= 1.0:
+            raise UsageError(f"momentum should be between 0 and 1, not {shorten(momentum)}")
         self.graph = as_graph(graph)
         self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
 
@@ -89,10 +93,12 @@ class NormAct(nn.Module):
         """The layer's value at `x`, (b, c, h, w) with c = `channels`.
 
         Raises:
-            ValueError: for an input of another rank or number of channels.
+            ValueError: for an input of another rank or number of channels, or that is not floating-point.
         """
         if x.dim() != 4 or x.shape[1] != self.channels:
             raise ValueError(f"expected an input of shape (b, {self.channels}, h, w), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"expected a floating-point input, got {x.dtype}")
         count = x.numel() // self.channels
         y = evaluate(
             self.graph,
@@ -115,6 +121,8 @@ class NormAct(nn.Module):
         if not self.training:
             return running.to(value.dtype).view(1, -1, 1, 1)
         raw = raw_moment(moment, IndexSet.BWH, value, groups=1)
+        if count == 0:
+            return raw  # an empty batch says nothing about the data
         with torch.no_grad():
             batch = raw.detach().flatten()
             if moment is Moment.STD and count > 1:
@@ -129,7 +137,7 @@ class NormAct(nn.Module):
             settings += f", groups={self.groups}"
         if self._running:
             settings += f", momentum={self.momentum}"
-        return f"{self.graph.expression()}, {settings}"
+        return f"{self.graph.written()}, {settings}"
 
 
 def running_names(graph: Graph) -> dict[int, str]:
@@ -168,8 +176,7 @@ class LayerFactory:
     def published(name: str) -> LayerFactory:
         """A layer of the zoo with what its publication puts where there is no activation."""
         row = ROWS[name]
-        graph = Graph.parse(row.expression)
-        return LayerFactory(graph, Graph.parse(row.linear)) if row.linear else LayerFactory(graph)
+        return LayerFactory(zoo[name], AFFINE_ALONE if row.linear_graph is None else row.linear_graph)
 
     def norm_act(self, channels: int) -> nn.Module:
         """The layer for a position with normalisation and activation."""
@@ -184,9 +191,3 @@ def _memory_format(x: Tensor) -> torch.memory_format:
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
         return torch.contiguous_format
     return torch.channels_last
-
-
-def _check_positive(**numbers: float) -> None:
-    for name, number in numbers.items():
-        if not number > 0:
-            raise UsageError(f"{name} should be positive, not {number}")

@@ -42,9 +42,9 @@ class MemoryStore(Store):
         self._candidates[info.id], self._evaluations[info.id] = {}, {}
         return info
 
-    def runs(self) -> Sequence[RunInfo]:
+    def run_ids(self) -> Sequence[int]:
         """See `Store`."""
-        return list(self._runs.values())
+        return list(self._runs)
 
     def run(self, run_id: int) -> RunInfo:
         """See `Store`."""

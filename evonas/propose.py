@@ -49,9 +49,11 @@ class Proposer:
         """
         rng = generator(self.config.seed, _DRAW, index)
         tally = Tally()
-        for _ in range(MAX_PROPOSALS):
+        for attempt in range(MAX_PROPOSALS):
             with tally.timed("sampling"):
-                graph, origin = self._propose(index, population, rng)
+                # A seed graph that falls, a duplicate say, leaves its place to what the search would draw.
+                is_seed = attempt == 0 and index < len(self.config.seed_graphs)
+                graph, origin = self._seeded(index, rng) if is_seed else self._propose(population, rng)
             result = self.filters.judge(graph, tally)
             if isinstance(result, Passed):
                 self.filters.remember(result.key, result.functional_key)
@@ -66,11 +68,12 @@ class Proposer:
                 )
         raise SpaceExhausted
 
-    def _propose(self, index: int, population: Population, rng: np.random.Generator) -> tuple[Graph, Origin]:
+    def _seeded(self, index: int, rng: np.random.Generator) -> tuple[Graph, Origin]:
+        seed_graph = Graph.from_json(self.config.seed_graphs[index])
+        return self.config.space.embed(seed_graph, rng), Origin(Kind.SEED)
+
+    def _propose(self, population: Population, rng: np.random.Generator) -> tuple[Graph, Origin]:
         config = self.config
-        if index < len(config.seed_graphs):
-            seed_graph = Graph.from_json(config.seed_graphs[index])
-            return config.space.embed(seed_graph, rng), Origin(Kind.SEED)
         fresh = rng.random() < config.fresh
         if config.strategy == "random" or fresh or not population:
             return config.space.random_graph(rng), Origin(Kind.RANDOM)

@@ -36,6 +36,11 @@ class Published:
     source: str
     linear: str | None = None
 
+    @property
+    def linear_graph(self) -> Graph | None:
+        """`linear` as a graph."""
+        return None if self.linear is None else Graph.parse(self.linear)
+
 
 def _normalised(index_set: str) -> str:
     return f"(x - mean_{index_set}(x)) / std_{index_set}(x)"
@@ -85,6 +90,8 @@ def as_graph(layer: Graph | str) -> Graph:
     """
     if isinstance(layer, Graph):
         return layer
+    if not isinstance(layer, str):
+        raise UsageError(f"a layer is a graph, a published name or an expression, not {shorten(layer)}")
     if layer in zoo:
         return zoo[layer]
     try:

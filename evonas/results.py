@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evonas.candidate import Candidate, Evaluation, Status
+from evonas.expression import MAX_TEXT
 from evonas.published import NAMES_BY_KEY
 from evonas.select import pareto_front
 
@@ -30,6 +31,7 @@ class Row:
         scores: by anchor.
         mean: of the scores.
         graph: the canonical form.
+        space: the name of the run's search space.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Row:
     scores: Mapping[str, float]
     mean: float
     graph: Graph
+    space: str
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -47,43 +50,47 @@ class Row:
             "name": self.name,
             "scores": dict(self.scores),
             "mean": self.mean,
-            "graph": json.loads(self.graph.to_json()),
+            "graph": json.loads(self.graph.to_json(self.space)),
         }
 
 
-def row(run_id: int, candidate: Candidate, evaluation: Evaluation) -> Row:
+def row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> Row:
     """The row of a scored candidate."""
     graph = candidate.graph.canonical
     name = NAMES_BY_KEY.get(candidate.key)
-    return Row(f"{run_id}/{candidate.index}", graph.expression(), name, evaluation.scores, evaluation.mean, graph)
+    label = f"{run.id}/{candidate.index}"
+    text = graph.written(MAX_TEXT)
+    return Row(label, text, name, evaluation.scores, evaluation.mean, graph, run.config.space.name)
 
 
 def best(store: Store, run_id: int, limit: int = 10) -> list[Row]:
     """The candidates with the highest mean score, best first."""
-    return [row(run_id, *pair) for pair in store.best(run_id, limit)]
+    run = store.run(run_id)
+    return [row(run, *pair) for pair in store.best(run_id, limit)]
 
 
 def pareto(store: Store, run_id: int) -> list[Row]:
     """The scored candidates that no other beats on every anchor, best mean first."""
+    run = store.run(run_id)
     scored = [e for e in store.evaluations(run_id) if e.status is Status.SCORED]
     if not scored:
         return []
     front = pareto_front(np.array([list(e.scores.values()) for e in scored], dtype=np.float64))
     chosen = sorted((scored[i] for i in front), key=lambda e: (-e.mean, e.index))
-    return [row(run_id, store.candidate(run_id, e.index), e) for e in chosen]
+    return [row(run, store.candidate(run_id, e.index), e) for e in chosen]
 
 
 def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
     """Everything recorded of one candidate, for JSON."""
     candidate, evaluation = store.candidate(run_id, index), store.evaluation(run_id, index)
-    graph = candidate.graph.canonical
+    graph, space = candidate.graph.canonical, store.run(run_id).config.space.name
     known: dict[str, Any] = {
         "id": f"{run_id}/{index}",
-        "expression": graph.expression(),
+        "expression": graph.written(MAX_TEXT),
         "name": NAMES_BY_KEY.get(candidate.key),
         "latex": graph.latex(),
-        "graph": json.loads(graph.to_json()),
-        "drawn": json.loads(candidate.graph.to_json()),
+        "graph": json.loads(graph.to_json(space)),
+        "drawn": json.loads(candidate.graph.to_json(space)),
         "key": candidate.key,
         "functional_key": candidate.functional_key,
         "origin": candidate.origin.kind.value,

@@ -1,8 +1,11 @@
 """Canonical form: one spelling for the many ways to write a function.
 
 Dead nodes go, algebraic identities are applied bottom-up from a table of named rules, equal sub-graphs
-merge, and the arguments of commutative operations are sorted. Every rule keeps the function and its
-gradients, to rounding and where values are finite; tests apply each to random arguments and compare.
+merge, and the arguments of commutative operations are sorted. Every rule keeps the function in training and
+its gradients, to rounding and where values are finite; tests apply each to random arguments and compare. In
+evaluation one thing differs: a batch statistic of a parameter, which training makes equal to a function of that
+parameter, is replaced by that function rather than by its running value. Candidates are trained, scored and
+exported in canonical form.
 A rule that holds almost everywhere but not at a clamp or a tie is left out: the functional key
 (`evonas.fingerprint`) catches what these rules do not.
 """
@@ -22,7 +25,7 @@ class Rewriter:
     """A graph being rebuilt, node by node, out of simplified nodes."""
 
     def __init__(self) -> None:
-        self.builder = GraphBuilder()
+        self.builder = GraphBuilder(limit=None)  # many of its nodes are replaced by later ones
         self.extents: list[Extent] = list(INPUT_EXTENTS)
         # What a node is, whatever numbers it and its arguments bear: (height, digest).
         self.identities: list[tuple[int, str]] = [(0, name) for name in INPUTS]

@@ -13,12 +13,14 @@ from functools import cached_property
 import numpy as np
 
 from evonas.errors import UsageError, shorten, unknown
-from evonas.graph import FIRST, MAX_NODES, Graph, Node
+from evonas.graph import FIRST, Graph, Node
 from evonas.ops import OPS, IndexSet, Moment
 
 ELEMENTWISE = tuple(op.name for op in OPS.values() if not op.is_aggregation)
 MOMENTS = tuple(moment.value for moment in Moment)
 INDEX_SETS = tuple(index_set.value for index_set in IndexSet)
+MAX_NODES = 128
+"""Most nodes of a space; a graph's canonical form may be longer and must still be a graph."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +46,27 @@ class SearchSpace:
     weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in ("operations", "index_sets"):
+            if not isinstance(getattr(self, name), list | tuple):
+                raise UsageError(f"{name} should be a tuple of names, not {shorten(getattr(self, name))}")
+            # Lists are taken too; as tuples, equal spaces compare equal.
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not isinstance(self.weights, Mapping):
+            raise UsageError(f"weights should be a mapping from operations to numbers, not {shorten(self.weights)}")
+        object.__setattr__(self, "weights", dict(self.weights))
         for operation in self.operations:
             if operation not in ELEMENTWISE + MOMENTS:
                 raise unknown("operation", operation, ELEMENTWISE + MOMENTS)
         for index_set in self.index_sets:
             if index_set not in INDEX_SETS:
                 raise unknown("index set", index_set, INDEX_SETS)
-        if not 1 <= self.nodes <= MAX_NODES:
-            raise UsageError(f"a space has between 1 and {MAX_NODES} nodes, not {self.nodes}")
+        if not isinstance(self.nodes, int) or not 1 <= self.nodes <= MAX_NODES:
+            raise UsageError(f"a space has between 1 and {MAX_NODES} nodes, not {shorten(self.nodes)}")
         for name, weight in self.weights.items():
             if name not in self.ops:
                 raise unknown("operation to weight", name, self.ops)
-            if not weight >= 0:
-                raise UsageError(f"the weight of {shorten(name)} should be 0 or more, not {weight}")
+            if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+                raise UsageError(f"the weight of {shorten(name)} should be 0 or more, not {shorten(weight)}")
         if not sum(self._probabilities) > 0:
             raise UsageError(f"the space {shorten(self.name)} has no operation that may be drawn")
 
@@ -85,7 +95,10 @@ class SearchSpace:
         return Graph(tuple(nodes), FIRST + self.nodes - 1)
 
     def mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
-        """`graph` with one node redrawn, operation and arguments, and what was replaced in words."""
+        """`graph` with one node redrawn, operation and arguments, and what was replaced in words.
+
+        The graph is a member of the space, as `random_graph` and `embed` give it.
+        """
         place = int(rng.integers(len(graph.nodes)))
         old, new = graph.nodes[place], self._random_node(FIRST + place, rng)
         nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
@@ -104,11 +117,11 @@ class SearchSpace:
         live = [graph.node(number) for number in graph.live if number >= FIRST]
         if len(live) > self.nodes:
             raise UsageError(
-                f"{shorten(graph.expression())} has {len(live)} nodes; the space {self.name!r} allows {self.nodes}"
+                f"{shorten(graph.written())} has {len(live)} nodes; the space {self.name!r} allows {self.nodes}"
             )
         for node in live:
             if node.op not in self.ops:
-                raise UsageError(f"{shorten(graph.expression())} uses {node.op}, which is not in {self.name!r}")
+                raise UsageError(f"{shorten(graph.written())} uses {node.op}, which is not in {self.name!r}")
         is_padding = np.ones(self.nodes, dtype=bool)
         is_padding[rng.choice(self.nodes - 1, size=len(live) - 1, replace=False)] = False
         is_padding[-1] = False

@@ -112,8 +112,12 @@ class Store(ABC):
         """A new run with status `RUNNING` and the next free id."""
 
     @abstractmethod
+    def run_ids(self) -> Sequence[int]:
+        """The ids of all runs, oldest first; also of those whose configuration this version cannot read."""
+
     def runs(self) -> Sequence[RunInfo]:
         """All runs, oldest first."""
+        return [self.run(run_id) for run_id in self.run_ids()]
 
     @abstractmethod
     def run(self, run_id: int) -> RunInfo:

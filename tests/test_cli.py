@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import runpy
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import evonas
 from evonas.assemble import open_storage
@@ -111,7 +114,9 @@ def test_export_of_a_candidate_and_of_a_published_layer(call: Call, database: Pa
     for what in ("1/0", "evonorm-s0"):
         target = tmp_path / f"{what.replace('/', '-')}.py"
         assert call("export", what, "-o", target, "--storage", database)[0] == 0
-        assert "std" in target.read_text()
+        module = runpy.run_path(str(target))
+        x = torch.randn(2, 8, 4, 4)
+        torch.testing.assert_close(module["Layer"](8)(x), evonas.NormAct("evonorm-s0", 8)(x))
         code, _, err = call("export", what, "-o", target, "--storage", database)
         assert code == 2
         assert "--force" in err
@@ -151,8 +156,15 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["search", "--strategy", "guess"], "unknown strategy 'guess'"),
         (["search", "--executor", "cloud"], "unknown executor 'cloud'"),
         (["search", "--fresh", "2"], "fresh should be between 0 and 1"),
-        (["search", "--seed", "-1"], "seed should be 0 or more"),
-        (["search", "--steps", "0"], "steps"),
+        (["search", "--seed", "-1"], "seed should be at least 0"),
+        (["search", "--steps", "0"], "steps should be at least 1"),
+        (["search", "--workers", "0"], "workers should be at least 1"),
+        (["search", "--core-minutes", "-1"], "core_minutes should be positive"),
+        (["search", "--deadline", "nan"], "deadline should be positive"),
+        (["search", "--seed", str(10**30)], "seed should be below"),
+        (["search", "--storage", "~nobody-here/runs.db"], "~nobody-here"),
+        (["baseline", "--first-seed", "-5", "--layer", "dyt"], "seed should be at least 0"),
+        (["zoo", "-o", "x" * 300 + ".svg"], "cannot be written"),
         (["search", "--seed-graph", "softmax(x)"], "unknown name 'softmax'"),
         (["search", "--seed-graph", "v0 + v1"], "ignores its input"),
         (["search", "--seed-graph", "-(-(x + x) * x) / (x * tanh(x) + exp(x) * log(x) + sqrt(x) * x)"], "nodes"),
@@ -199,6 +211,41 @@ def test_a_file_that_is_no_database(call: Call, tmp_path: Path) -> None:
         code, _, err = call(*command, "--storage", path)
         assert code == 2
         assert str(path) in err.replace("\n", "")
+
+
+def test_a_pipe_is_no_database(call: Call, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    code, _, err = call("best", "--storage", tmp_path / "pipe")
+    assert code == 2
+    assert "is no file" in err
+
+
+def test_json_names_the_space_of_the_run(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    options: dict[str, Any] = {"protocol": TINY, "executor": "local", "references": ()}
+    evonas.search("evonorm-s", budget=1, seed_graphs=["evonorm-s0"], storage=path, **options).store.close()
+    (row,) = call.json("best", "--storage", path)
+    assert row["graph"]["space"] == "evonorm-s"
+    assert call.json("show", "0", "--storage", path)["graph"]["space"] == "evonorm-s"
+
+
+def test_a_run_that_cannot_be_read_leaves_the_others_visible(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "runs.db"
+    options: dict[str, Any] = {"protocol": TINY, "executor": "local", "references": (), "budget": 1}
+    for _ in range(2):
+        evonas.search(seed_graphs=["evonorm-s0"], storage=path, **options).store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute('update runs set config = \'{"from": "another version"}\' where id = 1')
+    assert [run["run"] for run in call.json("runs", "--storage", path)] == [2]
+    assert len(call.json("best", "--storage", path)) == 1
+    assert call("best", "1", "--storage", path)[0] == 2
+
+
+def test_a_terminal_without_unicode_gets_its_answer(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "evonas", "zoo", "evonorm-b0"]
+    shown = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, timeout=120)
+    assert shown.returncode == 0, shown.stderr
 
 
 def test_ctrl_c_ends_a_run_cleanly_and_resume_finishes_it(tmp_path: Path, call: Call) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.errors import GraphError
-from evonas.graph import MAX_JSON, MAX_NODES, ZERO, Graph, GraphBuilder, Node, X, trimmed
+from evonas.graph import MAX_NODES, ZERO, Graph, GraphBuilder, Node, X, trimmed
+from evonas.json_form import MAX_JSON
 from evonas.ops import OPS
 from tests.strategies import graphs
 
@@ -213,3 +214,25 @@ def test_whatever_the_json_it_is_a_graph_or_a_graph_error(document):
             assert str(error)
         else:
             assert Graph.from_json(graph.to_json()) == graph
+
+
+@pytest.mark.parametrize("output", [4.0, "4", None, True])
+def test_an_output_that_is_no_number(output):
+    with pytest.raises(GraphError):
+        Graph((Node("tanh", (0,)),), output)
+
+
+@pytest.mark.parametrize("node", [Node(["tanh"], (0,)), Node("tanh", ("x",)), Node("tanh", (0.0,))])
+def test_a_node_of_the_wrong_types(node):
+    with pytest.raises(GraphError):
+        Graph((node,), 4)
+
+
+def test_text_for_people_is_cut_and_always_there():
+    builder = GraphBuilder()
+    number = X
+    for _ in range(40):
+        number = builder.add("add", number, number)
+    assert builder.build(number).written() == "a graph of 41 nodes"
+    assert Graph.parse("x").written() == "x"
+    assert len(Graph.parse(" + ".join(["x * v1"] * 60)).written(20)) == 20

@@ -261,3 +261,38 @@ def test_factory_of_published_layers(row):
     linear = factory.norm(4)(x)
     expected = x if row.linear is None else NormAct(row.linear, 4, affine=False)(x)
     assert torch.equal(linear, expected)
+
+
+@pytest.mark.parametrize("name", ["bn-relu", "evonorm-b0", "evonorm-s0"])
+def test_an_empty_batch_gives_an_empty_answer_and_teaches_nothing(name):
+    layer = NormAct(name, 3)
+    before = {key: value.clone() for key, value in layer.state_dict().items()}
+    assert layer(torch.zeros(0, 3, 2, 2)).shape == (0, 3, 2, 2)
+    for key, value in layer.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_an_input_that_is_not_floating_point(dtype):
+    with pytest.raises(ValueError, match="floating-point"):
+        NormAct("bn-relu", 3)(torch.zeros(2, 3, 2, 2, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"channels": "3"},
+        {"channels": 3.0},
+        {"channels": True},
+        {"groups": 2.5},
+        {"groups": None},
+        {"momentum": None},
+        {"eps": "1"},
+        {"eps": 0.0},
+        {"graph": []},
+        {"graph": None},
+    ],
+)
+def test_settings_of_the_wrong_types(settings):
+    with pytest.raises(UsageError):
+        NormAct(**{"graph": "bn-relu", "channels": 3, **settings})

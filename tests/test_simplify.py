@@ -217,3 +217,10 @@ def test_key_is_stable():
 
 
 KEY_OF_S0 = "01d2f5b86af0bafe"
+
+
+def test_a_long_chain_of_signs_has_a_canonical_form():
+    """Each f(-a) = -f(a) leaves nodes behind that the finished graph does not have."""
+    chain = Graph.parse("tanh(" * 100 + "-x" + ")" * 100)
+    assert len(chain.canonical.nodes) == 101
+    assert chain.key == Graph.parse("-" + "tanh(" * 100 + "x" + ")" * 100).key

@@ -2,17 +2,19 @@
 
 from collections import Counter
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evonas.config import RunConfig
 from evonas.errors import UsageError
-from evonas.graph import FIRST, MAX_NODES, Graph, Node
+from evonas.graph import FIRST, Graph, Node
 from evonas.ops import OPS
 from evonas.search_spaces import SPACES, space_named
-from evonas.space import ELEMENTWISE, SearchSpace, generator
+from evonas.space import ELEMENTWISE, MAX_NODES, SearchSpace, generator
 from tests.strategies import graphs, reads_x
 
 EVONORM, EVONORM_S = SPACES["evonorm"], SPACES["evonorm-s"]
@@ -202,3 +204,27 @@ def test_wrong_settings(settings, message):
 
 
 FIRST_NODES = (Node(op="abs", args=(1,)), Node(op="mean_whcg", args=(0,)), Node(op="std_bwh", args=(3,)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"nodes": "10"},
+        {"nodes": 2.5},
+        {"weights": [1]},
+        {"weights": {"exp": "2"}},
+        {"weights": {"exp": float("nan")}},
+        {"index_sets": None},
+        {"operations": "add"},
+    ],
+)
+def test_fields_of_the_wrong_types(fields):
+    with pytest.raises(UsageError):
+        SearchSpace("mine", **fields)
+
+
+def test_lists_and_read_only_mappings_make_an_equal_space():
+    plain = SearchSpace("mine", operations=("add", "std"), index_sets=("wh",), weights={"add": 2.0})
+    other = SearchSpace("mine", operations=["add", "std"], index_sets=["wh"], weights=MappingProxyType({"add": 2.0}))
+    assert plain == other
+    assert RunConfig.from_json(RunConfig(other).to_json()).space == plain

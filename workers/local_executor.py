@@ -5,11 +5,12 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import torch
 
-from evonas.candidate import Evaluation, Status
+from evonas.candidate import FAILED_ATTEMPTS, Evaluation, Status
 from evonas.executor import Executor, Task
 from evonas.workers.allocator import keep_freed_memory
 from evonas.workers.evaluate import evaluate
@@ -42,16 +43,22 @@ class LocalExecutor(Executor):
         """Carries out the oldest task."""
         if not self._queue:
             return []
-        task = self._queue.popleft()
+        task, started = self._queue.popleft(), monotonic()
         try:
             return [evaluate(task, self._data)]
         except Exception as error:
-            return [Evaluation(task.index, Status.FAILED, reason=reason_of(error), attempts=task.attempt)]
+            return [failed(task, started, reason_of(error))]
 
     def close(self) -> None:
         """Forgets what is queued."""
         self._queue.clear()
         torch.set_num_threads(self._threads)
+
+
+def failed(task: Task, started: float, reason: str) -> Evaluation:
+    """The evaluation of a task that failed, with the time since `started` (of `monotonic`) counted as spent."""
+    spent = {FAILED_ATTEMPTS: monotonic() - started}
+    return Evaluation(task.index, Status.FAILED, seconds=spent, reason=reason, attempts=task.attempt)
 
 
 def reason_of(error: BaseException) -> str:

@@ -7,9 +7,6 @@ replaced, and its task comes back as failed; the search decides whether to try a
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import socket
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,15 +16,17 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
 
-from evonas.candidate import Evaluation, Status
-from evonas.environment import usable_cores
-from evonas.errors import EvonasError, UsageError, shorten
+from evonas.candidate import Evaluation
+from evonas.errors import EvonasError, UsageError
 from evonas.executor import Executor, Task
-from evonas.workers.local_executor import reason_of
+from evonas.workers.local_executor import failed, reason_of
+from evonas.workers.ray_cluster import start
 
 if TYPE_CHECKING:
     from evonas.workers.data import DataSet
 
+_START_SECONDS = 300.0
+"""How long the executor waits for a worker while none is running."""
 _FAILED_STARTS = 5
 """Workers that may fail to start, one after the other, before the executor gives up."""
 
@@ -81,11 +80,13 @@ class RayExecutor(Executor):
         address: str | None = None,
         deadline: float = 300.0,
     ) -> None:
+        if workers is not None and workers < 1:
+            raise UsageError(f"workers should be at least 1, not {workers}")
         self._owns_ray = not ray.is_initialized()
-        self._dashboard = _start(address, workers) if self._owns_ray else None
+        self._dashboard = start(address, workers) if self._owns_ray else None
         cpus = int(ray.cluster_resources().get("CPU", 0))
         self._workers = workers or cpus
-        if not 1 <= self._workers <= cpus:
+        if not 1 <= self._workers <= cpus:  # a cluster can be too small, or have no CPU at all
             if self._owns_ray:
                 ray.shutdown()
             raise UsageError(f"{workers} workers were asked for, and Ray has {cpus} CPUs; use --workers 1 to {cpus}")
@@ -97,6 +98,7 @@ class RayExecutor(Executor):
         self._running: dict[Any, _Running] = {}
         self._queue: deque[Task] = deque()
         self._failed_starts = 0
+        self._waiting_since = monotonic()  # for a first worker
         for _ in range(self._workers):
             self._start_actor()
 
@@ -139,6 +141,13 @@ class RayExecutor(Executor):
                 finished.append(self._finished(reference))
         finished += self._overdue()
         self._dispatch()
+        if self._running:
+            self._waiting_since = monotonic()
+        elif monotonic() - self._waiting_since > _START_SECONDS:
+            raise EvonasError(
+                f"Ray has started no worker in {_START_SECONDS:g} s: is other work holding the cluster's CPUs? "
+                "What is recorded is safe; resume when there is room"
+            )
         return finished
 
     def close(self) -> None:
@@ -187,62 +196,27 @@ class RayExecutor(Executor):
             evaluation: Evaluation = ray.get(reference)
         except RayActorError:
             self._replace(running.actor)
-            return self._failed(running.task, "the worker died")
+            return failed(running.task, running.started, "the worker died")
         except RayTaskError as error:
             self._idle.append(running.actor)
-            return self._failed(running.task, reason_of(error.cause))
+            return failed(running.task, running.started, reason_of(error.cause))
         except (RayError, GetTimeoutError) as error:
             self._replace(running.actor)
-            return self._failed(running.task, reason_of(error))
+            return failed(running.task, running.started, reason_of(error))
         self._idle.append(running.actor)
         return evaluation
 
     def _overdue(self) -> list[Evaluation]:
         now = monotonic()
         late = [ref for ref, running in self._running.items() if now - running.started >= self._deadline]
-        failed = []
+        overdue = []
         for reference in late:
             running = self._running.pop(reference)
             self._replace(running.actor)
-            failed.append(self._failed(running.task, f"stopped at the deadline of {self._deadline:g} s"))
-        return failed
+            overdue.append(failed(running.task, running.started, f"stopped at the deadline of {self._deadline:g} s"))
+        return overdue
 
     def _replace(self, actor: Any) -> None:
         with contextlib.suppress(RayError):
             ray.kill(actor)
         self._start_actor()
-
-    @staticmethod
-    def _failed(task: Task, reason: str) -> Evaluation:
-        return Evaluation(task.index, Status.FAILED, reason=reason, attempts=task.attempt)
-
-
-def _start(address: str | None, workers: int | None) -> str | None:
-    """Joins or starts a Ray cluster; the address of its dashboard."""
-    # Workers log through their results; Ray's own chatter would tear up the live display.
-    if address is not None:
-        _check_reachable(address)
-    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    if address is None:
-        # The dashboard listens on loopback only.
-        settings |= {"num_cpus": max(workers or 0, usable_cores()), "dashboard_host": "127.0.0.1"}
-    try:
-        context = ray.init(address=address, include_dashboard=None if address else True, **settings)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        where = f"no Ray cluster answers at {address}" if address else "Ray could not be started here"
-        raise UsageError(f"{where}: {str(error).splitlines()[0]}; `--executor local` works without Ray") from None
-    return context.dashboard_url or None
-
-
-def _check_reachable(address: str) -> None:
-    """Raises UsageError where nothing listens: Ray itself would try for two minutes, then end the process."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if address == "auto":
-        return  # Ray looks for a cluster on this machine, and says so at once when there is none
-    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-        raise UsageError(f"a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not {shorten(address)}")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise UsageError(f"no Ray cluster answers at {address}: {error.strerror or error}") from None

@@ -85,7 +85,7 @@ class Training:
     ) -> None:
         self.data, self.settings, self.device = data, settings, torch.device(device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # the CPU's alone: fork_rng gives back just that one
             model = build_anchor(anchor, layer, in_channels=data.channels, classes=data.classes)
         self.model: nn.Module = model.to(self.device)
         self.step = 0

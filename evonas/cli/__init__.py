@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -28,6 +29,9 @@ def main() -> None:
     """Runs the command line; an error made on purpose is one line on stderr and exit code 2."""
     # A job manager's polite kill ends a run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show × shows ?
     try:
         app()
     except EvonasError as error:

@@ -20,7 +20,7 @@ from evonas.cli.tables import comparison_table, table
 from evonas.comparison import compare
 from evonas.config import Protocol
 from evonas.draw import gallery, picture, tree
-from evonas.errors import UsageError, unknown
+from evonas.errors import UsageError, shorten, unknown
 from evonas.graph import Graph
 from evonas.published import PUBLISHED, ROWS, as_graph, zoo
 
@@ -40,12 +40,15 @@ def list_zoo(
             raise unknown("layer", name, zoo)
     rows = [ROWS[name] for name in names] if names else PUBLISHED
     if output is not None:
-        if output.exists() and not force:
-            raise UsageError(f"{output} exists; use --force to overwrite it")
-        if len(rows) == 1:
-            picture(zoo[rows[0].name], output, rows[0].name)
-        else:
-            gallery({row.name: zoo[row.name] for row in rows}, output)
+        try:
+            if output.exists() and not force:
+                raise UsageError(f"{output} exists; use --force to overwrite it")
+            if len(rows) == 1:
+                picture(zoo[rows[0].name], output, rows[0].name)
+            else:
+                gallery({row.name: zoo[row.name] for row in rows}, output)
+        except OSError as error:
+            raise UsageError(f"{shorten(str(output))} cannot be written: {error.strerror}") from None
         return
     document = [
         {
@@ -188,7 +191,7 @@ def export(
 
 @app.command()
 def doctor(form: options.OutputFormat = options.Format.TABLE) -> None:
-    """Check this machine: versions, hardware, Ray, the database, a search in miniature."""
+    """Check this machine: versions, hardware, the database, and Ray with a training in miniature."""
     from evonas.doctor import examine
 
     checks = examine()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,14 @@ class Watcher:
 
     def __init__(self, run: RunInfo, store: Store, console: Console, dashboard: str | None = None) -> None:
         self.run, self.store, self.console, self.dashboard = run, store, console, dashboard
-        self.best: list[Row] = [row(run.id, *pair) for pair in store.best(run.id, _SHOWN)]
-        self.judged = store.summary(run.id).evaluations
+        self.best: list[Row] = [row(run, *pair) for pair in store.best(run.id, _SHOWN)]
+        summary = store.summary(run.id)
+        self.judged = summary.evaluations
+        self._judged_at_start = self.judged
+        self._core_seconds = sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
+        self._core_seconds_at_start = self._core_seconds
+        self._discarded = Counter(summary.discarded)
+        self._rejected = Counter({name: f.rejected for name, f in summary.filters.items()})
         self._finished_at: deque[float] = deque([monotonic()], maxlen=2000)
         self._shown_at = 0.0
         self._pending = 0
@@ -63,14 +69,17 @@ class Watcher:
 
     def drawn(self, candidate: Candidate) -> None:
         """See `Observer`."""
+        self._discarded.update(candidate.discarded)
 
     def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """See `Observer`."""
         self.judged += 1
+        self._core_seconds += evaluation.core_seconds
+        self._rejected.update(outcome.name for outcome in evaluation.filters if not outcome.accepted)
         self._finished_at.append(monotonic())
         if evaluation.status is not Status.SCORED:
             return
-        found = row(self.run.id, candidate, evaluation)
+        found = row(self.run, candidate, evaluation)
         is_best = not self.best or found.mean > self.best[0].mean
         self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:_SHOWN]
         if is_best and self._live is None:
@@ -95,8 +104,11 @@ class Watcher:
             self._live.update(self._display(), refresh=True)
         else:
             best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
-            line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace()}"
-            self.console.print(line, markup=False, highlight=False)
+            fell = ", ".join(f"{name} {count:,}" for name, count in (self._discarded + self._rejected).items())
+            line = (
+                f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace()}; fell: {fell}"
+            )
+            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> RenderableType:
         config = self.run.config
@@ -126,4 +138,9 @@ class Watcher:
             return "time left: not known yet"
         rate = len(recent) / max(now - recent[0], 1e-3)
         left = max(0, self.run.config.budget - self.judged) / rate
+        if self.run.config.core_minutes is not None:
+            gained = self._core_seconds - self._core_seconds_at_start
+            per_candidate = gained / max(1, self.judged - self._judged_at_start)
+            compute_left = max(0.0, 60 * self.run.config.core_minutes - self._core_seconds)
+            left = min(left, compute_left / max(per_candidate, 1e-6) / rate)
         return f"{rate:.1f}/s, {duration(left)} left"

@@ -14,6 +14,7 @@ from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.cli.tables import duration, filters_table, layers_table, runs_table, table
 from evonas.draw import tree
+from evonas.errors import UsageError
 from evonas.store import RunInfo
 
 app = typer.Typer()
@@ -24,10 +25,17 @@ Limit = Annotated[int, typer.Option("--top", help="How many.")]
 def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat = options.Format.TABLE) -> None:
     """List the runs of a database."""
     with open_storage(storage, read_only=True) as store:
-        found = store.runs()
+        found, unreadable = [], []
+        for run_id in store.run_ids():
+            try:
+                found.append(store.run(run_id))
+            except UsageError:
+                unreadable.append(run_id)
         summaries = [store.summary(run.id) for run in found]
         document = [results.status(run, summary) for run, summary in zip(found, summaries, strict=True)]
         options.emit(form, document, runs_table(found, summaries))
+    if unreadable:
+        options.stderr.print(f"left out, because this version cannot read their configuration: {unreadable}")
 
 
 @app.command()

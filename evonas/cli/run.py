@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from evonas import assemble, results
-from evonas.api import REFERENCES
+from evonas.api import execute
 from evonas.cli import options
 from evonas.cli.live import Watcher
 from evonas.cli.tables import duration, layers_table
 from evonas.config import Protocol, RunConfig
 from evonas.environment import environment
-from evonas.evolution import Search
 from evonas.store import RunInfo, RunStatus, Store
 
 app = typer.Typer()
@@ -110,12 +109,12 @@ def _execute(
 ) -> None:
     console = options.console if form is options.Format.TABLE else options.stderr
     console.print("[dim]starting workers …[/]")
-    with assemble.make_executor(executor, config, workers, ray_address) as running:
-        if run is None:
-            run = store.create_run(config, environment())
-        store.record(run.id, status=RunStatus.RUNNING)
+    with assemble.make_executor(
+        executor, config.protocol, deadline=config.deadline, workers=workers, ray_address=ray_address
+    ) as running:
+        run = run or store.create_run(config, environment())
         with Watcher(run, store, console, running.dashboard) as watcher:
-            Search(run, store, running, [watcher], REFERENCES).execute()
+            execute(run, store, running, [watcher])
     _conclude(store, run.id, form)
 
 
