@@ -94,7 +94,7 @@ def make_executor(
     """
     if isinstance(executor, Executor):
         return executor
-    check_executor(executor)
+    check_executor(executor, workers)
     from evonas.workers.evaluate import load_data
 
     data = load_data(protocol)
@@ -107,10 +107,12 @@ def make_executor(
     return RayExecutor(data, workers=workers, address=ray_address, deadline=deadline)
 
 
-def check_executor(executor: str) -> None:
-    """Raises UsageError for a name that is no executor's."""
+def check_executor(executor: str, workers: int | None) -> None:
+    """Raises UsageError for a name that is no executor's, or a number of workers that makes no sense."""
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers should be at least 1, not {workers}")
 
 
 def named_space(name: str) -> SearchSpace:

@@ -32,9 +32,10 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
 
 
 def shorten(value: object, limit: int = 60) -> str:
-    """`value` as text that fits into a message, quoted, whatever its size or content."""
+    """`value` as text that fits into a message, whatever its size or content; strings are quoted."""
     try:
         text = value if isinstance(value, str) else repr(value)
     except (ValueError, RecursionError):  # a number of thousands of digits, a list within itself
         text = type(value).__name__
-    return repr(text if len(text) <= limit else text[: limit - 1] + "…")
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return repr(text) if isinstance(value, str) else text

@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from evonas.errors import GraphError, shorten
-from evonas.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, GraphBuilder, X
+from evonas.graph import FIRST, INPUTS, MAX_NODES, V0, V1, ZERO, Graph, GraphBuilder, X
 from evonas.ops import ATOM, OPS, PRODUCT, SUM, UNARY
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 100_000
 """Longest expression that is read, in characters, and longest that is printed."""
-MAX_DEPTH = 128
-"""Deepest nesting of brackets, calls and signs that is read."""
+MAX_DEPTH = MAX_NODES  # at two stack frames each
+"""Deepest nesting of brackets, calls and signs that is read: any graph can be printed and read back."""
 
 _TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<number>\d[\d.eE]*)|(?P<sign>[-+*/(),])|(?P<end>\Z))")
 _NAMES = {"x": X, "zero": ZERO, "v0": V0, "v1": V1}
@@ -103,17 +103,7 @@ class _Parser:
         if token.text not in OPS:
             names = ", ".join(["x", "v0", "v1", *OPS])
             raise GraphError(f"column {token.column}: unknown name {shorten(token.text)}; known: {names}")
-        return self.call(token, depth)
-
-    def number(self, token: _Token) -> int:
-        if re.fullmatch(r"0+(\.0*)?", token.text):
-            return ZERO
-        raise GraphError(
-            f"column {token.column}: {shorten(token.text)} is not in the language; 0 is the only constant "
-            "(1 can be written exp(0))"
-        )
-
-    def call(self, token: _Token, depth: int) -> int:
+        # Written out here and not in a method of its own, because nesting costs stack frames.
         self.expect("(")
         args = [self.infix(SUM, depth + 1)]
         while self.next.text == ",":
@@ -125,6 +115,14 @@ class _Parser:
             takes = "one argument" if arity == 1 else f"{arity} arguments"
             raise GraphError(f"column {token.column}: {token.text} takes {takes}, not {len(args)}")
         return self.builder.add(token.text, *args)
+
+    def number(self, token: _Token) -> int:
+        if re.fullmatch(r"0+(\.0*)?", token.text):
+            return ZERO
+        raise GraphError(
+            f"column {token.column}: {shorten(token.text)} is not in the language; 0 is the only constant "
+            "(1 can be written exp(0))"
+        )
 
 
 def _tokens(text: str) -> list[_Token]:

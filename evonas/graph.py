@@ -21,7 +21,7 @@ INPUTS = ("x", "zero", "v0", "v1")
 X, ZERO, V0, V1 = range(4)
 FIRST = len(INPUTS)
 
-MAX_NODES = 256
+MAX_NODES = 128
 """Most operations a graph may have; twice what a search space may ask for, as a canonical form can be longer."""
 
 

@@ -19,7 +19,7 @@ from evonas.ops import OPS, IndexSet, Moment
 ELEMENTWISE = tuple(op.name for op in OPS.values() if not op.is_aggregation)
 MOMENTS = tuple(moment.value for moment in Moment)
 INDEX_SETS = tuple(index_set.value for index_set in IndexSet)
-MAX_NODES = 128
+MAX_NODES = 64
 """Most nodes of a space; a graph's canonical form may be longer and must still be a graph."""
 
 

@@ -28,13 +28,13 @@ protocols = st.builds(
     early_steps=st.just((3, 9)),
     early_floors=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     quality_floor=st.floats(0, 1),
-    seed=st.integers(0, 2**63),
+    seed=st.integers(0, 2**63 - 1),
 )
 configs = st.builds(
     RunConfig,
     space=st.sampled_from([evonorm, evonorm_s, dataclasses.replace(evonorm, nodes=3, weights={"tanh": 0.3})]),
     budget=st.integers(1, 10**9),
-    seed=st.integers(0, 2**63),
+    seed=st.integers(0, 2**63 - 1),
     strategy=st.sampled_from(STRATEGIES),
     population=st.integers(1, 10**6),
     tournament=st.floats(0, 1),
@@ -42,7 +42,7 @@ configs = st.builds(
     mutations=st.integers(1, 9),
     lookahead=st.integers(1, 99),
     seed_graphs=st.lists(st.text(max_size=20), max_size=3).map(tuple),
-    core_minutes=st.none() | st.floats(0, 1e6),
+    core_minutes=st.none() | st.floats(0.01, 1e6),
     max_attempts=st.integers(1, 9),
     deadline=st.floats(1, 1e4),
     protocol=protocols,
@@ -84,14 +84,20 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
         ({"tournament": 1.5}, "tournament should be between 0 and 1, not 1.5"),
         ({"fresh": -0.1}, "fresh should be between 0 and 1, not -0.1"),
         ({"fresh": float("nan")}, "fresh should be between 0 and 1, not nan"),
+        ({"budget": 2.5}, "budget should be a whole number, not 2.5"),
+        ({"budget": "5"}, "budget should be a whole number, not '5'"),
+        ({"seed": 2**63}, f"seed should be below 2 to the power of 63, not {2**63}"),
+        ({"core_minutes": -1.0}, "core_minutes should be positive, not -1.0"),
+        ({"core_minutes": float("nan")}, "core_minutes should be positive, not nan"),
+        ({"space": None}, "space should be a search space, not None"),
         ({"deadline": 0.0}, "deadline should be positive, not 0.0"),
-        ({"seed": -1}, "seed should be 0 or more, not -1"),
+        ({"seed": -1}, "seed should be at least 0, not -1"),
         ({"strategy": "greedy"}, "unknown strategy 'greedy'; known: pareto, average, random"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
-        RunConfig(evonorm, **settings)
+        RunConfig(**{"space": evonorm, **settings})
     assert str(caught.value) == message
 
 
@@ -107,6 +113,12 @@ def test_a_protocol_needs_an_anchor_and_a_floor_for_each_early_step() -> None:
         Protocol(anchors=())
     with pytest.raises(UsageError, match="early_steps and early_floors should be equally long"):
         Protocol(early_steps=(5, 10), early_floors=(0.1,))
+
+
+@pytest.mark.parametrize("steps", [(9, 3), (3, 3), (0, 3), (-1, 3)])
+def test_early_steps_are_positive_and_rise(steps: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match="early_steps should be positive and rise"):
+        Protocol(early_steps=steps, early_floors=(0.1, 0.1))
 
 
 def _with(**changes: object) -> str:

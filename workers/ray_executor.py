@@ -80,8 +80,6 @@ class RayExecutor(Executor):
         address: str | None = None,
         deadline: float = 300.0,
     ) -> None:
-        if workers is not None and workers < 1:
-            raise UsageError(f"workers should be at least 1, not {workers}")
         self._owns_ray = not ray.is_initialized()
         self._dashboard = start(address, workers) if self._owns_ray else None
         cpus = int(ray.cluster_resources().get("CPU", 0))

@@ -77,7 +77,7 @@ def search(
         core_minutes=core_minutes,
         deadline=deadline,
     )
-    assemble.check_executor(executor)
+    assemble.check_executor(executor, workers)
     with assemble.open_storage(storage) as store:
         _execute(None, config, store, executor, workers, ray_address, form)
 
