@@ -73,12 +73,11 @@ def plan(store: Store, budget: int, seeds: Sequence[int], workers: int | None) -
         yield "evolution from bn-relu and gn-relu", run_to_end(store, seeded, workers)
 
 
-def finished(store: Store) -> Iterator[tuple[str, Result]]:
-    """The runs of a store that have come to their end, whatever planned them."""
+def so_far(store: Store) -> Iterator[tuple[str, Result]]:
+    """The runs of a store as they are, finished or not, whatever planned them."""
     for run in store.runs():
-        if run.status is RunStatus.FINISHED:
-            started = "evolution from bn-relu and gn-relu" if run.config.seed_graphs else "evolution"
-            yield "random" if run.config.strategy == "random" else started, Result(store, run.id)
+        started = "evolution from bn-relu and gn-relu" if run.config.seed_graphs else "evolution"
+        yield "random" if run.config.strategy == "random" else started, Result(store, run.id)
 
 
 def core_minutes(result: Result) -> float:
@@ -144,7 +143,7 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=2, help="layers of each run to score on the test split")
     parser.add_argument("--storage", default="discovery.db")
     parser.add_argument("--workers", type=int)
-    parser.add_argument("--finished", action="store_true", help="compare the runs that have finished, run no more")
+    parser.add_argument("--so-far", action="store_true", help="compare what is recorded, run no more")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/discovery.json"))
     arguments = parser.parse_args()
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +151,7 @@ def main() -> None:
     runs: list[tuple[str, Result]] = []
     planned = plan(store, arguments.budget, arguments.seeds, arguments.workers)
     try:
-        for pair in finished(store) if arguments.finished else planned:
+        for pair in so_far(store) if arguments.so_far else planned:
             runs.append(pair)
             arguments.output.write_text(json.dumps(document(runs, ()), indent=1) + "\n")
     except KeyboardInterrupt:

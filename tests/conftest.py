@@ -1,5 +1,6 @@
 """Settings that every test shares."""
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -9,3 +10,9 @@ settings.register_profile(
 )
 settings.load_profile("evonas")
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """The same random tensors in every run, whatever ran before."""
+    torch.manual_seed(0)

@@ -248,15 +248,18 @@ def test_a_terminal_without_unicode_gets_its_answer(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
 
 
-def test_ctrl_c_ends_a_run_cleanly_and_resume_finishes_it(tmp_path: Path, call: Call) -> None:
+@pytest.mark.parametrize(("request_to_stop", "executor"), [(signal.SIGINT, "local"), (signal.SIGTERM, "ray")])
+def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
+    tmp_path: Path, call: Call, request_to_stop: signal.Signals, executor: str
+) -> None:
     path = tmp_path / "runs.db"
-    options = ["--budget", "30", "--steps", "2", "--anchor", "resnet-small", "--executor", "local"]
+    options = ["--budget", "100", "--steps", "2", "--anchor", "resnet-small", "--executor", executor]
     command = [sys.executable, "-m", "evonas", "search", *options, "--storage", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up and _recorded(path) < 3:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(request_to_stop)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert "Traceback" not in err
@@ -264,8 +267,8 @@ def test_ctrl_c_ends_a_run_cleanly_and_resume_finishes_it(tmp_path: Path, call: 
     with open_storage(path) as store:
         assert store.run(1).status is RunStatus.INTERRUPTED
         before = [c.key for c in store.candidates(1)]
-    assert 3 <= len(before) < 30
-    assert call.json("resume", "--storage", path, "--executor", "local")["candidates"] == 30
+    assert 3 <= len(before) < 100
+    assert call.json("resume", "--storage", path, "--executor", "local")["candidates"] == 100
     with open_storage(path) as store:
         assert [c.key for c in store.candidates(1)][: len(before)] == before
 

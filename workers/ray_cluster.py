@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from typing import Any
 
 import ray
@@ -23,11 +25,15 @@ def start(address: str | None, workers: int | None) -> str | None:
     if address is None:
         # The dashboard listens on loopback only.
         settings |= {"num_cpus": max(workers or 0, usable_cores()), "dashboard_host": "127.0.0.1"}
+    # Ray puts a handler of its own in the place of ours, under which a polite kill would be a crash.
+    on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         context = ray.init(address=address, include_dashboard=None if address else True, **settings)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started here"
         raise UsageError(f"{where}: {str(error).splitlines()[0]}; `--executor local` works without Ray") from None
+    if threading.current_thread() is threading.main_thread() and on_terminate is not None:
+        signal.signal(signal.SIGTERM, on_terminate)
     return context.dashboard_url or None
 
 

@@ -126,6 +126,7 @@ def baseline(
         as_graph(one)  # refuses what is no layer before anything starts
     if seeds < 1:
         raise UsageError(f"seeds should be at least 1, not {seeds}")
+    replace(protocol, seed=first_seed)  # likewise
     with Progress(console=options.stderr, transient=True) as progress:
         comparisons = compare(
             layers,
