@@ -255,7 +255,14 @@ def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
     path = tmp_path / "runs.db"
     options = ["--budget", "100", "--steps", "2", "--anchor", "resnet-small", "--executor", executor]
     command = [sys.executable, "-m", "evonas", "search", *options, "--storage", str(path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up and _recorded(path) < 3:
         time.sleep(0.05)
