@@ -25,9 +25,10 @@ from evonas.assemble import configure, make_executor, open_storage
 from evonas.cli.live import Watcher
 from evonas.cli.tables import comparison_table
 from evonas.comparison import Comparison, compare
-from evonas.config import Protocol, RunConfig
+from evonas.config import RunConfig
 from evonas.environment import environment
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.store import RunStatus, Store
 
 REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")

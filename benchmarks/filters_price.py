@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.table import Table
 
 from evonas.candidate import Reject
-from evonas.config import Protocol
 from evonas.environment import environment
 from evonas.filters import CheapFilters, Passed, Tally
 from evonas.graph import Graph
 from evonas.layer import LayerFactory
+from evonas.protocol import Protocol
 from evonas.published import zoo
 from evonas.search_spaces import space_named
 from evonas.space import generator

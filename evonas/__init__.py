@@ -11,10 +11,11 @@
 
 from evonas.api import Result, resume, search
 from evonas.comparison import Comparison, compare
-from evonas.config import Protocol, RunConfig
+from evonas.config import RunConfig
 from evonas.errors import EvonasError, GraphError, StorageError, UsageError
 from evonas.graph import Graph
 from evonas.layer import LayerFactory, NormAct
+from evonas.protocol import Protocol
 from evonas.published import zoo
 from evonas.space import SearchSpace
 

@@ -12,11 +12,11 @@ from statistics import fmean
 
 from evonas import results
 from evonas.assemble import configure, latest_run, make_executor, open_storage
-from evonas.config import Protocol
 from evonas.environment import environment
 from evonas.evolution import Observer, Search
 from evonas.executor import Executor
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.space import SearchSpace
 from evonas.store import RunInfo, RunStatus, RunSummary, Store
 

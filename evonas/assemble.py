@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from evonas.config import Protocol, RunConfig
+from evonas.config import RunConfig
 from evonas.errors import UsageError, unknown
 from evonas.executor import Executor
 from evonas.filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.published import as_graph
 from evonas.space import SearchSpace, generator
 from evonas.store import RunInfo, Store

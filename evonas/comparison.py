@@ -9,11 +9,11 @@ from typing import Literal
 
 from evonas.assemble import check_protocol, make_executor
 from evonas.candidate import Evaluation
-from evonas.config import Protocol
 from evonas.errors import UsageError
 from evonas.evolution import Observer
 from evonas.executor import Executor, Task, published_task
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.published import as_graph, zoo
 
 

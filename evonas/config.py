@@ -8,61 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from evonas.errors import UsageError, shorten
+from evonas.protocol import Protocol, check_number, check_whole
 from evonas.space import SearchSpace
 
 STRATEGIES = ("pareto", "average", "random")
 """How parents are chosen; `random` chooses none."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a candidate is judged and scored on a worker.
-
-    Attributes:
-        data: name of the data set.
-        data_dir: its folder, for those that have one.
-        anchors: names of the anchor networks; the filters use the first.
-        steps, batch, lr, weight_decay, schedule: training of one anchor.
-        signal: whether the signal-propagation filter runs.
-        early_steps: steps of the first anchor after which a candidate at chance is turned away; those that
-            the quality test comes before are left out.
-        early_floors: accuracy on the last training batches that it needs by each of `early_steps`.
-        quality_step: step of the first anchor at which the quality filter tests validation accuracy.
-        quality_floor: accuracy under which the quality filter rejects; twice chance on ten classes.
-        seed: of initial weights and batches; the same for all candidates of a run, so that they are
-            compared on equal terms.
-    """
-
-    data: str = "digits"
-    data_dir: str | None = None
-    anchors: tuple[str, ...] = ("resnet-small", "mobilenet-small", "efficientnet-small")
-    steps: int = 100
-    batch: int = 64
-    lr: float = 0.1
-    weight_decay: float = 1e-4
-    schedule: Literal["constant", "cosine"] = "cosine"
-    signal: bool = True
-    early_steps: tuple[int, ...] = (20, 60)
-    early_floors: tuple[float, ...] = (0.1, 0.13)
-    quality_step: int = 100
-    quality_floor: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.anchors:
-            raise UsageError("at least one anchor is needed to score a candidate")
-        if len(self.early_steps) != len(self.early_floors):
-            raise UsageError("early_steps and early_floors should be equally long")
-        if list(self.early_steps) != sorted({step for step in self.early_steps if step > 0}):
-            raise UsageError(f"early_steps should be positive and rise, not {self.early_steps}")
-        _check_whole(self, steps=1, batch=1, quality_step=1, seed=0)
 
 
 @dataclass(frozen=True)
@@ -104,14 +60,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.space, SearchSpace):
             raise UsageError(f"space should be a search space, not {shorten(self.space)}")
-        _check_whole(self, budget=1, population=1, mutations=1, lookahead=1, max_attempts=1, seed=0)
-        for name in ("tournament", "fresh"):
-            if not _is_number(getattr(self, name)) or not 0.0 <= getattr(self, name) <= 1.0:
-                raise UsageError(f"{name} should be between 0 and 1, not {shorten(getattr(self, name))}")
-        for name in ("deadline", "core_minutes"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and 0 < value < math.inf):
-                raise UsageError(f"{name} should be positive, not {shorten(value)}")
+        check_whole(self, budget=1, population=1, mutations=1, lookahead=1, max_attempts=1, seed=0)
+        check_number(self, "tournament", least=0.0, most=1.0)
+        check_number(self, "fresh", least=0.0, most=1.0)
+        check_number(self, "deadline", above=0.0)
+        if self.core_minutes is not None:
+            check_number(self, "core_minutes", above=0.0)
         if self.strategy not in STRATEGIES:
             raise UsageError(f"unknown strategy {shorten(self.strategy)}; known: {', '.join(STRATEGIES)}")
 
@@ -132,22 +86,6 @@ class RunConfig:
             raise UsageError(f"the run's recorded configuration cannot be read: {error}") from None
         assert isinstance(config, RunConfig)  # _rebuild returns what it is asked for
         return config
-
-
-def _check_whole(settings: object, **lowest: int) -> None:
-    """Raises UsageError for a field that is no whole number of at least the given value, or beyond 63 bits."""
-    for name, low in lowest.items():
-        value = getattr(settings, name)
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise UsageError(f"{name} should be a whole number, not {shorten(value)}")
-        if value < low:
-            raise UsageError(f"{name} should be at least {low}, not {value}")
-        if value >= 1 << 63:
-            raise UsageError(f"{name} should be below 2 to the power of 63, not {shorten(value)}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:

@@ -100,8 +100,8 @@ def _database() -> str:
 
 
 def _ray() -> str:
-    from evonas.config import Protocol
     from evonas.executor import published_task
+    from evonas.protocol import Protocol
     from evonas.workers.data import load_dataset
     from evonas.workers.ray_executor import RayExecutor
 

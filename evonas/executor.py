@@ -11,7 +11,7 @@ from evonas.published import ROWS, zoo
 
 if TYPE_CHECKING:
     from evonas.candidate import Evaluation
-    from evonas.config import Protocol
+    from evonas.protocol import Protocol
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ import random
 from collections.abc import Callable, Sequence
 
 from evonas.candidate import Evaluation, FilterOutcome, Status
-from evonas.config import Protocol, RunConfig
+from evonas.config import RunConfig
 from evonas.executor import Executor, Task
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.search_spaces import evonorm
 from evonas.store import RunInfo, Store
 

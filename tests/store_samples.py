@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
-from evonas.config import Protocol, RunConfig
+from evonas.config import RunConfig
 from evonas.db import open_store
 from evonas.errors import EvonasError
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.search_spaces import evonorm
 
 CONFIG = RunConfig(

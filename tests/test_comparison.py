@@ -8,10 +8,10 @@ import pytest
 
 from evonas.candidate import Evaluation, Status
 from evonas.comparison import Comparison, compare
-from evonas.config import Protocol
 from evonas.errors import UsageError
 from evonas.executor import Task
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.published import ROWS, zoo
 from tests.fakes import FakeExecutor
 

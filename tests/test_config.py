@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas.config import STRATEGIES, Protocol, RunConfig
+from evonas.config import STRATEGIES, RunConfig
 from evonas.errors import UsageError
+from evonas.protocol import Protocol
 from evonas.search_spaces import evonorm, evonorm_s
 from evonas.space import SearchSpace
 
@@ -19,7 +20,7 @@ protocols = st.builds(
     Protocol,
     data=st.text(max_size=8),
     data_dir=st.none() | st.text(max_size=8),
-    anchors=st.lists(st.text(max_size=8), min_size=1, max_size=3).map(tuple),
+    anchors=st.lists(st.text(max_size=8), min_size=1, max_size=3, unique=True).map(tuple),
     steps=st.integers(1, 5000),
     lr=st.floats(1e-9, 10.0),
     weight_decay=st.floats(0.0, 1.0),

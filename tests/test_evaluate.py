@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from evonas.candidate import Evaluation, Status
-from evonas.config import Protocol
 from evonas.executor import Task
 from evonas.graph import Graph
 from evonas.layer import LayerFactory
+from evonas.protocol import Protocol
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.evaluate import evaluate
 from evonas.workers.training import Training

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from evonas.candidate import Evaluation, Status
-from evonas.config import Protocol
 from evonas.errors import UsageError
 from evonas.executor import Executor, Task
+from evonas.protocol import Protocol
 from evonas.published import zoo
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.evaluate import evaluate

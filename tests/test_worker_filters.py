@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from evonas.candidate import Accept, Reject
-from evonas.config import Protocol
 from evonas.graph import Graph
 from evonas.layer import LayerFactory
+from evonas.protocol import Protocol
 from evonas.published import ROWS, zoo
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.filters import SIGNAL_LIMITS, EarlyFilter, QualityFilter, SignalFilter, filters_of

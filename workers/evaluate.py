@@ -14,8 +14,8 @@ from evonas.workers.filters import filters_of
 from evonas.workers.trial import Trial
 
 if TYPE_CHECKING:
-    from evonas.config import Protocol
     from evonas.executor import Task
+    from evonas.protocol import Protocol
 
 
 def load_data(protocol: Protocol) -> DataSet:

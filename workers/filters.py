@@ -15,7 +15,7 @@ from evonas.workers.signal import measure, unfit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from evonas.config import Protocol as Settings
+    from evonas.protocol import Protocol as Settings
     from evonas.workers.trial import Trial
 
 SIGNAL_LIMITS = (

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from evonas.workers.training import Training, TrainingSettings
 
 if TYPE_CHECKING:
-    from evonas.config import Protocol
     from evonas.layer import LayerFactory
+    from evonas.protocol import Protocol
     from evonas.workers.data import DataSet
 
 

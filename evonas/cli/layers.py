@@ -18,10 +18,10 @@ from evonas.candidate import Candidate, Evaluation
 from evonas.cli import options
 from evonas.cli.tables import comparison_table, table
 from evonas.comparison import compare
-from evonas.config import Protocol
 from evonas.draw import gallery, picture, tree
 from evonas.errors import UsageError, shorten, unknown
 from evonas.graph import Graph
+from evonas.protocol import Protocol
 from evonas.published import PUBLISHED, ROWS, as_graph, zoo
 
 app = typer.Typer()

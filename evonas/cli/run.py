@@ -12,8 +12,9 @@ from evonas.api import execute
 from evonas.cli import options
 from evonas.cli.live import Watcher
 from evonas.cli.tables import duration, layers_table
-from evonas.config import Protocol, RunConfig
+from evonas.config import RunConfig
 from evonas.environment import environment
+from evonas.protocol import Protocol
 from evonas.store import RunInfo, RunStatus, Store
 
 app = typer.Typer()
