@@ -154,7 +154,7 @@ class EvaluationRow(Base):
 
 
 class Score(Base):
-    """One score: accuracy on an anchor, or another objective."""
+    """One score: accuracy on an anchor."""
 
     __tablename__ = "scores"
     __table_args__ = _part_of("evaluations")
@@ -164,6 +164,19 @@ class Score(Base):
     position: Mapped[Key]
     objective: Mapped[str]
     score: Mapped[Number]
+
+
+class Measure(Base):
+    """One further objective of a scored candidate, in its own unit."""
+
+    __tablename__ = "measures"
+    __table_args__ = _part_of("evaluations")
+
+    run_id: Mapped[Key]
+    number: Mapped[Key]
+    position: Mapped[Key]
+    objective: Mapped[str]
+    value: Mapped[Number]
 
 
 class Training(Base):

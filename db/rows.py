@@ -14,6 +14,7 @@ from evonas.db.models import (
     CandidateRow,
     Drawing,
     EvaluationRow,
+    Measure,
     Mutation,
     Outcome,
     Score,
@@ -71,7 +72,7 @@ def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> 
 
 def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> Rows:
     """The rows of some evaluations."""
-    rows: Rows = {EvaluationRow: [], Score: [], Training: [], Outcome: []}
+    rows: Rows = {EvaluationRow: [], Score: [], Measure: [], Training: [], Outcome: []}
     for evaluation in evaluations:
         at = {"run_id": run_id, "number": int(evaluation.index)}
         rows[EvaluationRow].append(
@@ -84,6 +85,7 @@ def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> Rows:
             }
         )
         rows[Score] += numbered(at, "objective", "score", evaluation.scores)
+        rows[Measure] += numbered(at, "objective", "value", evaluation.measures)
         rows[Training] += numbered(at, "anchor", "seconds", evaluation.seconds)
         for position, outcome in enumerate(evaluation.filters):
             rows[Outcome].append(
@@ -141,6 +143,7 @@ def read_candidates(connection: Connection, within: Within) -> list[Candidate]:
 def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]:
     """The evaluations of the candidates that the condition picks, by index."""
     scores = _grouped(connection, within, Score, "objective", "score")
+    measures = _grouped(connection, within, Measure, "objective", "value")
     training = _grouped(connection, within, Training, "anchor", "seconds")
     outcomes = _grouped(connection, within, Outcome, "filter", "accepted", "reason", "measured", "value", "seconds")
     found = connection.execute(
@@ -152,6 +155,7 @@ def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]
             index=row.number,
             status=Status(row.status),
             scores={s.objective: s.score for s in scores[row.number]},
+            measures={m.objective: m.value for m in measures[row.number]},
             filters=tuple(
                 FilterOutcome(o.filter, o.accepted, o.reason, o.value if o.measured else None, o.seconds)
                 for o in outcomes[row.number]

@@ -107,7 +107,8 @@ class Evaluation:
     Attributes:
         index: the candidate's.
         status: scored, rejected by a filter, or failed.
-        scores: accuracy in 0..1 by anchor (and further objectives by name); empty unless scored.
+        scores: accuracy in 0..1 by anchor; empty unless scored.
+        measures: further objectives by name, each in its own unit (`evonas.objectives`); empty unless scored.
         filters: outcomes in the order in which they were reached.
         seconds: core-seconds of training by anchor, and of attempts that failed under `FAILED_ATTEMPTS`.
         reason: why it failed; empty otherwise.
@@ -117,6 +118,7 @@ class Evaluation:
     index: int
     status: Status
     scores: Mapping[str, float] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
     filters: tuple[FilterOutcome, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""

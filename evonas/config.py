@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evonas.errors import UsageError, shorten
+from evonas.objectives import ANCHORS
 from evonas.protocol import Protocol, check_number, check_whole
 from evonas.space import SearchSpace
 
-STRATEGIES = ("pareto", "average", "random")
+STRATEGIES = ("pareto", "average", "nsga2", "random")
 """How parents are chosen; `random` chooses none."""
 
 
@@ -31,7 +32,9 @@ class RunConfig:
         seed: of every random choice of the run.
         strategy: one of `STRATEGIES`.
         population: size of the sliding window, the newest scored candidates.
-        tournament: share of the window that enters a tournament.
+        tournament: share of the window that enters a tournament of `pareto` and `average`.
+        smallest_tournament: how many enter it at least, where the window has as many.
+        survivors: how many of the window survive under `nsga2`.
         fresh: probability that a candidate is a new random graph rather than an offspring.
         mutations: mutations that separate an offspring from its parent.
         lookahead: candidate i sees the results of candidates up to i − lookahead.
@@ -48,6 +51,8 @@ class RunConfig:
     strategy: str = "pareto"
     population: int = 2500
     tournament: float = 0.05
+    smallest_tournament: int = 2
+    survivors: int = 50
     fresh: float = 0.5
     mutations: int = 2
     lookahead: int = 16
@@ -60,7 +65,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.space, SearchSpace):
             raise UsageError(f"space should be a search space, not {shorten(self.space)}")
-        check_whole(self, budget=1, population=1, mutations=1, lookahead=1, max_attempts=1, seed=0)
+        check_whole(self, budget=1, population=1, smallest_tournament=1, survivors=2, mutations=1)
+        check_whole(self, lookahead=1, max_attempts=1, seed=0)
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
         check_number(self, "deadline", above=0.0)
@@ -68,6 +74,8 @@ class RunConfig:
             check_number(self, "core_minutes", above=0.0)
         if self.strategy not in STRATEGIES:
             raise UsageError(f"unknown strategy {shorten(self.strategy)}; known: {', '.join(STRATEGIES)}")
+        if self.strategy == "average" and self.protocol.objectives != (ANCHORS,):
+            raise UsageError("the strategy average compares mean accuracies alone; use pareto or nsga2 with objectives")
 
     def to_json(self) -> str:
         """The configuration as JSON; `from_json` is its inverse."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from evonas.candidate import Candidate, Kind, Origin
 from evonas.filters import CheapFilters, Passed, Tally
 from evonas.graph import Graph
-from evonas.select import Population, tournament_winner
+from evonas.select import Population, selection_of
 from evonas.space import generator
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Proposer:
     def __init__(self, config: RunConfig) -> None:
         self.config = config
         self.filters = CheapFilters()
+        self._select = None if config.strategy == "random" else selection_of(config)
 
     def remember(self, candidate: Candidate) -> None:
         """Takes note of a candidate drawn in an earlier session of the run."""
@@ -75,10 +76,10 @@ class Proposer:
     def _propose(self, population: Population, rng: np.random.Generator) -> tuple[Graph, Origin]:
         config = self.config
         fresh = rng.random() < config.fresh
-        if config.strategy == "random" or fresh or not population:
+        if self._select is None or fresh or not population:
             return config.space.random_graph(rng), Origin(Kind.RANDOM)
         members = population.members
-        parent = tournament_winner(members, config.tournament, config.strategy, rng).candidate
+        parent = self._select(members, rng).candidate
         graph, mutations = parent.graph, []
         for _ in range(config.mutations):
             graph, change = config.space.mutate(graph, rng)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from evonas.errors import UsageError, shorten
+from evonas.objectives import ANCHORS, check_objectives
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Protocol:
         hurdle_steps: steps of every anchor but the first at which a candidate is compared with earlier
             ones; with any, it is also compared at the end of every anchor but the last. Empty for no hurdles.
         hurdle_quantile: share of the earlier candidates that it has to beat there.
-        objectives: what candidates are selected by beside the accuracy on each anchor; names of
-            `evonas.objectives.OBJECTIVES`.
+        objectives: what candidates are selected by: "anchors" for the accuracy on each anchor, an anchor's
+            name for the accuracy on that one, and names of `evonas.objectives.OBJECTIVES`.
         seed: of initial weights and batches; the same for all candidates of a run, so that they are
             compared on equal terms.
 
@@ -74,7 +75,7 @@ class Protocol:
     quality_floor: float = 0.2
     hurdle_steps: tuple[int, ...] = ()
     hurdle_quantile: float = 0.25
-    objectives: tuple[str, ...] = ()
+    objectives: tuple[str, ...] = (ANCHORS,)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -84,6 +85,7 @@ class Protocol:
             raise UsageError(f"an anchor is named twice: {', '.join(self.anchors)}")
         if len(self.early_steps) != len(self.early_floors):
             raise UsageError("early_steps and early_floors should be equally long")
+        check_objectives(self.objectives, self.anchors)
         check_whole(self, steps=1, batch=1, quality_step=1, pad=0, seed=0)
         for name in ("image_size", "crop"):
             if getattr(self, name) is not None:

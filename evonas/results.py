@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.expression import MAX_TEXT
+from evonas.objectives import fitness
 from evonas.published import NAMES_BY_KEY
 from evonas.select import pareto_front
 
@@ -70,12 +69,12 @@ def best(store: Store, run_id: int, limit: int = 10) -> list[Row]:
 
 
 def pareto(store: Store, run_id: int) -> list[Row]:
-    """The scored candidates that no other beats on every anchor, best mean first."""
+    """The scored candidates that no other beats on every objective of the run, best mean first."""
     run = store.run(run_id)
     scored = [e for e in store.evaluations(run_id) if e.status is Status.SCORED]
     if not scored:
         return []
-    front = pareto_front(np.array([list(e.scores.values()) for e in scored], dtype=np.float64))
+    front = pareto_front(fitness(scored, run.config.protocol.objectives))
     chosen = sorted((scored[i] for i in front), key=lambda e: (-e.mean, e.index))
     return [row(run, store.candidate(run_id, e.index), e) for e in chosen]
 

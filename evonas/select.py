@@ -1,28 +1,30 @@
-"""Selection: the sliding window of scored candidates, and the tournament whose winner is mutated.
+"""Selection: the sliding window of scored candidates, and who of it becomes a parent.
 
 Liu et al. 2020, section 3.3: the population is the newest scored candidates; a tournament is a random
-share of it; its winner is a random member of the tournament's Pareto front over the anchors' scores, so
-that a layer which is best on one architecture stays in the race.
+share of it; its winner is a random member of the tournament's Pareto front over the objectives, so that a
+layer which is best on one architecture stays in the race. The other strategies are there to compare with.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from evonas.errors import unknown
+from evonas.objectives import fitness
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from evonas.candidate import Candidate, Evaluation
-
-    Scores = NDArray[np.float64]
+    from evonas.config import RunConfig
+    from evonas.objectives import Fitness
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,11 @@ class Population:
         return len(self.members)
 
 
-def pareto_front(scores: Scores) -> NDArray[np.intp]:
+Selection = Callable[["Sequence[Member]", np.random.Generator], Member]
+"""Chooses a parent among the members of a window that is not empty."""
+
+
+def pareto_front(scores: Fitness) -> NDArray[np.intp]:
     """Rows of `scores` (members × objectives, higher is better) that no other row dominates."""
     # pymoo takes most of a second to import; only a running search needs it.
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
@@ -56,31 +62,99 @@ def pareto_front(scores: Scores) -> NDArray[np.intp]:
     return np.sort(np.asarray(front, dtype=np.intp))
 
 
-def _pareto_winner(scores: Scores, rng: np.random.Generator) -> int:
-    return int(rng.choice(pareto_front(scores)))
+@dataclass(frozen=True, slots=True)
+class Tournament:
+    """The winner among a random share of the window, at least `smallest` of it.
+
+    Attributes:
+        share: of the window that takes part.
+        smallest: how many take part at least, where there are as many.
+        objectives: what is compared; for the Pareto front alone.
+        average: whether the best mean accuracy wins; else a random member of the Pareto front does.
+    """
+
+    share: float
+    smallest: int
+    objectives: tuple[str, ...]
+    average: bool = False
+
+    def __call__(self, members: Sequence[Member], rng: np.random.Generator) -> Member:
+        """The winner."""
+        size = min(len(members), max(self.smallest, round(self.share * len(members))))
+        chosen = [members[i] for i in rng.choice(len(members), size=size, replace=False)]
+        if self.average:
+            means = np.array([member.evaluation.mean for member in chosen])
+            best = np.flatnonzero(means == means.max())
+        else:
+            best = pareto_front(fitness([member.evaluation for member in chosen], self.objectives))
+        winner: Member = chosen[int(rng.choice(best))]
+        return winner
 
 
-def _average_winner(scores: Scores, rng: np.random.Generator) -> int:
-    means = scores.mean(axis=1)
-    return int(rng.choice(np.flatnonzero(means == means.max())))
+class Nsga2:
+    """Deb et al. 2002: the best of the window by rank and crowding survive; binary tournaments among them.
+
+    Args:
+        survivors: how many of the window survive.
+        objectives: what is compared.
+    """
+
+    def __init__(self, survivors: int, objectives: tuple[str, ...]) -> None:
+        self.survivors, self.objectives = survivors, objectives
+        self._sorted_for: tuple[int, ...] = ()
+        self._sorted: list[tuple[int, float, Member]] = []
+
+    def __call__(self, members: Sequence[Member], rng: np.random.Generator) -> Member:
+        """The better of two random survivors: of lower rank, or of equal rank and in the emptier place."""
+        survivors = self._survive(members)
+        one, other = (survivors[int(i)] for i in rng.integers(len(survivors), size=2))
+        return min(one, other, key=lambda survivor: (survivor[0], -survivor[1]))[2]
+
+    def _survive(self, members: Sequence[Member]) -> list[tuple[int, float, Member]]:
+        """(rank, crowding distance, member) of the survivors, a function of the window alone."""
+        window = tuple(member.candidate.index for member in members)
+        if window != self._sorted_for:  # several parents are drawn between two changes of the window
+            from pymoo.core.population import Population as Individuals
+            from pymoo.core.problem import Problem
+            from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
+
+            scores = fitness([member.evaluation for member in members], self.objectives)
+            individuals = Individuals.new(F=-scores)
+            survivors = RankAndCrowding().do(
+                Problem(n_var=1, n_obj=scores.shape[1]),
+                individuals,
+                n_survive=self.survivors,
+                random_state=np.random.default_rng(0),  # between equals at the cut, the same choice every time
+                return_indices=True,
+            )
+            kept = [(individuals[i], members[i]) for i in sorted(survivors)]
+            self._sorted = [(int(i.get("rank")), float(i.get("crowding")), member) for i, member in kept]
+            self._sorted_for = window
+        return self._sorted
 
 
-WINNERS: dict[str, Callable[[Scores, np.random.Generator], int]] = {
-    "pareto": _pareto_winner,
-    "average": _average_winner,
-}
-"""Ways to choose a tournament's winner, by the strategy's name."""
+def _pareto(config: RunConfig) -> Selection:
+    return Tournament(config.tournament, config.smallest_tournament, config.protocol.objectives)
 
 
-def tournament_winner(members: Sequence[Member], share: float, strategy: str, rng: np.random.Generator) -> Member:
-    """The winner of a tournament among a random `share` of `members`, at least two where there are two.
+def _average(config: RunConfig) -> Selection:
+    return Tournament(config.tournament, config.smallest_tournament, config.protocol.objectives, average=True)
+
+
+def _nsga2(config: RunConfig) -> Selection:
+    return Nsga2(config.survivors, config.protocol.objectives)
+
+
+SELECTIONS: dict[str, Callable[[RunConfig], Selection]] = {"pareto": _pareto, "average": _average, "nsga2": _nsga2}
+"""Ways to choose parents, by the strategy's name."""
+
+
+def selection_of(config: RunConfig) -> Selection:
+    """How a run chooses parents.
 
     Raises:
-        UsageError: for an unknown strategy.
+        UsageError: for a strategy that chooses none, or is unknown.
     """
-    if strategy not in WINNERS:
-        raise unknown("selection", strategy, WINNERS)
-    size = min(len(members), max(2, round(share * len(members))))
-    chosen = rng.choice(len(members), size=size, replace=False)
-    scores = np.array([list(members[i].evaluation.scores.values()) for i in chosen], dtype=np.float64)
-    return members[int(chosen[WINNERS[strategy](scores, rng)])]
+    if config.strategy not in SELECTIONS:
+        raise unknown("selection", config.strategy, SELECTIONS)
+    return SELECTIONS[config.strategy](config)

@@ -34,7 +34,7 @@ def outcome(task: Task) -> Evaluation:
     if not task.filtered or digest[0] >= 102:
         scores = {anchor: digest[4 + place] / 255 for place, anchor in enumerate(ANCHORS)}
         passed = FilterOutcome("quality", True, "", 0.5, 0.25)
-        return Evaluation(task.index, Status.SCORED, scores, (passed,), seconds, attempts=task.attempt)
+        return Evaluation(task.index, Status.SCORED, scores, filters=(passed,), seconds=seconds, attempts=task.attempt)
     if digest[0] >= 26:
         rejected = FilterOutcome("quality", False, "low accuracy", 0.1, 0.25)
         return Evaluation(task.index, Status.REJECTED, filters=(rejected,), attempts=task.attempt)

@@ -50,6 +50,7 @@ def scored(index: int, first: float, second: float = 0.5) -> Evaluation:
         index,
         Status.SCORED,
         scores={"resnet-small": first, "mobilenet-small": second},
+        measures={"step-time": 0.012, "size": 7.0},
         filters=(
             FilterOutcome("signal", True, "", 0.1, 0.01),
             FilterOutcome("quality", True, "", None, 0.5),

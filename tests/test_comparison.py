@@ -24,7 +24,7 @@ def judge(task: Task) -> Evaluation:
     layer = 0.5 if Graph.from_json(task.graph) == zoo["bn-relu"] else 0.25
     scores = {anchor: layer + 0.01 * task.protocol.seed + 0.001 * i for i, anchor in enumerate(PROTOCOL.anchors)}
     seconds = dict.fromkeys(PROTOCOL.anchors, 1.0 + task.protocol.seed)
-    return Evaluation(task.index, Status.SCORED, scores, (), seconds, attempts=task.attempt)
+    return Evaluation(task.index, Status.SCORED, scores, seconds=seconds, attempts=task.attempt)
 
 
 def test_layers_come_back_in_order_with_their_seeds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.candidate import Candidate, Evaluation, Kind, Origin, Status
+from evonas.config import RunConfig
 from evonas.errors import UsageError
 from evonas.graph import Graph
-from evonas.select import Member, Population, pareto_front, tournament_winner
+from evonas.search_spaces import evonorm
+from evonas.select import Member, Nsga2, Population, Tournament, pareto_front, selection_of
 from evonas.space import generator
 
 # Few different values, so that ties and equal rows are common.
@@ -34,6 +37,12 @@ def member(index: int, *scores: float) -> Member:
 def winners(members: list[Member], share: float, strategy: str, seeds: int = 60) -> Counter[int]:
     won = (tournament_winner(members, share, strategy, generator(seed)) for seed in range(seeds))
     return Counter(winner.candidate.index for winner in won)
+
+
+def tournament_winner(
+    members: Sequence[Member], share: float, strategy: str, rng: np.random.Generator, smallest: int = 2
+) -> Member:
+    return Tournament(share, smallest, ("anchors",), average=strategy == "average")(members, rng)
 
 
 def dominates(one: list[float], other: list[float]) -> bool:
@@ -114,9 +123,61 @@ def test_the_same_generator_draws_the_same_winner() -> None:
         assert len(set(one)) > 3  # the seed matters
 
 
-def test_an_unknown_strategy_is_named() -> None:
-    with pytest.raises(UsageError, match="unknown selection 'best'; known: average, pareto"):
-        tournament_winner([member(0, 1.0)], 0.5, "best", generator(0))
+def test_a_strategy_without_parents_has_no_selection() -> None:
+    with pytest.raises(UsageError, match="unknown selection 'random'; known: average, nsga2, pareto"):
+        selection_of(RunConfig(evonorm, strategy="random"))
+
+
+def test_a_smallest_tournament_raises_the_pressure_on_a_small_window() -> None:
+    members = [member(i, i / 30) for i in range(30)]
+    wide = Counter(
+        tournament_winner(members, 0.05, "average", generator(seed), smallest=10).candidate.index for seed in range(200)
+    )
+    # The winner of 10 of 30 is never among the nine lowest; that of 2 of 30 is in one case of thirteen.
+    assert min(wide) >= 9
+    assert min(winners(members, 0.05, "average", seeds=200)) < 9
+
+
+def nsga2_ranks(rows: list[list[float]]) -> list[int]:
+    """Peels front after front, straight from the definition."""
+    ranks, left, rank = [0] * len(rows), set(range(len(rows))), 0
+    while left:
+        front = {i for i in left if not any(dominates(rows[j], rows[i]) for j in left)}
+        for i in front:
+            ranks[i] = rank
+        left -= front
+        rank += 1
+    return ranks
+
+
+@given(score_tables, st.integers(2, 12))
+def test_survivors_are_the_lowest_ranks(rows: list[list[float]], survivors: int) -> None:
+    members = [member(i, *row) for i, row in enumerate(rows)]
+    kept = Nsga2(survivors, ("anchors",))._survive(members)
+    ranks = nsga2_ranks(rows)
+    assert len(kept) == min(survivors, len(rows))
+    assert [rank for rank, _, _ in kept] == [ranks[m.candidate.index] for _, _, m in kept]
+    dropped = set(range(len(rows))) - {m.candidate.index for _, _, m in kept}
+    assert all(ranks[i] >= max(rank for rank, _, _ in kept) for i in dropped)
+
+
+def test_nsga2_prefers_low_ranks_and_then_empty_places() -> None:
+    # 0, 1 and 2 are the front, of which 1 lies in the middle; 3 and 4 are dominated.
+    members = [member(0, 0.9, 0.1), member(1, 0.5, 0.5), member(2, 0.1, 0.9), member(3, 0.4, 0.4), member(4, 0.0, 0.0)]
+    select = Nsga2(4, ("anchors",))
+    won = Counter(select(members, generator(seed)).candidate.index for seed in range(400))
+    assert 4 not in won  # it did not survive
+    # Of 16 equally likely pairs of the four, 3 wins one, 1 three (against itself and 3), 0 and 2 six each
+    # (a tie between their infinite distances goes to the first).
+    assert won[3] < won[1] < min(won[0], won[2])
+
+
+def test_nsga2_follows_the_window() -> None:
+    select = Nsga2(2, ("anchors",))
+    weak = [member(0, 0.1, 0.1), member(1, 0.2, 0.1)]
+    strong = [*weak, member(2, 0.9, 0.8), member(3, 0.8, 0.9)]
+    assert {select(weak, generator(seed)).candidate.index for seed in range(40)} == {0, 1}
+    assert {select(strong, generator(seed)).candidate.index for seed in range(40)} == {2, 3}
 
 
 def test_the_window_slides() -> None:

@@ -53,4 +53,6 @@ def evaluate(task: Task, data: DataSet) -> Evaluation:
         # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
         scores[anchor] = training.accuracy(task.split) if training.advance(task.protocol.steps) else 0.0
         seconds_of[anchor] = process_time() - start
-    return Evaluation(task.index, Status.SCORED, scores, tuple(outcomes), seconds_of, attempts=task.attempt)
+    return Evaluation(
+        task.index, Status.SCORED, scores, filters=tuple(outcomes), seconds=seconds_of, attempts=task.attempt
+    )

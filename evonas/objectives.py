@@ -1,0 +1,114 @@
+"""What candidates are selected by: accuracies, and further objectives by name.
+
+A run's protocol lists its objectives: ``"anchors"`` stands for the accuracy on each anchor, an anchor's own
+name for the accuracy on that one, and the names of `OBJECTIVES` for what is measured beside them. Workers
+measure those (`workers/measures.py`); selection sees one number each, turned so that higher is better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evonas.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from evonas.candidate import Evaluation
+
+    Fitness = NDArray[np.float64]
+    """Members × objectives, higher is better."""
+
+ANCHORS = "anchors"
+"""Stands for the accuracy on each anchor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """Something beside accuracy that candidates may be selected by.
+
+    Attributes:
+        name: what users write.
+        unit: of its values.
+        higher_is_better: its direction.
+        meaning: one sentence.
+        reproducible: whether the same layer always measures the same; with an objective that does not, a
+            run's candidates depend on the machine's mood.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    meaning: str
+    reproducible: bool = True
+
+
+_ROWS = (
+    Objective(
+        "batch-4",
+        "accuracy",
+        True,
+        "Validation accuracy on the first anchor when the layer sees 4 images at a time: each step's gradient is "
+        "the mean over parts of 4 images, as on workers that share a batch.",
+    ),
+    Objective("size", "nodes", False, "Intermediate nodes of the canonical graph."),
+    Objective(
+        "step-time",
+        "seconds",
+        False,
+        "Median wall time of a training step of the first anchor.",
+        reproducible=False,
+    ),
+    Objective(
+        "saved-bytes",
+        "bytes",
+        False,
+        "What autograd keeps for the backward pass of one training step of the first anchor, weights left out.",
+    ),
+)
+
+OBJECTIVES: Mapping[str, Objective] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def check_objectives(names: Sequence[str], anchors: Sequence[str]) -> None:
+    """Raises UsageError for a list of objectives that is empty, repeats itself or names something unknown."""
+    if not names:
+        raise UsageError("at least one objective is needed; 'anchors' stands for the accuracy on each anchor")
+    for name in names:
+        if name != ANCHORS and name not in anchors and name not in OBJECTIVES:
+            raise unknown("objective", name, (ANCHORS, *anchors, *OBJECTIVES))
+    accuracies = [name for name in names if name in anchors]
+    if len(set(names)) < len(names) or (ANCHORS in names and accuracies):
+        raise UsageError(f"an objective is named twice: {', '.join(names)}")
+
+
+def measured(names: Sequence[str]) -> tuple[Objective, ...]:
+    """Those of a run's objectives that workers measure beside the accuracies, in the order of the list."""
+    return tuple(OBJECTIVES[name] for name in names if name in OBJECTIVES)
+
+
+def fitness(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Fitness:
+    """The objectives of scored candidates, one row each, higher is better.
+
+    Args:
+        evaluations: of scored candidates of one run.
+        names: the run's objectives, in the order of the columns; "anchors" takes one for each anchor.
+    """
+    rows = []
+    for evaluation in evaluations:
+        row: list[float] = []
+        for name in names:
+            if name == ANCHORS:
+                row += evaluation.scores.values()
+            elif name in evaluation.scores:
+                row.append(evaluation.scores[name])
+            else:
+                value = evaluation.measures[name]
+                row.append(value if OBJECTIVES[name].higher_is_better else -value)
+        rows.append(row)
+    return np.array(rows, dtype=np.float64)

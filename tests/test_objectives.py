@@ -1,0 +1,47 @@
+"""Objectives: which numbers selection sees, and in which direction."""
+
+from __future__ import annotations
+
+import pytest
+
+from evonas.candidate import Evaluation, Status
+from evonas.errors import UsageError
+from evonas.objectives import OBJECTIVES, check_objectives, fitness, measured
+from evonas.protocol import Protocol
+
+ANCHORS = ("wide", "deep")
+EVALUATIONS = [
+    Evaluation(0, Status.SCORED, {"wide": 0.5, "deep": 0.75}, {"size": 7.0, "batch-4": 0.25}),
+    Evaluation(1, Status.SCORED, {"wide": 0.25, "deep": 1.0}, {"size": 3.0, "batch-4": 0.5}),
+]
+
+
+def test_columns_follow_the_names_and_higher_is_better() -> None:
+    assert fitness(EVALUATIONS, ["anchors"]).tolist() == [[0.5, 0.75], [0.25, 1.0]]
+    assert fitness(EVALUATIONS, ["size", "deep"]).tolist() == [[-7.0, 0.75], [-3.0, 1.0]]
+    assert fitness(EVALUATIONS, ["batch-4", "anchors"]).tolist() == [[0.25, 0.5, 0.75], [0.5, 0.25, 1.0]]
+
+
+def test_workers_measure_what_is_no_accuracy_on_an_anchor() -> None:
+    assert [o.name for o in measured(["size", "anchors", "step-time"])] == ["size", "step-time"]
+    assert measured(["anchors"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "at least one objective is needed"),
+        (("sise",), "unknown objective 'sise'"),
+        (("size", "size"), "an objective is named twice"),
+        (("anchors", "deep"), "an objective is named twice"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        check_objectives(names, ANCHORS)
+
+
+def test_a_protocol_checks_its_objectives_against_its_anchors() -> None:
+    assert Protocol(anchors=ANCHORS, objectives=("deep", *OBJECTIVES)).objectives[0] == "deep"
+    with pytest.raises(UsageError, match="unknown objective 'resnet-small'"):
+        Protocol(anchors=ANCHORS, objectives=("resnet-small",))
