@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from evonas.candidate import FAILED_ATTEMPTS, Candidate, Evaluation, Status
 from evonas.executor import Executor, Task, published_task
+from evonas.hurdles import Hurdles
 from evonas.propose import Proposer, SpaceExhausted
 from evonas.select import Population
 from evonas.store import RunInfo, RunStatus, Store
@@ -75,7 +76,8 @@ class Search:
         self.proposer = Proposer(self.config)
         self.population = Population(self.config.population)
         self._state = _State()
-        self._attempts: dict[int, int] = {}
+        self.hurdles = Hurdles(self.config.protocol, self.config.population)
+        self._out: dict[int, Task] = {}  # latest attempt of what is being evaluated, by index
         self._lost_seconds: dict[int, float] = {}
         missing = [name for name in references if name not in run.references]
         # Negative indices tell them from candidates.
@@ -100,14 +102,15 @@ class Search:
         """
         status = RunStatus.INTERRUPTED
         try:
-            for index in self._references:
-                self._submit(index)
+            for index, name in self._references.items():
+                self._submit(published_task(name, index, 1, self.config.protocol))
             for index in range(len(self._state.candidates)):
                 if index not in self._state.evaluations:
-                    self._submit(index)
+                    self._show_until(index - self.config.lookahead)
+                    self._submit(self._task(index))
             while True:
                 self._draw()
-                if not self._attempts:
+                if not self._out:
                     break
                 self._collect()
             status = RunStatus.FINISHED
@@ -123,7 +126,7 @@ class Search:
     def _draw(self) -> None:
         """Draws and submits as many candidates as workers can take and the lookahead allows."""
         # One more than runs at a time, so that no worker waits for the next draw.
-        while len(self._attempts) <= self.executor.capacity and self._may_draw():
+        while len(self._out) <= self.executor.capacity and self._may_draw():
             index = len(self._state.candidates)
             self._show_until(index - self.config.lookahead)
             try:
@@ -135,7 +138,7 @@ class Search:
             self._state.candidates.append(candidate)
             for observer in self.observers:
                 observer.drawn(candidate)
-            self._submit(index)
+            self._submit(self._task(index))
 
     def _may_draw(self) -> bool:
         state, config = self._state, self.config
@@ -148,39 +151,42 @@ class Search:
         return all(i in state.evaluations for i in needed)
 
     def _show_until(self, last: int) -> None:
-        """Applies results to the population, in order, up to candidate `last`."""
+        """Applies results to the population and the hurdles, in order, up to candidate `last`."""
         state = self._state
         while state.shown <= last:
             evaluation = state.evaluations[state.shown]
+            self.hurdles.add(evaluation)
             if evaluation.status is Status.SCORED:
                 self.population.add(state.candidates[state.shown], evaluation)
             state.shown += 1
 
-    def _submit(self, index: int, attempt: int = 1) -> None:
-        self._attempts[index] = attempt
-        protocol = self.config.protocol
-        if index < 0:
-            self.executor.submit(published_task(self._references[index], index, attempt, protocol))
-        else:
-            graph = self._state.candidates[index].graph.canonical.to_json()
-            self.executor.submit(Task(index, attempt, graph, protocol))
+    def _task(self, index: int) -> Task:
+        """The first attempt at a candidate, once it has been shown what it may see."""
+        graph = self._state.candidates[index].graph.canonical.to_json()
+        return Task(index, 1, graph, self.config.protocol, floors=self.hurdles.floors())
+
+    def _submit(self, task: Task) -> None:
+        self._out[task.index] = task
+        self.executor.submit(task)
 
     def _collect(self) -> None:
         for evaluation in self.executor.poll(POLL_SECONDS):
-            attempt = self._attempts.get(evaluation.index)
+            task = self._out.get(evaluation.index)
             failed = evaluation.status is Status.FAILED
-            if attempt is None or (failed and evaluation.attempts < attempt):
+            if task is None or (failed and evaluation.attempts < task.attempt):
                 continue  # it came twice: the candidate is done with, or has another attempt out
-            del self._attempts[evaluation.index]
+            del self._out[evaluation.index]
             evaluation = self._with_earlier_attempts(evaluation)
-            if failed and attempt < self.config.max_attempts:
-                self._submit(evaluation.index, attempt + 1)
-            elif evaluation.index < 0:
+            if failed and task.attempt < self.config.max_attempts:
+                self._submit(replace(task, attempt=task.attempt + 1))
+                continue
+            self._lost_seconds.pop(evaluation.index, None)
+            if evaluation.index < 0:
                 self._finish_reference(evaluation)
             else:
-                self._finish(replace(evaluation, attempts=attempt))
+                self._finish(replace(evaluation, attempts=task.attempt))
         for observer in self.observers:
-            observer.tick(len(self._attempts))
+            observer.tick(len(self._out))
 
     def _with_earlier_attempts(self, evaluation: Evaluation) -> Evaluation:
         """The evaluation, charged with what failed attempts before it have cost."""

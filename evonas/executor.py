@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Self
 
 from evonas.published import ROWS, zoo
@@ -26,6 +26,7 @@ class Task:
         protocol: how to judge and score.
         filtered: whether filters may reject it; published layers are scored whatever they reach.
         split: the images that scores are measured on; a search only ever uses "validation".
+        floors: what the candidate has to reach at checkpoints, by their names (`evonas.hurdles`).
     """
 
     index: int
@@ -35,6 +36,7 @@ class Task:
     linear: str | None = None
     filtered: bool = True
     split: Literal["validation", "test"] = "validation"
+    floors: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:

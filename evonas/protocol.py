@@ -32,6 +32,7 @@ class Protocol:
         signal: whether the signal-propagation filter runs.
         stability_steps: steps of gradient ascent after which the stability filter looks at the gradient's
             norm; empty for no such filter.
+        stability_rate: step size of the ascent.
         stability_limit: norm of the gradient beyond which it rejects.
         early_steps: steps of the first anchor after which a candidate at chance is turned away; those that
             the quality test comes before are left out.
@@ -40,7 +41,8 @@ class Protocol:
         quality_floor: accuracy under which the quality filter rejects; twice chance on ten classes.
         hurdle_steps: steps of every anchor but the first at which a candidate is compared with earlier
             ones; with any, it is also compared at the end of every anchor but the last. Empty for no hurdles.
-        hurdle_quantile: share of the earlier candidates that it has to beat there.
+        hurdle_quantile: share of the earlier candidates that it has to keep up with there; at 0 what they
+            had is recorded and nobody is turned away.
         objectives: what candidates are selected by: "anchors" for the accuracy on each anchor, an anchor's
             name for the accuracy on that one, and names of `evonas.objectives.OBJECTIVES`.
         seed: of initial weights and batches; the same for all candidates of a run, so that they are
@@ -68,6 +70,7 @@ class Protocol:
     channels_last: bool = False
     signal: bool = True
     stability_steps: tuple[int, ...] = ()
+    stability_rate: float = 1.0
     stability_limit: float = 1e8
     early_steps: tuple[int, ...] = (20, 60)
     early_floors: tuple[float, ...] = (0.1, 0.13)
@@ -96,6 +99,7 @@ class Protocol:
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} should be true or false, not {shorten(getattr(self, name))}")
         check_number(self, "lr", above=0.0)
+        check_number(self, "stability_rate", above=0.0)
         check_number(self, "stability_limit", above=0.0)
         check_number(self, "weight_decay", least=0.0)
         check_number(self, "momentum", above=0.0, below=1.0)  # Nesterov's method is undefined without momentum

@@ -148,3 +148,45 @@ def test_the_linear_form_stands_where_there_is_no_activation(data: DataSet) -> N
     placed.first.advance(4)
     scores = evaluated("tanh(x)", data, mobile, filtered=False, linear=linear).scores
     assert scores == {"mobilenet-small": placed.first.accuracy("validation")}
+
+
+HURDLED = replace(
+    QUICK, anchors=("resnet-small", "mobilenet-small", "efficientnet-small"), hurdle_steps=(2,), hurdle_quantile=0.5
+)
+PLACES = [
+    "hurdle resnet-small end",
+    "hurdle mobilenet-small 2",
+    "hurdle mobilenet-small end",
+    "hurdle efficientnet-small 2",
+]
+
+
+def test_checkpoints_are_recorded_on_the_way(data: DataSet) -> None:
+    evaluation = evaluated("tanh(x)", data, HURDLED)
+    assert [o.name for o in evaluation.filters[3:]] == PLACES
+    values = {o.name: o.value for o in evaluation.filters}
+    assert values["hurdle resnet-small end"] == evaluation.scores["resnet-small"]
+    assert replace(evaluation, filters=(), seconds={}) == replace(
+        evaluated("tanh(x)", data, replace(HURDLED, hurdle_steps=())), filters=(), seconds={}
+    )
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_who_falls_behind_is_not_trained_on(place: int, data: DataSet, steps: Counter[str]) -> None:
+    reached = [
+        {"resnet-small": 4},
+        {"resnet-small": 4, "mobilenet-small": 2},
+        {"resnet-small": 4, "mobilenet-small": 4},
+        {"resnet-small": 4, "mobilenet-small": 4, "efficientnet-small": 2},
+    ]
+    evaluation = evaluated("tanh(x)", data, HURDLED, floors={PLACES[place]: 1.1})
+    assert evaluation.status is Status.REJECTED and not evaluation.scores
+    assert (evaluation.filters[-1].name, evaluation.filters[-1].reason) == (PLACES[place], "behind")
+    assert {name: count for name, count in steps.items() if "built" not in name} == reached[place]
+    assert list(evaluation.seconds) == list(reached[place])
+
+
+def test_published_layers_meet_no_hurdle(data: DataSet) -> None:
+    floors = dict.fromkeys(PLACES, 1.1)
+    evaluation = evaluated("tanh(x)", data, HURDLED, floors=floors, filtered=False)
+    assert evaluation.status is Status.SCORED and evaluation.filters == ()

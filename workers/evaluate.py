@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
 
-from evonas.candidate import Accept, Evaluation, FilterOutcome, Reject, Status
+from evonas.candidate import Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
 from evonas.graph import Graph
+from evonas.hurdles import Checkpoint, checkpoints
 from evonas.layer import LayerFactory
+from evonas.objectives import measured
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.filters import filters_of
+from evonas.workers.measures import measure
 from evonas.workers.trial import Trial
 
 if TYPE_CHECKING:
@@ -32,27 +36,82 @@ def evaluate(task: Task, data: DataSet) -> Evaluation:
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
-    trial = Trial(layer, task.protocol, data)
-    outcomes: list[FilterOutcome] = []
-    if task.filtered:
-        for judge in filters_of(task.protocol):
+    work = _Work(task, Trial(layer, task.protocol, data))
+    if not work.passes_filters() or not work.scores_anchors():
+        return work.result(Status.REJECTED)
+    work.measures_objectives()
+    return work.result(Status.SCORED)
+
+
+@dataclass
+class _Work:
+    """An evaluation in progress. Each step answers whether the candidate goes on to the next."""
+
+    task: Task
+    trial: Trial
+    outcomes: list[FilterOutcome] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+    measures: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def passes_filters(self) -> bool:
+        for judge in filters_of(self.task.protocol) if self.task.filtered else ():
             start = process_time()
-            verdict = judge.judge(trial)
-            seconds = process_time() - start
-            match verdict:
-                case Accept(value):
-                    outcomes.append(FilterOutcome(judge.name, True, "", value, seconds))
-                case Reject(reason, value):
-                    outcomes.append(FilterOutcome(judge.name, False, reason, value, seconds))
-                    return Evaluation(task.index, Status.REJECTED, filters=tuple(outcomes), attempts=task.attempt)
-    scores: dict[str, float] = {}
-    seconds_of: dict[str, float] = {}
-    for anchor in task.protocol.anchors:
-        start = process_time()
-        training = trial.first if anchor == task.protocol.anchors[0] else trial.training(anchor)
-        # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
-        scores[anchor] = training.accuracy(task.split) if training.advance(task.protocol.steps) else 0.0
-        seconds_of[anchor] = process_time() - start
-    return Evaluation(
-        task.index, Status.SCORED, scores, filters=tuple(outcomes), seconds=seconds_of, attempts=task.attempt
-    )
+            verdict = judge.judge(self.trial)
+            if not self._note(judge.name, verdict, process_time() - start):
+                return False
+        return True
+
+    def scores_anchors(self) -> bool:
+        protocol, hurdles = self.task.protocol, checkpoints(self.task.protocol) if self.task.filtered else ()
+        for anchor in protocol.anchors:
+            start = process_time()
+            training = self.trial.first if anchor == protocol.anchors[0] else self.trial.training(anchor)
+            cleared = True
+            for hurdle in (c for c in hurdles if c.anchor == anchor and c.step is not None):
+                value = training.train_accuracy() if training.advance(hurdle.step or 0) else 0.0
+                cleared = self._clears(hurdle, value)
+                if not cleared:
+                    break
+            if cleared:
+                # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
+                score = training.accuracy(self.task.split) if training.advance(protocol.steps) else 0.0
+                self.scores[anchor] = score
+                end = Checkpoint(anchor, None)
+                cleared = end not in hurdles or self._clears(end, score)
+            self.seconds[anchor] = process_time() - start
+            if not cleared:
+                return False
+        return True
+
+    def measures_objectives(self) -> None:
+        for objective in measured(self.task.protocol.objectives):
+            start = process_time()
+            self.measures[objective.name] = measure(objective.name, self.trial)
+            self.seconds[objective.name] = process_time() - start
+
+    def result(self, status: Status) -> Evaluation:
+        scored = status is Status.SCORED
+        return Evaluation(
+            self.task.index,
+            status,
+            self.scores if scored else {},
+            self.measures,
+            tuple(self.outcomes),
+            self.seconds,
+            attempts=self.task.attempt,
+        )
+
+    def _clears(self, hurdle: Checkpoint, value: float) -> bool:
+        behind = hurdle.name in self.task.floors and value < self.task.floors[hurdle.name]
+        # The training that led here is accounted for under its anchor.
+        return self._note(hurdle.name, Reject("behind", value) if behind else Accept(value), 0.0)
+
+    def _note(self, name: str, verdict: Verdict, seconds: float) -> bool:
+        match verdict:
+            case Accept(value):
+                self.outcomes.append(FilterOutcome(name, True, "", value, seconds))
+                return True
+            case Reject(reason, value):
+                self.outcomes.append(FilterOutcome(name, False, reason, value, seconds))
+                return False

@@ -1,4 +1,4 @@
-"""The filters that need a network: signal propagation, early stages, and quality, in order of cost.
+"""The filters that need a network: signal propagation, stability, early stages, and quality, in order of cost.
 
 Each answers for a `Trial` with Accept or Reject. The stages work on the training of the first anchor,
 which scoring then continues, so a candidate that passes has paid nothing twice.
@@ -6,6 +6,7 @@ which scoring then continues, so a candidate that passes has paid nothing twice.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -64,6 +65,24 @@ class SignalFilter:
 
 
 @dataclass(frozen=True)
+class StabilityFilter:
+    """Gradient ascent on the weights, up to a step (Liu et al. 2020, section 3.2; see `stability.py`)."""
+
+    step: int
+
+    @property
+    def name(self) -> str:
+        """Names the step."""
+        return f"stability-{self.step}"
+
+    def judge(self, trial: Trial) -> Verdict:
+        """Rejects a layer under which the norm of the gradient passes the protocol's limit or is not finite."""
+        stable = trial.ascent.advance(self.step)
+        norm = trial.ascent.norms[-1]
+        return Accept(norm) if stable else Reject("gradient explodes", norm if math.isfinite(norm) else None)
+
+
+@dataclass(frozen=True)
 class EarlyFilter:
     """Accuracy on the latest training batches, after a few steps: a candidate at chance goes no further.
 
@@ -106,6 +125,7 @@ def filters_of(settings: Settings) -> Sequence[Filter]:
     """The filters that a protocol asks for, in order. None of them trains longer than scoring does."""
     quality_step = min(settings.quality_step, settings.steps)
     filters: list[Filter] = [SignalFilter()] if settings.signal else []
+    filters += [StabilityFilter(step) for step in settings.stability_steps]
     stages = zip(settings.early_steps, settings.early_floors, strict=True)
     filters += [EarlyFilter(step, floor) for step, floor in stages if step < quality_step]
     return [*filters, QualityFilter(quality_step, settings.quality_floor)]

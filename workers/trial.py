@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from evonas.workers.stability import Ascent
 from evonas.workers.training import Training, TrainingSettings
 
 if TYPE_CHECKING:
@@ -32,6 +33,13 @@ class Trial:
     def first(self) -> Training:
         """The training of the first anchor, which filters and scoring share, so that no step is done twice."""
         return self.training(self.protocol.anchors[0])
+
+    @cached_property
+    def ascent(self) -> Ascent:
+        """Gradient ascent on a fresh copy of the first anchor, which the stages of the stability filter share."""
+        images, labels = self.data.batches(self.protocol.seed, self.protocol.batch)[0]
+        fresh = self.first if self.first.step == 0 else self.training(self.protocol.anchors[0])
+        return Ascent(fresh.model, images, labels, self.protocol.stability_rate, self.protocol.stability_limit)
 
     def training(self, anchor: str) -> Training:
         """A new training of `anchor`."""

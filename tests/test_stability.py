@@ -1,0 +1,106 @@
+"""The stability filter: gradient ascent on the weights, in stages."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from evonas.candidate import Accept, Reject
+from evonas.graph import Graph
+from evonas.layer import LayerFactory
+from evonas.published import zoo
+from evonas.workers.data import DataSet, load_dataset
+from evonas.workers.filters import StabilityFilter, filters_of
+from evonas.workers.stability import Ascent
+from evonas.workers.trial import Trial
+from tests.test_evaluate import QUICK
+
+# The batch of the default protocol; the rate and limit are its own too.
+PROTOCOL = replace(QUICK, batch=64, stability_steps=(5, 20))
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    torch.set_num_threads(1)
+    return load_dataset("digits")
+
+
+def trial(layer: LayerFactory, data: DataSet) -> Trial:
+    return Trial(layer, PROTOCOL, data)
+
+
+@pytest.mark.parametrize("name", zoo)
+def test_every_published_layer_is_stable(name: str, data: DataSet) -> None:
+    one = trial(LayerFactory.published(name), data)
+    assert isinstance(StabilityFilter(20).judge(one), Accept)
+    # Far from the limit: the largest of them, EvoNorm-B1, stays under 1.
+    assert max(one.ascent.norms) < 10 and len(one.ascent.norms) == 21
+
+
+UNSTABLE = [
+    ("x", 5),  # nothing holds a linear network
+    ("x - mean_bwh(x)", 5),
+    ("max(x, x / rms_bwh(x))", 5),  # trains well from some seeds and not at all from others
+    ("max(x, 0)", 20),
+    ("x * square(x)", 5),
+    ("exp(x)", 5),
+]
+
+
+@pytest.mark.parametrize(("text", "step"), UNSTABLE)
+def test_known_unstable_layers_are_caught(text: str, step: int, data: DataSet) -> None:
+    one = trial(LayerFactory(Graph.parse(text)), data)
+    verdict = StabilityFilter(step).judge(one)
+    assert isinstance(verdict, Reject) and verdict.reason == "gradient explodes"
+    assert one.ascent.step < step  # it stopped where it exploded
+    assert verdict.value is None or verdict.value > 1e8
+
+
+def test_stages_share_one_ascent_and_leave_the_training_alone(data: DataSet) -> None:
+    one, other = (trial(LayerFactory.published("bn-relu"), data) for _ in range(2))
+    before = [p.clone() for p in one.first.model.state_dict().values()]
+    for stage in (5, 20):
+        StabilityFilter(stage).judge(one)
+    StabilityFilter(20).judge(other)
+    assert one.ascent.norms == other.ascent.norms
+    assert all(torch.equal(a, b) for a, b in zip(before, one.first.model.state_dict().values(), strict=True))
+    # After some training the ascent still begins at fresh weights.
+    trained = trial(LayerFactory.published("bn-relu"), data)
+    trained.first.advance(2)
+    assert trained.ascent.norms[0] == one.ascent.norms[0]
+
+
+def test_a_step_is_plain_gradient_ascent_on_the_norm() -> None:
+    """Against finite differences on a network small enough to take them, in float64."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)).double()
+    images, labels = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
+
+    def norm(weight: Tensor) -> float:
+        out = torch.func.functional_call(model, {"0.weight": weight}, (images,))
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(out, labels), weight)
+        return gradient.norm().item()
+
+    weight, step = model[0].weight.detach(), 1e-6
+    slopes = torch.zeros_like(weight)
+    for place in range(weight.numel()):
+        ends = []
+        for sign in (1, -1):
+            moved = weight.clone()
+            moved.view(-1)[place] += sign * step
+            ends.append(norm(moved.requires_grad_()))
+        slopes.view(-1)[place] = (ends[0] - ends[1]) / (2 * step)
+    ascent = Ascent(model, images, labels, rate=0.5, limit=math.inf)
+    assert ascent.advance(1)
+    # Central differences are right to about step² in the norm and 1e-16 / step from rounding.
+    moved = norm((weight + 0.5 * slopes).requires_grad_())
+    assert math.isclose(ascent.norms[1], moved, rel_tol=1e-7) and ascent.norms[1] > ascent.norms[0]
+
+
+def test_the_protocol_places_it_after_the_signal_and_before_training() -> None:
+    names = [f.name for f in filters_of(PROTOCOL)]
+    assert names == ["signal", "stability-5", "stability-20", "early-2", "quality"]

@@ -1,0 +1,59 @@
+"""The objectives beside accuracy that need a network; `evonas/objectives.py` says what they mean."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from evonas.workers.trial import Trial
+
+SMALL_BATCH = 4
+
+
+def measure(name: str, trial: Trial) -> float:
+    """The value of the objective `name` (of `evonas.objectives.OBJECTIVES`) for a trial, in its unit."""
+    return _MEASURES[name](trial)
+
+
+def _size(trial: Trial) -> float:
+    return float(len(trial.layer.graph.canonical.nodes))
+
+
+def _step_time(trial: Trial) -> float:
+    return trial.first.step_seconds
+
+
+def _saved_bytes(trial: Trial) -> float:
+    network = copy.deepcopy(trial.first.model).train()
+    # By storage: a tensor that is saved by two operations, or with its view, is kept once.
+    kept: dict[int, int] = {}
+    of_weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in of_weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    images, labels = trial.data.batches(trial.protocol.seed, trial.protocol.batch)[0]
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        F.cross_entropy(network(images), labels)
+    return float(sum(kept.values()))
+
+
+def _small_batch(trial: Trial) -> float:
+    protocol = trial.protocol
+    training = trial.training(protocol.anchors[0], part=SMALL_BATCH)
+    return training.accuracy("validation") if training.advance(protocol.steps) else 0.0
+
+
+_MEASURES: Mapping[str, Callable[[Trial], float]] = MappingProxyType(
+    {"batch-4": _small_batch, "size": _size, "step-time": _step_time, "saved-bytes": _saved_bytes}
+)
