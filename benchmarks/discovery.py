@@ -63,7 +63,7 @@ def plan(store: Store, budget: int, seeds: Sequence[int], workers: int | None) -
     """The runs, one after the other: evolution for every seed, then what it is compared with."""
     evolved = {}
     for seed in seeds:
-        evolved[seed] = run_to_end(store, configure("evonorm", budget=budget, seed=seed), workers)
+        evolved[seed] = run_to_end(store, configure("evonorm", settings={"budget": budget, "seed": seed}), workers)
         yield "evolution", evolved[seed]
     for seed in seeds:
         # Random candidates fall earlier, so that many more of them fit into the same compute.

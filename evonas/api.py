@@ -5,10 +5,11 @@ The parts are put together by `evonas.assemble`; whoever wants to do that differ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from evonas import results
 from evonas.assemble import configure, latest_run, make_executor, open_storage
@@ -16,6 +17,7 @@ from evonas.environment import environment
 from evonas.evolution import Observer, Search
 from evonas.executor import Executor
 from evonas.graph import Graph
+from evonas.presets import DEFAULT
 from evonas.protocol import Protocol
 from evonas.space import SearchSpace
 from evonas.store import RunInfo, RunStatus, RunSummary, Store
@@ -66,12 +68,13 @@ class Result:
 
 
 def search(
-    space: SearchSpace | str = "evonorm",
+    space: SearchSpace | str | None = None,
     *,
-    budget: int = 5000,
+    preset: str = DEFAULT,
+    budget: int | None = None,
     seed: int = 0,
-    seed_graphs: Iterable[Graph | str] = (),
-    protocol: Protocol | None = None,
+    seed_graphs: Iterable[Graph | str] | None = None,
+    protocol: Protocol | Mapping[str, Any] | None = None,
     storage: str | Path | Store | None = None,
     executor: str | Executor = "ray",
     workers: int | None = None,
@@ -83,12 +86,13 @@ def search(
     """Evolves layers, and returns what was found; after a Ctrl-C, what was found until then.
 
     Args:
-        space: a search space or its name.
-        budget: distinct candidates to judge.
+        space: a search space or its name; the preset's when None.
+        preset: where settings come from that are not given here: "small", "paper", or the path of a TOML file.
+        budget: distinct candidates to judge; the preset's when None.
         seed: of every random choice; the same seed draws the same candidates.
         seed_graphs: layers to judge first: graphs, published names or expressions.
-        protocol: how candidates are judged; the embedded digits and small anchors by default. Its seed is
-            replaced by `seed`.
+        protocol: how candidates are judged: a whole protocol, or settings that replace the preset's, such
+            as ``{"lr": 0.05}``. Its seed is replaced by `seed`.
         storage: path or URL of a database, or a store; kept in memory when None.
         executor: "ray", "local" (in this process), or an executor, which is closed at the end.
         workers: number of Ray workers; by default one a CPU.
@@ -101,7 +105,11 @@ def search(
         UsageError: for a setting that makes no sense; the message says which.
         StorageError: when the database cannot be used.
     """
-    config = configure(space, budget=budget, seed=seed, seed_graphs=seed_graphs, protocol=protocol, **settings)
+    if budget is not None:
+        settings["budget"] = budget
+    config = configure(
+        space, preset=preset, seed_graphs=seed_graphs, protocol=protocol, settings={"seed": seed, **settings}
+    )
     store = open_storage(storage)
     with make_executor(
         executor, config.protocol, deadline=config.deadline, workers=workers, ray_address=ray_address

@@ -5,15 +5,18 @@ Workers, the database and Ray are imported inside functions, when they are asked
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from evonas.config import RunConfig
 from evonas.errors import UsageError, unknown
 from evonas.executor import Executor
 from evonas.filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
 from evonas.graph import Graph
+from evonas.presets import DEFAULT, merged, read_preset, resolve
 from evonas.protocol import Protocol
 from evonas.published import as_graph
 from evonas.space import SearchSpace, generator
@@ -23,23 +26,62 @@ EXECUTORS = ("ray", "local")
 
 
 def configure(
-    space: SearchSpace | str,
+    space: SearchSpace | str | None = None,
     *,
-    seed: int = 0,
-    seed_graphs: Iterable[Graph | str] = (),
-    protocol: Protocol | None = None,
-    **settings: float | int | str | None,
+    preset: str = DEFAULT,
+    seed_graphs: Iterable[Graph | str] | None = None,
+    protocol: Protocol | Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> RunConfig:
     """The configuration of a run, checked as far as that is possible before it starts.
+
+    Args:
+        space: a search space or its name; the preset's when None.
+        preset: name of a preset, or path of a TOML file; what else is given replaces its values.
+        seed_graphs: layers to judge first.
+        protocol: a whole protocol, or those of its settings that replace the preset's. Its seed follows
+            from the run's.
+        settings: further fields of `RunConfig`.
 
     Raises:
         UsageError: for an unknown name, a number out of range, or a seed graph that is not in the space
             or that the cheap filters would reject.
     """
-    space = named_space(space) if isinstance(space, str) else space
-    protocol = replace(protocol or Protocol(), seed=seed)
-    check_protocol(protocol)
-    graphs = [as_graph(graph) for graph in seed_graphs]
+    document = read_preset(preset)
+    found = _space(document.get("space", "evonorm") if space is None else space)
+    if isinstance(protocol, Protocol):
+        protocol = dataclasses.asdict(protocol)
+    document = merged(resolve({**document, "space": found.name}), {**settings, "protocol": protocol or {}})
+    named = document.pop("seed_graphs", ()) if seed_graphs is None else seed_graphs
+    seed = document.get("seed", 0)
+    kept = _usable(found, [as_graph(graph) for graph in named], seed)
+    document |= {"space": dataclasses.asdict(found), "seed_graphs": kept}
+    document["protocol"] |= {"seed": seed}
+    try:
+        config = RunConfig.from_dict(document)
+    except KeyError as error:
+        raise UsageError(f"unknown setting: {error.args[0]}") from None
+    check_protocol(config.protocol)
+    return config
+
+
+def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
+    if isinstance(space, SearchSpace):
+        return space
+    if isinstance(space, str):
+        return named_space(space)
+    try:
+        return SearchSpace(**space)
+    except TypeError as error:
+        raise UsageError(f"the table space does not describe a search space: {error}") from None
+
+
+def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int) -> tuple[str, ...]:
+    """Seed graphs as JSON, each once.
+
+    Raises:
+        UsageError: for one that is not in the space or that the cheap filters would reject.
+    """
     filters, kept = CheapFilters(), []
     for graph in graphs:
         space.embed(graph, generator(seed))  # raises where the graph is not in the space
@@ -49,10 +91,7 @@ def configure(
             kept.append(graph.to_json(space.name))
         elif verdict[0] not in (DUPLICATE, FUNCTIONAL):  # naming a seed twice is harmless
             raise UsageError(f"the seed graph {graph.written()} cannot be used: {verdict[1].reason}")
-    try:
-        return RunConfig(space, seed=seed, seed_graphs=tuple(kept), protocol=protocol, **settings)  # type: ignore[arg-type]  # a wrong type is a TypeError below
-    except TypeError as error:
-        raise UsageError(f"unknown setting: {error}") from None
+    return tuple(kept)
 
 
 def open_storage(storage: str | Path | Store | None, *, read_only: bool = False) -> Store:

@@ -89,9 +89,18 @@ class RunConfig:
             UsageError: when the text is not a configuration, for instance one of another version.
         """
         try:
-            config = _rebuild(RunConfig, json.loads(text))
+            return RunConfig.from_dict(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UsageError(f"the run's recorded configuration cannot be read: {error}") from None
+
+    @staticmethod
+    def from_dict(document: Mapping[str, Any]) -> RunConfig:
+        """The configuration whose fields, and those of the values in it, are the items of a mapping.
+
+        Raises:
+            UsageError: a setting is out of range.
+        """
+        config = _rebuild(RunConfig, document)
         assert isinstance(config, RunConfig)  # _rebuild returns what it is asked for
         return config
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any
 
@@ -31,6 +32,13 @@ RunId = Annotated[str, typer.Argument(metavar="[RUN]", help="The run's number, o
 CandidateId = Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, or INDEX in the latest run.")]
 Executor = Annotated[str, typer.Option(help="'ray', or 'local' for one task at a time in this process.")]
 Workers = Annotated[int | None, typer.Option(help="Ray workers; one a CPU by default.")]
+Preset = Annotated[
+    str, typer.Option(help="Where settings come from: small, paper, or the path of a TOML file (`evonas config`).")
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any setting: --set protocol.lr=0.05. May be repeated."),
+]
 RayAddress = Annotated[str | None, typer.Option(help="A running Ray cluster; a local one is started by default.")]
 
 STORAGE = DEFAULT_STORAGE
@@ -46,6 +54,11 @@ def emit(chosen: Format, document: Any, table: RenderableType) -> None:
         typer.echo(json.dumps(_plain(document), indent=2))
     else:
         console.print(table)
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given on the command line."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated
 
+import tomli_w
 import typer
 
 from evonas import assemble, results
@@ -12,75 +12,84 @@ from evonas.api import execute
 from evonas.cli import options
 from evonas.cli.live import Watcher
 from evonas.cli.tables import duration, layers_table
-from evonas.config import RunConfig
+from evonas.config import STRATEGIES, RunConfig
 from evonas.environment import environment
-from evonas.protocol import Protocol
+from evonas.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
 from evonas.store import RunInfo, RunStatus, Store
 
 app = typer.Typer()
-_PROTOCOL = Protocol()
-_DEFAULTS = RunConfig(assemble.named_space("evonorm"))
 
 
 @app.command()
 def search(
-    budget: Annotated[int, typer.Option(help="Distinct candidates to judge.")] = _DEFAULTS.budget,
+    preset: options.Preset = DEFAULT,
+    budget: Annotated[int | None, typer.Option(help="Distinct candidates to judge.")] = None,
     space: Annotated[
-        str, typer.Option(help="Search space: evonorm, or evonorm-s without batch statistics.")
-    ] = "evonorm",
-    seed: Annotated[int, typer.Option(help="Of every random choice of the run.")] = 0,
-    strategy: Annotated[str, typer.Option(help="pareto, average, or random.")] = _DEFAULTS.strategy,
+        str | None, typer.Option(help="Search space: evonorm, or evonorm-s without batch statistics.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random choice of the run.")] = None,
+    strategy: Annotated[str | None, typer.Option(help=f"{', '.join(STRATEGIES)}.")] = None,
     seed_graph: Annotated[
         list[str] | None,
         typer.Option(help="Judge this layer first: a name from `evonas zoo` or an expression. May be repeated."),
     ] = None,
-    population: Annotated[int, typer.Option(help="Newest scored candidates in the window.")] = _DEFAULTS.population,
-    tournament: Annotated[float, typer.Option(help="Share of the window in a tournament.")] = _DEFAULTS.tournament,
-    fresh: Annotated[float, typer.Option(help="Probability of a new random graph.")] = _DEFAULTS.fresh,
-    mutations: Annotated[int, typer.Option(help="Mutations of an offspring.")] = _DEFAULTS.mutations,
-    lookahead: Annotated[
-        int, typer.Option(help="Candidate i sees the results up to i - lookahead; raise it for many workers.")
-    ] = _DEFAULTS.lookahead,
     core_minutes: Annotated[
         float | None, typer.Option(help="Draw no more candidates once workers have spent this long in all.")
     ] = None,
-    data: Annotated[str, typer.Option(help="Data set.")] = _PROTOCOL.data,
+    data: Annotated[str | None, typer.Option(help="Data set.")] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
-    anchor: Annotated[list[str] | None, typer.Option(help="Anchor network; may be repeated.")] = None,
-    steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = _PROTOCOL.steps,
-    deadline: Annotated[float, typer.Option(help="Seconds after which a candidate is stopped.")] = _DEFAULTS.deadline,
+    anchor: Annotated[
+        list[str] | None, typer.Option(help="Anchor network, such as resnet50@0.25; may be repeated.")
+    ] = None,
+    objective: Annotated[
+        list[str] | None, typer.Option(help="What to select by: anchors, or names of `evonas config`. May be repeated.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps on each anchor.")] = None,
+    set_: options.Set = None,
     storage: options.Storage = options.STORAGE,
     executor: options.Executor = "ray",
     workers: options.Workers = None,
     ray_address: options.RayAddress = None,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Evolve layers; results go to the database as they come."""
-    protocol = replace(
-        _PROTOCOL,
-        data=data,
-        data_dir=data_dir,
-        anchors=tuple(anchor) if anchor else _PROTOCOL.anchors,
-        steps=steps,
-    )
+    """Evolve layers; results go to the database as they come. `evonas config` shows every setting."""
+    run = {"budget": budget, "seed": seed, "strategy": strategy, "core_minutes": core_minutes}
+    protocol = {
+        "data": data,
+        "data_dir": data_dir,
+        "anchors": tuple(anchor) if anchor else None,
+        "objectives": tuple(objective) if objective else None,
+        "steps": steps,
+    }
+    changes = merged(assignments(set_ or []), {"protocol": options.given(protocol), **options.given(run)})
     config = assemble.configure(
-        space,
-        budget=budget,
-        seed=seed,
-        seed_graphs=seed_graph or (),
-        protocol=protocol,
-        strategy=strategy,
-        population=population,
-        tournament=tournament,
-        fresh=fresh,
-        mutations=mutations,
-        lookahead=lookahead,
-        core_minutes=core_minutes,
-        deadline=deadline,
+        space, preset=preset, seed_graphs=seed_graph, protocol=changes.pop("protocol"), settings=changes
     )
     assemble.check_executor(executor, workers)
     with assemble.open_storage(storage) as store:
         _execute(None, config, store, executor, workers, ray_address, form)
+
+
+@app.command()
+def config(
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="The run's number, or 'last'; a preset when left out.")
+    ] = None,
+    preset: options.Preset = DEFAULT,
+    space: Annotated[str | None, typer.Option(help="Search space; the preset's by default.")] = None,
+    set_: options.Set = None,
+    storage: options.Storage = options.STORAGE,
+) -> None:
+    """Print every setting of a run, or of a preset, as TOML that `search --preset FILE` takes."""
+    if run is not None:
+        with assemble.open_storage(storage, read_only=True) as store:
+            document = preset_of(options.the_run(store, run).config)
+    else:
+        document = read_preset(preset)
+        if space is not None:
+            document["space"] = assemble.named_space(space).name
+        document = merged(resolve(document), assignments(set_ or []))
+    typer.echo(tomli_w.dumps(document), nl=False)
 
 
 @app.command()

@@ -1,0 +1,129 @@
+"""Presets: files that say what they mean, overrides, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+import tomli_w
+from hypothesis import given
+
+from evonas.assemble import configure
+from evonas.config import RunConfig
+from evonas.errors import UsageError
+from evonas.presets import PRESETS, assignments, merged, preset_of, read_preset, resolve
+from evonas.protocol import Protocol
+from evonas.search_spaces import evonorm, evonorm_s
+from tests.test_config import configs
+
+OPTIONAL = {"core_minutes", "seed_graphs"}, {"data_dir", "image_size", "crop", "seed"}
+
+
+def test_the_default_preset_is_the_default_of_every_field() -> None:
+    assert configure() == RunConfig(evonorm)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_names_every_setting(name: str) -> None:
+    document = read_preset(name)
+    run, protocol = ({field.name for field in dataclasses.fields(cls)} for cls in (RunConfig, Protocol))
+    assert run - document.keys() <= OPTIONAL[0]
+    assert protocol - document["protocol"].keys() <= OPTIONAL[1]
+
+
+def test_the_paper_s_numbers() -> None:
+    """Liu et al. 2020, as docs/SPEC.md quotes it in sections 2 to 4."""
+    document = read_preset("paper")
+    run, protocol = resolve(document), resolve(document)["protocol"]
+    assert (run["population"], run["tournament"], run["mutations"], run["fresh"]) == (2500, 0.05, 2, 0.5)
+    assert run["strategy"] == "pareto"
+    assert protocol["anchors"] == ["resnet50@0.25", "mobilenetv2@0.5", "efficientnet-b0@0.5"]
+    assert (protocol["batch"], protocol["crop"], protocol["lr"], protocol["weight_decay"]) == (128, 24, 0.1, 1e-4)
+    assert (protocol["steps"], protocol["schedule"]) == (2000, "constant")
+    assert (protocol["stability_steps"][-1], protocol["stability_limit"]) == (100, 1e8)
+    assert (protocol["quality_step"], protocol["quality_floor"]) == (100, 0.2)
+    assert not protocol["signal"] and not protocol["early_steps"] and not protocol["hurdle_steps"]
+    without = resolve({**document, "space": "evonorm-s"})["protocol"]
+    assert (without["steps"], without["schedule"], without["batch"]) == (5000, "cosine", 128)
+
+
+def test_options_go_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'space = "evonorm-s"\npopulation = 7\nseed_graphs = ["gn-relu", "x * sigmoid(x)"]\n'
+        "[protocol]\nlr = 1\nanchors = ['resnet-small']\n[spaces.evonorm-s.protocol]\nsteps = 9\n"
+        "[spaces.evonorm]\npopulation = 8\n"
+    )
+    config = configure(preset=str(file))
+    assert (config.space, config.population, config.protocol.steps) == (evonorm_s, 7, 9)
+    assert config.protocol.anchors == ("resnet-small",) and config.protocol.batch == 64
+    assert len(config.seed_graphs) == 2
+    other = configure("evonorm", preset=str(file), seed_graphs=(), protocol={"lr": 0.5}, settings={"seed": 3})
+    assert (other.population, other.protocol.steps, other.protocol.lr) == (8, 100, 0.5)
+    assert other.seed == other.protocol.seed == 3
+
+
+@given(configs)
+def test_a_run_is_a_preset_for_the_same_run(config: RunConfig) -> None:
+    document = preset_of(config)
+    text = tomli_w.dumps(document)
+    assert "None" not in text
+    back = merged(resolve(tomllib.loads(text)), {"protocol": {"seed": config.protocol.seed}})
+    assert RunConfig.from_dict(back) == config
+
+
+def test_assignments_are_toml_and_names_need_no_quotes() -> None:
+    assert assignments(["population=100", "protocol.lr = 0.05", "protocol.schedule=constant"]) == {
+        "population": 100,
+        "protocol": {"lr": 0.05, "schedule": "constant"},
+    }
+    assert assignments(["protocol.early_steps=[1, 2]"])["protocol"] == {"early_steps": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("population", "a setting is KEY=VALUE, such as protocol.lr=0.05, not 'population'"),
+        ("popluation=3", "unknown setting 'popluation'"),
+        ("protocol.larning_rate=3", "unknown setting 'protocol.larning_rate'"),
+        ("space=evonorm", "unknown setting 'space'"),
+        ("protocol.lr.x=1", "unknown setting 'protocol.lr.x'"),
+        ("protocol.lr=fast", "protocol.lr should be a number, not 'fast'"),
+        ("protocol.steps=2.5", "protocol.steps should be a whole number, not 2.5"),
+        ("protocol.anchors=resnet-small", "protocol.anchors should be a list, each item text, not 'resnet-small'"),
+        ("protocol.schedule=linear", "protocol.schedule should be 'constant' or 'cosine', not 'linear'"),
+        ("protocol.signal=1", "protocol.signal should be true or false, not 1"),
+        ("population=1\nbudget=2", "population should be a whole number"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        assignments([text])
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("budget = ", "is no TOML"),
+        ("protocol = 3", "protocol should be a table, not 3"),
+        ("[spaces]\nevonorm = 3", "spaces.evonorm should be a table, not 3"),
+        ("[spaces.evonorm]\nspace = 'evonorm-s'", "unknown setting 'spaces.evonorm.space'"),
+        ("[spaces.evonorm.protocol]\nlr = 'x'", "spaces.evonorm.protocol.lr should be a number"),
+    ],
+)
+def test_a_file_that_makes_no_sense_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_preset(str(file))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_preset_that_is_not_there() -> None:
+    with pytest.raises(UsageError, match="unknown preset 'large'; known: paper, small; or the path"):
+        read_preset("large")
+    with pytest.raises(UsageError, match=r"the preset 'none.toml' cannot be read: No such file"):
+        read_preset("none.toml")
