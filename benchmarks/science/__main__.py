@@ -1,0 +1,108 @@
+"""See `benchmarks.science`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.science import counting, pictures, searching
+from benchmarks.science.census import read, subjects
+from benchmarks.science.runs import MENDED, REFERENCES, STRATEGIES, plan, recorded
+from benchmarks.science.take_census import take
+from evonas.api import Result
+from evonas.assemble import open_storage
+from evonas.cli.tables import comparison_table
+from evonas.comparison import compare
+from evonas.environment import environment, usable_cores
+from evonas.graph import Graph
+from evonas.protocol import Protocol
+
+FRESH_SEEDS = range(1000, 1005)
+"""Seeds of the final trainings; no search uses them."""
+
+console = Console()
+
+
+def on_test_split(runs: Sequence[tuple[str, Result]], top: int, workers: int | None) -> list[dict[str, Any]]:
+    """The best layers of every run, and published ones, trained with fresh seeds and scored on the test split."""
+    found: dict[str, tuple[str, Graph]] = {}
+    for label, result in runs:
+        for row in result.best(top):
+            found.setdefault(row.graph.key, (f"{label}, seed {result.run.config.seed}", row.graph))
+    layers: list[Graph | str] = [*REFERENCES, *(graph for _, graph in found.values())]
+    origins = [*("published" for _ in REFERENCES), *(origin for origin, _ in found.values())]
+    compared = compare(layers, protocol=Protocol(), seeds=FRESH_SEEDS, split="test", workers=workers)
+    console.print(comparison_table(compared, Protocol().anchors, "test accuracy, five fresh seeds"))
+    rows: list[dict[str, Any]] = []
+    for origin, comparison in zip(origins, compared, strict=True):
+        told: dict[str, Any] = {"layer": comparison.layer, "from": origin, "failures": list(comparison.failures)}
+        told["scores"] = {anchor: list(values) for anchor, values in comparison.scores.items()}
+        if all(comparison.scores.values()):
+            told |= {"mean": comparison.mean(), "spread": comparison.spread()}
+        rows.append(told)
+    return rows
+
+
+def document(runs: Sequence[tuple[str, Result]], core_minutes: float, census: Path) -> dict[str, Any]:
+    """Everything measured but the test split, for JSON."""
+    accounts = [searching.account(label, result, core_minutes) for label, result in runs]
+    results = [result for _, result in runs]
+    records = list(read(census).values())
+    return {
+        "environment": environment(),
+        "protocol": asdict(Protocol()),
+        "core_minutes": core_minutes,
+        "runs": accounts,
+        "strategies": searching.by_label(accounts),
+        "anchors": searching.anchors_agree(results),
+        "hurdles": searching.hurdles(results),
+        "census": counting.census_numbers(records, Protocol()) if records else {},
+    }
+
+
+def main() -> None:
+    """Runs the study."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description="See docs/SCIENCE.md.")
+    parser.add_argument("--storage", default="science.db", help="database of the runs")
+    parser.add_argument("--census", type=Path, default=Path("census.jsonl"), help="records of the census")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--core-minutes", type=float, default=10.0, help="compute of each run")
+    parser.add_argument("--random", type=int, default=300, help="random candidates in the census")
+    parser.add_argument("--evolved", type=int, default=150, help="evolved candidates in the census")
+    parser.add_argument("--top", type=int, default=2, help="layers of each run to score on the test split")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--so-far", action="store_true", help="numbers and pictures of what is recorded; run nothing")
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
+    arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    file = arguments.output / "science.json"
+    store = open_storage(arguments.storage)
+    wanted = (*STRATEGIES, MENDED)
+    if arguments.so_far:
+        finished = list(recorded(store, wanted, arguments.seeds, arguments.core_minutes))
+    else:
+        finished = list(plan(store, wanted, arguments.seeds, arguments.core_minutes, arguments.workers))
+        of_pareto = [result.run_id for variant, result in finished if variant.label == "pareto"]
+        everyone = subjects(store, of_pareto, arguments.random, arguments.evolved)
+        take(arguments.census, everyone, Protocol(), arguments.workers or usable_cores(), console)
+    runs = [(variant.label, result) for variant, result in finished]
+    measured = document(runs, arguments.core_minutes, arguments.census)
+    if arguments.so_far:
+        before = json.loads(file.read_text()) if file.exists() else {}
+        measured["test"] = before.get("test", [])
+    else:
+        file.write_text(json.dumps(measured) + "\n")  # the trainings below take minutes
+        measured["test"] = on_test_split(runs, arguments.top, arguments.workers)
+    file.write_text(json.dumps(measured) + "\n")
+    for path in pictures.draw(measured, arguments.output):
+        console.print(f"drew {path}")
+
+
+if __name__ == "__main__":
+    main()

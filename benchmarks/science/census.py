@@ -1,0 +1,138 @@
+"""A census: candidates trained to the end on every anchor, whatever any filter says of them.
+
+A search only sees what its filters let through. The census draws random candidates as a search does, and
+trained mutants of a search, and records for each what every filter would have said, the training curve and
+final accuracy on every anchor, and for those that learn the accuracy from a second seed. From it follow the
+distribution of random layers, the noise of a score, how anchors agree, and what each filter saves and costs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+from evonas.assemble import configure
+from evonas.candidate import Candidate, Kind, Reject
+from evonas.graph import Graph
+from evonas.layer import LayerFactory
+from evonas.propose import Proposer
+from evonas.protocol import Protocol
+from evonas.select import Population
+from evonas.store import Store
+from evonas.workers.evaluate import load_data
+from evonas.workers.filters import SignalFilter
+from evonas.workers.trial import Trial
+
+CURVE = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+"""Steps at which the accuracy on training batches is noted."""
+ASCENT = (5, 10, 20, 50, 100)
+"""Stages of the stability filter."""
+LEARNS = 0.2
+"""Accuracy on some anchor above which a layer is trained from a second seed."""
+SEED = 10_000
+"""Of the draw; no search of the benchmark has it."""
+SECOND = 1
+"""The second seed of weights and batches."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One candidate of the census. `whole`: train it; else only its stability is measured."""
+
+    number: int
+    kind: str
+    graph: str
+    whole: bool
+
+
+def random_candidates(count: int) -> Iterator[Candidate]:
+    """Distinct random graphs that pass the cheap filters, as a random search draws them."""
+    proposer = Proposer(configure("evonorm", settings={"strategy": "random", "seed": SEED}))
+    for index in range(count):
+        yield proposer.draw(index, Population(1))
+
+
+def evolved_candidates(store: Store, run_ids: Sequence[int], count: int) -> list[Candidate]:
+    """Mutants of some runs that an evaluation was recorded of, evenly spaced, each function once."""
+    found: dict[str, Candidate] = {}
+    for run_id in run_ids:
+        evaluated = {evaluation.index for evaluation in store.evaluations(run_id)}
+        for candidate in store.candidates(run_id):
+            if candidate.origin.kind is Kind.MUTATION and candidate.index in evaluated:
+                found.setdefault(candidate.functional_key, candidate)
+    every = list(found.values())
+    chosen = (every[i * len(every) // count] for i in range(count)) if len(every) > count else every
+    return list(chosen)
+
+
+def subjects(store: Store, run_ids: Sequence[int], random: int, evolved: int) -> list[Subject]:
+    """Whom the census covers."""
+    every = [("random", c, True) for c in random_candidates(random)]
+    every += [("evolved", c, False) for c in evolved_candidates(store, run_ids, evolved)]
+    return [Subject(n, kind, c.graph.canonical.to_json(), whole) for n, (kind, c, whole) in enumerate(every)]
+
+
+def examine(subject: Subject, protocol: Protocol) -> Record:
+    """Everything about one candidate, in core-seconds of this process."""
+    data = load_data(protocol)
+    layer = LayerFactory(Graph.from_json(subject.graph))
+    trial = Trial(layer, protocol, data)
+    record: Record = {"number": subject.number, "kind": subject.kind, "expression": layer.graph.written()}
+    start = process_time()
+    verdict = SignalFilter().judge(trial)
+    record["signal"] = {
+        "reason": verdict.reason if isinstance(verdict, Reject) else None,
+        "seconds": process_time() - start,
+    }
+    record["stability"] = _stability(trial)
+    if not subject.whole:
+        return record
+    record["anchors"] = {anchor: _trained(trial, anchor) for anchor in protocol.anchors}
+    if max(trained["accuracy"] for trained in record["anchors"].values()) >= LEARNS:
+        again = Trial(layer, replace(protocol, seed=SECOND), data)
+        record["again"] = {anchor: _accuracy(again, anchor) for anchor in protocol.anchors}
+    return record
+
+
+def _stability(trial: Trial) -> Record:
+    """The step at which the norm left its limit, None where it stayed, and the seconds to each stage."""
+    seconds, start = {}, process_time()
+    for stage in ASCENT:
+        trial.ascent.advance(stage)
+        seconds[stage] = process_time() - start
+    norm = trial.ascent.norms[-1]
+    exploded = None if trial.ascent.stable else trial.ascent.step
+    return {"exploded": exploded, "norm": norm if math.isfinite(norm) else None, "seconds": seconds}
+
+
+def _trained(trial: Trial, anchor: str) -> Record:
+    start, curve = process_time(), {}
+    training = trial.training(anchor)
+    for step in (s for s in CURVE if s < trial.protocol.steps):
+        curve[step] = training.train_accuracy() if training.advance(step) else 0.0
+    accuracy = training.accuracy("validation") if training.advance(trial.protocol.steps) else 0.0
+    return {"accuracy": accuracy, "curve": curve, "seconds": process_time() - start}
+
+
+def _accuracy(trial: Trial, anchor: str) -> float:
+    training = trial.training(anchor)
+    return training.accuracy("validation") if training.advance(trial.protocol.steps) else 0.0
+
+
+def read(path: Path) -> dict[int, Record]:
+    """The records of a census so far, by number; a line that was cut off is left out."""
+    records = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        records[record["number"]] = record
+    return records
