@@ -47,6 +47,18 @@ class Objective:
     meaning: str
     reproducible: bool = True
 
+    def written(self, value: float) -> str:
+        """A value for people, short."""
+        match self.unit:
+            case "seconds":
+                return f"{1000 * value:.1f} ms"
+            case "bytes":
+                return f"{value / 2**20:.1f} MiB"
+            case "accuracy":
+                return f"{value:.3f}"
+            case _:
+                return f"{value:.0f} {self.unit}"
+
 
 _ROWS = (
     Objective(

@@ -29,6 +29,7 @@ class Row:
         name: of the published layer that it is, if it is one.
         scores: by anchor.
         mean: of the scores.
+        measures: further objectives of the run, by name.
         graph: the canonical form.
         space: the name of the run's search space.
     """
@@ -38,6 +39,7 @@ class Row:
     name: str | None
     scores: Mapping[str, float]
     mean: float
+    measures: Mapping[str, float]
     graph: Graph
     space: str
 
@@ -49,6 +51,7 @@ class Row:
             "name": self.name,
             "scores": dict(self.scores),
             "mean": self.mean,
+            "measures": dict(self.measures),
             "graph": json.loads(self.graph.to_json(self.space)),
         }
 
@@ -59,7 +62,7 @@ def row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> Row:
     name = NAMES_BY_KEY.get(candidate.key)
     label = f"{run.id}/{candidate.index}"
     text = graph.written(MAX_TEXT)
-    return Row(label, text, name, evaluation.scores, evaluation.mean, graph, run.config.space.name)
+    return Row(label, text, name, evaluation.scores, evaluation.mean, evaluation.measures, graph, run.config.space.name)
 
 
 def best(store: Store, run_id: int, limit: int = 10) -> list[Row]:
@@ -103,6 +106,7 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
             "reason": evaluation.reason,
             "scores": dict(evaluation.scores),
             "mean": evaluation.mean if evaluation.scores else None,
+            "measures": dict(evaluation.measures),
             "attempts": evaluation.attempts,
             "training_seconds": dict(evaluation.seconds),
             "filters": [

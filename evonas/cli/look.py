@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -15,7 +16,8 @@ from evonas.cli import options
 from evonas.cli.tables import duration, filters_table, layers_table, runs_table, table
 from evonas.draw import tree
 from evonas.errors import UsageError
-from evonas.store import RunInfo
+from evonas.objectives import OBJECTIVES
+from evonas.store import Store
 
 app = typer.Typer()
 Limit = Annotated[int, typer.Option("--top", help="How many.")]
@@ -78,9 +80,7 @@ def best(
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """The layers with the highest mean score."""
-    with open_storage(storage, read_only=True) as store:
-        found = options.the_run(store, run)
-        _emit_layers(results.best(store, found.id, top), found, form)
+    _emit_layers(lambda store, run_id: results.best(store, run_id, top), run, storage, form)
 
 
 @app.command()
@@ -89,15 +89,17 @@ def pareto(
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """The layers that no other beats on every anchor."""
+    """The layers that no other beats on every objective of the run."""
+    _emit_layers(results.pareto, run, storage, form)
+
+
+def _emit_layers(
+    choose: Callable[[Store, int], list[results.Row]], run: str, storage: str, form: options.Format
+) -> None:
     with open_storage(storage, read_only=True) as store:
         found = options.the_run(store, run)
-        _emit_layers(results.pareto(store, found.id), found, form)
-
-
-def _emit_layers(rows: list[results.Row], run: RunInfo, form: options.Format) -> None:
-    anchors = run.config.protocol.anchors
-    options.emit(form, [row.as_dict() for row in rows], layers_table(rows, run.references, anchors))
+        rows, anchors = choose(store, found.id), found.config.protocol.anchors
+        options.emit(form, [row.as_dict() for row in rows], layers_table(rows, found.references, anchors))
 
 
 @app.command()
@@ -127,4 +129,6 @@ def _facts(document: dict[str, Any]) -> Table:
         grid.add_row("[dim]filter[/]", escape(f"{outcome['name']}: {verdict}{value} ({outcome['seconds']:.2f} s)"))
     for anchor, score in document.get("scores", {}).items():
         grid.add_row(f"[dim]{anchor}[/]", f"{score:.3f}")
+    for name, value in document.get("measures", {}).items():
+        grid.add_row(f"[dim]{name}[/]", OBJECTIVES[name].written(value))
     return grid

@@ -12,6 +12,7 @@ from rich.table import Table
 from evonas.candidate import Status
 from evonas.comparison import Comparison
 from evonas.filters import CHEAP_FILTERS
+from evonas.objectives import OBJECTIVES
 from evonas.results import Row, references_as_rows
 from evonas.store import RunInfo, RunSummary
 
@@ -33,11 +34,13 @@ def layers_table(
     grid = table(title)
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=20)
-    for heading in ("mean", *anchors):
+    measures = [OBJECTIVES[name] for name in (rows[0].measures if rows else ())]
+    for heading in ("mean", *anchors, *(objective.name for objective in measures)):
         grid.add_column(_narrow(heading), justify="right", no_wrap=True)
     for row in rows:
         label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(_cut(row.expression))
-        grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *_scores(row.scores, anchors))
+        further = (objective.written(row.measures[objective.name]) for objective in measures)
+        grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *_scores(row.scores, anchors), *further)
     if rows and references:
         grid.add_section()
     for name, scores in references_as_rows(references):
