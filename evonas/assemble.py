@@ -164,12 +164,11 @@ def named_space(name: str) -> SearchSpace:
 
 def check_protocol(protocol: Protocol) -> None:
     """Raises UsageError for an unknown anchor or data set, or data that is not where it should be."""
-    from evonas.workers.anchors import ANCHORS
+    from evonas.workers.anchors import anchor_named
     from evonas.workers.evaluate import load_data
     from evonas.workers.trial import training_settings
 
     for anchor in protocol.anchors:
-        if anchor not in ANCHORS:
-            raise unknown("anchor", anchor, ANCHORS)
+        anchor_named(anchor)
     training_settings(protocol)
     load_data(protocol)

@@ -1,25 +1,27 @@
 """Anchors: the networks that a candidate layer is trained in, by name.
 
 A layer is good when it helps networks of different designs, so a candidate is scored once in every
-anchor. Each row of :data:`ANCHORS` is one configuration of a family: the architectures themselves are in
-``resnet.py``, ``mobilenet.py`` and ``efficientnet.py`` and know nothing of names.
+anchor. Each row of :data:`ANCHORS` is one configuration of a family; the architectures themselves are in
+``resnet.py``, ``inverted.py`` and ``vgg.py`` and know nothing of names.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import nn
 
-from evonas.errors import unknown
-from evonas.workers.anchors import efficientnet, mobilenet, resnet
+from evonas.errors import UsageError, shorten, unknown
+from evonas.workers.anchors import efficientnet, mobilenet, resnet, vgg
+from evonas.workers.anchors.inverted import InvertedNet
 from evonas.workers.anchors.layers import LayerFactory, initialise
 
-__all__ = ["ANCHORS", "Anchor", "LayerFactory", "build_anchor"]
+__all__ = ["ANCHORS", "Anchor", "LayerFactory", "anchor_named", "build_anchor", "for_small_images"]
 
 
 @dataclass(frozen=True)
@@ -29,39 +31,105 @@ class Anchor:
     Attributes:
         name: what users write, ``"resnet-small"`` for example.
         family: the architecture that it is a configuration of.
-        build: called as ``build(layer, in_channels=…, classes=…)``; returns the network with the weights
-            that PyTorch draws by default. :func:`build_anchor` draws the published initialisation.
+        network: called as ``network(config, layer, in_channels=…, classes=…)``; returns the network with
+            the weights that PyTorch draws by default. :func:`build_anchor` draws the published ones.
+        config: which member of the family.
         note: one line on what the network is, for listings.
     """
 
     name: str
     family: str
-    build: Callable[..., nn.Module] = field(repr=False)
+    network: Callable[..., nn.Module] = field(repr=False)
+    config: Any = field(repr=False)  # each family has a configuration of its own
     note: str
+
+
+def for_small_images(config: Any) -> Any:
+    """A published configuration for images of 32×32: its first two convolutions of stride 2 get stride 1.
+
+    Liu et al. 2020, appendix. All three families then reduce 32×32 to 4×4 before the classifier; ResNet's
+    max pooling, which is no convolution, stays.
+
+    Args:
+        config: of a ResNet or a network of inverted residuals, whose stem has stride 2.
+    """
+    first = next(place for place, stage in enumerate(config.stages) if stage.stride == 2)
+    stages = [replace(s, stride=1) if place == first else s for place, s in enumerate(config.stages)]
+    return replace(config, stem_stride=1, stages=tuple(stages))
 
 
 _ROWS = (
     Anchor(
         "resnet-small",
         "resnet",
-        partial(resnet.ResNet, resnet.SMALL),
+        resnet.ResNet,
+        resnet.SMALL,
         "pre-activation bottleneck ResNet, for images of about 12×12",
     ),
     Anchor(
         "mobilenet-small",
         "mobilenet",
-        partial(mobilenet.MobileNet, mobilenet.SMALL),
+        InvertedNet,
+        mobilenet.SMALL,
         "MobileNetV2 with inverted residuals, for images of about 12×12",
     ),
     Anchor(
         "efficientnet-small",
         "efficientnet",
-        partial(efficientnet.EfficientNet, efficientnet.SMALL),
+        InvertedNet,
+        efficientnet.SMALL,
         "EfficientNet with squeeze-and-excitation, for images of about 12×12",
     ),
+    Anchor("vgg-small", "vgg", vgg.Vgg, vgg.SMALL, "plain network without shortcuts, for images of about 12×12"),
+    Anchor(
+        "resnet50",
+        "resnet",
+        resnet.ResNet,
+        for_small_images(resnet.RESNET50),
+        "pre-activation ResNet-50, for images of 32×32",
+    ),
+    Anchor(
+        "mobilenetv2",
+        "mobilenet",
+        InvertedNet,
+        for_small_images(mobilenet.PUBLISHED),
+        "MobileNetV2, for images of 32×32",
+    ),
+    Anchor(
+        "efficientnet-b0",
+        "efficientnet",
+        InvertedNet,
+        for_small_images(efficientnet.B0),
+        "EfficientNet-B0, for images of 32×32",
+    ),
+    Anchor("vgg16", "vgg", vgg.Vgg, vgg.VGG16, "plain 16-layer network without shortcuts, for images of 32×32"),
 )
 
 ANCHORS: Mapping[str, Anchor] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def anchor_named(text: str) -> Anchor:
+    """The anchor that a text names: a key of :data:`ANCHORS`, with ``@`` and a width multiplier if wanted.
+
+    ``"resnet50@0.25"`` is ``resnet50`` with a quarter of the channels everywhere, by the rounding rule of
+    the papers (:func:`evonas.workers.anchors.layers.scaled_width`).
+
+    Raises:
+        UsageError: the name is unknown, or the width is no positive number.
+    """
+    name, at, width = text.partition("@")
+    if name not in ANCHORS:
+        raise unknown("anchor", name, ANCHORS)
+    row = ANCHORS[name]
+    if not at:
+        return row
+    try:
+        multiplier = float(width)
+    except ValueError:
+        multiplier = math.nan
+    if not 0.0 < multiplier <= 64.0:  # nobody means a network that fits on no machine
+        raise UsageError(f"an anchor's width is a number above 0 and at most 64, as in {name}@0.5, not {shorten(text)}")
+    return replace(row, name=text, config=replace(row.config, width_multiplier=multiplier))
 
 
 def build_anchor(name: str, layer: LayerFactory, *, in_channels: int, classes: int) -> nn.Module:
@@ -72,7 +140,7 @@ def build_anchor(name: str, layer: LayerFactory, *, in_channels: int, classes: i
     one of them draws random numbers of its own.
 
     Args:
-        name: a key of :data:`ANCHORS`.
+        name: what :func:`anchor_named` takes.
         layer: makes the module for every position that is searched.
         in_channels: channels of the images.
         classes: number of outputs.
@@ -83,9 +151,8 @@ def build_anchor(name: str, layer: LayerFactory, *, in_channels: int, classes: i
     Raises:
         UsageError: the name is unknown.
     """
-    if name not in ANCHORS:
-        raise unknown("anchor", name, ANCHORS)
+    row = anchor_named(name)
     seed = int(torch.randint(2**62, ()).item())
-    model = ANCHORS[name].build(layer, in_channels=in_channels, classes=classes)
+    model = row.network(row.config, layer, in_channels=in_channels, classes=classes)
     initialise(model, torch.Generator().manual_seed(seed))
     return model

@@ -1,153 +1,26 @@
-"""EfficientNet (Tan and Le 2019): inverted residuals with squeeze-and-excitation."""
+"""Configurations of EfficientNet (Tan and Le 2019): inverted residuals with squeeze-and-excitation."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import replace
 
-from torch import Tensor, nn
-from torch.nn import functional as F
+from evonas.workers.anchors import mobilenet
+from evonas.workers.anchors.inverted import InvertedConfig, Stage
 
-from evonas.workers.anchors.layers import Classifier, Conv, Dense, LayerFactory, scaled_width
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Consecutive MBConv blocks: a row of the paper's table 1.
-
-    Attributes:
-        expansion: inner channels of a block over its input channels.
-        width: output channels, before the width multiplier.
-        blocks: how many, before the depth multiplier.
-        stride: of the first block's depthwise convolution; the others have 1.
-        kernel: size of the depthwise convolutions.
-    """
-
-    expansion: int
-    width: int
-    blocks: int
-    stride: int
-    kernel: int
-
-
-@dataclass(frozen=True)
-class EfficientNetConfig:
-    """A member of the family.
-
-    Attributes:
-        stages: from the highest resolution to the lowest.
-        stem_width: channels of the first convolution, before the width multiplier.
-        stem_stride: its stride.
-        head_width: channels of the last 1×1 convolution, before the width multiplier.
-        squeeze_ratio: channels inside squeeze-and-excitation over a block's input channels.
-        width_multiplier: scales every width.
-        depth_multiplier: scales the number of blocks of each stage, rounded up.
-        divisor: widths are rounded to a multiple of this.
-    """
-
-    stages: tuple[Stage, ...]
-    stem_width: int = 32
-    stem_stride: int = 2
-    head_width: int = 1280
-    squeeze_ratio: float = 0.25
-    width_multiplier: float = 1.0
-    depth_multiplier: float = 1.0
-    divisor: int = 8
-
+B0 = InvertedConfig(
+    stages=(
+        Stage(1, 16, 1, 1, kernel=3),
+        Stage(6, 24, 2, 2, kernel=3),
+        Stage(6, 40, 2, 2, kernel=5),
+        Stage(6, 80, 3, 2, kernel=3),
+        Stage(6, 112, 3, 1, kernel=5),
+        Stage(6, 192, 4, 2, kernel=5),
+        Stage(6, 320, 1, 1, kernel=3),
+    ),
+    narrows_head=True,
+    squeeze_ratio=0.25,
+)
+"""Table 1 of the paper."""
 
 # All kernels are 3×3: the gradient of a 5×5 depthwise convolution takes a CPU ten times as long.
-SMALL = EfficientNetConfig(
-    stages=(Stage(4, 16, 1, 1, 3), Stage(4, 24, 1, 2, 3)),
-    stem_width=16,
-    stem_stride=2,
-    head_width=96,
-)
-
-
-class SqueezeExcitation(nn.Module):
-    """Scales each channel by a gate computed from all channels' averages (Hu et al. 2018).
-
-    Its swish is part of the architecture and not a position of the searched layer.
-    """
-
-    def __init__(self, channels: int, squeezed: int) -> None:
-        super().__init__()
-        # Linear maps and not 1×1 convolutions: the same function, ten times cheaper to call on a CPU.
-        self.squeeze = Dense(channels, squeezed)
-        self.excite = Dense(squeezed, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The shape (b, channels, h, w) is kept."""
-        gate: Tensor = self.excite(F.silu(self.squeeze(x.mean(dim=(2, 3)))))
-        return x * gate.sigmoid()[:, :, None, None]
-
-
-class MBConv(nn.Module):
-    """An inverted residual with squeeze-and-excitation before the projection."""
-
-    def __init__(
-        self,
-        layer: LayerFactory,
-        inputs: int,
-        outputs: int,
-        *,
-        expansion: int,
-        stride: int,
-        kernel: int,
-        squeeze_ratio: float,
-    ) -> None:
-        super().__init__()
-        inner = inputs * expansion
-        expand = [Conv(inputs, inner), layer.norm_act(inner)] if expansion != 1 else []
-        depthwise = [Conv(inner, inner, kernel, stride=stride, groups=inner), layer.norm_act(inner)]
-        squeeze = [SqueezeExcitation(inner, max(1, int(inputs * squeeze_ratio)))]
-        project = [Conv(inner, outputs), layer.norm(outputs)]
-        self.path = nn.Sequential(*expand, *depthwise, *squeeze, *project)
-        self.residual = stride == 1 and inputs == outputs
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride), rounded up."""
-        y: Tensor = self.path(x)
-        return x + y if self.residual else y
-
-
-class EfficientNet(nn.Module):
-    """Stem, MBConv blocks, a wide 1×1 convolution, and the classifier.
-
-    Dropout and stochastic depth are left out: they regularise long trainings, and here would only add
-    noise to the score of a short one.
-    """
-
-    def __init__(self, config: EfficientNetConfig, layer: LayerFactory, *, in_channels: int, classes: int) -> None:
-        super().__init__()
-
-        def width(channels: int) -> int:
-            return scaled_width(channels, config.width_multiplier, config.divisor)
-
-        channels = width(config.stem_width)
-        self.stem = nn.Sequential(Conv(in_channels, channels, 3, stride=config.stem_stride), layer.norm_act(channels))
-        blocks: list[nn.Module] = []
-        for stage in config.stages:
-            outputs = width(stage.width)
-            for index in range(math.ceil(stage.blocks * config.depth_multiplier)):
-                blocks.append(
-                    MBConv(
-                        layer,
-                        channels,
-                        outputs,
-                        expansion=stage.expansion,
-                        stride=stage.stride if index == 0 else 1,
-                        kernel=stage.kernel,
-                        squeeze_ratio=config.squeeze_ratio,
-                    )
-                )
-                channels = outputs
-        self.blocks = nn.Sequential(*blocks)
-        head = width(config.head_width)
-        self.head = nn.Sequential(Conv(channels, head), layer.norm_act(head))
-        self.classifier = Classifier(head, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (b, in_channels, h, w) to logits (b, classes)."""
-        logits: Tensor = self.classifier(self.head(self.blocks(self.stem(x))))
-        return logits
+SMALL = replace(mobilenet.SMALL, narrows_head=True, squeeze_ratio=0.25)

@@ -49,6 +49,9 @@ class ResNetConfig:
     divisor: int = 8
 
 
+RESNET50 = ResNetConfig(stages=(Stage(3, 64, 1), Stage(4, 128, 2), Stage(6, 256, 2), Stage(3, 512, 2)))
+"""He et al. 2016, "Deep Residual Learning", table 1, with the pre-activation blocks of the later paper."""
+
 # On a CPU a convolution this small costs its call, about a millisecond forward and backward, and an eager
 # layer costs its memory traffic: so few of the first, and the stem leaves 6×6 of a 12×12 image to the second.
 SMALL = ResNetConfig(
