@@ -58,7 +58,7 @@ def candidates(count: int, space_name: str, seed: int) -> Iterator[tuple[str, Gr
                     graph, _ = space.mutate(graph, rng)
             verdict = filters.judge(graph, Tally())
             if isinstance(verdict, Passed):
-                filters.remember(verdict.key, verdict.functional_key)
+                filters.remember(graph, verdict.key, verdict.functional_key)
                 yield kind, graph.canonical
                 break
 

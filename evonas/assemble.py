@@ -87,7 +87,7 @@ def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int) -> tuple[str
         space.embed(graph, generator(seed))  # raises where the graph is not in the space
         verdict = filters.judge(graph, Tally())
         if isinstance(verdict, Passed):
-            filters.remember(verdict.key, verdict.functional_key)
+            filters.remember(graph, verdict.key, verdict.functional_key)
             kept.append(graph.to_json(space.name))
         elif verdict[0] not in (DUPLICATE, FUNCTIONAL):  # naming a seed twice is harmless
             raise UsageError(f"the seed graph {graph.written()} cannot be used: {verdict[1].reason}")

@@ -37,6 +37,8 @@ class RunConfig:
         survivors: how many of the window survive under `nsga2`.
         fresh: probability that a candidate is a new random graph rather than an offspring.
         mutations: mutations that separate an offspring from its parent.
+        twins: relative distance within which two candidates count as one while their parameters are where
+            training starts (`evonas/twins.py`); 0 for no such comparison.
         lookahead: candidate i sees the results of candidates up to i − lookahead.
         seed_graphs: JSON of graphs to judge first, in order.
         core_minutes: stop drawing once workers have spent this long in all; None for no limit.
@@ -56,6 +58,7 @@ class RunConfig:
     fresh: float = 0.5
     mutations: int = 2
     lookahead: int = 16
+    twins: float = 0.0
     seed_graphs: tuple[str, ...] = ()
     core_minutes: float | None = None
     max_attempts: int = 2
@@ -69,6 +72,7 @@ class RunConfig:
         check_whole(self, lookahead=1, max_attempts=1, seed=0)
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
+        check_number(self, "twins", least=0.0, most=1.0)
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
             check_number(self, "core_minutes", above=0.0)

@@ -19,6 +19,7 @@ from evonas.candidate import Accept, Reject, Verdict
 from evonas.extent import Extent, extents
 from evonas.fingerprint import PROBES, Response, functional_key, respond
 from evonas.graph import X
+from evonas.twins import Twins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from evonas.graph import Graph
 
 STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL = "structural", "duplicate", "numerical", "functional"
-CHEAP_FILTERS = (STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL)
+TWIN = "twin"
+CHEAP_FILTERS = (STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL, TWIN)
 """Names of the cheap filters in the order in which they run."""
 
 FLAT = 1e-9
@@ -88,16 +90,22 @@ class Tally:
 
 
 class CheapFilters:
-    """The four cheap filters in order, and the keys of all candidates so far."""
+    """The cheap filters in order, and what they know of all candidates so far.
 
-    def __init__(self) -> None:
+    Args:
+        twins: tolerance of the comparison at the start of training (`evonas/twins.py`); 0 for none.
+    """
+
+    def __init__(self, twins: float = 0.0) -> None:
         self._keys: set[str] = set()
         self._functional_keys: set[str] = set()
+        self._twins = Twins(twins)
 
-    def remember(self, key: str, functional_key: str) -> None:
-        """Counts later graphs with either key as duplicates."""
+    def remember(self, graph: Graph, key: str, functional_key: str) -> None:
+        """Counts later graphs with either key as duplicates, and those that start alike as twins."""
         self._keys.add(key)
         self._functional_keys.add(functional_key)
+        self._twins.add(graph.canonical)
 
     def judge(self, graph: Graph, tally: Tally) -> Passed | tuple[str, Reject]:
         """The keys of a graph that passes, or the name of the filter that rejects it and its verdict."""
@@ -122,6 +130,10 @@ class CheapFilters:
             functional = functional_key(responses)
         if functional in self._functional_keys:
             return self._rejected(FUNCTIONAL, Reject("the same function as an earlier candidate"), tally)
+        with tally.timed(TWIN):
+            twin = self._twins.resembles(graph.canonical)
+        if twin:
+            return self._rejected(TWIN, Reject("starts as an earlier candidate does"), tally)
         return Passed(key, functional)
 
     def _rejected(self, name: str, verdict: Reject, tally: Tally) -> tuple[str, Reject]:

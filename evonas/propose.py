@@ -35,12 +35,12 @@ class Proposer:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.filters = CheapFilters()
+        self.filters = CheapFilters(config.twins)
         self._select = None if config.strategy == "random" else selection_of(config)
 
     def remember(self, candidate: Candidate) -> None:
         """Takes note of a candidate drawn in an earlier session of the run."""
-        self.filters.remember(candidate.key, candidate.functional_key)
+        self.filters.remember(candidate.graph, candidate.key, candidate.functional_key)
 
     def draw(self, index: int, population: Population) -> Candidate:
         """Candidate `index`, given the population that it may know.
@@ -57,7 +57,7 @@ class Proposer:
                 graph, origin = self._seeded(index, rng) if is_seed else self._propose(population, rng)
             result = self.filters.judge(graph, tally)
             if isinstance(result, Passed):
-                self.filters.remember(result.key, result.functional_key)
+                self.filters.remember(graph, result.key, result.functional_key)
                 return Candidate(
                     index,
                     graph,

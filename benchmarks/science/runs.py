@@ -38,14 +38,14 @@ class Variant:
 
 def _plain(strategy: str) -> Variant:
     recording = {"stability_steps": (), "hurdle_steps": RECORDED, "hurdle_quantile": 0.0}
-    return Variant(strategy, {"strategy": strategy, "smallest_tournament": 2}, recording)
+    return Variant(strategy, {"strategy": strategy, "smallest_tournament": 2, "twins": 0.0}, recording)
 
 
 STRATEGIES = tuple(_plain(strategy) for strategy in ("pareto", "average", "random"))
 """As the paper has them, but for the small anchors: no hurdles and no stability filter."""
 MENDED = Variant(
     "mended",
-    {"strategy": "pareto", "smallest_tournament": 20},
+    {"strategy": "pareto", "smallest_tournament": 20, "twins": 0.02},
     {"stability_steps": (5,), "hurdle_steps": (60,), "hurdle_quantile": 0.5},
 )
 """What the study led to: see docs/SCIENCE.md."""

@@ -1,0 +1,113 @@
+"""Twins: what counts as starting alike, and that a run which was interrupted remembers it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from evonas.candidate import Reject
+from evonas.filters import TWIN, CheapFilters, Passed, Tally
+from evonas.graph import Graph
+from evonas.propose import Proposer
+from evonas.published import zoo
+from evonas.select import Population
+from evonas.twins import Twins, start_response
+from tests.fakes import config
+
+
+def resembles(one: str, other: str, tolerance: float = 0.02) -> bool:
+    twins = Twins(tolerance)
+    twins.add(Graph.parse(one))
+    return twins.resembles(Graph.parse(other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tanh(x)", "tanh(x + v0)"),
+        ("tanh(x)", "-tanh(v1 * x)"),  # up to the sign
+        ("x * sigmoid(x) / std_whcg(x)", "x * sigmoid(v1 * x) / std_whcg(x)"),
+        ("max(x, 0)", "max(x, std_wh(0))"),  # sqrt(eps) is 0.003
+        ("x / rms_wh(x)", "x / (rms_wh(x) + square(v0))"),
+    ],
+)
+def test_starting_alike(one: str, other: str) -> None:
+    assert resembles(one, other) and resembles(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("tanh(x)", "tanh(x + x)"),
+        ("x", "x + x"),  # the scale at the start decides whether an unnormalised network trains
+        ("x / std_wh(x)", "x / std_whcg(x)"),
+        ("x / std_wh(x)", "x / rms_wh(x)"),
+        ("x / std_whc(x)", "x / std_bwh(x)"),
+        ("max(x, 0)", "max(x, 0) + sigmoid(v0)"),
+        ("sigmoid(x)", "tanh(x)"),
+    ],
+)
+def test_starting_differently(one: str, other: str) -> None:
+    assert not resembles(one, other)
+
+
+def test_published_layers_that_differ_are_no_twins() -> None:
+    """But for EvoNorm-S0 and S1, which differ by v1 alone."""
+    twins, found = Twins(0.02), []
+    for name, graph in zoo.items():
+        if twins.resembles(graph):
+            found.append(name)
+        twins.add(graph)
+    assert found == ["evonorm-s1"]
+
+
+def test_a_tolerance_of_zero_compares_nothing() -> None:
+    assert not resembles("tanh(x)", "tanh(x)", tolerance=0.0)
+
+
+def test_many_are_kept_and_values_that_are_not_finite_are_no_twins() -> None:
+    twins = Twins(1e-6)
+    scales = [Graph.parse(text) for text in ("x + x", "x + x + x", "x * sigmoid(v1)")]
+    for graph in scales * 50:  # more than the first block holds
+        twins.add(graph)
+    assert all(twins.resembles(graph) for graph in scales) and not twins.resembles(Graph.parse("x"))
+    endless = Graph.parse("exp(exp(exp(square(x))))")
+    assert start_response(endless) is None
+    twins.add(endless)
+    assert not twins.resembles(endless)
+
+
+def test_the_response_is_that_of_the_layer_at_its_start() -> None:
+    linear, doubled = (start_response(Graph.parse(text)) for text in ("x + v0", "v1 * x + x"))
+    assert linear is not None and doubled is not None
+    np.testing.assert_allclose(doubled, 2 * linear, rtol=1e-6)
+    thirds = linear.reshape(3, -1)  # linear: over the scale, all three are the same
+    np.testing.assert_allclose(thirds[0], thirds[2], rtol=1e-6)
+
+
+def test_the_filter_comes_last_and_names_itself() -> None:
+    filters, graph = CheapFilters(0.02), Graph.parse("tanh(x)")
+    passed = filters.judge(graph, Tally())
+    assert isinstance(passed, Passed)
+    filters.remember(graph, passed.key, passed.functional_key)
+    tally = Tally()
+    verdict = filters.judge(Graph.parse("tanh(x + v0)"), tally)
+    assert verdict == (TWIN, Reject("starts as an earlier candidate does"))
+    assert tally.discarded == {TWIN: 1}
+    # Off by default: a comparison at the start is no comparison of functions.
+    plain = CheapFilters()
+    plain.remember(graph, passed.key, passed.functional_key)
+    assert isinstance(plain.judge(Graph.parse("tanh(x + v0)"), Tally()), Passed)
+
+
+def test_a_run_that_goes_on_remembers_the_twins_of_its_past() -> None:
+    settings = config(strategy="random", twins=0.02)
+    whole = Proposer(settings)
+    drawn = [whole.draw(index, Population(1)) for index in range(30)]
+    assert sum(candidate.discarded.get(TWIN, 0) for candidate in drawn) > 0
+    resumed = Proposer(settings)
+    for candidate in drawn[:20]:
+        resumed.remember(candidate)
+    again = [resumed.draw(index, Population(1)) for index in range(20, 30)]
+    assert [c.key for c in again] == [c.key for c in drawn[20:]]
+    assert [c.discarded for c in again] == [c.discarded for c in drawn[20:]]
