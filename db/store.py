@@ -12,11 +12,12 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, in
 
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.config import RunConfig
-from evonas.db import rows
+from evonas.db import retrainings, rows
 from evonas.db.failures import told_for_people
 from evonas.db.models import Base, CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run
 from evonas.db.totals import summarise
 from evonas.errors import StorageError
+from evonas.retraining import Retraining
 from evonas.store import RunInfo, RunStatus, RunSummary, Store, no_such_candidate, no_such_run
 
 _CHUNK = 500
@@ -112,6 +113,21 @@ class DatabaseStore(Store):
             connection.execute(delete(ReferenceScore).where(earlier))
             rows.insert_rows(connection, {ReferenceScore: rows.numbered(at, "anchor", "score", scores)})
             connection.execute(update(Run).where(Run.id == run_id).values(updated=datetime.now(UTC)))
+
+    def record_retraining(self, run_id: int, retraining: Retraining) -> None:
+        """See `Store`."""
+        with self._write() as connection:
+            _run_row(connection, run_id)
+            if isinstance(layer := retraining.layer, int) and not _known(connection, CandidateRow, run_id, [layer]):
+                raise no_such_candidate(run_id, layer, _count(connection, run_id))
+            retrainings.keep(connection, run_id, retraining)
+            connection.execute(update(Run).where(Run.id == run_id).values(updated=datetime.now(UTC)))
+
+    def retrainings(self, run_id: int) -> Sequence[Retraining]:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return retrainings.read(connection, run_id)
 
     def candidates(self, run_id: int) -> Iterator[Candidate]:
         """See `Store`."""
