@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
@@ -31,8 +32,16 @@ def load_data(protocol: Protocol) -> DataSet:
     return load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None)
 
 
+@lru_cache(maxsize=1)
+def _less_held_out(data: DataSet, share: float) -> DataSet:
+    """The data with a part of the training split for validation: the same part in every process."""
+    return data.held_out(share, seed=0)
+
+
 def evaluate(task: Task, data: DataSet) -> Evaluation:
     """Judges and scores the task's layer. Times are core-seconds of this process, on one thread."""
+    if task.held_out:
+        data = _less_held_out(data, task.held_out)
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
@@ -53,6 +62,7 @@ class _Work:
     scores: dict[str, float] = field(default_factory=dict)
     measures: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    diverged: list[str] = field(default_factory=list)
 
     def passes_filters(self) -> bool:
         for judge in filters_of(self.task.protocol) if self.task.filtered else ():
@@ -76,6 +86,8 @@ class _Work:
             if cleared:
                 # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
                 score = training.accuracy(self.task.split) if training.advance(protocol.steps) else 0.0
+                if training.diverged:
+                    self.diverged.append(anchor)
                 self.scores[anchor] = score
                 end = Checkpoint(anchor, None)
                 cleared = end not in hurdles or self._clears(end, score)
@@ -99,6 +111,7 @@ class _Work:
             self.measures,
             tuple(self.outcomes),
             self.seconds,
+            reason=f"diverged on {', '.join(self.diverged)}" if scored and self.diverged else "",
             attempts=self.task.attempt,
         )
 
