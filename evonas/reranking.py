@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
 
+from evonas.api import DEFAULT_STORAGE
 from evonas.assemble import check_executor, check_protocol, latest_run, make_executor, open_storage
 from evonas.errors import UsageError, shorten, unknown
 from evonas.executor import Executor
@@ -31,7 +32,7 @@ TRANSFER = "vgg-small"
 def rerank(
     run_id: int | None = None,
     *,
-    storage: str | Path | Store,
+    storage: str | Path | Store = DEFAULT_STORAGE,
     top: int = 10,
     references: Sequence[str] = REFERENCES,
     seeds: int = 5,
@@ -85,6 +86,7 @@ def rerank(
                 return executor
             longer = max(1.0, max(plan.steps, plan.test_steps) / run.config.protocol.steps)
             deadline = longer * run.config.deadline
+            _check_share(plan, run)
             made = make_executor(
                 executor, run.config.protocol, deadline=deadline, workers=workers, ray_address=ray_address
             )
@@ -196,6 +198,12 @@ def _plan(
         test_steps,
         test_seeds,
     )
+
+
+def _check_share(plan: _Plan, run: RunInfo) -> None:
+    from evonas.workers.evaluate import less_held_out, load_data
+
+    less_held_out(load_data(run.config.protocol), plan.held_out)
 
 
 def _fresh(first: int, number: int, run: RunInfo) -> list[int]:

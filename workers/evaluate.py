@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from time import process_time
 from typing import TYPE_CHECKING
@@ -32,16 +31,19 @@ def load_data(protocol: Protocol) -> DataSet:
     return load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None)
 
 
-@lru_cache(maxsize=1)
-def _less_held_out(data: DataSet, share: float) -> DataSet:
-    """The data with a part of the training split for validation: the same part in every process."""
+def less_held_out(data: DataSet, share: float) -> DataSet:
+    """The data with a share of the training split for validation: the same images for everyone.
+
+    Raises:
+        UsageError: when one side would be empty.
+    """
     return data.held_out(share, seed=0)
 
 
 def evaluate(task: Task, data: DataSet) -> Evaluation:
     """Judges and scores the task's layer. Times are core-seconds of this process, on one thread."""
     if task.held_out:
-        data = _less_held_out(data, task.held_out)
+        data = less_held_out(data, task.held_out)
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
