@@ -48,23 +48,30 @@ def rerank(
 
     Each training is recorded as it ends: interrupted or killed, the same command goes on where it stopped.
     """
-    with open_storage(storage, create=False) as store, training_bar() as bar:
-        ranking = train_again(
-            options.the_run(store, run).id,
-            storage=store,
-            top=top,
-            references=reference or REFERENCES,
-            seeds=seeds,
-            first_seed=first_seed,
-            steps=steps,
-            held_out=held_out,
-            report=report,
-            transfer=None if transfer == _NONE else transfer,
-            executor=executor,
-            workers=workers,
-            ray_address=ray_address,
-            progress=bar,
-        )
+    with open_storage(storage, create=False) as store:
+        found = options.the_run(store, run).id
+        try:
+            with training_bar() as bar:
+                ranking = train_again(
+                    found,
+                    storage=store,
+                    top=top,
+                    references=reference or REFERENCES,
+                    seeds=seeds,
+                    first_seed=first_seed,
+                    steps=steps,
+                    held_out=held_out,
+                    report=report,
+                    transfer=None if transfer == _NONE else transfer,
+                    executor=executor,
+                    workers=workers,
+                    ray_address=ray_address,
+                    progress=bar,
+                )
+        except KeyboardInterrupt:
+            kept = len(store.retrainings(found))
+            options.stderr.print(f"{kept} trainings were recorded; the same command goes on from there.")
+            raise typer.Exit(130) from None
     options.emit(form, ranking.as_dict(), shown(ranking))
 
 
