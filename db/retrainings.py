@@ -6,16 +6,23 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
-from evonas.db.models import RetrainingRow
+from evonas.db import picking
+from evonas.db.models import CandidateRow, RetrainingRow
 from evonas.db.rows import storable
 from evonas.errors import StorageError
 from evonas.retraining import Retraining, Stage
-from evonas.store import in_order
+from evonas.store import in_order, no_such_candidate
 
 
 def keep(connection: Connection, run_id: int, retraining: Retraining) -> None:
-    """Insert a training, unless there is one with the same key that did not fail."""
+    """Insert a training, unless there is one with the same key that did not fail.
+
+    Raises:
+        UsageError: when the run does not have the candidate.
+    """
     number = retraining.layer if isinstance(retraining.layer, int) else None
+    if number is not None and not picking.known(connection, CandidateRow, run_id, [number]):
+        raise no_such_candidate(run_id, number, picking.count(connection, run_id))
     key = {
         "run_id": run_id,
         "layer": storable(str(retraining.layer)),

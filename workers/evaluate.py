@@ -87,9 +87,9 @@ class _Work:
                     break
             if cleared:
                 # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
-                score = training.accuracy(self.task.split) if training.advance(protocol.steps) else 0.0
-                if training.diverged:
-                    self.diverged.append(anchor)
+                finite = training.advance(protocol.steps)
+                score = training.accuracy(self.task.split) if finite else 0.0
+                self.diverged += [] if finite else [anchor]
                 self.scores[anchor] = score
                 end = Checkpoint(anchor, None)
                 cleared = end not in hurdles or self._clears(end, score)
