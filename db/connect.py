@@ -19,27 +19,28 @@ _KNOWN = "a path such as runs.db, sqlite:///path or postgresql://user@host/name"
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
-def open_store(url_or_path: str, *, read_only: bool = False) -> Store:
+def open_store(url_or_path: str, *, read_only: bool = False, create: bool = True) -> Store:
     """The store in a database, whose tables are created or brought up to date.
 
     Args:
         url_or_path: the path of an SQLite file, or a URL.
         read_only: never create or change anything; for viewers.
+        create: make the database where there is none.
 
     Raises:
         UsageError: for a URL that is none of ours, a driver or folder that is missing, and with
-            `read_only` for a file that is missing.
+            `read_only` or without `create` for a file that is missing.
         StorageError: when the database cannot be opened, is not ours, or does not fit this version.
     """
     path = _path(url_or_path)
     if path is None:
         url = _server(url_or_path)
-        return _prepared(_server_engine(url), _shown(url), read_only)
+        return _prepared(_server_engine(url), _shown(url), read_only, create)
     place = str(path)
-    _check_file(path, read_only)
+    _check_file(path, read_only or not create)
     path = path.absolute()
     if not read_only:
-        return _prepared(sqlite_engine(path, "rwc"), place, read_only)
+        return _prepared(sqlite_engine(path, "rwc"), place, read_only, create)
     try:
         return _prepared(sqlite_engine(path, "ro"), place, read_only)
     except StorageError:
@@ -51,7 +52,7 @@ def open_store(url_or_path: str, *, read_only: bool = False) -> Store:
         return _prepared(sqlite_engine(path, "immutable"), place, read_only)
 
 
-def _prepared(engine: Engine, place: str, read_only: bool) -> Store:
+def _prepared(engine: Engine, place: str, read_only: bool, create: bool = False) -> Store:
     try:
         with told_for_people(place):
             if read_only:
@@ -60,6 +61,8 @@ def _prepared(engine: Engine, place: str, read_only: bool) -> Store:
                 # Holding the lock for writing: two that open a new database do not both create the
                 # tables, and a read-only file is found out now rather than at the first result.
                 with engine.execution_options(evonas_writes=True).begin() as connection:
+                    if not create and migrations.revision(connection, place) is None:
+                        raise _nothing_in(place)
                     migrations.upgrade(connection, place)
                 if engine.dialect.name == "sqlite":
                     use_wal(engine)
@@ -73,10 +76,14 @@ def _check_tables(engine: Engine, place: str) -> None:
     with engine.begin() as connection:
         found = migrations.revision(connection, place)
     if found is None:
-        raise StorageError(f"{place} has no runs in it yet; `evonas search` makes one")
+        raise _nothing_in(place)
     if found != migrations.HEAD:
         migrations.check_known(found, place)
         raise StorageError(f"{place} was made by an older evonas; `evonas search` or `resume` upgrades it")
+
+
+def _nothing_in(place: str) -> StorageError:
+    return StorageError(f"{place} has no runs in it yet; `evonas search` makes one")
 
 
 def _path(url_or_path: str) -> Path | None:
@@ -98,13 +105,13 @@ def _path(url_or_path: str) -> Path | None:
     return Path(rest[1:])
 
 
-def _check_file(path: Path, read_only: bool) -> None:
+def _check_file(path: Path, must_exist: bool) -> None:
     try:
         if path.is_dir():
             raise UsageError(f"{path} is a folder; give the path of a file, such as {path / 'runs.db'}")
         if path.exists() and not path.is_file():
             raise UsageError(f"{path} is no file; give the path of one, such as runs.db")
-        if read_only and not path.exists():
+        if must_exist and not path.exists():
             raise UsageError(f"there is no database at {path}; `evonas search` makes one")
         if not path.parent.is_dir():
             raise UsageError(f"there is no folder {path.parent} for the database {path.name}; make it first")

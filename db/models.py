@@ -7,50 +7,13 @@ order of what belongs to it. Changing a table means a new file in `migrations/ve
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from math import isnan, nan
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Double, ForeignKey, ForeignKeyConstraint, Index, MetaData, Text
+from sqlalchemy import BigInteger, Double, ForeignKey, ForeignKeyConstraint, Index, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-from sqlalchemy.types import TypeDecorator
 
-
-class UtcTime(TypeDecorator[datetime]):
-    """A moment in UTC, on databases that keep time zones and on those that do not."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """See SQLAlchemy."""
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """See SQLAlchemy."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class NanAsNull(TypeDecorator[float]):
-    """A double in which NaN is kept as NULL: SQLite has no NaN, and SQL's aggregates pass over NULL."""
-
-    impl = Double
-    cache_ok = True
-
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        """See SQLAlchemy."""
-        return None if value is None or isnan(value) else float(value)
-
-    def process_result_value(self, value: float | None, dialect: Dialect) -> float:
-        """See SQLAlchemy."""
-        return nan if value is None else value
-
-
-Number = Annotated[float, mapped_column(NanAsNull, nullable=True)]
-Key = Annotated[int, mapped_column(primary_key=True, autoincrement=False)]
-Name = Annotated[str, mapped_column(Text, primary_key=True)]
+from evonas.db.columns import Key, Name, Number, UtcTime
 
 
 class Base(DeclarativeBase):
@@ -237,3 +200,29 @@ class ReferenceScore(Base):
     position: Mapped[Key]
     anchor: Mapped[str]
     score: Mapped[Number]
+
+
+class RetrainingRow(Base):
+    """A training that followed a run's search. `layer` is the candidate's number as text, or a published name.
+
+    `number` is the candidate's, NULL for a published layer.
+    """
+
+    __tablename__ = "retrainings"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id", "number"], ["candidates.run_id", "candidates.number"]),
+        Index(None, "run_id", "number"),
+        {"sqlite_with_rowid": False},
+    )
+
+    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    layer: Mapped[Name]
+    stage: Mapped[Name]
+    anchor: Mapped[Name]
+    steps: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    held_out: Mapped[float] = mapped_column(primary_key=True)
+    seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    number: Mapped[int | None]
+    score: Mapped[Number]
+    seconds: Mapped[float]
+    reason: Mapped[str]

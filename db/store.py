@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, and_, delete, insert, select, update
 
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.config import RunConfig
-from evonas.db import rows
+from evonas.db import picking, retrainings, rows
 from evonas.db.failures import told_for_people
-from evonas.db.models import Base, CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run
+from evonas.db.models import CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run
 from evonas.db.totals import summarise
 from evonas.errors import StorageError
+from evonas.retraining import Retraining
 from evonas.store import RunInfo, RunStatus, RunSummary, Store, no_such_candidate, no_such_run
-
-_CHUNK = 500
-"""Candidates per query: far under any limit on parameters, few enough to hold."""
-_GREATEST = 2**31 - 1
-"""Greatest run id or candidate number that an integer column holds everywhere."""
 
 
 class DatabaseStore(Store):
@@ -85,12 +81,12 @@ class DatabaseStore(Store):
         ended = {e.index: e for e in reversed(evaluations)}
         with self._write() as connection:
             run = _run_row(connection, run_id)
-            missing = sorted(ended.keys() - drawn.keys() - _known(connection, CandidateRow, run_id, ended))
+            missing = sorted(ended.keys() - drawn.keys() - picking.known(connection, CandidateRow, run_id, ended))
             if missing:
-                raise no_such_candidate(run_id, missing[0], _count(connection, run_id))
-            fresh = drawn.keys() - _known(connection, CandidateRow, run_id, drawn)
+                raise no_such_candidate(run_id, missing[0], picking.count(connection, run_id))
+            fresh = drawn.keys() - picking.known(connection, CandidateRow, run_id, drawn)
             rows.insert_rows(connection, rows.candidate_rows(run_id, run.space, (drawn[i] for i in sorted(fresh))))
-            fresh = ended.keys() - _known(connection, EvaluationRow, run_id, ended)
+            fresh = ended.keys() - picking.known(connection, EvaluationRow, run_id, ended)
             rows.insert_rows(connection, rows.evaluation_rows(run_id, (ended[i] for i in sorted(fresh))))
             changed: dict[str, Any] = {"updated": datetime.now(UTC)}
             if status is not None:
@@ -113,6 +109,19 @@ class DatabaseStore(Store):
             rows.insert_rows(connection, {ReferenceScore: rows.numbered(at, "anchor", "score", scores)})
             connection.execute(update(Run).where(Run.id == run_id).values(updated=datetime.now(UTC)))
 
+    def record_retraining(self, run_id: int, retraining: Retraining) -> None:
+        """See `Store`."""
+        with self._write() as connection:
+            _run_row(connection, run_id)
+            retrainings.keep(connection, run_id, retraining)
+            connection.execute(update(Run).where(Run.id == run_id).values(updated=datetime.now(UTC)))
+
+    def retrainings(self, run_id: int) -> Sequence[Retraining]:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return retrainings.read(connection, run_id)
+
     def candidates(self, run_id: int) -> Iterator[Candidate]:
         """See `Store`."""
         self._check_run(run_id)
@@ -122,9 +131,9 @@ class DatabaseStore(Store):
         """See `Store`."""
         with self._read() as connection:
             _run_row(connection, run_id)
-            found = rows.read_candidates(connection, _picked(run_id, [index]))
+            found = rows.read_candidates(connection, picking.picked(run_id, [index]))
             if not found:
-                raise no_such_candidate(run_id, index, _count(connection, run_id))
+                raise no_such_candidate(run_id, index, picking.count(connection, run_id))
             return found[0]
 
     def evaluations(self, run_id: int) -> Iterator[Evaluation]:
@@ -136,7 +145,7 @@ class DatabaseStore(Store):
         """See `Store`."""
         with self._read() as connection:
             _run_row(connection, run_id)
-            found = rows.read_evaluations(connection, _picked(run_id, [index]))
+            found = rows.read_evaluations(connection, picking.picked(run_id, [index]))
             return found[0] if found else None
 
     def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
@@ -147,9 +156,9 @@ class DatabaseStore(Store):
         pairs: list[tuple[Candidate, Evaluation]] = []
         with self._read() as connection:
             _run_row(connection, run_id)
-            numbers = connection.scalars(statement.limit(min(max(limit, 0), _GREATEST))).all()
-            for chunk in _chunks(numbers):
-                within = _picked(run_id, chunk)
+            numbers = connection.scalars(statement.limit(min(max(limit, 0), picking.GREATEST))).all()
+            for chunk in picking.chunks(numbers):
+                within = picking.picked(run_id, chunk)
                 candidates = {c.index: c for c in rows.read_candidates(connection, within)}
                 evaluations = {e.index: e for e in rows.read_evaluations(connection, within)}
                 pairs += [(candidates[number], evaluations[number]) for number in chunk]
@@ -185,17 +194,17 @@ class DatabaseStore(Store):
         while True:
             with self._read() as connection:
                 later = and_(table.run_id == run_id, table.number > after)
-                numbers = select(table.number).where(later).order_by(table.number).limit(_CHUNK)
+                numbers = select(table.number).where(later).order_by(table.number).limit(picking.CHUNK)
                 chunk = connection.scalars(numbers).all()
                 if not chunk:
                     return
-                found = read(connection, _picked(run_id, chunk))
+                found = read(connection, picking.picked(run_id, chunk))
             yield from found
             after = chunk[-1]
 
 
 def _run_row(connection: Connection, run_id: int) -> Any:
-    if 0 < run_id <= _GREATEST:
+    if 0 < run_id <= picking.GREATEST:
         row = connection.execute(select(Run.__table__).where(Run.id == run_id)).one_or_none()
         if row is not None:
             return row
@@ -216,30 +225,3 @@ def _info(connection: Connection, row: Any) -> RunInfo:
         raise StorageError(f"run {row.id} is damaged: {error}") from error
     config = RunConfig.from_json(row.config)
     return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed)
-
-
-def _count(connection: Connection, run_id: int) -> int:
-    counted = select(func.count()).select_from(CandidateRow).where(CandidateRow.run_id == run_id)
-    return connection.execute(counted).scalar_one()
-
-
-def _picked(run_id: int, numbers: Sequence[int]) -> rows.Within:
-    storable = [int(number) for number in numbers if 0 <= number <= _GREATEST]
-
-    def within(table: Any) -> ColumnElement[bool]:
-        return and_(table.run_id == run_id, table.number.in_(storable))
-
-    return within
-
-
-def _known(connection: Connection, table: type[Base], run_id: int, numbers: Iterable[int]) -> set[int]:
-    """Those of `numbers` that the table has."""
-    column = table.__table__.c.number
-    known: set[int] = set()
-    for chunk in _chunks(sorted(numbers)):
-        known.update(connection.scalars(select(column).where(_picked(run_id, chunk)(table))))
-    return known
-
-
-def _chunks(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
-    return (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))

@@ -17,6 +17,8 @@ from evonas.graph import Graph
 from evonas.layer import LayerFactory, NormAct
 from evonas.protocol import Protocol
 from evonas.published import zoo
+from evonas.ranking import Ranking
+from evonas.reranking import rerank
 from evonas.space import SearchSpace
 
 __all__ = [
@@ -27,12 +29,14 @@ __all__ = [
     "LayerFactory",
     "NormAct",
     "Protocol",
+    "Ranking",
     "Result",
     "RunConfig",
     "SearchSpace",
     "StorageError",
     "UsageError",
     "compare",
+    "rerank",
     "resume",
     "search",
     "zoo",

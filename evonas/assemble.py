@@ -94,8 +94,8 @@ def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int) -> tuple[str
     return tuple(kept)
 
 
-def open_storage(storage: str | Path | Store | None, *, read_only: bool = False) -> Store:
-    """The store meant by a path, a URL, a store, or None for one in memory."""
+def open_storage(storage: str | Path | Store | None, *, read_only: bool = False, create: bool = True) -> Store:
+    """The store meant by a path, a URL, a store, or None for one in memory; see `evonas.db.open_store`."""
     if isinstance(storage, Store):
         return storage
     if storage is None:
@@ -104,7 +104,7 @@ def open_storage(storage: str | Path | Store | None, *, read_only: bool = False)
         return MemoryStore()
     from evonas.db.connect import open_store
 
-    return open_store(str(storage), read_only=read_only)
+    return open_store(str(storage), read_only=read_only, create=create)
 
 
 def latest_run(store: Store) -> RunInfo:

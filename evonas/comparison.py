@@ -8,13 +8,11 @@ from statistics import fmean, stdev
 from typing import Literal
 
 from evonas.assemble import check_protocol, make_executor
-from evonas.candidate import Evaluation
 from evonas.errors import UsageError
-from evonas.evolution import Observer
-from evonas.executor import Executor, Task, published_task
+from evonas.executor import Executor
 from evonas.graph import Graph
 from evonas.protocol import Protocol
-from evonas.published import as_graph, zoo
+from evonas.trainings import Progress, carry_out, training_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ def compare(
     executor: str | Executor = "ray",
     workers: int | None = None,
     ray_address: str | None = None,
-    progress: Observer | None = None,
+    progress: Progress | None = None,
 ) -> list[Comparison]:
     """Trains layers on every anchor with several seeds, without filters.
 
@@ -75,30 +73,18 @@ def compare(
     """
     protocol = protocol or Protocol()
     check_protocol(protocol)
-    tasks: dict[int, tuple[int, Task]] = {}
-    for number, layer in enumerate(layers):
-        for seed in seeds:
-            index = len(tasks)
-            settings = replace(protocol, seed=seed)
-            if isinstance(layer, str) and layer in zoo:
-                task = published_task(layer, index, 1, settings, split)
-            else:
-                task = Task(index, 1, as_graph(layer).to_json(), settings, filtered=False, split=split)
-            tasks[index] = (number, task)
+    wanted = [(number, seed) for number in range(len(layers)) for seed in seeds]
+    tasks = [
+        training_task(layers[number], index, replace(protocol, seed=seed), split=split)
+        for index, (number, seed) in enumerate(wanted)
+    ]
     if not tasks:
         raise UsageError("there is nothing to compare: name at least one layer and one seed")
-    evaluations: list[Evaluation] = []
     with make_executor(executor, protocol, workers=workers, ray_address=ray_address) as running:
-        for _, task in tasks.values():
-            running.submit(task)
-        while len(evaluations) < len(tasks):
-            evaluations += running.poll(0.5)
-            if progress is not None:
-                progress.tick(len(tasks) - len(evaluations))
-    evaluations.sort(key=lambda e: e.index)
+        evaluations = sorted(carry_out(tasks, running, progress=progress), key=lambda e: e.index)
     comparisons = []
     for number, layer in enumerate(layers):
-        mine = [e for e in evaluations if tasks[e.index][0] == number]
+        mine = [e for e in evaluations if wanted[e.index][0] == number]
         scored = [e for e in mine if e.scores]
         comparisons.append(
             Comparison(

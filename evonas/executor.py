@@ -26,6 +26,8 @@ class Task:
         protocol: how to judge and score.
         filtered: whether filters may reject it; published layers are scored whatever they reach.
         split: the images that scores are measured on; a search only ever uses "validation".
+        held_out: share of the training split that is left out of training and takes the place of the
+            validation split; 0 for none.
         floors: what the candidate has to reach at checkpoints, by their names (`evonas.hurdles`).
     """
 
@@ -36,6 +38,7 @@ class Task:
     linear: str | None = None
     filtered: bool = True
     split: Literal["validation", "test"] = "validation"
+    held_out: float = 0.0
     floors: Mapping[str, float] = field(default_factory=dict)
 
     @property

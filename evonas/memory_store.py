@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Status
 from evonas.config import RunConfig
+from evonas.retraining import Retraining
 from evonas.store import (
     FilterSummary,
     RunInfo,
@@ -18,6 +19,7 @@ from evonas.store import (
     RunSummary,
     Store,
     by_frequency,
+    in_order,
     no_such_candidate,
     no_such_run,
 )
@@ -32,6 +34,7 @@ class MemoryStore(Store):
         self._runs: dict[int, RunInfo] = {}
         self._candidates: dict[int, dict[int, Candidate]] = {}
         self._evaluations: dict[int, dict[int, Evaluation]] = {}
+        self._retrainings: dict[int, dict[object, Retraining]] = {}
         self._touched: dict[int, datetime] = {}
 
     def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
@@ -39,7 +42,7 @@ class MemoryStore(Store):
         info = RunInfo(len(self._runs) + 1, config, RunStatus.RUNNING, datetime.now(UTC), dict(environment))
         self._runs[info.id] = info
         self._touched[info.id] = info.created
-        self._candidates[info.id], self._evaluations[info.id] = {}, {}
+        self._candidates[info.id], self._evaluations[info.id], self._retrainings[info.id] = {}, {}, {}
         return info
 
     def run_ids(self) -> Sequence[int]:
@@ -83,6 +86,21 @@ class MemoryStore(Store):
         info = self.run(run_id)
         self._touched[run_id] = datetime.now(UTC)
         self._runs[run_id] = replace(info, references={**info.references, layer: dict(scores)})
+
+    def record_retraining(self, run_id: int, retraining: Retraining) -> None:
+        """See `Store`."""
+        self.run(run_id)
+        if isinstance(retraining.layer, int):
+            self.candidate(run_id, retraining.layer)
+        kept = self._retrainings[run_id]
+        if retraining.key not in kept or kept[retraining.key].failed:
+            kept[retraining.key] = retraining
+        self._touched[run_id] = datetime.now(UTC)
+
+    def retrainings(self, run_id: int) -> Sequence[Retraining]:
+        """See `Store`."""
+        self.run(run_id)
+        return in_order(self._retrainings[run_id].values())
 
     def candidates(self, run_id: int) -> Iterator[Candidate]:
         """See `Store`."""

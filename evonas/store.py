@@ -7,7 +7,7 @@ passes `tests/test_store_contract.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -16,6 +16,7 @@ from typing import Self
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.config import RunConfig
 from evonas.errors import UsageError
+from evonas.retraining import Retraining, Stage
 
 
 class RunStatus(Enum):
@@ -144,6 +145,21 @@ class Store(ABC):
         """Keep the scores of a published layer under the run's protocol; replaces earlier ones."""
 
     @abstractmethod
+    def record_retraining(self, run_id: int, retraining: Retraining) -> None:
+        """Keep a training that followed the search.
+
+        Where the store has one with the same `key`, that stays, unless it failed. A candidate must be
+        recorded before its trainings are; where it is not, the call is refused with `UsageError`.
+        """
+
+    @abstractmethod
+    def retrainings(self, run_id: int) -> Sequence[Retraining]:
+        """The trainings that followed the search: candidates' by index, then published layers' by name.
+
+        Those of one layer come by stage, in the order of `Stage`, then by anchor, steps, share and seed.
+        """
+
+    @abstractmethod
     def candidates(self, run_id: int) -> Iterator[Candidate]:
         """The run's candidates, by index."""
 
@@ -195,3 +211,15 @@ def no_such_candidate(run_id: int, index: int, count: int) -> UsageError:
 def by_frequency(counts: Mapping[str, int]) -> dict[str, int]:
     """The same counts, the greatest first; equal ones by name."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def in_order(retrainings: Iterable[Retraining]) -> list[Retraining]:
+    """Trainings in the order of `Store.retrainings`."""
+    stages = list(Stage)
+
+    def place(one: Retraining) -> tuple[object, ...]:
+        published = isinstance(one.layer, str)
+        index, name = (0, one.layer) if published else (one.layer, "")
+        return published, index, name, stages.index(one.stage), one.anchor, one.steps, one.held_out, one.seed
+
+    return sorted(retrainings, key=place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from evonas.db import open_store
 from evonas.errors import EvonasError
 from evonas.graph import Graph
 from evonas.protocol import Protocol
+from evonas.retraining import Retraining, Stage
 from evonas.search_spaces import evonorm
 
 CONFIG = RunConfig(
@@ -75,6 +77,11 @@ def rejected(index: int, reason: str = "below the floor", name: str = "quality")
 def failed(index: int, reason: str = "took longer than 300 s", attempts: int = 2) -> Evaluation:
     """An evaluation that the worker did not survive."""
     return Evaluation(index, Status.FAILED, reason=reason, attempts=attempts)
+
+
+def retraining(layer: int | str, **changes: object) -> Retraining:
+    """A training that followed the search."""
+    return replace(Retraining(layer, Stage.HELD_OUT, "resnet-small", 1000, 60, 0.2, 0.625, 1.5), **changes)  # type: ignore[arg-type]
 
 
 def small_database(folder: Path) -> Path:

@@ -16,7 +16,7 @@ from evonas.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md")
 SETS_UP = re.compile(r"^python3 -m venv ")  # run by .ci/run, from a bare checkout
-TRAINING = ("search", "baseline")
+TRAINING = ("search", "baseline", "rerank")
 SMALLER = [(r"--budget \d+", "--budget 4"), (r"--seeds \d+", "--seeds 1"), (r"--seed-graph gn-relu ", "")]
 
 
@@ -41,6 +41,10 @@ def small(command: str) -> list[str]:
     words = shlex.split(command)
     if words[1] in TRAINING:
         words += ["--steps", "2"]
+    if words[1] == "search":
+        words += ["--set", "protocol.quality_floor=0.0"]  # two steps teach nothing, and layers are wanted to rerank
+    if words[1] == "rerank":
+        words += ["--seeds", "1", "--reference", "bn-relu", "--transfer", "none"]
     if words[1] in (*TRAINING, "resume"):
         words += ["--executor", "local"]
     if words[1:] == ["baseline", "--seeds", "1", "--steps", "2", "--executor", "local"]:
@@ -50,9 +54,20 @@ def small(command: str) -> list[str]:
 
 def test_there_is_something_to_run() -> None:
     assert len(commands()) > 12
-    assert {"search", "resume", "runs", "status", "best", "pareto", "show", "baseline", "zoo", "export", "doctor"} == {
-        command.split()[1] for command in commands() if command.startswith("evonas ")
-    }
+    assert {
+        "search",
+        "resume",
+        "runs",
+        "status",
+        "best",
+        "pareto",
+        "show",
+        "baseline",
+        "zoo",
+        "export",
+        "doctor",
+        "rerank",
+    } == {command.split()[1] for command in commands() if command.startswith("evonas ")}
 
 
 def test_every_command_runs_in_order(

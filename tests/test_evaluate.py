@@ -120,6 +120,7 @@ def test_an_anchor_on_which_a_layer_diverges_scores_0(data: DataSet) -> None:
     evaluation = evaluated("exp(exp(x))", data, TWO, filtered=False)
     assert evaluation.status is Status.SCORED
     assert evaluation.scores == dict.fromkeys(TWO.anchors, 0.0)
+    assert evaluation.reason == "diverged on resnet-small, mobilenet-small"
     assert evaluated("exp(exp(x))", data, TWO).status is Status.REJECTED
 
 
@@ -127,6 +128,17 @@ def test_a_training_that_ended_early_is_not_measured(data: DataSet, monkeypatch:
     """Weights may be finite after a loss that was not, and have an accuracy that means nothing."""
     monkeypatch.setattr(Training, "advance", lambda self, to_step: False)
     assert evaluated("tanh(x)", data, filtered=False).scores == {"resnet-small": 0.0}
+
+
+def test_a_held_out_part_is_scored_on_and_not_trained_on(data: DataSet) -> None:
+    longer = replace(QUICK, steps=30, batch=64)
+    found = evaluated("tanh(v1 * x)", data, longer, filtered=False, held_out=0.2)
+    less = data.held_out(0.2, seed=0)
+    assert len(less.train) < len(data.train)
+    training = trial("tanh(v1 * x)", less, longer).first
+    training.advance(30)
+    assert found.scores == {"resnet-small": training.accuracy("validation")} and not found.reason
+    assert found.scores != evaluated("tanh(v1 * x)", data, longer, filtered=False).scores
 
 
 def test_scores_are_measured_on_the_split_asked_for(data: DataSet) -> None:

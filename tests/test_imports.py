@@ -11,9 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("search_spaces", "workers", "kernels", "db")
-JOINING = {"__init__", "__main__", "api", "assemble", "comparison", "doctor"}
+JOINING = {"__init__", "__main__", "api", "assemble", "comparison", "doctor", "reranking"}
 """The files of the core that join all rooms, with the command line in evonas/cli."""
-HEAVY = {"ray", "sqlalchemy", "alembic", "pymoo", "triton", "sklearn"}
+HEAVY = {"ray", "sqlalchemy", "alembic", "pymoo", "triton", "sklearn", "scipy"}
 MAY_USE = {
     "core": set(),
     "search_spaces": set(),
@@ -84,8 +84,8 @@ def files(room: str) -> list[Path]:
 def faults(room: str, found: Import) -> bool:
     """Whether an import breaks the rules of the room that its file is in."""
     if room == "core":
-        # Core may reach for pymoo's sorting, or for a room, only while something runs.
-        banned = HEAVY if found.at_load else HEAVY - {"pymoo"}
+        # Core may reach for pymoo's sorting, scipy's distributions, or a room, only while something runs.
+        banned = HEAVY if found.at_load else HEAVY - {"pymoo", "scipy"}
         return found.library in banned or (found.at_load and found.room in ROOMS)
     heavy = HEAVY - MAY_USE[room]
     if room == "workers" and "ray" in found.file.stem:

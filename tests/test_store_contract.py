@@ -17,8 +17,9 @@ from evonas.db import open_store
 from evonas.errors import UsageError
 from evonas.graph import Graph
 from evonas.memory_store import MemoryStore
+from evonas.retraining import Stage
 from evonas.store import FilterSummary, RunStatus, Store
-from tests.store_samples import CONFIG, EXPRESSIONS, candidate, failed, rejected, scored
+from tests.store_samples import CONFIG, EXPRESSIONS, candidate, failed, rejected, retraining, scored
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -64,6 +65,8 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
         lambda: store.evaluation(run_id, 0),
         lambda: store.best(run_id, 5),
         lambda: store.summary(run_id),
+        lambda: store.record_retraining(run_id, retraining("bn-relu")),
+        lambda: store.retrainings(run_id),
     )
     for call in calls:
         with pytest.raises(UsageError, match=rf"no run {run_id}; runs here: 1"):
@@ -159,6 +162,49 @@ def test_references_are_kept_by_layer_and_replaced_whole(store: Store, run: int)
     }
     assert list(references) == ["bn-relu", "gn-relu", "empty"]
     assert list(references["bn-relu"]) == ["mobilenet-small", "a"]
+
+
+def test_retrainings_read_back_in_order(store: Store, run: int) -> None:
+    store.record(run, candidates=[candidate(2), candidate(10)])
+    kept = [
+        retraining(2),
+        retraining(2, seed=1001),
+        retraining(2, seed=2**63 - 1, reason="diverged on resnet-small", score=0.0),
+        retraining(2, held_out=1 / 3),
+        retraining(2, steps=2**62),
+        retraining(2, anchor="vgg-small"),
+        retraining(2, stage=Stage.TEST, held_out=0.0, score=0.1 + 0.2),
+        retraining(2, stage=Stage.TRANSFER),
+        retraining(10, score=math.nan, reason="stopped at the deadline"),
+        retraining("bn-relu"),
+        retraining("gn-relu"),
+    ]
+    for one in kept[::-1]:
+        store.record_retraining(run, one)
+    assert list(store.retrainings(run)) == kept
+    assert store.summary(run).candidates == 2  # and are no part of the search
+
+
+def test_a_retraining_stays_unless_it_failed(store: Store, run: int) -> None:
+    before = store.summary(run).last_activity
+    store.record_retraining(run, retraining("bn-relu", score=math.nan, reason="the worker died"))
+    assert store.summary(run).last_activity > before
+    store.record_retraining(run, retraining("bn-relu", score=math.nan, reason="the worker died again"))
+    assert [one.reason for one in store.retrainings(run)] == ["the worker died again"]
+    store.record_retraining(run, retraining("bn-relu", score=0.5))
+    store.record_retraining(run, retraining("bn-relu", score=0.75))
+    store.record_retraining(run, retraining("bn-relu", score=math.nan))
+    assert list(store.retrainings(run)) == [retraining("bn-relu", score=0.5)]
+    other = store.create_run(CONFIG, {}).id
+    assert list(store.retrainings(other)) == []
+
+
+@pytest.mark.parametrize("index", [1, -1, 10**30])
+def test_a_retraining_of_a_candidate_that_is_not_there_is_refused(store: Store, run: int, index: int) -> None:
+    store.record(run, candidates=[candidate(0)])
+    with pytest.raises(UsageError, match=rf"run 1 has no candidate {index}; it has 1 so far"):
+        store.record_retraining(run, retraining(index))
+    assert list(store.retrainings(run)) == []
 
 
 def test_the_best_are_the_scored_by_mean_then_index(store: Store, run: int) -> None:

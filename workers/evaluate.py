@@ -31,8 +31,19 @@ def load_data(protocol: Protocol) -> DataSet:
     return load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None)
 
 
+def less_held_out(data: DataSet, share: float) -> DataSet:
+    """The data with a share of the training split for validation: the same images for everyone.
+
+    Raises:
+        UsageError: when one side would be empty.
+    """
+    return data.held_out(share, seed=0)
+
+
 def evaluate(task: Task, data: DataSet) -> Evaluation:
     """Judges and scores the task's layer. Times are core-seconds of this process, on one thread."""
+    if task.held_out:
+        data = less_held_out(data, task.held_out)
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
@@ -53,6 +64,7 @@ class _Work:
     scores: dict[str, float] = field(default_factory=dict)
     measures: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    diverged: list[str] = field(default_factory=list)
 
     def passes_filters(self) -> bool:
         for judge in filters_of(self.task.protocol) if self.task.filtered else ():
@@ -75,7 +87,9 @@ class _Work:
                     break
             if cleared:
                 # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
-                score = training.accuracy(self.task.split) if training.advance(protocol.steps) else 0.0
+                finite = training.advance(protocol.steps)
+                score = training.accuracy(self.task.split) if finite else 0.0
+                self.diverged += [] if finite else [anchor]
                 self.scores[anchor] = score
                 end = Checkpoint(anchor, None)
                 cleared = end not in hurdles or self._clears(end, score)
@@ -99,6 +113,7 @@ class _Work:
             self.measures,
             tuple(self.outcomes),
             self.seconds,
+            reason=f"diverged on {', '.join(self.diverged)}" if scored and self.diverged else "",
             attempts=self.task.attempt,
         )
 

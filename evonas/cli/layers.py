@@ -9,13 +9,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Group
-from rich.progress import Progress
 from rich.text import Text
 
 from evonas import results
 from evonas.assemble import open_storage
-from evonas.candidate import Candidate, Evaluation
 from evonas.cli import options
+from evonas.cli.progress import training_bar
 from evonas.cli.tables import comparison_table, table
 from evonas.comparison import compare
 from evonas.draw import gallery, picture, tree
@@ -73,27 +72,6 @@ def list_zoo(
     options.emit(form, document, grid)
 
 
-class _Bar:
-    """Shows how many trainings are left."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
-        self._task = progress.add_task("training", total=total)
-
-    def drawn(self, candidate: Candidate) -> None:
-        """Nothing is drawn here."""
-
-    def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """Trainings are counted by `tick`."""
-
-    def referenced(self, layer: str, evaluation: Evaluation) -> None:
-        """Trainings are counted by `tick`."""
-
-    def tick(self, pending: int) -> None:
-        """Moves the bar."""
-        self._progress.update(self._task, completed=self._total - pending)
-
-
 @app.command()
 def baseline(
     layer: Annotated[
@@ -127,7 +105,7 @@ def baseline(
     if seeds < 1:
         raise UsageError(f"seeds should be at least 1, not {seeds}")
     replace(protocol, seed=first_seed)  # likewise
-    with Progress(console=options.stderr, transient=True) as progress:
+    with training_bar() as bar:
         comparisons = compare(
             layers,
             protocol=protocol,
@@ -136,7 +114,7 @@ def baseline(
             executor=executor,
             workers=workers,
             ray_address=ray_address,
-            progress=_Bar(progress, len(layers) * seeds),
+            progress=bar,
         )
     document = [
         {

@@ -102,8 +102,7 @@ def resume(
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Continue a run that was interrupted or killed; it reaches the same candidates."""
-    assemble.open_storage(storage, read_only=True).close()  # resuming makes no new database
-    with assemble.open_storage(storage) as store:
+    with assemble.open_storage(storage, create=False) as store:
         found = options.the_run(store, run)
         _execute(found, found.config, store, executor, workers, ray_address, form)
 

@@ -36,9 +36,9 @@ def layers_table(
     grid.add_column("layer", overflow="fold", min_width=20)
     measures = [OBJECTIVES[name] for name in (rows[0].measures if rows else ())]
     for heading in ("mean", *anchors, *(objective.name for objective in measures)):
-        grid.add_column(_narrow(heading), justify="right", no_wrap=True)
+        grid.add_column(narrow(heading), justify="right", no_wrap=True)
     for row in rows:
-        label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(_cut(row.expression))
+        label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(cut(row.expression))
         further = (objective.written(row.measures[objective.name]) for objective in measures)
         grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *_scores(row.scores, anchors), *further)
     if rows and references:
@@ -91,13 +91,13 @@ def comparison_table(comparisons: Sequence[Comparison], anchors: Sequence[str], 
     grid = table(title, caption="accuracy, mean ± standard deviation over seeds; s: core-seconds a training")
     grid.add_column("layer", overflow="fold")
     for heading in ("all", *anchors, "s"):
-        grid.add_column(_narrow(heading), justify="right", no_wrap=True)
+        grid.add_column(narrow(heading), justify="right", no_wrap=True)
     for c in sorted(comparisons, key=lambda c: -c.mean() if c.scores[anchors[0]] else 1.0):
         if not c.scores[anchors[0]]:
-            grid.add_row(escape(_cut(c.layer)), f"failed: {escape(c.failures[0])}")
+            grid.add_row(escape(cut(c.layer)), f"failed: {escape(c.failures[0])}")
             continue
         cells = [f"{c.mean(a):.3f} ±{c.spread(a):.3f}" for a in (None, *anchors)]
-        grid.add_row(escape(_cut(c.layer)), *cells, f"{fmean(c.seconds.values()):.1f}")
+        grid.add_row(escape(cut(c.layer)), *cells, f"{fmean(c.seconds.values()):.1f}")
     return grid
 
 
@@ -118,10 +118,11 @@ def _scores(scores: Mapping[str, float], anchors: Sequence[str]) -> list[str]:
     return [f"{scores[a]:.3f}" if a in scores else "" for a in anchors]
 
 
-def _narrow(heading: str) -> str:
+def narrow(heading: str) -> str:
     """A heading in two lines, so that tables fit into 80 columns."""
     return heading.replace("-", "-\n", 1)
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """An expression, shortened where it is too long for a table."""
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"

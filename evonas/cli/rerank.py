@@ -1,0 +1,164 @@
+"""The command `rerank`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isnan
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from evonas.assemble import open_storage
+from evonas.cli import options
+from evonas.cli.progress import training_bar
+from evonas.cli.tables import cut, narrow, table
+from evonas.ranking import Against, Ranked, Ranking, Sample
+from evonas.reranking import REFERENCES, TRANSFER
+from evonas.reranking import rerank as train_again
+from evonas.statistics import Interval
+
+app = typer.Typer()
+_NONE = "none"
+
+
+@app.command()
+def rerank(
+    run: options.RunId = options.LAST,
+    top: Annotated[int, typer.Option(help="Layers to train again, the best by mean score.")] = 10,
+    seeds: Annotated[int, typer.Option(help="Trainings of each layer on each anchor.")] = 5,
+    first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 1000,
+    steps: Annotated[int | None, typer.Option(help="Steps of a training; twice the run's by default.")] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the training split to score on.")] = 0.2,
+    report: Annotated[int, typer.Option(help="How many of the best to score on the test split.")] = 3,
+    reference: Annotated[
+        list[str] | None, typer.Option(help="Published layer to train beside them; may be repeated.")
+    ] = None,
+    transfer: Annotated[str, typer.Option(help="Anchor that the search never saw, or 'none'.")] = TRANSFER,
+    storage: options.Storage = options.STORAGE,
+    executor: options.Executor = "ray",
+    workers: options.Workers = None,
+    ray_address: options.RayAddress = None,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Train a run's best layers again, longer and with fresh seeds; score the best on the test split, once.
+
+    Each training is recorded as it ends: interrupted or killed, the same command goes on where it stopped.
+    """
+    with open_storage(storage, create=False) as store:
+        found = options.the_run(store, run).id
+        try:
+            with training_bar() as bar:
+                ranking = train_again(
+                    found,
+                    storage=store,
+                    top=top,
+                    references=reference or REFERENCES,
+                    seeds=seeds,
+                    first_seed=first_seed,
+                    steps=steps,
+                    held_out=held_out,
+                    report=report,
+                    transfer=None if transfer == _NONE else transfer,
+                    executor=executor,
+                    workers=workers,
+                    ray_address=ray_address,
+                    progress=bar,
+                )
+        except KeyboardInterrupt:
+            kept = len(store.retrainings(found))
+            options.stderr.print(f"{kept} trainings were recorded; the same command goes on from there.")
+            raise typer.Exit(130) from None
+    options.emit(form, ranking.as_dict(), shown(ranking))
+
+
+def shown(ranking: Ranking) -> Group:
+    """The ranking, and what each reported layer gains over each reference, for people."""
+    parts: list[Table | Text] = [_layers(ranking)]
+    if ranking.references and ranking.reported:
+        parts.append(_comparisons(ranking))
+    samples = [(one.id, found) for one in (*ranking.layers, *ranking.references) for found in one.samples.values()]
+    parts += [Text(f"{id_}: {reason}") for id_, found in samples for reason in found.failures]
+    return Group(*parts)
+
+
+def _layers(ranking: Ranking) -> Table:
+    tested = f"{ranking.test_steps} steps, seeds {_span(ranking.test_seeds)}"
+    title = f"run {ranking.run_id}: accuracy after {ranking.steps} steps, seeds {_span(ranking.seeds)}"
+    caption = (
+        f"mean over anchors and seeds ± half of its 95% interval; held-out: on {ranking.held_out:.0%} of the training "
+        f"split, which is left out of training; test: on the test split, which each layer meets once, {tested}"
+    )
+    if ranking.transfer:
+        caption += f"; transfer: the same on {ranking.transfer}, which the search never saw"
+    grid = table(title, caption)
+    grid.add_column("id", no_wrap=True)
+    grid.add_column("layer", overflow="fold", min_width=16)
+    for heading in ("search", *(stage.value for stage in ranking.stages)):
+        grid.add_column(narrow(heading), justify="right", no_wrap=True)
+    for place, one in enumerate(ranking.layers):
+        if place == ranking.reported:
+            grid.add_section()
+        grid.add_row(*_cells(one, ranking, bold=place < ranking.reported))
+    grid.add_section()
+    for one in ranking.references:
+        grid.add_row(*_cells(one, ranking))
+    return grid
+
+
+def _cells(one: Ranked, ranking: Ranking, bold: bool = False) -> list[str]:
+    text = one.expression if one.searched is not None else one.id
+    layer = escape(cut(text)) + (f" [dim]({one.name})[/]" if one.name and one.searched is not None else "")
+    cells = [_mean(one.samples.get(stage)) for stage in ranking.stages]
+    if bold:
+        cells[0] = f"[bold]{cells[0]}[/]"
+    searched = "" if one.searched is None else f"{one.searched:.3f}"
+    return [one.id if one.searched is not None else "", layer, searched, *cells]
+
+
+def _comparisons(ranking: Ranking) -> Table:
+    caption = (
+        "difference over equal seeds ± half of its 95% interval, and the p-value of the paired t-test after Holm's "
+        "correction for all comparisons of its column; the held-out part chose the layers, so that its "
+        "differences flatter them and those on the test split do not"
+    )
+    grid = table("reported layers less references", caption)
+    grid.add_column("id", no_wrap=True)
+    grid.add_column("reference", no_wrap=True)
+    for stage in ranking.stages:
+        grid.add_column(stage.value, justify="right")  # on a narrow terminal p comes below its difference
+    columns = [ranking.comparisons(stage) for stage in ranking.stages]
+    for row, of_layer in enumerate(zip(*columns, strict=True)):
+        if row and not row % len(ranking.references):
+            grid.add_section()
+        grid.add_row(of_layer[0].layer, of_layer[0].reference, *(_difference(one) for one in of_layer))
+    return grid
+
+
+def _mean(found: Sample | None) -> str:
+    if found is None:
+        return ""
+    return "failed" if isnan(found.mean) else f"{found.mean:.3f}{_half(found.interval)}"
+
+
+def _difference(one: Against) -> str:
+    if one.paired is None:
+        return "failed"
+    p = "" if one.corrected is None else " p<0.001" if one.corrected < 0.001 else f" p={one.corrected:.3f}"
+    dropped = f" ({one.dropped} seeds failed)" if one.dropped else ""
+    return f"{one.paired.difference:+.3f}{_half(one.paired.interval)}{p}{dropped}"
+
+
+def _half(found: Interval | None) -> str:
+    return "" if found is None else f" ±{(found.high - found.low) / 2:.3f}"
+
+
+def _span(seeds: Sequence[int]) -> str:
+    """Seeds in a few words: "1000", "1000 to 1004", or all of them where some are left out."""
+    whole = list(range(seeds[0], seeds[-1] + 1)) == list(seeds)
+    if whole and len(seeds) > 1:
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))

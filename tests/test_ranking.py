@@ -1,0 +1,88 @@
+"""What is made of the trainings of a reranking: means, intervals, comparisons, and failures among them."""
+
+from __future__ import annotations
+
+import json
+from math import isnan, nan
+
+import pytest
+
+from evonas.ranking import Ranked, Ranking, by_mean, sample
+from evonas.retraining import Retraining, Stage
+from evonas.statistics import interval
+
+ANCHORS = ("wide", "deep")
+
+
+def trained(scores: dict[str, dict[int, float]], stage: Stage = Stage.HELD_OUT) -> list[Retraining]:
+    return [
+        Retraining(7, stage, anchor, seed, 10, 0.2, score, 1.0, "the worker died" if isnan(score) else "")
+        for anchor, of_anchor in scores.items()
+        for seed, score in of_anchor.items()
+    ]
+
+
+def ranked(name: str, *means: float, first: int = 10) -> Ranked:
+    """A layer with one score a seed on both anchors, the same at each stage; NaN for a failure."""
+    scores = {anchor: {first + place: mean for place, mean in enumerate(means)} for anchor in ANCHORS}
+    found = {stage: sample(trained(scores, stage), ANCHORS) for stage in Stage}
+    return Ranked(name, name, None, 0.5, found)
+
+
+def ranking(
+    layers: list[Ranked], references: list[Ranked], reported: int = 1, transfer: str | None = "tall"
+) -> Ranking:
+    return Ranking(1, ANCHORS, transfer, 0.2, 10, (10, 11, 12), 10, (10, 11, 12), layers, reported, references)
+
+
+def test_a_sample_is_of_the_seeds_that_worked_on_every_anchor() -> None:
+    rows = trained({"deep": {2: 0.4, 1: 0.2, 3: 0.9}, "wide": {1: 0.4, 2: 0.8, 3: nan}})
+    found = sample(rows, ANCHORS)
+    assert list(found.scores) == list(ANCHORS)
+    assert found.by_seed == pytest.approx({1: 0.3, 2: 0.6})
+    assert found.mean == pytest.approx(0.45)
+    assert found.interval == interval(list(found.by_seed.values()))
+    assert found.failures == ["wide, seed 3: the worker died"]
+
+
+def test_a_training_that_diverged_counts_and_is_told() -> None:
+    found = sample([Retraining(7, Stage.TEST, "wide", 1, 10, 0.0, 0.0, 1.0, "diverged on wide")], ["wide"])
+    assert found.by_seed == {1: 0.0} and found.mean == 0.0
+    assert found.failures == ["wide, seed 1: diverged on wide"]
+
+
+def test_where_all_failed_there_is_no_mean_and_the_place_is_the_last() -> None:
+    none, low, high, same = ranked("none", nan, nan), ranked("low", 0.1, 0.2), ranked("high", 0.8), ranked("same", 0.8)
+    assert isnan(none.samples[Stage.TEST].mean) and none.samples[Stage.TEST].interval is None
+    assert [one.id for one in by_mean([none, low, high, same])] == ["high", "same", "low", "none"]
+
+
+def test_comparisons_pair_equal_seeds_and_are_corrected_together() -> None:
+    layers = [ranked("a", 0.6, 0.7, 0.9), ranked("b", 0.5, 0.5, 0.6), ranked("c", 0.1, 0.1, 0.1)]
+    references = [ranked("r", 0.5, 0.6, 0.7), ranked("s", 0.6, nan, 0.7)]
+    found = ranking(layers, references, reported=2).comparisons(Stage.TEST)
+    assert [(one.layer, one.reference) for one in found] == [("a", "r"), ("a", "s"), ("b", "r"), ("b", "s")]
+    assert all(one.stage is Stage.TEST and one.paired is not None for one in found)
+    differences = [one.paired.difference for one in found if one.paired]
+    assert differences == pytest.approx([0.4 / 3, 0.1, -0.2 / 3, -0.1])
+    assert [one.dropped for one in found] == [0, 1, 0, 1]
+    # Differences 0.1, 0.1, 0.2: t = 0.4/3 / (0.1/3) = 4 of two degrees of freedom. "b" less "s" has no spread.
+    plain = [one.paired.p if one.paired else None for one in found]
+    assert plain[0] == pytest.approx(0.0572, abs=1e-4) and plain[3] is None
+    assert found[0].corrected == pytest.approx(3 * 0.05719, abs=1e-4) and found[3].corrected is None
+
+
+def test_seeds_that_never_worked_together_leave_no_comparison() -> None:
+    (one,) = ranking([ranked("a", 0.5, nan)], [ranked("r", nan, 0.5)]).comparisons(Stage.HELD_OUT)
+    assert one.paired is None and one.corrected is None and one.dropped == 3
+    assert one.as_dict()["difference"] is None
+
+
+def test_the_document_is_json_and_holds_every_score() -> None:
+    found = ranking([ranked("a", 0.5, 0.75, 0.5)], [ranked("r", 0.5, 0.5, 0.25)], transfer=None)
+    document = json.loads(json.dumps(found.as_dict()))
+    assert document["layers"][0]["held-out"]["scores"]["deep"] == {"10": 0.5, "11": 0.75, "12": 0.5}
+    assert document["reported"] == ["a"]
+    assert [c["stage"] for c in document["comparisons"]] == ["held-out", "test"]  # no transfer was asked for
+    low, high = document["comparisons"][0]["interval"]
+    assert low < document["comparisons"][0]["difference"] < high

@@ -1,0 +1,243 @@
+"""Training a run's layers again: what is asked of the executor and when, what is kept, what is never repeated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import evonas
+from evonas.candidate import Evaluation, Status
+from evonas.errors import UsageError
+from evonas.executor import Task
+from evonas.graph import Graph
+from evonas.memory_store import MemoryStore
+from evonas.published import ROWS, zoo
+from evonas.ranking import Ranking
+from evonas.retraining import Stage
+from evonas.store import Store
+from tests.fakes import FakeExecutor
+from tests.store_samples import CONFIG, candidate, failed, rejected, scored
+
+PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7)
+OTHER = "efficientnet-small"
+"""An anchor that the run does not have."""
+LEVELS = [0.4, 0.9, 0.6, 0.7]
+"""What candidates 0 to 3 are worth when they are trained again; in the search they came in order."""
+
+
+def chance(*parts: object) -> float:
+    return hashlib.blake2b(repr(parts).encode(), digest_size=1).digest()[0] / 255 / 20
+
+
+def judge(task: Task) -> Evaluation:
+    """A score that depends on what a training depends on, and on nothing else."""
+    graph = Graph.from_json(task.graph)
+    known = [i for i in range(4) if candidate(i).graph.canonical == graph]
+    level = LEVELS[known[0]] if known else 0.5
+    (anchor,) = task.protocol.anchors
+    score = level + chance(anchor, task.protocol.seed, task.split, task.held_out, graph.key)
+    return Evaluation(task.index, Status.SCORED, {anchor: score}, seconds={anchor: 2.0}, attempts=task.attempt)
+
+
+@pytest.fixture
+def store() -> Store:
+    made = MemoryStore()
+    made.create_run(replace(CONFIG, protocol=PROTOCOL, seed_graphs=()), {})
+    evaluations = [*(scored(i, 0.9 - 0.1 * i) for i in range(4)), rejected(4), failed(5)]
+    made.record(1, candidates=[candidate(i) for i in range(6)], evaluations=evaluations)
+    return made
+
+
+def again(store: Store, executor: FakeExecutor | None = None, **changes: Any) -> tuple[Ranking, list[Task]]:
+    """A reranking and the tasks it took."""
+    executor = executor or FakeExecutor(3, 5, judge)
+    asked = {"references": ("bn-relu", "rmsnorm"), "seeds": 3, "report": 2, "transfer": OTHER, **changes}
+    return evonas.rerank(1, storage=store, executor=executor, **asked), executor.submitted
+
+
+def test_layers_are_ranked_anew_and_the_best_and_the_references_alone_meet_the_test_split(store: Store) -> None:
+    ranking, tasks = again(store)
+    assert [one.id for one in ranking.layers] == ["1/1", "1/3", "1/2", "1/0"]
+    assert [one.searched for one in ranking.layers] == pytest.approx([0.65, 0.55, 0.6, 0.7])
+    assert ranking.reported == 2 and {one.id for one in ranking.references} == {"bn-relu", "rmsnorm"}
+    for place, one in enumerate((*ranking.layers, *ranking.references)):
+        assert list(one.samples) == (list(Stage) if place not in (2, 3) else [Stage.HELD_OUT])
+        assert one.samples[Stage.HELD_OUT].scores.keys() == {"resnet-small", "mobilenet-small"}
+    assert list(ranking.layers[0].samples[Stage.TRANSFER].scores) == [OTHER]
+    held_out, test = [t for t in tasks if t.held_out], [t for t in tasks if not t.held_out]
+    assert len(held_out) == (4 + 2) * 2 * 3 and len(test) == (2 + 2) * 3 * 3
+    assert tasks == held_out + test, "what is reported is known before the test split is touched"
+    assert {(t.held_out, t.split, t.protocol.steps) for t in held_out} == {(0.2, "validation", 60)}
+    assert {(t.split, t.protocol.steps) for t in test} == {("test", 60)}
+    tested = {Graph.from_json(t.graph) for t in test}
+    assert tested == {candidate(1).graph.canonical, candidate(3).graph.canonical, zoo["bn-relu"], zoo["rmsnorm"]}
+
+
+def test_seeds_are_fresh_and_shared_by_all(store: Store) -> None:
+    ranking, tasks = again(store, first_seed=6)  # the run's own seed is 7
+    seeds = {stage: {t.protocol.seed for t in tasks if bool(t.held_out) is stage} for stage in (True, False)}
+    assert (ranking.seeds, ranking.test_seeds) == ([6, 8, 9], [10, 11, 12])
+    assert seeds == {True: {6, 8, 9}, False: {10, 11, 12}}
+    trained = Counter((t.graph, t.linear, t.protocol.seed) for t in tasks if t.held_out)
+    assert set(trained.values()) == {2} and len(trained) == 6 * 3  # on two anchors
+
+
+def test_a_task_is_one_training_of_the_runs_protocol_without_filters_or_objectives(store: Store) -> None:
+    _, tasks = again(store, steps=44, held_out=0.3)
+    for task in tasks:
+        assert not task.filtered and len(task.protocol.anchors) == 1
+        changed = {"anchors": PROTOCOL.anchors, "steps": 30, "seed": 7, "objectives": PROTOCOL.objectives}
+        assert replace(task.protocol, **changed) == PROTOCOL
+        assert task.protocol.steps == 44 and task.held_out in (0.0, 0.3) and task.protocol.objectives == ("anchors",)
+    linear = ROWS["bn-relu"].linear_graph
+    assert linear is not None
+    assert {t.linear for t in tasks if Graph.from_json(t.graph) == zoo["bn-relu"]} == {linear.to_json()}
+
+
+def test_a_second_call_trains_nothing_and_says_the_same(store: Store) -> None:
+    first, tasks = again(store)
+    assert len(store.retrainings(1)) == len(tasks)
+    second, more = again(store)
+    assert second.as_dict() == first.as_dict() and more == []
+
+
+def test_the_test_split_is_used_once_whatever_is_asked_later(store: Store) -> None:
+    first, earlier = again(store)
+    before = {one.id: one for one in (*first.layers, *first.references)}
+    second, tasks = again(store, seeds=5, steps=10, first_seed=50, report=3, references=("bn-relu", "dyt"))
+    assert (second.test_steps, second.test_seeds) == (60, [1003, 1004, 1005])
+    assert (second.steps, second.seeds) == (10, [50, 51, 52, 53, 54])
+    tested = [t for t in tasks if not t.held_out]
+    # New on the test split are the third layer and the new reference, as the others were measured then.
+    assert {Graph.from_json(t.graph) for t in tested} == {candidate(2).graph.canonical, zoo["dyt"]}
+    assert {(t.protocol.steps, t.protocol.seed) for t in tested} == {(60, seed) for seed in (1003, 1004, 1005)}
+    for one in (*second.layers[:2], second.references[0]):
+        if one.id in before:
+            assert one.samples[Stage.TEST] == before[one.id].samples[Stage.TEST]
+    met = Counter((t.graph, t.linear, t.protocol.anchors, t.protocol.seed) for t in earlier + tasks if not t.held_out)
+    assert set(met.values()) == {1}
+
+
+def test_transfer_can_come_later_and_be_left_out(store: Store) -> None:
+    ranking, tasks = again(store, transfer=None)
+    assert ranking.transfer is None and Stage.TRANSFER not in ranking.layers[0].samples
+    assert {t.protocol.anchors for t in tasks} == {("resnet-small",), ("mobilenet-small",)}
+    _, more = again(store)
+    assert len(more) == (2 + 2) * 3 and {t.protocol.anchors for t in more} == {(OTHER,)}
+
+
+@pytest.mark.parametrize("after", [1, 17, 36, 40, 71])
+def test_interrupted_anywhere_it_goes_on_to_the_same_end(store: Store, after: int) -> None:
+    class Interrupted(FakeExecutor):
+        done = 0
+
+        def poll(self, timeout: float) -> Sequence[Evaluation]:
+            if self.done >= after:
+                raise KeyboardInterrupt
+            found = super().poll(timeout)
+            self.done += len(found)
+            return found
+
+    executor = Interrupted(1, 2, judge)
+    with pytest.raises(KeyboardInterrupt):
+        again(store, executor)
+    assert len(store.retrainings(1)) == after and executor.closed == 1
+    ranking, tasks = again(store)
+    assert len(tasks) == 72 - after
+    other = MemoryStore()
+    other.create_run(store.run(1).config, {})
+    other.record(1, candidates=list(store.candidates(1)), evaluations=list(store.evaluations(1)))
+    assert ranking.as_dict() == again(other)[0].as_dict()
+
+
+def test_what_failed_is_recorded_with_its_reason_left_out_of_pairs_and_tried_by_the_next_call(store: Store) -> None:
+    best = candidate(1).graph.canonical.to_json()
+
+    def flaky(task: Task) -> Evaluation:
+        if task.graph == best and task.protocol.seed == 1001 and task.protocol.anchors == ("resnet-small",):
+            return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
+        return judge(task)
+
+    ranking, tasks = again(store, FakeExecutor(2, 5, flaky))
+    attempts = [t.attempt for t in tasks if t.graph == best and t.protocol.seed == 1001 and t.held_out]
+    assert sorted(attempts) == [1, 1, *range(2, CONFIG.max_attempts + 1)]
+    assert [one.reason for one in store.retrainings(1) if one.failed] == ["the worker died"]
+    best_sample = ranking.layers[0].samples[Stage.HELD_OUT]
+    assert set(best_sample.by_seed) == {1000, 1002}
+    assert best_sample.failures == ["resnet-small, seed 1001: the worker died"]
+    compared = ranking.comparisons(Stage.HELD_OUT)
+    assert [one.dropped for one in compared] == [1, 1, 0, 0]
+    assert [one.paired.pairs for one in compared if one.paired] == [2, 2, 3, 3]
+    mended, more = again(store)
+    assert len(more) == 1 and not mended.layers[0].samples[Stage.HELD_OUT].failures
+
+
+def test_a_layer_whose_trainings_all_failed_is_not_reported(store: Store) -> None:
+    good = candidate(2).graph.canonical.to_json()
+
+    def broken(task: Task) -> Evaluation:
+        if task.linear is None and task.graph not in (good, zoo["rmsnorm"].to_json()):
+            return Evaluation(task.index, Status.FAILED, reason="out of memory", attempts=task.attempt)
+        return judge(task)
+
+    ranking, tasks = again(store, FakeExecutor(2, 5, broken))
+    assert ranking.reported == 1 and ranking.layers[0].id == "1/2"
+    assert {t.graph for t in tasks if t.split == "test"} == {
+        good,
+        zoo["bn-relu"].to_json(),
+        zoo["rmsnorm"].to_json(),
+    }
+
+
+def test_progress_ends_at_nothing_left(store: Store) -> None:
+    left: list[int] = []
+
+    class Watch:
+        def tick(self, pending: int) -> None:
+            left.append(pending)
+
+    again(store, progress=Watch())
+    assert left[0] == 72 and left[-1] == 0 and left == sorted(left, reverse=True)
+
+
+def test_top_chooses_by_the_searchs_mean(store: Store) -> None:
+    ranking, _ = again(store, top=2, report=9)
+    assert [one.id for one in ranking.layers] == ["1/1", "1/0"] and ranking.reported == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"top": 0}, "top should be at least 1, not 0"),
+        ({"seeds": 0}, "seeds should be at least 1"),
+        ({"report": 0}, "report should be at least 1"),
+        ({"steps": 0}, "steps should be at least 1"),
+        ({"first_seed": -1}, "seed should be at least 0"),
+        ({"held_out": 0.0}, "held_out should be between 0 and 1"),
+        ({"held_out": 1.0}, "held_out should be between 0 and 1"),
+        ({"held_out": float("nan")}, "held_out should be between 0 and 1"),
+        ({"references": ("bn-reul",)}, "unknown layer 'bn-reul'"),
+        ({"transfer": "vgg-huge"}, "unknown anchor 'vgg-huge'"),
+        ({"transfer": "resnet-small"}, "run 1 was searched with resnet-small"),
+    ],
+)
+def test_bad_requests_are_refused_before_anything_runs(store: Store, changes: dict[str, Any], says: str) -> None:
+    executor = FakeExecutor(1)
+    with pytest.raises(UsageError, match=says):
+        again(store, executor, **changes)
+    assert not executor.submitted and not store.retrainings(1)
+
+
+def test_a_run_without_scored_layers_is_refused(store: Store) -> None:
+    store.create_run(CONFIG, {})
+    store.create_run(replace(CONFIG, protocol=PROTOCOL), {})
+    store.record(3, candidates=[candidate(0)], evaluations=[rejected(0)])
+    with pytest.raises(UsageError, match="run 3 has no scored layer yet"):
+        evonas.rerank(storage=store, executor=FakeExecutor(1), transfer=None)
+    with pytest.raises(UsageError, match="there is no run 9"):
+        evonas.rerank(9, storage=store, executor=FakeExecutor(1), transfer=None)

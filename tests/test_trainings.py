@@ -1,0 +1,73 @@
+"""Carrying out a list of trainings: every one to its end, failures tried again, progress told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from evonas.candidate import Evaluation, Status
+from evonas.errors import UsageError
+from evonas.executor import Task
+from evonas.graph import Graph
+from evonas.protocol import Protocol
+from evonas.published import ROWS, zoo
+from evonas.trainings import carry_out, training_task
+from tests.fakes import FakeExecutor
+
+SETTINGS = Protocol(anchors=("wide",), seed=5)
+TASKS = [training_task("evonorm-s0", index, SETTINGS) for index in range(6)]
+
+
+class Left:
+    def __init__(self) -> None:
+        self.told: list[int] = []
+
+    def tick(self, pending: int) -> None:
+        self.told.append(pending)
+
+
+def test_a_task_says_how_its_layer_is_trained() -> None:
+    task = training_task("bn-relu", 3, SETTINGS, split="test", held_out=0.25)
+    assert (task.index, task.attempt, task.protocol, task.split, task.held_out) == (3, 1, SETTINGS, "test", 0.25)
+    assert not task.filtered
+    assert Graph.from_json(task.graph) == zoo["bn-relu"]
+    assert task.linear is not None and Graph.from_json(task.linear) == ROWS["bn-relu"].linear_graph
+    drawn = training_task(zoo["bn-relu"], 0, SETTINGS)  # a graph is placed as a candidate is
+    assert (drawn.linear, drawn.held_out, drawn.split, drawn.filtered) == (None, 0.0, "validation", False)
+    with pytest.raises(UsageError, match="'bn-reul' is neither"):
+        training_task("bn-reul", 0, SETTINGS)
+
+
+def test_each_task_is_answered_once_and_what_is_left_is_told() -> None:
+    left = Left()
+    found = list(carry_out(TASKS, FakeExecutor(3, 1), progress=left, more=10))
+    assert sorted(e.index for e in found) == list(range(6))
+    assert left.told[0] == 16 and left.told[-1] == 10 and left.told == sorted(left.told, reverse=True)
+
+
+def test_nothing_to_do_is_done_at_once() -> None:
+    assert list(carry_out([], FakeExecutor(1))) == []
+
+
+@pytest.mark.parametrize(("max_attempts", "works"), [(1, False), (2, False), (3, True)])
+def test_a_failure_is_tried_again_and_then_told(max_attempts: int, works: bool) -> None:
+    def flaky(task: Task) -> Evaluation:
+        if task.index == 2 and task.attempt < 3:
+            return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
+        return Evaluation(task.index, Status.SCORED, {"wide": 0.5}, attempts=task.attempt)
+
+    executor = FakeExecutor(2, 4, flaky)
+    found = {e.index: e for e in carry_out(TASKS, executor, max_attempts=max_attempts)}
+    assert len(executor.submitted) == 5 + min(3, max_attempts)
+    assert found[2].status is (Status.SCORED if works else Status.FAILED)
+    assert found[2].attempts == max_attempts
+    assert all(found[index].attempts == 1 for index in found if index != 2)
+
+
+def test_a_result_that_comes_twice_counts_once() -> None:
+    class Twice(FakeExecutor):
+        def poll(self, timeout: float) -> Sequence[Evaluation]:
+            return [found for found in super().poll(timeout) for _ in range(2)]
+
+    assert sorted(e.index for e in carry_out(TASKS, Twice(2, 3))) == list(range(6))
