@@ -57,6 +57,7 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
     features: list[Tensor] = []
     classifier = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
+    images, labels = images.to(classifier.weight.device), labels.to(classifier.weight.device)
     logits = network(images)
     F.cross_entropy(logits, labels).backward()
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]

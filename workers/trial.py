@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from evonas.workers.training import Training, TrainingSettings
+from evonas.workers.training import Training
 
 if TYPE_CHECKING:
     from evonas.layer import LayerFactory
@@ -35,20 +35,4 @@ class Trial:
 
     def training(self, anchor: str) -> Training:
         """A new training of `anchor`."""
-        settings = training_settings(self.protocol)
-        return Training(anchor, self.layer, self.data, settings, self.protocol.seed)
-
-
-def training_settings(protocol: Protocol) -> TrainingSettings:
-    """How a protocol trains an anchor.
-
-    Raises:
-        UsageError: for a setting out of range.
-    """
-    return TrainingSettings(
-        steps=protocol.steps,
-        batch=protocol.batch,
-        lr=protocol.lr,
-        weight_decay=protocol.weight_decay,
-        schedule=protocol.schedule,
-    )
+        return Training(anchor, self.layer, self.data, self.protocol)
