@@ -66,7 +66,6 @@ def candidates(count: int, space_name: str, seed: int) -> Iterator[tuple[str, Gr
 def judge(kind: str, graph: Graph, protocol: Protocol, data: DataSet) -> dict[str, Any]:
     """One candidate, trained to the quality test whatever the filters before it say."""
     record: dict[str, Any] = {"kind": kind, "expression": graph.expression()}
-    images, labels = data.batches(protocol.seed, protocol.batch)[0]
     rejected_by, spent = None, 0.0
     trial = Trial(LayerFactory(graph), protocol, data)
     for filter_ in filters_of(protocol):
@@ -78,7 +77,7 @@ def judge(kind: str, graph: Graph, protocol: Protocol, data: DataSet) -> dict[st
             break
     record |= {"rejected_by": rejected_by, "core_seconds": spent}
     unfiltered = Trial(LayerFactory(graph), protocol, data)
-    record["signal"] = asdict(measure(unfiltered.first.model, images, labels))
+    record["signal"] = asdict(measure(unfiltered.first.model, *unfiltered.first.batch(0)))
     record["train_accuracy"] = {}
     for step in (s for s in CURVE if s < protocol.quality_step):
         if unfiltered.first.advance(step):

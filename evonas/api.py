@@ -79,6 +79,7 @@ def search(
     executor: str | Executor = "ray",
     workers: int | None = None,
     ray_address: str | None = None,
+    gpus_per_worker: float | None = None,
     observers: Sequence[Observer] = (),
     references: Sequence[str] = REFERENCES,
     **settings: float | int | str | None,
@@ -95,8 +96,10 @@ def search(
             as ``{"lr": 0.05}``. Its seed is replaced by `seed`.
         storage: path or URL of a database, or a store; kept in memory when None.
         executor: "ray", "local" (in this process), or an executor, which is closed at the end.
-        workers: number of Ray workers; by default one a CPU.
+        workers: number of Ray workers; by default one a CPU, or as many as fit on the GPUs that they need.
         ray_address: a running Ray cluster; a local one is started when None.
+        gpus_per_worker: GPUs that each Ray worker is given, such as 0.25 for four on one GPU; by default 1
+            when the protocol trains on cuda, and 0 elsewhere.
         observers: told of each step.
         references: published layers to score beside the search.
         settings: further fields of `RunConfig`, such as `strategy="random"`.
@@ -112,7 +115,12 @@ def search(
     )
     store = open_storage(storage)
     with make_executor(
-        executor, config.protocol, deadline=config.deadline, workers=workers, ray_address=ray_address
+        executor,
+        config.protocol,
+        deadline=config.deadline,
+        workers=workers,
+        ray_address=ray_address,
+        gpus_per_worker=gpus_per_worker,
     ) as running:
         return execute(store.create_run(config, environment()), store, running, observers, references)
 
@@ -124,6 +132,7 @@ def resume(
     executor: str | Executor = "ray",
     workers: int | None = None,
     ray_address: str | None = None,
+    gpus_per_worker: float | None = None,
     observers: Sequence[Observer] = (),
     references: Sequence[str] = REFERENCES,
 ) -> Result:
@@ -131,7 +140,7 @@ def resume(
 
     Args:
         run_id: the run; the latest of the store when None.
-        storage, executor, workers, ray_address, observers, references: as in `search`.
+        storage, executor, workers, ray_address, gpus_per_worker, observers, references: as in `search`.
 
     Raises:
         UsageError: when there is no such run.
@@ -140,7 +149,12 @@ def resume(
     run = latest_run(store) if run_id is None else store.run(run_id)
     config = run.config
     with make_executor(
-        executor, config.protocol, deadline=config.deadline, workers=workers, ray_address=ray_address
+        executor,
+        config.protocol,
+        deadline=config.deadline,
+        workers=workers,
+        ray_address=ray_address,
+        gpus_per_worker=gpus_per_worker,
     ) as running:
         return execute(run, store, running, observers, references)
 

@@ -126,15 +126,23 @@ def make_executor(
     deadline: float = RunConfig.deadline,
     workers: int | None = None,
     ray_address: str | None = None,
+    gpus_per_worker: float | None = None,
 ) -> Executor:
     """The executor meant by a name. An executor that is given is used as it is, and closed with its `with`.
+
+    Args:
+        executor: a name of `EXECUTORS`, or an executor.
+        protocol: whose data workers are given.
+        deadline, workers: as in `RayExecutor`.
+        ray_address: its address.
+        gpus_per_worker: as there; by default 1 where the protocol trains on cuda, and 0 elsewhere.
 
     Raises:
         UsageError: for an unknown name, or when Ray cannot be had.
     """
     if isinstance(executor, Executor):
         return executor
-    check_executor(executor, workers)
+    check_executor(executor, workers, gpus_per_worker)
     from evonas.workers.evaluate import load_data
 
     data = load_data(protocol)
@@ -144,15 +152,19 @@ def make_executor(
         return LocalExecutor(data)
     from evonas.workers.ray_executor import RayExecutor
 
-    return RayExecutor(data, workers=workers, address=ray_address, deadline=deadline)
+    if gpus_per_worker is None:
+        gpus_per_worker = 1.0 if protocol.device == "cuda" else 0.0
+    return RayExecutor(data, workers=workers, address=ray_address, deadline=deadline, gpus_per_worker=gpus_per_worker)
 
 
-def check_executor(executor: str, workers: int | None) -> None:
-    """Raises UsageError for a name that is no executor's, or a number of workers that makes no sense."""
+def check_executor(executor: str, workers: int | None, gpus_per_worker: float | None = None) -> None:
+    """Raises UsageError for a name that is no executor's, or a number of workers or GPUs that makes no sense."""
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     if workers is not None and workers < 1:
         raise UsageError(f"workers should be at least 1, not {workers}")
+    if gpus_per_worker is not None and not (0.0 <= gpus_per_worker <= 1.0 or gpus_per_worker in range(2, 1000)):
+        raise UsageError(f"gpus_per_worker should be a share of a GPU or a whole number, not {gpus_per_worker:g}")
 
 
 def named_space(name: str) -> SearchSpace:
@@ -163,12 +175,10 @@ def named_space(name: str) -> SearchSpace:
 
 
 def check_protocol(protocol: Protocol) -> None:
-    """Raises UsageError for an unknown anchor or data set, or data that is not where it should be."""
+    """Raises UsageError for an unknown anchor or data set, data that is not where it should be, or no such device."""
     from evonas.workers.anchors import anchor_named
     from evonas.workers.evaluate import load_data
-    from evonas.workers.trial import training_settings
 
     for anchor in protocol.anchors:
         anchor_named(anchor)
-    training_settings(protocol)
     load_data(protocol)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.workers.data import DataSet, Split, load_dataset, stratified_order
+from evonas.workers.dataset import from_splits
 from evonas.workers.distortion import Distortion, generator
 
 
@@ -95,7 +98,7 @@ def test_an_epoch_shows_every_image_once_and_distorts_anew(digits: DataSet) -> N
 
 
 def test_the_cache_is_bounded(digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evonas.workers.data._CACHED_BYTES", 1)
+    monkeypatch.setattr("evonas.workers.batches._CACHED_BYTES", 1)
     batches = digits.batches(11, 4)
     steps = [batches[step][0].clone() for step in range(0, 200, 20)]
     assert len(batches._chunks) == 1
@@ -105,7 +108,7 @@ def test_the_cache_is_bounded(digits: DataSet, monkeypatch: pytest.MonkeyPatch) 
 def test_the_global_random_state_is_untouched(digits: DataSet) -> None:
     before = torch.get_rng_state()
     _ = digits.batches(12, 8)[0]
-    load_dataset.__globals__["_load"].__wrapped__("digits", None)
+    load_dataset.__globals__["_load"].__wrapped__("digits", None, None)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -137,3 +140,66 @@ def test_bad_names_and_folders_are_explained(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         load_dataset("digits", tmp_path / "absent")
     assert load_dataset("digits", tmp_path).name == "digits"
+    for name in ("cifar10", "cifar100", "image-folder", "npz"):
+        with pytest.raises(
+            UsageError, match=f"the data set {name} is read from files: say where they are with --data-"
+        ):
+            load_dataset(name)
+
+
+def test_digits_of_another_size() -> None:
+    assert load_dataset("digits", image_size=10).batches(0, 4)[0][0].shape == (4, 1, 10, 10)
+
+
+def test_a_held_out_share_takes_the_place_of_validation(digits: DataSet) -> None:
+    data = digits.held_out(0.2, 5)
+    assert data is digits.held_out(0.2, 5)  # and with it its batches are kept
+    assert data.test is digits.test
+    assert (len(data.train), len(data.validation)) == (800, 4 * 200)
+    counts = torch.bincount(data.validation.labels[:200], minlength=10)
+    assert (counts - torch.bincount(digits.train.labels, minlength=10) / 5).abs().max() <= 1
+    assert torch.bincount(data.validation.first(50).labels, minlength=10).min() >= 4
+    # Of every image, one side has it: found by its pixels, all of which differ between digits.
+    held = {one.numpy().tobytes() for one in digits.train.images} - {one.numpy().tobytes() for one in data.train.images}
+    assert len(held) == 200
+    assert data.validation.images.shape[1:] == (1, 12, 12)
+
+
+def test_what_is_held_out_is_a_function_of_the_seed(digits: DataSet) -> None:
+    one, other = digits.held_out(0.1, 0), digits.held_out(0.1, 1)
+    again = digits.held_out(0.1, 0)
+    assert again is not one and torch.equal(again.validation.images, one.validation.images)
+    assert torch.equal(again.train.images, one.train.images)
+    assert not torch.equal(other.train.images, one.train.images)
+    # Copies of an image differ from each other, and from a layer's first sight of them in training.
+    assert not torch.equal(one.validation.images[:100], one.validation.images[100:200])
+
+
+def test_undistorted_images_are_held_out_as_they_are() -> None:
+    split = Split(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1), torch.arange(40) % 2)
+    whole = from_splits("numbered", 2, split, split, split)
+    data = whole.held_out(0.25, 0)
+    assert sorted([*data.train.images.flatten().tolist(), *data.validation.images.flatten().tolist()]) == [*range(40)]
+    assert torch.equal(data.validation.labels, data.validation.images.flatten().long() % 2)
+    assert torch.bincount(data.validation.labels).tolist() == [5, 5]
+    assert data.standardisation == whole.standardisation
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, 0.0001, 0.9999, float("nan")])
+def test_a_share_that_leaves_nothing_is_refused(digits: DataSet, share: float) -> None:
+    with pytest.raises(UsageError, match="cannot be held out"):
+        digits.held_out(share, 0)
+
+
+def test_a_data_set_travels_as_arrays_that_are_not_copied(digits: DataSet) -> None:
+    buffers: list[pickle.PickleBuffer] = []
+    content = pickle.dumps(digits, protocol=5, buffer_callback=buffers.append)
+    held = sum(len(buffer.raw()) for buffer in buffers)
+    splits = (digits.train, digits.validation, digits.test)
+    assert held == sum(4 * split.images.numel() + 8 * len(split) for split in splits) and len(content) < 10_000
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        # Read-only, as they come out of Ray's object store.
+        copy = pickle.loads(content, buffers=[bytes(buffer.raw()) for buffer in buffers])
+    assert torch.equal(copy.train.images, digits.train.images)
+    assert torch.equal(copy.batches(0, 8)[0][0], digits.batches(0, 8)[0][0])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from evonas.assemble import check_executor, make_executor
 from evonas.candidate import Evaluation, Status
 from evonas.errors import UsageError
 from evonas.executor import Executor, Task
@@ -20,6 +21,7 @@ from evonas.published import zoo
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.evaluate import evaluate
 from evonas.workers.local_executor import LocalExecutor
+from evonas.workers.ray_executor import workers_that_fit
 
 TINY = Protocol(
     anchors=("resnet-small",), steps=2, batch=16, early_steps=(), early_floors=(), quality_step=1, quality_floor=0.0
@@ -210,6 +212,69 @@ def test_the_deadline_stops_a_task_and_only_that(
     assert all(found[index].scores == expected["bn-relu"].scores for index in (1, 2))
 
 
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "workers", "gpus_per_worker", "fit"),
+    [
+        (8, 0, None, 0.0, 8),
+        (8, 2, None, 0.0, 8),
+        (8, 2, 3, 0.0, 3),
+        (8, 2, None, 1.0, 2),
+        (8, 2, None, 0.5, 4),
+        (8, 2, None, 0.4, 4),  # two on each GPU: a share is of one
+        (99, 1, None, 0.1, 10),
+        (3, 1, None, 0.1, 3),
+        (8, 5, None, 2.0, 2),
+        (8, 2, 3, 0.5, 3),
+    ],
+)
+def test_workers_are_as_many_as_fit(
+    cpus: float, gpus: float, workers: int | None, gpus_per_worker: float, fit: int
+) -> None:
+    assert workers_that_fit({"CPU": cpus, "GPU": gpus, "memory": 1e9}, workers, gpus_per_worker) == fit
+
+
+@pytest.mark.parametrize(
+    ("resources", "workers", "gpus_per_worker", "says"),
+    [
+        ({"CPU": 4.0}, None, 1.0, "a worker was asked for, each with 1 GPUs, and Ray has 0 GPUs"),
+        (
+            {"CPU": 8.0, "GPU": 2.0},
+            3,
+            1.0,
+            "3 workers were asked for, each with 1 GPUs, and Ray has 2 GPUs; use --work",
+        ),
+        ({"CPU": 8.0, "GPU": 1.0}, 3, 0.5, "use --workers 1 to 2, or a smaller --gpus-per-worker"),
+        ({"CPU": 8.0, "GPU": 1.0}, None, 2.0, "each with 2 GPUs, and Ray has 1 GPUs; use a"),
+        ({"CPU": 8.0, "GPU": 9.0}, 9, 1.0, "9 workers were asked for, and Ray has 8 CPUs; use --workers 1 to 8"),
+        ({}, None, 0.0, "Ray has no CPU"),
+    ],
+)
+def test_too_few_gpus_are_named(
+    resources: dict[str, float], workers: int | None, gpus_per_worker: float, says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        workers_that_fit(resources, workers, gpus_per_worker)
+
+
+@pytest.mark.parametrize("bad", [-0.5, 1.5, float("nan"), float("inf")])
+def test_a_number_of_gpus_that_makes_no_sense_is_refused(bad: float) -> None:
+    for good in (None, 0.0, 0.25, 1.0, 2.0):
+        check_executor("ray", 1, good)
+    with pytest.raises(UsageError, match="gpus_per_worker should be a share of a GPU or a whole number"):
+        check_executor("ray", 1, bad)
+
+
+def test_workers_get_the_gpus_that_a_protocol_trains_on(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr("evonas.workers.evaluate.load_data", lambda protocol: data)
+    monkeypatch.setattr(
+        "evonas.workers.ray_executor.RayExecutor", lambda data, **settings: asked.append(settings["gpus_per_worker"])
+    )
+    for device, gpus in (("cpu", None), ("cuda", None), ("cuda", 0.25), ("cuda", 0.0)):
+        make_executor("ray", Protocol(device=device), gpus_per_worker=gpus)  # type: ignore[arg-type]
+    assert asked == [0.0, 1.0, 0.25, 0.0]
+
+
 def test_more_workers_than_cpus_are_refused(ray_executor: Executor, data: DataSet) -> None:
     import ray
 
@@ -218,6 +283,9 @@ def test_more_workers_than_cpus_are_refused(ray_executor: Executor, data: DataSe
     cpus = int(ray.cluster_resources()["CPU"])
     with pytest.raises(UsageError, match=f"{cpus + 1} workers were asked for, and Ray has {cpus} CPUs"):
         RayExecutor(data, workers=cpus + 1)
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    with pytest.raises(UsageError, match=f"each with {gpus + 1} GPUs, and Ray has {gpus} GPUs"):
+        RayExecutor(data, workers=1, gpus_per_worker=gpus + 1)
     assert ray.is_initialized()  # a Ray that it did not start is left alone
 
 

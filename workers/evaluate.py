@@ -12,9 +12,11 @@ from evonas.graph import Graph
 from evonas.hurdles import Checkpoint, checkpoints
 from evonas.layer import LayerFactory
 from evonas.objectives import measured
+from evonas.workers.batches import crop_size
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.filters import filters_of
 from evonas.workers.measures import measure
+from evonas.workers.training import check_device
 from evonas.workers.trial import Trial
 
 if TYPE_CHECKING:
@@ -23,12 +25,16 @@ if TYPE_CHECKING:
 
 
 def load_data(protocol: Protocol) -> DataSet:
-    """The protocol's data set.
+    """The protocol's data set, once it is known that it can be trained on as the protocol wants.
 
     Raises:
-        UsageError: when it is unknown or its folder is missing.
+        UsageError: when it is unknown, its files are missing or not what they should be, crops do not fit
+            into its images, or there is no such device.
     """
-    return load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None)
+    check_device(protocol.device)
+    data = load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None, protocol.image_size)
+    crop_size(data.size, protocol.pad, protocol.crop)
+    return data
 
 
 def less_held_out(data: DataSet, share: float) -> DataSet:

@@ -59,7 +59,7 @@ class SignalFilter:
 
     def judge(self, trial: Trial) -> Verdict:
         """Rejects what vanishes, explodes or collapses over depth."""
-        images, labels = trial.data.batches(trial.protocol.seed, trial.protocol.batch)[0]
+        images, labels = trial.first.batch(0)
         reason = unfit(measure(trial.first.model, images, labels), SIGNAL_LIMITS)
         return Accept() if reason is None else Reject(reason)
 

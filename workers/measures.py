@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -27,7 +28,8 @@ def _size(trial: Trial) -> float:
 
 
 def _step_time(trial: Trial) -> float:
-    return trial.first.step_seconds
+    seconds = trial.first.step_seconds
+    return math.inf if seconds is None else seconds  # a layer that never took a step is the slowest
 
 
 def _saved_bytes(trial: Trial) -> float:
@@ -42,7 +44,7 @@ def _saved_bytes(trial: Trial) -> float:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    images, labels = trial.data.batches(trial.protocol.seed, trial.protocol.batch)[0]
+    images, labels = trial.first.batch(0)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         F.cross_entropy(network(images), labels)
     return float(sum(kept.values()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -67,9 +67,11 @@ class RayExecutor(Executor):
         workers: how many; by default one for each CPU of the cluster.
         address: of a Ray cluster; None starts one on this machine.
         deadline: seconds after which a task is stopped.
+        gpus_per_worker: GPUs that Ray keeps for each worker, a share of one or a whole number. With any, there
+            are by default as many workers as fit on the GPUs.
 
     Raises:
-        UsageError: when the address cannot be reached or has no CPU to spare.
+        UsageError: when the address cannot be reached, or has too few CPUs or GPUs.
     """
 
     def __init__(
@@ -79,15 +81,17 @@ class RayExecutor(Executor):
         workers: int | None = None,
         address: str | None = None,
         deadline: float = 300.0,
+        gpus_per_worker: float = 0.0,
     ) -> None:
         self._owns_ray = not ray.is_initialized()
         self._dashboard = start(address, workers) if self._owns_ray else None
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        self._workers = workers or cpus
-        if not 1 <= self._workers <= cpus:  # a cluster can be too small, or have no CPU at all
+        try:
+            self._workers = workers_that_fit(ray.cluster_resources(), workers, gpus_per_worker)
+        except UsageError:
             if self._owns_ray:
                 ray.shutdown()
-            raise UsageError(f"{workers} workers were asked for, and Ray has {cpus} CPUs; use --workers 1 to {cpus}")
+            raise
+        self._gpus_per_worker = gpus_per_worker
         self._deadline = deadline
         self._data = ray.put(data)
         # Each actor is in one of three places; references are those of the call that is out.
@@ -143,7 +147,7 @@ class RayExecutor(Executor):
             self._waiting_since = monotonic()
         elif monotonic() - self._waiting_since > _START_SECONDS:
             raise EvonasError(
-                f"Ray has started no worker in {_START_SECONDS:g} s: is other work holding the cluster's CPUs? "
+                f"Ray has started no worker in {_START_SECONDS:g} s: is other work holding the cluster's CPUs or GPUs? "
                 "What is recorded is safe; resume when there is room"
             )
         return finished
@@ -165,7 +169,8 @@ class RayExecutor(Executor):
     def _start_actor(self) -> None:
         """Starts a worker. It gets tasks once it is up, so that its start is not part of a deadline."""
         # Ray retries nothing by itself: attempts are counted by the search.
-        options: Any = ray.remote(num_cpus=1, max_restarts=0, max_task_retries=0)
+        gpus = self._gpus_per_worker
+        options: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
         actor = options(_Worker).remote(self._data)
         self._starting[actor.ready.remote()] = actor
 
@@ -218,3 +223,34 @@ class RayExecutor(Executor):
         with contextlib.suppress(RayError):
             ray.kill(actor)
         self._start_actor()
+
+
+def workers_that_fit(resources: Mapping[str, float], workers: int | None, gpus_per_worker: float) -> int:
+    """How many workers there will be: as many as asked for, or as many as fit.
+
+    Args:
+        resources: of the cluster, as Ray counts them.
+        workers: how many were asked for, if any were.
+        gpus_per_worker: what each needs beside a CPU.
+
+    Raises:
+        UsageError: when not as many fit, or none.
+    """
+    cpus, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    if gpus_per_worker == 0.0:
+        on_gpus = cpus
+    elif gpus_per_worker < 1.0:
+        # A share is of one GPU: two workers at 0.4 leave a fifth of each GPU idle. The small number is for
+        # shares such as 0.1, ten of which should fit.
+        on_gpus = gpus * int(1.0 / gpus_per_worker + 1e-6)
+    else:
+        on_gpus = gpus // int(gpus_per_worker)
+    asked = "a worker was asked for" if workers is None else f"{workers} workers were asked for"
+    if cpus == 0:
+        raise UsageError(f"{asked}, and Ray has no CPU; join another cluster, or start one here")
+    if (workers or cpus) > cpus:
+        raise UsageError(f"{asked}, and Ray has {cpus} CPUs; use --workers 1 to {cpus}")
+    if not 1 <= (workers or on_gpus) <= on_gpus:
+        fewer = f"--workers 1 to {on_gpus}, or a smaller --gpus-per-worker" if on_gpus else "a machine with more GPUs"
+        raise UsageError(f"{asked}, each with {gpus_per_worker:g} GPUs, and Ray has {gpus} GPUs; use {fewer}")
+    return workers or min(cpus, on_gpus)

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from evonas.workers.stability import Ascent
-from evonas.workers.training import Training, TrainingSettings
+from evonas.workers.training import Training
 
 if TYPE_CHECKING:
     from evonas.layer import LayerFactory
@@ -37,26 +37,10 @@ class Trial:
     @cached_property
     def ascent(self) -> Ascent:
         """Gradient ascent on a fresh copy of the first anchor, which the stages of the stability filter share."""
-        images, labels = self.data.batches(self.protocol.seed, self.protocol.batch)[0]
         fresh = self.first if self.first.step == 0 else self.training(self.protocol.anchors[0])
+        images, labels = fresh.batch(0)
         return Ascent(fresh.model, images, labels, self.protocol.stability_rate, self.protocol.stability_limit)
 
-    def training(self, anchor: str) -> Training:
-        """A new training of `anchor`."""
-        settings = training_settings(self.protocol)
-        return Training(anchor, self.layer, self.data, settings, self.protocol.seed)
-
-
-def training_settings(protocol: Protocol) -> TrainingSettings:
-    """How a protocol trains an anchor.
-
-    Raises:
-        UsageError: for a setting out of range.
-    """
-    return TrainingSettings(
-        steps=protocol.steps,
-        batch=protocol.batch,
-        lr=protocol.lr,
-        weight_decay=protocol.weight_decay,
-        schedule=protocol.schedule,
-    )
+    def training(self, anchor: str, part: int | None = None) -> Training:
+        """A new training of `anchor`; with `part`, its batches go through the network so many images at a time."""
+        return Training(anchor, self.layer, self.data, self.protocol, part)

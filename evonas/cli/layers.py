@@ -82,8 +82,10 @@ def baseline(
     first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 0,
     test: Annotated[bool, typer.Option("--test", help="Score on the test split, which no search sees.")] = False,
     anchor: Annotated[list[str] | None, typer.Option(help="Anchor network; may be repeated.")] = None,
-    data: Annotated[str, typer.Option(help="Data set.")] = Protocol.data,
-    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
+    data: Annotated[
+        str, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder or npz.")
+    ] = Protocol.data,
+    data_dir: Annotated[str | None, typer.Option(help="Its folder or file.")] = None,
     steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = Protocol.steps,
     storage: options.Storage = options.STORAGE,
     executor: options.Executor = "ray",

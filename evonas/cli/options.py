@@ -31,7 +31,10 @@ OutputFormat = Annotated[Format, typer.Option("-f", "--format", help="How to pri
 RunId = Annotated[str, typer.Argument(metavar="[RUN]", help="The run's number, or 'last'.")]
 CandidateId = Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, or INDEX in the latest run.")]
 Executor = Annotated[str, typer.Option(help="'ray', or 'local' for one task at a time in this process.")]
-Workers = Annotated[int | None, typer.Option(help="Ray workers; one a CPU by default.")]
+Workers = Annotated[int | None, typer.Option(help="Ray workers; by default one a CPU, or as many as fit on GPUs.")]
+GpusPerWorker = Annotated[
+    float | None, typer.Option(help="GPUs of a Ray worker, such as 0.25; 1 by default when training on cuda.")
+]
 Preset = Annotated[
     str, typer.Option(help="Where settings come from: small, paper, or the path of a TOML file (`evonas config`).")
 ]

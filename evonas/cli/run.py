@@ -36,8 +36,8 @@ def search(
     core_minutes: Annotated[
         float | None, typer.Option(help="Draw no more candidates once workers have spent this long in all.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set.")] = None,
-    data_dir: Annotated[str | None, typer.Option(help="Folder of the data set.")] = None,
+    data: Annotated[str | None, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder or npz.")] = None,
+    data_dir: Annotated[str | None, typer.Option(help="Its folder or file.")] = None,
     anchor: Annotated[
         list[str] | None, typer.Option(help="Anchor network, such as resnet50@0.25; may be repeated.")
     ] = None,
@@ -50,6 +50,7 @@ def search(
     executor: options.Executor = "ray",
     workers: options.Workers = None,
     ray_address: options.RayAddress = None,
+    gpus_per_worker: options.GpusPerWorker = None,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Evolve layers; results go to the database as they come. `evonas config` shows every setting."""
@@ -65,9 +66,9 @@ def search(
     config = assemble.configure(
         space, preset=preset, seed_graphs=seed_graph, protocol=changes.pop("protocol"), settings=changes
     )
-    assemble.check_executor(executor, workers)
+    assemble.check_executor(executor, workers, gpus_per_worker)
     with assemble.open_storage(storage) as store:
-        _execute(None, config, store, executor, workers, ray_address, form)
+        _execute(None, config, store, executor, workers, ray_address, gpus_per_worker, form)
 
 
 @app.command()
@@ -99,12 +100,13 @@ def resume(
     executor: options.Executor = "ray",
     workers: options.Workers = None,
     ray_address: options.RayAddress = None,
+    gpus_per_worker: options.GpusPerWorker = None,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Continue a run that was interrupted or killed; it reaches the same candidates."""
     with assemble.open_storage(storage, create=False) as store:
         found = options.the_run(store, run)
-        _execute(found, found.config, store, executor, workers, ray_address, form)
+        _execute(found, found.config, store, executor, workers, ray_address, gpus_per_worker, form)
 
 
 def _execute(
@@ -114,12 +116,18 @@ def _execute(
     executor: str,
     workers: int | None,
     ray_address: str | None,
+    gpus_per_worker: float | None,
     form: options.Format,
 ) -> None:
     console = options.console if form is options.Format.TABLE else options.stderr
     console.print("[dim]starting workers …[/]")
     with assemble.make_executor(
-        executor, config.protocol, deadline=config.deadline, workers=workers, ray_address=ray_address
+        executor,
+        config.protocol,
+        deadline=config.deadline,
+        workers=workers,
+        ray_address=ray_address,
+        gpus_per_worker=gpus_per_worker,
     ) as running:
         run = run or store.create_run(config, environment())
         with Watcher(run, store, console, running.dashboard) as watcher:

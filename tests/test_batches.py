@@ -1,0 +1,129 @@
+"""Padding, crops and mirror images, compared with the plain way of doing it one image at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from evonas.errors import UsageError
+from evonas.workers.data import DataSet, Split, load_dataset
+from evonas.workers.dataset import from_splits
+from evonas.workers.splits import Standardisation
+
+HEIGHT, WIDTH, COUNT = 5, 7, 60
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    """Every pixel of every image is another number, so that it can be seen where it went."""
+    pixels = torch.randperm(COUNT * 2 * HEIGHT * WIDTH).float().view(COUNT, 2, HEIGHT, WIDTH) + 1
+    split = Split(pixels, torch.arange(COUNT) % 3)
+    return from_splits("numbered", 3, split, split, split)
+
+
+def plain(image: np.ndarray, pad: int, top: int, left: int, size: tuple[int, int], mirrored: bool) -> np.ndarray:  # type: ignore[type-arg]
+    """One image, (c, h, w), padded, cropped and mirrored."""
+    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+    cut = padded[:, top : top + size[0], left : left + size[1]]
+    return cut[:, :, ::-1] if mirrored else cut
+
+
+@pytest.mark.parametrize(
+    ("pad", "crop", "flip"),
+    [(0, 4, False), (2, None, True), (3, 6, True), (1, 7, False), (0, None, True), (0, 1, True)],
+)
+def test_batches_are_crops_of_padded_images(data: DataSet, pad: int, crop: int | None, flip: bool) -> None:
+    batches = data.batches(1, 20, pad, crop, flip)
+    size = (HEIGHT, WIDTH) if crop is None else (crop, crop)
+    untouched = data.batches(1, 20)
+    seen = set()
+    for step in range(40):  # two chunks, more than thirteen epochs
+        images, labels = batches[step]
+        assert images.dtype == torch.float32 and images.shape == (20, 2, *size)
+        whole, whole_labels = untouched[step]
+        assert torch.equal(labels, whole_labels)  # the same images in the same order as without
+        for image, original in zip(images.numpy(), whole.numpy(), strict=True):
+            tops, lefts = range(HEIGHT + 2 * pad - size[0] + 1), range(WIDTH + 2 * pad - size[1] + 1)
+            ways = [
+                (top, left, mirrored)
+                for top in tops
+                for left in lefts
+                for mirrored in ([False, True] if flip else [False])
+            ]
+            matching = [
+                way for way in ways if np.array_equal(image, plain(original, pad, way[0], way[1], size, way[2]))
+            ]
+            assert matching
+            seen.add(matching[0])
+    # Of 800 draws, each of at most 98 ways is missed with probability (1 - 1/98)^800 = 0.0003; the seed is fixed.
+    symmetric = size[1] == 1
+    assert len(seen) == (len(ways) // 2 if symmetric else len(ways))
+
+
+def test_crops_are_a_function_of_the_seed(data: DataSet) -> None:
+    def images(seed: int) -> torch.Tensor:
+        return torch.cat([data.batches(seed, 10, 2, None, True)[step][0] for step in (35, 0)])
+
+    first, other = images(3), images(4)
+    torch.manual_seed(99)
+    assert torch.equal(images(3), first) and not torch.equal(other, first)
+
+
+def test_bytes_are_cropped_like_numbers() -> None:
+    pixels = torch.randint(0, 256, (30, 3, 6, 6), dtype=torch.uint8)
+    labels = torch.arange(30) % 2
+    one, two = (from_splits("a", 2, *[Split(images, labels)] * 3) for images in (pixels, pixels.float()))
+    assert one.train.images.dtype == torch.uint8
+    a, b = one.batches(0, 30, 1, 4, True)[0], two.batches(0, 30, 1, 4, True)[0]
+    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+
+
+def test_digits_are_cropped_after_their_distortion() -> None:
+    digits = load_dataset("digits")
+    whole, labels = digits.batches(0, 8)[0]
+    whole = whole.clone()
+    cropped, cropped_labels = digits.batches(0, 8, 0, 11)[0]
+    assert torch.equal(labels, cropped_labels)
+    for image, original in zip(cropped, whole, strict=True):
+        places = [(top, left) for top in (0, 1) for left in (0, 1)]
+        assert sum(torch.equal(image, original[:, t : t + 11, left : left + 11]) for t, left in places) == 1
+
+
+def test_a_crop_that_does_not_fit_is_refused(data: DataSet) -> None:
+    with pytest.raises(
+        UsageError, match=r"a crop of 6×6 does not fit into images of 5×7; make crop smaller or pad larger"
+    ):
+        data.batches(0, 4, 0, 6)
+    with pytest.raises(UsageError, match=r"a crop of 10×10 does not fit into images of 9×11 with 2 pixels of padding"):
+        data.batches(0, 4, 2, 10)
+    assert data.batches(0, 4, 2, 9)[0][0].shape == (4, 2, 9, 9)
+
+
+def test_large_images_are_made_fewer_steps_at_a_time(monkeypatch: pytest.MonkeyPatch, data: DataSet) -> None:
+    step_bytes = 4 * 10 * 2 * HEIGHT * WIDTH
+    monkeypatch.setattr("evonas.workers.batches._CHUNK_BYTES", 3 * step_bytes)
+    monkeypatch.setattr("evonas.workers.batches._CACHED_BYTES", 7 * step_bytes)
+    batches = data.batches(21, 10)
+    images = [batches[step][0].clone() for step in range(30)]
+    assert [len(chunk) for chunk in batches._chunks.values()] == [30, 30]
+    assert all(torch.equal(batches[step][0], images[step]) for step in (29, 0, 15))
+
+
+def test_standardisation_of_a_large_mean_loses_nothing() -> None:
+    images = torch.tensor([4096.0, 4096.5]).view(2, 1, 1, 1)
+    assert Standardisation.of(images) == Standardisation((4096.25,), (0.25,))
+    assert Standardisation.of(images)(images).flatten().tolist() == [-1.0, 1.0]
+    assert images.flatten().tolist() == [4096.0, 4096.5]  # as they were
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_sees_the_same_crops(data: DataSet) -> None:
+    pixels = torch.randint(0, 256, (30, 3, 6, 6), dtype=torch.uint8)
+    small = from_splits("a", 2, *[Split(pixels, torch.arange(30) % 2)] * 3)
+    for one in (data, small, load_dataset("digits")):
+        images, labels = one.batches(0, 16, 1, 4, True)[3]
+        on_gpu, its_labels = one.batches(0, 16, 1, 4, True, "cuda")[3]
+        assert on_gpu.is_cuda and torch.equal(its_labels.cpu(), labels)
+        # One subtraction and one division in float32, each rounded in its own way.
+        torch.testing.assert_close(on_gpu.cpu(), images, rtol=1e-6, atol=1e-6)

@@ -1,0 +1,87 @@
+"""Objectives beside accuracy that need a network, and training in parts of a batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from evonas.candidate import Status
+from evonas.executor import Task
+from evonas.graph import Graph
+from evonas.layer import LayerFactory
+from evonas.objectives import OBJECTIVES
+from evonas.workers.data import DataSet, load_dataset
+from evonas.workers.evaluate import evaluate
+from evonas.workers.measures import measure
+from evonas.workers.training import Training
+from evonas.workers.trial import Trial
+from tests.test_evaluate import QUICK
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    torch.set_num_threads(1)
+    return load_dataset("digits")
+
+
+def trial(text: str, data: DataSet, batch: int = 16) -> Trial:
+    return Trial(LayerFactory(Graph.parse(text)), replace(QUICK, batch=batch, steps=6), data)
+
+
+def weights(training: Training) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in training.model.parameters()])
+
+
+def test_every_objective_is_measured(data: DataSet) -> None:
+    protocol = replace(QUICK, objectives=("anchors", *OBJECTIVES))
+    graph = Graph.parse("x / std_bwh(x)")
+    result = evaluate(Task(0, 1, graph.to_json(), protocol, filtered=False), data)
+    assert result.status is Status.SCORED and set(result.measures) == set(OBJECTIVES)
+    assert result.measures["size"] == len(graph.canonical.nodes)
+    assert 0.0 <= result.measures["batch-4"] <= 1.0
+    assert set(OBJECTIVES) <= set(result.seconds)  # what measuring cost is accounted for
+
+
+def test_bytes_saved_are_those_of_activations_and_grow_with_the_batch(data: DataSet) -> None:
+    few, many = (measure("saved-bytes", trial("x / std_bwh(x)", data, batch)) for batch in (16, 32))
+    assert 1.9 < many / few < 2.1  # statistics of a plane or a channel are the small rest
+    swish = measure("saved-bytes", trial("x * sigmoid(v1 * x) / std_bwh(x)", data))
+    assert swish > 1.4 * few  # the sigmoid and the product are kept too
+
+
+def test_measuring_bytes_leaves_the_network_as_it_was(data: DataSet) -> None:
+    one = trial("x / std_bwh(x)", data)
+    before = {name: value.clone() for name, value in one.first.model.state_dict().items()}
+    measure("saved-bytes", one)
+    after = one.first.model.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_step_time_is_that_of_the_training_that_was_scored(data: DataSet) -> None:
+    one = trial("x / std_bwh(x)", data)
+    assert measure("step-time", one) == math.inf
+    one.first.advance(6)
+    assert 0.0 < measure("step-time", one) == one.first.step_seconds < 60.0
+
+
+@pytest.mark.parametrize(("text", "same"), [("max(x, 0) / std_wh(x)", True), ("max(x, 0) / std_bwh(x)", False)])
+def test_parts_of_a_batch_share_its_step_and_not_its_statistics(text: str, same: bool, data: DataSet) -> None:
+    one = trial(text, data)
+    whole, parted = one.first, one.training(one.protocol.anchors[0], part=4)
+    assert whole.advance(1) and parted.advance(1)
+    # Without batch statistics both are the mean gradient over the same 16 images, summed in another order.
+    difference = float((weights(whole) - weights(parted)).abs().max())
+    assert (difference < 1e-5) is same
+    if same:
+        assert parted.losses == pytest.approx(whole.losses, rel=1e-5)
+
+
+def test_a_part_may_be_smaller_than_the_others(data: DataSet) -> None:
+    one = trial("max(x, 0) / std_wh(x)", data, batch=10)
+    whole, parted = one.first, one.training(one.protocol.anchors[0], part=4)
+    assert whole.advance(1) and parted.advance(1)
+    assert float((weights(whole) - weights(parted)).abs().max()) < 1e-5
+    assert parted.train_accuracy() == pytest.approx(whole.train_accuracy())
