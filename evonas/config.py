@@ -53,12 +53,12 @@ class RunConfig:
     strategy: str = "pareto"
     population: int = 2500
     tournament: float = 0.05
-    smallest_tournament: int = 2
+    smallest_tournament: int = 20
     survivors: int = 50
     fresh: float = 0.5
     mutations: int = 2
     lookahead: int = 16
-    twins: float = 0.0
+    twins: float = 0.02
     seed_graphs: tuple[str, ...] = ()
     core_minutes: float | None = None
     max_attempts: int = 2

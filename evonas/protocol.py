@@ -69,15 +69,15 @@ class Protocol:
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = False
     signal: bool = True
-    stability_steps: tuple[int, ...] = ()
+    stability_steps: tuple[int, ...] = (5,)
     stability_rate: float = 1.0
     stability_limit: float = 1e8
     early_steps: tuple[int, ...] = (20, 60)
     early_floors: tuple[float, ...] = (0.1, 0.13)
     quality_step: int = 100
     quality_floor: float = 0.2
-    hurdle_steps: tuple[int, ...] = ()
-    hurdle_quantile: float = 0.25
+    hurdle_steps: tuple[int, ...] = (60,)
+    hurdle_quantile: float = 0.5
     objectives: tuple[str, ...] = (ANCHORS,)
     seed: int = 0
 

@@ -21,6 +21,12 @@ SETS_UP = re.compile(r"^python3 -m venv ")  # run by .ci/run, from a bare checko
 TRAINING = ("search", "baseline", "rerank")
 SMALLER = [
     (r"--data cifar10 --data-dir ~/data", "--data npz --data-dir mine.npz"),  # these files cannot be had here
+    # … nor the GPUs, nor the days.
+    (
+        r"--preset paper --data-dir ~/data",
+        "--preset paper --data npz --data-dir mine.npz --budget 1 --anchor resnet-small --set protocol.device=cpu"
+        " --set protocol.crop=8 --set protocol.batch=16",
+    ),
     (r"--budget \d+", "--budget 4"),
     (r"--seeds \d+", "--seeds 1"),
     (r"--seed-graph gn-relu ", ""),
@@ -84,6 +90,7 @@ def test_there_is_something_to_run() -> None:
         "export",
         "doctor",
         "rerank",
+        "config",
     } == {command.split()[1] for command in commands() if command.startswith("evonas ")}
 
 

@@ -26,6 +26,8 @@ QUICK = Protocol(
     batch=16,
     early_steps=(2,),
     early_floors=(0.0,),
+    stability_steps=(),
+    hurdle_steps=(),
     quality_step=3,
     quality_floor=0.0,
 )

@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks.science import counting, searching
 from benchmarks.science.census import read
+from benchmarks.science.runs import VARIANTS
 from evonas.api import Result
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
 from evonas.config import RunConfig
@@ -22,7 +23,7 @@ from evonas.search_spaces import evonorm
 
 ROOT = Path(__file__).parent.parent
 ANCHORS = ("a", "b")
-PROTOCOL = Protocol(anchors=ANCHORS, hurdle_steps=(50,), hurdle_quantile=0.0)
+PROTOCOL = Protocol(anchors=ANCHORS, stability_steps=(), hurdle_steps=(50,), hurdle_quantile=0.0)
 
 
 def stored(evaluations: Sequence[Evaluation]) -> Result:
@@ -120,6 +121,6 @@ def test_the_command(tmp_path: Path) -> None:
     command += ["--top", "1", "-o", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     document = json.loads((tmp_path / "science.json").read_text())
-    assert {run["label"] for run in document["runs"]} == {"pareto", "average", "random", "mended"}
+    assert {run["label"] for run in document["runs"]} == {variant.label for variant in VARIANTS}
     assert document["census"]["random"] == 12 and len(document["test"]) > 5
     assert (tmp_path / "science_strategies.svg").exists()

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmarks.science import counting, pictures, searching
 from benchmarks.science.census import read, subjects
-from benchmarks.science.runs import MENDED, REFERENCES, STRATEGIES, plan, recorded
+from benchmarks.science.runs import REFERENCES, VARIANTS, plan, recorded
 from benchmarks.science.take_census import take
 from evonas.api import Result
 from evonas.assemble import open_storage
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--core-minutes", type=float, default=10.0, help="compute of each run")
     parser.add_argument("--random", type=int, default=300, help="random candidates in the census")
     parser.add_argument("--evolved", type=int, default=150, help="evolved candidates in the census")
-    parser.add_argument("--top", type=int, default=2, help="layers of each run to score on the test split")
+    parser.add_argument("--top", type=int, default=1, help="layers of each run to score on the test split")
     parser.add_argument("--workers", type=int)
     parser.add_argument("--so-far", action="store_true", help="numbers and pictures of what is recorded; run nothing")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
@@ -83,11 +83,10 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     file = arguments.output / "science.json"
     store = open_storage(arguments.storage)
-    wanted = (*STRATEGIES, MENDED)
     if arguments.so_far:
-        finished = list(recorded(store, wanted, arguments.seeds, arguments.core_minutes))
+        finished = list(recorded(store, VARIANTS, arguments.seeds, arguments.core_minutes))
     else:
-        finished = list(plan(store, wanted, arguments.seeds, arguments.core_minutes, arguments.workers))
+        finished = list(plan(store, VARIANTS, arguments.seeds, arguments.core_minutes, arguments.workers))
         of_pareto = [result.run_id for variant, result in finished if variant.label == "pareto"]
         everyone = subjects(store, of_pareto, arguments.random, arguments.evolved)
         take(arguments.census, everyone, Protocol(), arguments.workers or usable_cores(), console)

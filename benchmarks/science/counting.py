@@ -41,15 +41,13 @@ def census_numbers(records: Sequence[Record], protocol: Protocol) -> dict[str, A
     filters = filters_of(protocol)
     sets = {"every filter": list(filters), "no filter": []}
     sets |= {f"without {left_out}": [f for f in filters if f != left_out] for left_out in filters}
-    sets |= {"every filter, and stability-5": ["signal", "stability-5", *list(filters)[1:]]}
-    judges = {**filters, "stability-5": _stable_at(5)}
     return {
         "random": len(random),
         "means": [mean_of(r) for r in random],
         "anchors": _agreement(random),
         "noise": _noise(random),
         "filters": {name: _filter(random, judge) for name, judge in {**filters, **_ascents()}.items()},
-        "searches": {name: _searched(random, [judges[f] for f in chosen]) for name, chosen in sets.items()},
+        "searches": {name: _searched(random, [filters[f] for f in chosen]) for name, chosen in sets.items()},
         "stability": {kind: _stages([r for r in records if r["kind"] == kind]) for kind in ("random", "evolved")},
     }
 
@@ -74,7 +72,8 @@ def filters_of(protocol: Protocol) -> dict[str, Judge]:
 
     stages = zip(protocol.early_steps, protocol.early_floors, strict=True)
     trained = {f"early-{step}": Judge(early(step, floor), trains=True) for step, floor in stages}
-    return {"signal": Judge(signal), **trained, "quality": Judge(quality, trains=True)}
+    stable = {f"stability-{stage}": _stable_at(stage) for stage in protocol.stability_steps}
+    return {"signal": Judge(signal), **stable, **trained, "quality": Judge(quality, trains=True)}
 
 
 def _stable_at(stage: int) -> Judge:

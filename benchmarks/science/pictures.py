@@ -10,7 +10,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = {"pareto": "#1f6fb4", "average": "#2f9e6e", "random": "#9a9a9a", "mended": "#c2562d", "nsga2": "#7b52a8"}
+COLOURS = {
+    "pareto": "#1f6fb4",
+    "average": "#2f9e6e",
+    "random": "#9a9a9a",
+    "mended": "#c2562d",
+    "random, mended": "#7b52a8",
+}
 CURVES = (("hypervolume", "hypervolume"), ("best", "best mean accuracy"), ("top_10", "mean of the ten best"))
 
 Document = dict[str, Any]

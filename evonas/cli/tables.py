@@ -119,8 +119,8 @@ def _scores(scores: Mapping[str, float], anchors: Sequence[str]) -> list[str]:
 
 
 def narrow(heading: str) -> str:
-    """A heading in two lines, so that tables fit into 80 columns."""
-    return heading.replace("-", "-\n", 1)
+    """A heading in two or three lines, so that tables fit into 80 columns."""
+    return heading.replace("-", "-\n", 1).replace("@", "\n@")
 
 
 def cut(text: str) -> str:
