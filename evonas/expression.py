@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from evonas.errors import GraphError, shorten
 from evonas.graph import FIRST, INPUTS, MAX_NODES, V0, V1, ZERO, Graph, GraphBuilder, X
-from evonas.ops import ATOM, OPS, PRODUCT, SUM, UNARY
+from evonas.ops import ATOM, DERIVED, OPS, PRODUCT, SUM, UNARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+
+    from evonas.ops import Op
 
 MAX_TEXT = 100_000
 """Longest expression that is read, in characters, and longest that is printed."""
@@ -40,22 +42,28 @@ def parse(text: str) -> Graph:
         raise GraphError(f"an expression is text, not {shorten(text)}")
     if len(text) > MAX_TEXT:
         raise GraphError(f"the expression is {len(text):,} characters long; at most {MAX_TEXT:,} are read")
-    return _Parser(text).graph()
+    builder = GraphBuilder()
+    return builder.build(_Parser(text, builder.add, _NAMES, OPS).whole())
+
+
+def add_text(text: str, add: Callable[..., int], names: Mapping[str, int], ops: Mapping[str, Op]) -> int:
+    """The number of the node that `text` describes, added by `add(op, *arguments)` over nodes that have names."""
+    return _Parser(text, add, names, ops).whole()
 
 
 class _Parser:
     """Precedence climbing over a list of tokens."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, add: Callable[..., int], names: Mapping[str, int], ops: Mapping[str, Op]) -> None:
         self.tokens = _tokens(text)
         self.position = 0
-        self.builder = GraphBuilder()
+        self.add, self.names, self.ops = add, names, ops
 
-    def graph(self) -> Graph:
+    def whole(self) -> int:
         output = self.infix(SUM, depth=0)
         if self.next.kind != "end":
             raise _unexpected(self.next, "an operator or the end")
-        return self.builder.build(output)
+        return output
 
     @property
     def next(self) -> _Token:
@@ -81,15 +89,15 @@ class _Parser:
             self.take()
             right = self.infix(strength + 1, depth)
             if sign == "-":
-                right = self.builder.add("neg", right)
-            left = self.builder.add(op, left, right)
+                right = self.add("neg", right)
+            left = self.add(op, left, right)
 
     def operand(self, depth: int) -> int:
         token = self.take()
         if depth > MAX_DEPTH:
             raise GraphError(f"column {token.column}: nested more than {MAX_DEPTH} deep")
         if token.text == "-":
-            return self.builder.add("neg", self.infix(UNARY, depth + 1))
+            return self.add("neg", self.infix(UNARY, depth + 1))
         if token.text == "(":
             inner = self.infix(SUM, depth + 1)
             self.expect(")")
@@ -98,10 +106,10 @@ class _Parser:
             return self.number(token)
         if token.kind != "name":
             raise _unexpected(token, "a name, 0, '-' or '('")
-        if token.text in _NAMES:
-            return _NAMES[token.text]
-        if token.text not in OPS:
-            names = ", ".join(["x", "v0", "v1", *OPS])
+        if token.text in self.names:
+            return self.names[token.text]
+        if token.text not in self.ops:
+            names = ", ".join([*(name for name in self.names if name != "zero"), *self.ops])
             raise GraphError(f"column {token.column}: unknown name {shorten(token.text)}; known: {names}")
         # Written out here and not in a method of its own, because nesting costs stack frames.
         self.expect("(")
@@ -110,11 +118,11 @@ class _Parser:
             self.take()
             args.append(self.infix(SUM, depth + 1))
         self.expect(")")
-        arity = OPS[token.text].arity
+        arity = self.ops[token.text].arity
         if len(args) != arity:
             takes = "one argument" if arity == 1 else f"{arity} arguments"
             raise GraphError(f"column {token.column}: {token.text} takes {takes}, not {len(args)}")
-        return self.builder.add(token.text, *args)
+        return self.add(token.text, *args)
 
     def number(self, token: _Token) -> int:
         if re.fullmatch(r"0+(\.0*)?", token.text):
@@ -144,13 +152,14 @@ def _unexpected(token: _Token, wanted: str) -> GraphError:
     return GraphError(f"column {token.column}: expected {wanted}, found {found}")
 
 
-class _Written(NamedTuple):
+class Written(NamedTuple):
     """Text and how tightly it binds."""
 
     text: str
     binds: int
 
     def within(self, strength: int, brackets: tuple[str, str] = ("(", ")")) -> str:
+        """The text, in brackets where it binds less tightly than `strength`."""
         return self.text if self.binds >= strength else brackets[0] + self.text + brackets[1]
 
 
@@ -160,7 +169,7 @@ def to_text(graph: Graph) -> str:
     Raises:
         GraphError: when shared nodes, written out, make it longer than `MAX_TEXT`.
     """
-    return _fold(graph, ("x", "0", "v0", "v1"), _text)
+    return _fold(graph, ("x", "0", "v0", "v1"), written)
 
 
 def to_latex(graph: Graph) -> str:
@@ -168,17 +177,17 @@ def to_latex(graph: Graph) -> str:
     return _fold(graph, ("x", "0", "v_0", "v_1"), _latex)
 
 
-def _fold(graph: Graph, inputs: tuple[str, ...], write: Callable[..., _Written]) -> str:
-    written: dict[int, _Written] = {i: _Written(inputs[i], ATOM) for i in range(len(INPUTS))}
+def _fold(graph: Graph, inputs: tuple[str, ...], write: Callable[..., Written]) -> str:
+    texts: dict[int, Written] = {i: Written(inputs[i], ATOM) for i in range(len(INPUTS))}
     for number in graph.live:
         if number < FIRST:
             continue
         op, args = graph.node(number)
         subtracted = _negated(graph, args) if op == "add" else None
-        written[number] = write(op, [written[a] for a in args], [written[s] for s in subtracted or ()])
-        if len(written[number].text) > MAX_TEXT:
+        texts[number] = write(op, [texts[a] for a in args], [texts[s] for s in subtracted or ()])
+        if len(texts[number].text) > MAX_TEXT:
             raise GraphError(f"written out, the graph is longer than {MAX_TEXT:,} characters; use its JSON")
-    return written[graph.output].text
+    return texts[graph.output].text
 
 
 def _negated(graph: Graph, args: tuple[int, ...]) -> tuple[int, int] | None:
@@ -192,23 +201,24 @@ def _negated(graph: Graph, args: tuple[int, ...]) -> tuple[int, int] | None:
     return None
 
 
-def _text(name: str, args: list[_Written], difference: list[_Written]) -> _Written:
-    op = OPS[name]
+def written(name: str, args: list[Written], difference: list[Written]) -> Written:
+    """An operation as text, given its arguments; `difference` holds both sides of a sum that is one, else nothing."""
+    op = DERIVED[name]
     if difference:
-        return _Written(f"{difference[0].within(SUM)} - {difference[1].within(PRODUCT)}", SUM)
+        return Written(f"{difference[0].within(SUM)} - {difference[1].within(PRODUCT)}", SUM)
     if op.infix and op.arity == 1:
-        return _Written(op.infix + args[0].within(op.binds), op.binds)
+        return Written(op.infix + args[0].within(op.binds), op.binds)
     if op.infix:
         # Operators associate to the left, so an equal strength on the right needs brackets.
-        return _Written(f"{args[0].within(op.binds)} {op.infix} {args[1].within(op.binds + 1)}", op.binds)
-    return _Written(f"{name}({', '.join(a.text for a in args)})", ATOM)
+        return Written(f"{args[0].within(op.binds)} {op.infix} {args[1].within(op.binds + 1)}", op.binds)
+    return Written(f"{name}({', '.join(a.text for a in args)})", ATOM)
 
 
-def _latex(name: str, args: list[_Written], difference: list[_Written]) -> _Written:
+def _latex(name: str, args: list[Written], difference: list[Written]) -> Written:
     op = OPS[name]
     brackets = (r"\left(", r"\right)")
     if difference:
         right = difference[1].within(PRODUCT, brackets)
-        return _Written(f"{difference[0].within(SUM, brackets)} - {right}", SUM)
+        return Written(f"{difference[0].within(SUM, brackets)} - {right}", SUM)
     filled = op.latex.format(*(a.within(op.latex_wants, brackets) for a in args))
-    return _Written(filled, op.latex_binds)
+    return Written(filled, op.latex_binds)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Flag
 from typing import TYPE_CHECKING
 
-from evonas.ops import OPS, IndexSet
+from evonas.ops import OPS, IndexSet, Op
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,13 +46,12 @@ INPUT_EXTENTS = (Extent.FULL, Extent.NONE, Extent.CHANNEL, Extent.CHANNEL)
 """Extents of the input nodes x, zero, v0, v1."""
 
 
-def result_extent(op_name: str, arguments: Sequence[Extent]) -> Extent:
-    """The extent of `op_name` applied to values of the given extents."""
+def result_extent(op: Op, arguments: Sequence[Extent]) -> Extent:
+    """The extent of `op` applied to values of the given extents."""
     extent = Extent.NONE
     for argument in arguments:
         extent |= argument
-    index_set = OPS[op_name].index_set
-    return extent if index_set is None else extent & ~REMOVES[index_set]
+    return extent if op.index_set is None else extent & ~REMOVES[op.index_set]
 
 
 def is_constant_over(extent: Extent, index_set: IndexSet) -> bool:
@@ -64,5 +63,5 @@ def extents(graph: Graph) -> tuple[Extent, ...]:
     """The extent of every node of `graph`, inputs first."""
     known = list(INPUT_EXTENTS)
     for node in graph.nodes:
-        known.append(result_extent(node.op, [known[i] for i in node.args]))
+        known.append(result_extent(OPS[node.op], [known[i] for i in node.args]))
     return tuple(known)

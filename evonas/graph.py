@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeGuard
 
 from evonas.errors import GraphError, shorten
-from evonas.ops import OPS
+from evonas.ops import OPS, Op
 
 INPUTS = ("x", "zero", "v0", "v1")
 """Names of nodes 0 to 3."""
@@ -145,10 +145,11 @@ class GraphBuilder:
 
     Args:
         limit: most operations that may be added; None where many of them will turn out dead.
+        ops: the operations that may be added, by name.
     """
 
-    def __init__(self, limit: int | None = MAX_NODES) -> None:
-        self._limit = limit
+    def __init__(self, limit: int | None = MAX_NODES, ops: Mapping[str, Op] = OPS) -> None:
+        self._limit, self._ops = limit, ops
         self.nodes: list[Node] = []
         self._numbers: dict[Node, int] = {}
 
@@ -163,11 +164,18 @@ class GraphBuilder:
         if known is not None:
             return known
         number = FIRST + len(self.nodes)
-        _check(number, node)
+        _check(number, node, self._ops)
         if len(self.nodes) == self._limit:
             raise GraphError(f"the graph has more than {self._limit} operations")
         self.nodes.append(node)
         self._numbers[node] = number
+        return number
+
+    def append(self, node: Node) -> int:
+        """The number of `node`, added as it is: unchecked, and a second time where it is there already."""
+        self.nodes.append(node)
+        number = FIRST + len(self.nodes) - 1
+        self._numbers.setdefault(node, number)
         return number
 
     def build(self, output: int) -> Graph:
@@ -196,10 +204,10 @@ def _live(nodes: Sequence[Node], output: int) -> tuple[int, ...]:
     return tuple(sorted(needed))
 
 
-def _check(number: int, node: Node) -> None:
-    op = OPS.get(node.op) if isinstance(node.op, str) else None
+def _check(number: int, node: Node, ops: Mapping[str, Op] = OPS) -> None:
+    op = ops.get(node.op) if isinstance(node.op, str) else None
     if op is None:
-        raise GraphError(f"node {number}: unknown operation {shorten(node.op)}; known: {', '.join(OPS)}")
+        raise GraphError(f"node {number}: unknown operation {shorten(node.op)}; known: {', '.join(ops)}")
     if len(node.args) != op.arity:
         takes = "one argument" if op.arity == 1 else f"{op.arity} arguments"
         raise GraphError(f"node {number}: {op.name} takes {takes}, not {len(node.args)}")

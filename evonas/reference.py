@@ -7,14 +7,14 @@ computed in float32, or in float64 for float64 input, whatever the input's type.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from evonas.arithmetic import mean, mean_square, variance
 from evonas.graph import FIRST, V0, V1, ZERO, Graph, X
-from evonas.ops import OPS, IndexSet, Moment
+from evonas.ops import OPS, IndexSet, Moment, Op
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,22 +58,28 @@ def evaluate(
     values[V0], values[V1] = (v.to(dtype).view(1, -1, 1, 1) for v in (v0, v1))
     whole_groups = groups_dividing(x.shape[1], groups)
     for number in graph.live:
-        if number < FIRST:
-            continue
-        name, args = graph.node(number)
-        op = OPS[name]
-        arguments = [values[a] for a in args]
-        if op.evaluate is not None:
-            values[number] = op.evaluate(*arguments, eps=eps)
-            continue
-        assert op.moment is not None
-        assert op.index_set is not None  # a row has either an evaluation or a moment and its index set
-        if op.index_set is IndexSet.BWH and batch_statistic is not None:
-            raw = batch_statistic(number, op.moment, arguments[0])
-        else:
-            raw = raw_moment(op.moment, op.index_set, arguments[0], whole_groups)
-        values[number] = raw if op.moment is Moment.MEAN else torch.sqrt(raw + eps)
+        if number >= FIRST:
+            name, args = graph.node(number)
+            op, arguments = OPS[name], [values[a] for a in args]
+            if op.index_set is IndexSet.BWH and op.moment is not None and batch_statistic is not None:
+                values[number] = rooted(op.moment, batch_statistic(number, op.moment, arguments[0]), eps)
+            else:
+                values[number] = apply(op, arguments, whole_groups, eps)
     return values[graph.output].expand(x.shape)
+
+
+def apply(op: Op, arguments: Sequence[Tensor], groups: int, eps: float) -> Tensor:
+    """The value of one operation; `groups` divides the channels."""
+    if op.evaluate is not None:
+        return op.evaluate(*arguments, eps=eps)
+    assert op.moment is not None
+    assert op.index_set is not None  # a row has either an evaluation or a moment and its index set
+    return rooted(op.moment, raw_moment(op.moment, op.index_set, arguments[0], groups), eps)
+
+
+def rooted(moment: Moment, raw: Tensor, eps: float) -> Tensor:
+    """An aggregation's value, given its raw moment."""
+    return raw if moment is Moment.MEAN else torch.sqrt(raw + eps)
 
 
 def raw_moment(moment: Moment, index_set: IndexSet, value: Tensor, groups: int) -> Tensor:

@@ -13,37 +13,61 @@ A rule that holds almost everywhere but not at a clamp or a tie is left out: the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from evonas.extent import INPUT_EXTENTS, Extent, is_constant_over, result_extent
 from evonas.graph import FIRST, INPUTS, ZERO, Graph, GraphBuilder, Node, trimmed
-from evonas.ops import OPS, IndexSet, Moment, Op, Parity
+from evonas.ops import DERIVED, OPS, IndexSet, Moment, Op, Parity
 
 
 class Rewriter:
-    """A graph being rebuilt, node by node, out of simplified nodes."""
+    """A graph being rebuilt, node by node, out of simplified nodes.
 
-    def __init__(self) -> None:
-        self.builder = GraphBuilder(limit=None)  # many of its nodes are replaced by later ones
+    Args:
+        ops: the operations that its nodes may have.
+    """
+
+    def __init__(self, ops: Mapping[str, Op] = OPS) -> None:
+        self.ops = ops
+        self.builder = GraphBuilder(limit=None, ops=ops)  # many of its nodes are replaced by later ones
         self.extents: list[Extent] = list(INPUT_EXTENTS)
+        self._leaves: dict[str, int] = {}
         # What a node is, whatever numbers it and its arguments bear: (height, digest).
         self.identities: list[tuple[int, str]] = [(0, name) for name in INPUTS]
 
     def add(self, name: str, *args: int) -> int:
         """The number of the simplified form of `name(*args)`, whose arguments are simplified already."""
-        op = OPS[name]
+        op = self.ops[name]
         if op.commutative:
             args = tuple(sorted(args, key=self.identities.__getitem__))
-        for rule in RULES_OF[name]:
+        for rule in RULES_OF.get(name, ()):
             replacement = rule.apply(self, op, *args)
             if replacement is not None:
                 return replacement
         number = self.builder.add(name, *args)
-        if number == len(self.extents):
-            self.extents.append(result_extent(name, [self.extents[a] for a in args]))
-            self.identities.append(self._identity(name, args))
+        self._describe(number, name, args)
         return number
+
+    def leaf(self, name: str, extent: Extent) -> int:
+        """The number of a value that is given under a name, beside the inputs; the same for the same name."""
+        number = self._leaves.get(name)
+        if number is None:
+            number = self._leaves[name] = self.builder.append(Node(name, ()))
+            self.extents.append(extent)
+            self.identities.append((0, name))
+        return number
+
+    def take(self, graph: Graph) -> None:
+        """Adds the nodes of a graph as they are, under their own numbers; before anything else."""
+        for number, (name, args) in enumerate(graph.nodes, FIRST):
+            assert self.builder.append(Node(name, args)) == number
+            self._describe(number, name, args)
+
+    def _describe(self, number: int, name: str, args: tuple[int, ...]) -> None:
+        if number == len(self.extents):
+            self.extents.append(result_extent(self.ops[name], [self.extents[a] for a in args]))
+            self.identities.append(self._identity(name, args))
 
     def is_op(self, number: int, name: str) -> bool:
         """Whether node `number` is an operation called `name`."""
@@ -55,11 +79,15 @@ class Rewriter:
 
     def op(self, number: int) -> Op | None:
         """The operation at `number`, None for an input."""
-        return OPS[self.builder.nodes[number - FIRST].op] if number >= FIRST else None
+        return self.ops.get(self.builder.nodes[number - FIRST].op) if number >= FIRST else None
 
     def is_one(self, number: int) -> bool:
         """Whether the node is exp(0), the spelling of the constant 1."""
         return self.is_op(number, "exp") and self.argument(number) == ZERO
+
+    def one(self) -> int:
+        """The node that is the constant 1."""
+        return self.add("exp", ZERO)
 
     def _identity(self, name: str, args: tuple[int, ...]) -> tuple[int, str]:
         parts = [self.identities[a] for a in args]
@@ -150,6 +178,19 @@ def _mean_of_mean(r: Rewriter, op: Op, a: int) -> int | None:
     return None
 
 
+def _kept_of_large(r: Rewriter, op: Op, a: int) -> int | None:
+    """A divisor outside of the clamp; eps < 1, so that √eps is outside."""
+    return r.one() if _is_large(r, a) else None
+
+
+def _is_large(r: Rewriter, a: int) -> bool:
+    """Whether a ≥ √eps: an rms or standard deviation, or the larger of one and something else."""
+    op = r.op(a)
+    if op is not None and op.name == "max":
+        return _is_large(r, r.argument(a)) or _is_large(r, r.argument(a, 1))
+    return op is not None and op.moment in (Moment.RMS, Moment.STD)
+
+
 def _index_set(op: Op) -> IndexSet:
     assert op.index_set is not None  # these rules are filed under aggregations only
     return op.index_set
@@ -195,12 +236,14 @@ RULES: tuple[Rule, ...] = (
     Rule("rms_I(k) = rms_wh(k)", _OF[Moment.RMS], _rms_of_constant),
     Rule("std_I(k) = std_wh(0)", _OF[Moment.STD], _std_of_constant),
     Rule("std(a + k) = std(a)", _OF[Moment.STD], _std_of_shifted),
+    # What derivatives add.
+    Rule("kept(a) = 1 for a ≥ √eps", ("kept",), _kept_of_large),
     Rule("mean_I(mean_J(a)) = mean_I(a)", _OF[Moment.MEAN], _mean_of_mean),
 )
 """Every identity that the canonical form applies. A rule ends in fewer or earlier-sorted nodes, so
 rewriting stops."""
 
-RULES_OF = {name: tuple(rule for rule in RULES if name in rule.ops) for name in OPS}
+RULES_OF = {name: tuple(rule for rule in RULES if name in rule.ops) for name in DERIVED}
 
 
 def simplify(graph: Graph) -> Graph:

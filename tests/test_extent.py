@@ -57,7 +57,7 @@ def test_extent(expression, extent):
 @pytest.mark.parametrize("index_set", IndexSet)
 def test_what_each_index_set_removes(index_set):
     name = f"std_{index_set.value}"
-    result = result_extent(name, [Extent.FULL])
+    result = result_extent(OPS[name], [Extent.FULL])
     assert is_constant_over(result, index_set)
     assert not is_constant_over(Extent.FULL, index_set)
     assert result | REMOVES[index_set] == Extent.FULL

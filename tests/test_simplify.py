@@ -85,7 +85,12 @@ EXPANDED = [
 
 def test_every_rule_has_a_case_for_every_operation():
     tried = {(rule, op) for rule, op, *_ in EXPANDED}
-    filed = {(rule.name, op) for rule in simplify.RULES for op in rule.ops if op not in NEVER.get(rule.name, ())}
+    filed = {
+        (rule.name, op)
+        for rule in simplify.RULES
+        for op in rule.ops
+        if op not in NEVER.get(rule.name, ()) and op in OPS  # what derivatives add is tested with them
+    }
     assert tried == filed
 
 
