@@ -59,3 +59,19 @@ def _aggregation(moment: Moment, index_set: IndexSet) -> Op:
 
 
 AGGREGATIONS = tuple(_aggregation(moment, index_set) for moment in Moment for index_set in IndexSet)
+
+OF_PLANES = tuple(
+    Op(
+        name=f"planes_{index_set.value}",
+        arity=1,
+        evaluate=None,
+        source="",
+        noun="planes",
+        latex="",
+        moment=Moment.MEAN,
+        index_set=index_set,
+        of_planes=True,
+    )
+    for index_set in IndexSet
+)
+"""Means of what is constant on planes, over the planes of a cell; plans alone are written with these."""

@@ -56,7 +56,7 @@ def backward(graph: Graph, training: bool = True) -> Backward:
         training: whether statistics over the batch depend on x; in evaluation they are given.
     """
     r = Rewriter(DERIVED)
-    r.take(graph)
+    r.take(graph, training)
     dy, weight = r.leaf(DY, Extent.FULL), r.leaf(WEIGHT, Extent.CHANNEL)
     adjoints = pull(r, graph.output, r.add("mul", weight, dy), lambda number: training or not over_batch(r, number))
     densities = {INPUTS[v]: adjoints.get(v, ZERO) for v in (V0, V1) if v in graph.live}
@@ -78,7 +78,7 @@ def pull(r: Rewriter, root: int, seed: int, passes: Callable[[int], bool]) -> di
     for number in range(root, FIRST - 1, -1):
         name, args = r.builder.nodes[number - FIRST]
         seen = adjoints.get(number, ZERO)
-        if seen == ZERO or number not in varies or not (number == root or passes(number)) or not args:
+        if seen == ZERO or number not in varies or not args or not passes(number):
             continue
         names = {"g": seen, "y": number, "a": args[0], "b": args[-1]}
         for argument, text in zip(args, r.ops[name].derivative, strict=True):

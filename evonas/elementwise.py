@@ -151,6 +151,17 @@ ELEMENTWISE = (
     ),
 )
 
+ROOT = Op(
+    "root",
+    1,
+    lambda a, eps: torch.sqrt(a + eps),
+    "torch.sqrt({0} + {eps})",
+    "root",
+    r"\sqrt{{{} + \epsilon}}",
+    positive=True,
+)
+"""What an rms or a standard deviation is of its mean square."""
+
 SLOPES = (
     Op(
         "sign",

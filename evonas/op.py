@@ -63,6 +63,7 @@ class Op:
         parity: how it answers to a change of its argument's sign.
         positive: whether its value is positive whatever its argument (it may underflow to 0).
         moment, index_set: of an aggregation.
+        of_planes: whether it aggregates what is constant on planes.
         domain: the interval from which tests of this row draw arguments.
     """
 
@@ -82,6 +83,7 @@ class Op:
     positive: bool = False
     moment: Moment | None = None
     index_set: IndexSet | None = None
+    of_planes: bool = False
     domain: tuple[float, float] = (-3.0, 3.0)
 
     @property

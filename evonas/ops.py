@@ -14,8 +14,8 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from evonas.aggregations import AGGREGATIONS
-from evonas.elementwise import ELEMENTWISE, SLOPES
+from evonas.aggregations import AGGREGATIONS, OF_PLANES
+from evonas.elementwise import ELEMENTWISE, ROOT, SLOPES
 from evonas.op import ATOM, POWER, PRODUCT, SUM, UNARY, IndexSet, Moment, Op, Parity
 
 if TYPE_CHECKING:
@@ -26,5 +26,5 @@ __all__ = ["ATOM", "DERIVED", "OPS", "POWER", "PRODUCT", "SUM", "UNARY", "IndexS
 OPS: Mapping[str, Op] = MappingProxyType({op.name: op for op in ELEMENTWISE + AGGREGATIONS})
 """The 24 primitives by name: 12 element-wise operations, then 3 moments over 4 index sets."""
 
-DERIVED: Mapping[str, Op] = MappingProxyType({**OPS, **{op.name: op for op in SLOPES}})
-"""The same, and what derivatives are written with besides; layers are not."""
+DERIVED: Mapping[str, Op] = MappingProxyType({**OPS, **{op.name: op for op in (*SLOPES, ROOT, *OF_PLANES)}})
+"""The same, and what derivatives and plans are written with besides; layers are not."""

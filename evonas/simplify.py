@@ -58,11 +58,16 @@ class Rewriter:
             self.identities.append((0, name))
         return number
 
-    def take(self, graph: Graph) -> None:
-        """Adds the nodes of a graph as they are, under their own numbers; before anything else."""
+    def take(self, graph: Graph, training: bool = True) -> None:
+        """Adds the nodes of a graph as they are, under their own numbers; before anything else.
+
+        In evaluation a statistic over the batch is one number for each channel, whatever it is taken of.
+        """
         for number, (name, args) in enumerate(graph.nodes, FIRST):
-            assert self.builder.append(Node(name, args)) == number
+            self.builder.append(Node(name, args))
             self._describe(number, name, args)
+            if not training and self.ops[name].index_set is IndexSet.BWH:
+                self.extents[number] = Extent.CHANNEL
 
     def _describe(self, number: int, name: str, args: tuple[int, ...]) -> None:
         if number == len(self.extents):

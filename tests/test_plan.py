@@ -1,0 +1,147 @@
+"""Plans: what they promise, and that they compute the layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from evonas.graph import Graph
+from evonas.kernels.carry_out import CarryOut
+from evonas.kernels.plan import Plan, plan_of
+from evonas.layer import NormAct
+from evonas.ops import OPS, IndexSet, Moment
+from evonas.published import zoo
+from tests.strategies import GROUPS, seeded_graphs
+from tests.test_derive import by_autograd, layer_of
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", zoo)
+def test_the_plans_of_the_zoo_read_as_they_should(name: str) -> None:
+    assert str(plan_of(zoo[name])) + "\n" == (GOLDEN / f"plan_{name}.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "passes", "floor"),
+    [
+        ("evonorm-s0", (3, 5), (2, 3)),  # one read and one write where a group fits on chip
+        ("evonorm-b0", (3, 5), (3, 5)),
+        ("bn-relu", (3, 5), (3, 5)),
+        ("rmsnorm", (3, 5), (2, 3)),
+        ("dyt", (2, 3), (2, 3)),  # no statistic at all
+    ],
+)
+def test_traffic(name: str, passes: tuple[int, int], floor: tuple[int, int]) -> None:
+    plan = plan_of(zoo[name])
+    assert (plan.passes, plan.floor) == (passes, floor)
+
+
+@pytest.mark.parametrize(
+    ("text", "sweeps"),
+    [
+        ("x / std_wh(x / std_bwh(x) - v0)", 1),  # affine in x: no sweep for the second
+        ("x / std_bwh((x - mean_wh(x)) / std_wh(x))", 1),
+        ("tanh(x) / std_bwh(v1 * tanh(x))", 1),
+        ("x / std_wh(tanh(x)) + x / std_whc(x)", 1),  # two values, one sweep
+        ("x / std_wh(x * sigmoid(x / std_wh(x)))", 2),
+        ("x / std_wh(tanh(x / std_wh(tanh(x / std_bwh(x)))))", 3),
+        ("x * std_bwh(mean_wh(x)) + std_whc(v1)", 1),
+        ("x * std_whc(v1)", 0),
+    ],
+)
+def test_only_what_is_not_affine_costs_a_sweep(text: str, sweeps: int) -> None:
+    assert len(plan_of(Graph.parse(text)).sweeps) == sweeps
+
+
+def assert_computes(graph: Graph, training: bool = True) -> bool:
+    """Whether gradients were compared."""
+    layer, x, dy = layer_of(graph)
+    layer.train(training)
+    plan = plan_of(graph, training)
+    given = _given(layer, plan)
+    parameters = {name: p.detach() for name, p in layer.named_parameters()}
+    with torch.no_grad():
+        before = {k: v.clone() for k, v in layer.state_dict().items()}
+        right = layer(x)
+        layer.load_state_dict(before)
+    work = CarryOut(plan, x.detach(), parameters, GROUPS, given=given)
+    close(work.forward(), right, "y")
+    if not right.isfinite().all():
+        return False
+    gradients, found = by_autograd(layer, x, dy), work.backward(dy)
+    assert set(gradients) == set(found)
+    for name, gradient in gradients.items():
+        close(found[name], gradient, name)
+    return bool(gradients["x"].isfinite().all() and gradients["x"].abs().max() > 0)
+
+
+def close(found: Tensor, right: Tensor, name: str) -> None:
+    if right.isfinite().all():
+        # The plan sums in another order; what cancels on the way leaves rounding of the largest values.
+        size = max(1.0, float(right.abs().max()))
+        torch.testing.assert_close(found, right, rtol=1e-6, atol=1e-8 * size, msg=lambda m: f"{name}: {m}")
+
+
+def _given(layer: NormAct, plan: Plan) -> dict[int, Tensor]:
+    random = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for buffer in layer.buffers():
+            buffer.copy_(torch.rand(buffer.shape, generator=random, dtype=buffer.dtype) + 0.5)
+    return {node: layer.get_buffer(name).clone() for node, name in layer._running.items()}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", zoo)
+def test_the_zoo(name: str, training: bool) -> None:
+    assert assert_computes(zoo[name], training)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_random_graphs(training: bool) -> None:
+    compared = 0
+    for label, graph in seeded_graphs(500):
+        try:
+            compared += assert_computes(graph, training)
+        except AssertionError as error:
+            raise AssertionError(f"{label}: {graph.written()}") from error
+    assert compared >= 250
+
+
+def test_every_aggregation_of_every_kind_of_argument() -> None:
+    for op in (op for op in OPS.values() if op.is_aggregation):
+        for argument in ("x", "tanh(x)", "v1", "mean_wh(x)", "std_bwh(x)", "rms_whcg(tanh(x))", "x * v1 - mean_whc(x)"):
+            graph = Graph.parse(f"x * {op.name}({argument}) + x")
+            assert assert_computes(graph), graph
+
+
+def test_one_reduction_sweep_backward_whatever_the_depth() -> None:
+    plan = plan_of(Graph.parse("x / std_wh(tanh(x / std_whc(tanh(x / std_bwh(x)))))"))
+    given = {leaf.mean for leaf in plan.totals}
+    for taken in plan.totals:  # nothing that it sums depends on another total
+        stack = [taken.value]
+        while stack:
+            number = stack.pop()
+            assert number not in given
+            if number >= 4 and number not in plan.saved:
+                stack += plan.nodes[number - 4].args
+
+
+def test_saved_values_are_never_as_large_as_x() -> None:
+    for _, graph in seeded_graphs(100):
+        plan = plan_of(graph)
+        assert not any(plan.varies(node) for node in plan.saved)
+
+
+def test_forward_nodes_keep_their_numbers() -> None:
+    """Running values belong to nodes, so a node that is there twice is computed twice."""
+    graph = Graph.from_json('{"nodes": [["mean_bwh", [0]], ["mean_bwh", [0]], ["add", [4, 5]], ["add", [6, 0]]]}')
+    plan = plan_of(graph)
+    assert plan.nodes[: len(graph.nodes)] == graph.nodes
+    assert [(s.node, s.moment, s.index_set) for s in plan.statistics] == [
+        (n, Moment.MEAN, IndexSet.BWH) for n in (5, 4)
+    ]
+    assert assert_computes(graph) and assert_computes(graph, training=False)
