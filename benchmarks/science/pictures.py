@@ -122,8 +122,8 @@ def hurdles(document: Document) -> Figure:
         label = "ends of anchors alone" if step is None else f"ends, and step {step}"
         saved, kept = [r["saved_of_run"] for r in rows], [r["top_10_kept"] for r in rows]
         trade.plot(saved, kept, "o-", color=f"C{place}", label=label, markersize=4)
-        for row in rows:
-            trade.annotate(f"{row['quantile']:g}", (row["saved_of_run"], row["top_10_kept"]), fontsize=7)
+        for row in rows if step is None else ():  # the others lie beside them
+            trade.annotate(f"quantile {row['quantile']:g}", (row["saved_of_run"], row["top_10_kept"]), fontsize=7)
     trade.set(xlabel="share of the run's compute saved", ylabel="share of the ten best kept", title="hurdles")
     trade.legend(frameon=False, fontsize=8)
     return figure
