@@ -51,6 +51,7 @@ ELEMENTWISE = (
         PRODUCT,
         POWER,
         derivative=("g / b", "-(kept(b) * (y * (g / b)))"),
+        triton="{0} / away_from_zero({1}, eps)",
     ),
     Op(
         "max",
@@ -61,6 +62,7 @@ ELEMENTWISE = (
         r"\max\left({}, {}\right)",
         commutative=True,
         derivative=("g * share(a, b)", "g * share(b, a)"),
+        triton="maximum({0}, {1})",
     ),
     # As in print, a negated factor is bracketed but a negated product is not.
     Op(
@@ -86,6 +88,7 @@ ELEMENTWISE = (
         r"\sigma\left({}\right)",
         positive=True,
         derivative=("g * (y * (exp(0) - y))",),
+        triton="tl.sigmoid({0})",
     ),
     Op(
         "tanh",
@@ -96,6 +99,7 @@ ELEMENTWISE = (
         r"\tanh\left({}\right)",
         parity=Parity.ODD,
         derivative=("g * (exp(0) - square(y))",),
+        triton="tanh({0})",
     ),
     Op(
         "exp",
@@ -106,6 +110,7 @@ ELEMENTWISE = (
         r"\exp\left({}\right)",
         positive=True,
         derivative=("g * y",),
+        triton="tl.exp({0})",
     ),
     Op(
         "square",
@@ -118,6 +123,7 @@ ELEMENTWISE = (
         latex_wants=ATOM,
         parity=Parity.EVEN,
         derivative=("g * (a + a)",),
+        triton="square({0})",
     ),
     Op(
         "abs",
@@ -128,6 +134,7 @@ ELEMENTWISE = (
         r"\left|{}\right|",
         parity=Parity.EVEN,
         derivative=("g * sign(a)",),
+        triton="tl.abs({0})",
     ),
     Op(
         "log",
@@ -138,6 +145,7 @@ ELEMENTWISE = (
         r"\operatorname{{slog}}\left({}\right)",
         parity=Parity.ODD,
         derivative=("g * log_slope(a)",),
+        triton="signed_log({0}, eps)",
     ),
     Op(
         "sqrt",
@@ -148,6 +156,7 @@ ELEMENTWISE = (
         r"\operatorname{{ssqrt}}\left({}\right)",
         parity=Parity.ODD,
         derivative=("g * sqrt_slope(a)",),
+        triton="signed_root({0}, eps)",
     ),
 )
 
@@ -159,6 +168,7 @@ ROOT = Op(
     "root",
     r"\sqrt{{{} + \epsilon}}",
     positive=True,
+    triton="tl.sqrt_rn({0} + eps)",
 )
 """What an rms or a standard deviation is of its mean square."""
 
@@ -168,26 +178,29 @@ SLOPES = (
         1,
         lambda a, eps: torch.sign(a),
         "torch.sign({0})",
-        "sign",
+        "direction",
         r"\operatorname{{sign}}\left({}\right)",
         parity=Parity.ODD,
+        triton="sign({0})",
     ),
     Op(
         "share",
         2,
         lambda a, b, eps: torch.sign(a - b).add(1.0).mul(0.5),
         "(torch.sign({0} - {1}) + 1) / 2",
-        "share",
+        "portion",
         r"\left[{} \ge {}\right]",
+        triton="share({0}, {1})",
     ),
     Op(
         "kept",
         1,
         lambda a, eps: (a.abs() >= eps).to(a.dtype),
         "({0}.abs() >= {eps})",
-        "kept",
+        "free",
         r"\left[\left|{}\right| \ge \epsilon\right]",
         parity=Parity.EVEN,
+        triton="kept({0}, eps)",
     ),
     Op(
         "log_slope",
@@ -197,6 +210,7 @@ SLOPES = (
         "slope",
         r"\operatorname{{slog}}'\left({}\right)",
         parity=Parity.EVEN,
+        triton="log_slope({0}, eps)",
     ),
     Op(
         "sqrt_slope",
@@ -206,6 +220,7 @@ SLOPES = (
         "slope",
         r"\operatorname{{ssqrt}}'\left({}\right)",
         parity=Parity.EVEN,
+        triton="root_slope({0}, eps)",
     ),
 )
 """What derivatives need beyond the primitives: the sign of a number; max(a, b)'s share of gradient for a, which is 1/2

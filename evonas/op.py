@@ -59,6 +59,8 @@ class Op:
         latex_wants: arguments that bind less tightly than this are put in brackets in LaTeX.
         derivative: what the adjoint of each argument gains, as text over `DERIVED`: `g` is the adjoint of the
             value `y`, `a` and `b` are the arguments. `evonas.derive` says what an adjoint is.
+        triton: its value as Triton source where it is not written with its sign; it may call `triton.language` as
+            `tl`, the helpers of `evonas.kernels.triton_helpers`, and name `eps`.
         commutative: whether the arguments may change places.
         parity: how it answers to a change of its argument's sign.
         positive: whether its value is positive whatever its argument (it may underflow to 0).
@@ -78,6 +80,7 @@ class Op:
     latex_binds: int = ATOM
     latex_wants: int = 0
     derivative: tuple[str, ...] = ()
+    triton: str = ""
     commutative: bool = False
     parity: Parity = Parity.NONE
     positive: bool = False

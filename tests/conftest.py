@@ -1,5 +1,7 @@
 """Settings that every test shares."""
 
+import os
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -10,6 +12,10 @@ settings.register_profile(
 )
 settings.load_profile("evonas")
 torch.set_num_threads(1)
+
+# Without a GPU, kernels run in Triton's interpreter; it has to know before the first is made.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,75 @@
+"""A layer's kernels as one Python file, written to a cache and imported from there."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+from evonas.kernels.plan import Plan
+from evonas.kernels.triton_kernels import StreamingKernels
+from evonas.kernels.triton_source import HELPERS
+
+
+def source(plan: Plan, kernels: StreamingKernels) -> str:
+    """The text of a file with every kernel of a layer, in the order in which they run."""
+    parts = []
+    for after in range(len(plan.sweeps) + 1):
+        if after:
+            parts.append(kernels.sweep(after))
+        for number, join in enumerate(kernels.forward_joins, 1):
+            if join.after == after:
+                parts.append(kernels.join(f"join_{number}", join))
+    parts.append(kernels.write())
+    if not plan.one_sweep_back:
+        parts.append(kernels.totals())
+        parts += [kernels.join(f"join_back_{n}", join) for n, join in enumerate(kernels.backward_joins, 1)]
+    parts.append(kernels.write_back())
+    mode = "training" if plan.training else "evaluation"
+    # Expressions are made of names and signs alone, and end no docstring.
+    body = "\n\n".join(parts)
+    called = ", ".join(name for name in HELPERS if re.search(rf"\b{name}\(", body))
+    imports = ["import triton", "import triton.language as tl"]
+    imports += ["", f"from evonas.kernels.triton_helpers import {called}"] if called else []
+    header = f'"""y = weight * f(x) + bias, in {mode}, with\n\n    f(x) = {plan.graph.written()}\n"""\n'
+    return "\n".join([header, *imports, "", "", body])
+
+
+def cache_folder() -> Path:
+    """Where generated files go: $EVONAS_CACHE, or a folder for caches in the user's home."""
+    named = os.environ.get("EVONAS_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "evonas"
+
+
+def load(text: str) -> ModuleType:
+    """The module with this source, which lies in the cache under the digest of its text.
+
+    Raises:
+        OSError: when the cache cannot be written to.
+    """
+    name = f"evonas_kernels_{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
+    if name in sys.modules:
+        return sys.modules[name]
+    path = cache_folder() / "triton" / f"{name}.py"
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Several processes may write the same file: each under a name of its own, and whole or not at all.
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".py")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None  # it is a file
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

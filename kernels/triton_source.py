@@ -1,0 +1,199 @@
+"""Values of a plan as lines of a Triton kernel.
+
+A kernel works on tiles of R planes by BLOCK positions. A value is a tile, a row of R numbers that are constant on
+their planes, or a scalar. Rows that tiles need are computed before the loop over positions; what is used once and
+short stands where it is used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from enum import IntEnum
+from typing import NamedTuple
+
+from evonas.expression import Written
+from evonas.graph import FIRST, INPUTS, ZERO, X
+from evonas.kernels.plan import Plan
+from evonas.ops import ATOM, DERIVED, PRODUCT, SUM, Moment
+
+_LONGEST = 70
+"""Characters of an expression that may stand inside of another."""
+
+
+HELPERS = (
+    *("away_from_zero", "kept", "log_slope", "maximum", "merged", "plane_sum", "root_slope"),
+    *("share", "sign", "signed_log", "signed_root", "square", "tanh"),
+)
+"""What kernels call of `evonas.kernels.triton_helpers`; no variable may be called so."""
+
+
+class Level(IntEnum):
+    """What a value is inside of a kernel."""
+
+    SCALAR = 0
+    ROW = 1
+    TILE = 2
+
+
+class Value(NamedTuple):
+    """A value as it is written."""
+
+    text: str
+    binds: int
+    level: Level
+
+
+class Body:
+    """The lines of one kernel, and the values that they have given names to.
+
+    Args:
+        plan: whose nodes are written.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.statistics = {s.node: s for s in plan.statistics}
+        self.known: dict[int, Value] = {ZERO: Value("0.0", ATOM, Level.SCALAR)}
+        self.lines: list[str] = []
+        self.indent = "    "
+        self._taken: Counter[str] = Counter()
+
+    def line(self, text: str = "") -> None:
+        """Adds a line as it is, at the present depth."""
+        self.lines.append(self.indent + text if text else "")
+
+    def name(self, number: int, text: str, level: Level) -> None:
+        """Says that a node is called `text` from here on."""
+        self.known[number] = Value(text, ATOM, level)
+
+    def fresh(self, noun: str) -> str:
+        """A name for a variable that no other has."""
+        self._taken[noun] += 1
+        taken = self._taken[noun] > 1 or noun in HELPERS
+        return f"{noun}_{self._taken[noun]}" if taken else noun
+
+    def reached(self, wanted: Iterable[int]) -> list[int]:
+        """Leaves that some nodes depend on: inputs, what sweeps take, means over planes, and given statistics."""
+        return [n for n in self._order(wanted) if self._is_leaf(n)]
+
+    def rows(self, wanted: Iterable[int]) -> None:
+        """Writes what is constant on planes among some nodes, and what tiles among them need."""
+        order = [n for n in self._order(wanted) if n not in self.known]
+        used = {a for n in order if self.plan.varies(n) for a in self._arguments(n)}
+        # A negated row is written as a difference, beside the tile.
+        outer = {self._arguments(n)[0] if self._is_negation(n) else n for n in used} | set(wanted)
+        late = {n for n in used if self._is_negation(n)} - outer
+        self._write([n for n in order if not self.plan.varies(n) and n not in late], outer)
+
+    def values(self, wanted: Collection[int]) -> list[str]:
+        """Writes some nodes and what they need; how each of them is then referred to, as a tile."""
+        self._write([n for n in self._order(wanted) if n not in self.known], set(wanted))
+        return [self.tile(n) for n in wanted]
+
+    def tile(self, number: int) -> str:
+        """A known node as it is written beside tiles."""
+        text, _, level = self.known[number]
+        return f"{text}[:, None]" if level is Level.ROW else text
+
+    def row(self, number: int) -> str:
+        """A known node that is constant on planes, as it is written beside rows."""
+        return self.known[number].text
+
+    def _is_negation(self, number: int) -> bool:
+        constant = number >= FIRST and not self.plan.varies(number)
+        return constant and not self._is_leaf(number) and self.plan.nodes[number - FIRST].op == "neg"
+
+    def _is_leaf(self, number: int) -> bool:
+        if number < FIRST:
+            return number != ZERO
+        name, args = self.plan.nodes[number - FIRST]
+        given = number in self.statistics and self.statistics[number].raw is None
+        return not args or given or DERIVED[name].of_planes
+
+    def _arguments(self, number: int) -> tuple[int, ...]:
+        if number < FIRST or self._is_leaf(number):
+            return ()
+        if number in self.statistics:
+            return (self.statistics[number].raw or ZERO,)
+        return self.plan.nodes[number - FIRST].args
+
+    def _order(self, wanted: Iterable[int]) -> list[int]:
+        """What some nodes depend on that has no name yet, and they themselves, arguments first."""
+        order: list[int] = []
+        seen: set[int] = set()
+        stack = [(number, False) for number in reversed(list(wanted))]
+        while stack:
+            number, done = stack.pop()
+            if done:
+                order.append(number)
+            elif number not in seen and number not in self.known:
+                seen.add(number)
+                stack.append((number, True))
+                stack += [(a, False) for a in reversed(self._arguments(number))]
+        return order
+
+    def _write(self, order: list[int], named: Collection[int]) -> None:
+        uses = Counter(a for n in order for a in self._arguments(n))
+        for number in order:
+            value = self._expression(number)
+            if value.binds == ATOM and value.text in {v.text for v in self.known.values()}:
+                self.known[number] = value  # another name for the same
+            elif number in named or len(value.text) > _LONGEST or (uses[number] > 1 and not self._is_negation(number)):
+                variable = self.fresh(self._noun(number))
+                self.line(f"{variable} = {value.text}")
+                self.known[number] = Value(variable, ATOM, value.level)
+            else:
+                self.known[number] = value
+
+    def _noun(self, number: int) -> str:
+        return INPUTS[X] if number == X else DERIVED[self.plan.nodes[number - FIRST].op].noun
+
+    def _expression(self, number: int) -> Value:
+        statistic = self.statistics.get(number)
+        if statistic is not None:
+            raw = self.known[statistic.raw if statistic.raw is not None else number]
+            return raw if statistic.moment is Moment.MEAN else Value(f"tl.sqrt_rn({raw.text} + eps)", ATOM, raw.level)
+        name, args = self.plan.nodes[number - FIRST]
+        if (name, args) == ("exp", (ZERO,)):
+            return Value("1.0", ATOM, Level.SCALAR)
+        level = max(self.known[a].level for a in args)
+        written = [self._beside(a, level) for a in args]
+        op = DERIVED[name]
+        match name:
+            case "add":
+                return self._sum(number, written, level)
+            case "mul":
+                left, right = written
+                return Value(f"{left.within(PRODUCT)} * {right.within(PRODUCT + 1)}", PRODUCT, level)
+            case "div" if self._is_large(args[1]):
+                return Value(f"{written[0].within(PRODUCT)} / {written[1].within(PRODUCT + 1)}", PRODUCT, level)
+            case "div":
+                return Value(f"{written[0].within(PRODUCT)} / away_from_zero({written[1].text}, eps)", PRODUCT, level)
+            case "neg":
+                return Value(f"-{written[0].within(PRODUCT)}", PRODUCT, level)
+        return Value(op.triton.format(*(w.within(SUM) for w in written)), ATOM, level)
+
+    def _sum(self, number: int, written: list[Written], level: Level) -> Value:
+        args = self._arguments(number)
+        signs = [w.text.startswith("-") and w.binds == PRODUCT for w in written]
+        if signs.count(True) == 1 and args[0] != args[1]:
+            minus, plus = written[signs.index(True)], written[signs.index(False)]
+            return Value(f"{plus.within(SUM)} - {minus.text[1:]}", SUM, level)
+        return Value(f"{written[0].within(SUM)} + {written[1].within(SUM + 1)}", SUM, level)
+
+    def _beside(self, number: int, level: Level) -> Written:
+        text, binds, own = self.known[number]
+        if level is Level.TILE and own is Level.ROW:
+            assert binds == ATOM or text.startswith("-")  # rows that tiles need have names
+            return Written(f"{text}[:, None]", binds)
+        return Written(text, binds)
+
+    def _is_large(self, number: int) -> bool:
+        """Whether a divisor is at least √eps, so that no clamp is needed."""
+        if number < FIRST:
+            return False
+        name, args = self.plan.nodes[number - FIRST]
+        if name == "max":
+            return any(self._is_large(a) for a in args)
+        return name in DERIVED and DERIVED[name].moment in (Moment.RMS, Moment.STD)
