@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from evonas.backends import check_backend, uses_triton
 from evonas.errors import UsageError, shorten
 from evonas.graph import FIRST, INPUTS, V0, V1, Graph, X
 from evonas.ops import OPS, IndexSet, Moment
 from evonas.published import ROWS, as_graph, zoo
-from evonas.reference import evaluate, raw_moment
+from evonas.reference import evaluate, groups_dividing, raw_moment
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,7 @@ class NormAct(nn.Module):
         eps: added under square roots and logarithms, and the clamp of divisions.
         momentum: weight of the newest batch in running values.
         affine: whether to learn `weight` and `bias`.
+        backend: `reference` in PyTorch, `triton` kernels, or `auto`: kernels for inputs on a GPU that they can take.
 
     Attributes:
         weight, bias: gamma, starting at 1, and beta, starting at 0; (c,); None without `affine`.
@@ -62,6 +64,7 @@ class NormAct(nn.Module):
         momentum: float = 0.1,
         affine: bool = True,
         *,
+        backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -73,7 +76,8 @@ class NormAct(nn.Module):
             raise UsageError(f"eps should be a small positive number, not {shorten(eps)}")
         if not isinstance(momentum, int | float) or not 0.0 <= momentum <= 1.0:
             raise UsageError(f"momentum should be between 0 and 1, not {shorten(momentum)}")
-        self.graph = as_graph(graph)
+        check_backend(backend)
+        self.graph, self.backend = as_graph(graph), backend
         self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
 
         def vector(value: float) -> Tensor:
@@ -99,6 +103,8 @@ class NormAct(nn.Module):
             raise ValueError(f"expected an input of shape (b, {self.channels}, h, w), got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"expected a floating-point input, got {x.dtype}")
+        if uses_triton(self.backend, x):
+            return self._by_kernels(x)
         count = x.numel() // self.channels
         y = evaluate(
             self.graph,
@@ -114,6 +120,23 @@ class NormAct(nn.Module):
             y = torch.addcmul(bias, y, weight)
         # A graph that does not vary over every axis is an expanded view up to here.
         return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
+
+    def _by_kernels(self, x: Tensor) -> Tensor:
+        from evonas.kernels.triton_op import norm_act
+
+        buffers = [self.get_buffer(name) for name in self._running.values()]
+        running = torch.stack([buffer.float() for buffer in buffers]) if buffers else None
+        weight = x.new_ones(self.channels) if self.weight is None else self.weight
+        bias = x.new_zeros(self.channels) if self.bias is None else self.bias
+        groups = groups_dividing(self.channels, self.groups)
+        settings = (self.graph.to_json(), self.training, groups, self.eps, self.momentum)
+        y: Tensor
+        y, _, updated = norm_act(x, weight, bias, self.v0, self.v1, running, *settings)
+        if self.training:
+            with torch.no_grad():
+                for buffer, values in zip(buffers, updated, strict=False):
+                    buffer.copy_(values)
+        return y
 
     def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
         """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""

@@ -50,6 +50,10 @@ class TritonLayer:
         self.source = source(self.plan, self.kernels)
         self._module = load(self.source)
 
+    def stats_size(self, b: int, c: int) -> int:
+        """How many numbers the forward pass keeps for an input of b samples and c channels."""
+        return max(1, self.kernels.rows_of("stats_ptr") * b * c)
+
     def forward(
         self, x: Tensor, parameters: Mapping[str, Tensor], running: Tensor | None, settings: Settings
     ) -> tuple[Tensor, Tensor]:
@@ -62,7 +66,7 @@ class TritonLayer:
             settings: of the layer.
         """
         y = torch.empty_like(x)
-        stats = x.new_empty(max(1, self.kernels.rows_of("stats_ptr") * x.shape[0] * x.shape[1]), dtype=torch.float32)
+        stats = x.new_empty(self.stats_size(x.shape[0], x.shape[1]), dtype=torch.float32)
         given = self._given(x, parameters, running, settings) | {"y_ptr": y, "stats_ptr": stats}
         for after in range(len(self.plan.sweeps) + 1):
             if after:

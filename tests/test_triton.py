@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
@@ -26,36 +28,40 @@ def compare(graph: Graph, shape: tuple[int, ...], *, training: bool = True, chan
             tensor.add_(torch.rand(tensor.shape, generator=random, dtype=torch.float64) * 0.5)
     x = torch.randn(shape, generator=random, dtype=torch.float64) * 1.5 + 0.25
     dy = torch.randn(shape, generator=random, dtype=torch.float64)
+    rough = by_reference(copy.deepcopy(reference).float(), x.float(), dy.float())
     running = torch.stack([b.float() for b in reference.buffers()]) if list(reference.buffers()) else None
     parameters = {name: p.detach().float() for name, p in reference.named_parameters()}
+    right = by_reference(reference, x, dy)
+
     layer = TritonLayer(graph, training)
     form = torch.channels_last if channels_last else torch.contiguous_format
-    given = [t.float().contiguous(memory_format=form) for t in (x, dy)]
+    x, dy = (t.float().contiguous(memory_format=form) for t in (x, dy))
     settings = Settings(groups_dividing(shape[1], 2), reference.eps, reference.momentum)
-    y, stats = layer.forward(given[0], parameters, running, settings)
-    x.requires_grad_()
-    right = reference(x)
-    close(y, right, "y")
-    right.backward(dy)
-    found = layer.backward(given[1], given[0], stats, parameters, running, settings)
-    # Where a cell is one value its deviation is √eps, and what cancels is so many times larger.
+    y, stats = layer.forward(x, parameters, running, settings)
+    found = {"y": y} | layer.backward(dy, x, stats, parameters, running, settings)
+    found |= {name: running[row] for row, (name, _) in enumerate(reference.named_buffers()) if running is not None}
+    assert set(found) == set(right)
+    # Where a cell is one value its deviation is √eps, and what cancels in gradients is so many times larger.
     scale = reference.eps**-0.5 if x[0, 0].numel() == 1 else 1.0
-    close(found["x"], x.grad, "dx", scale)
-    for name, parameter in reference.named_parameters():
-        right = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-        close(found[name], right, f"d_{name}", scale)
-    for row, (name, buffer) in enumerate(reference.named_buffers()):
-        assert running is not None
-        close(running[row], buffer, name)
+    for name, exact in right.items():
+        held = rough[name].isfinite() & exact.isfinite()  # by float32
+        exact, given = exact[held], found[name].double()[held]
+        size = max(1.0 if name == "y" else scale, float(exact.abs().max()) if len(exact) else 0.0)
+        # float32 rounds to 6e-8; sums of a few hundred values, and roots and quotients of them, to some hundred
+        # times it. What cancels loses more, in the float32 of the reference as well, within a factor.
+        lost = float((rough[name][held].double() - exact).abs().max()) if len(exact) else 0.0
+        close = {"rtol": 1e-4, "atol": max(2e-5 * size, 20 * lost)}
+        torch.testing.assert_close(given, exact, **close, msg=lambda m, name=name: f"{name}: {m}")
 
 
-def close(found: Tensor, right: Tensor | None, name: str, scale: float = 1.0) -> None:
-    assert right is not None
-    size = max(scale, float(right.detach().abs().max()))
-    # float32 rounds to 6e-8; sums of a few hundred values, and roots and quotients of them, to some hundred times it.
-    torch.testing.assert_close(
-        found.double(), right.detach(), rtol=1e-4, atol=2e-5 * size, msg=lambda m: f"{name}: {m}"
-    )
+def by_reference(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
+    """The value, every gradient and every running value."""
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    named = {"x": x, **dict(layer.named_parameters())}
+    gradients = torch.autograd.grad(y, list(named.values()), dy, allow_unused=True)
+    zeros = (torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), gradients, strict=True))
+    return {"y": y.detach(), **dict(zip(named, zeros, strict=True)), **dict(layer.named_buffers())}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -93,9 +99,4 @@ def compare_many(count: int) -> None:
 
 
 def test_random_candidates() -> None:
-    compare_many(20)
-
-
-@pytest.mark.slow
-def test_five_hundred_random_candidates() -> None:
     compare_many(250)

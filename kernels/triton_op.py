@@ -1,0 +1,135 @@
+"""A layer's kernels as operators of PyTorch, which autograd, torch.compile and torch.export know.
+
+The graph travels as its JSON, so that a traced program stands by itself. The operator returns new running values and
+changes nothing in place: only such operators can have a derivative. What is kept for the backward pass is x and
+a few numbers for each plane or cell.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evonas.graph import Graph
+from evonas.kernels.triton_run import Settings, TritonLayer, triton_layer
+
+_PARAMETERS = ("weight", "bias", "v0", "v1")
+
+
+@lru_cache(maxsize=256)
+def _layer(graph: str, training: bool) -> TritonLayer:
+    return triton_layer(Graph.from_json(graph), training)
+
+
+@torch.library.custom_op("evonas::norm_act", mutates_args=())
+def norm_act(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    v0: Tensor | None,
+    v1: Tensor | None,
+    running: Tensor | None,
+    graph: str,
+    training: bool,
+    groups: int,
+    eps: float,
+    momentum: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The layer's value, the numbers that its backward pass needs, and the new running values.
+
+    Args:
+        x: (b, c, h, w), float32, float16 or bfloat16; contiguous or channels last, else it is copied.
+        weight, bias, v0, v1: (c,); v0 and v1 where the graph uses them.
+        running: (statistics over the batch, c), float32; None without any.
+        graph: JSON of the layer before its affine.
+        training: whether statistics over the batch are taken from x.
+        groups, eps, momentum: as in `evonas.NormAct`; `groups` divides c.
+    """
+    x = _dense(x)
+    values = x.new_empty((0, x.shape[1]), dtype=torch.float32) if running is None else running.clone()
+    parameters = _given(weight, bias, v0, v1)
+    y, stats = _layer(graph, training).forward(x, parameters, values, Settings(groups, eps, momentum))
+    return y, stats, values
+
+
+@norm_act.register_fake
+def _(
+    x: Tensor, weight: Tensor, bias: Tensor, v0: Any, v1: Any, running: Any, graph: str, training: bool, *_: Any
+) -> Any:
+    stats = x.new_empty(_layer(graph, training).stats_size(x.shape[0], x.shape[1]), dtype=torch.float32)
+    values = x.new_empty((0, x.shape[1]), dtype=torch.float32) if running is None else torch.empty_like(running)
+    return torch.empty_like(x, memory_format=_format(x)), stats, values
+
+
+@torch.library.custom_op("evonas::norm_act_backward", mutates_args=())
+def norm_act_backward(
+    dy: Tensor,
+    x: Tensor,
+    stats: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    v0: Tensor | None,
+    v1: Tensor | None,
+    running: Tensor | None,
+    graph: str,
+    training: bool,
+    groups: int,
+    eps: float,
+    momentum: float,
+) -> list[Tensor]:
+    """The gradients of x and, in float32, of weight, bias, v0 and v1; empty for those that are not there."""
+    x = _dense(x)
+    dy = dy.to(x.dtype).contiguous(memory_format=_format(x))
+    parameters = _given(weight, bias, v0, v1)
+    settings = Settings(groups, eps, momentum)
+    found = _layer(graph, training).backward(dy, x, stats, parameters, running, settings)
+    return [found["x"], *(found[n].clone() if n in found else x.new_empty(0) for n in _PARAMETERS)]
+
+
+@norm_act_backward.register_fake
+def _(dy: Tensor, x: Tensor, stats: Tensor, weight: Tensor, bias: Tensor, v0: Any, v1: Any, *_: Any) -> Any:
+    vector = [
+        x.new_empty(0) if p is None else x.new_empty(x.shape[1], dtype=torch.float32) for p in (weight, bias, v0, v1)
+    ]
+    return [torch.empty_like(x, memory_format=_format(x)), *vector]
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, weight, bias, v0, v1, running, *ctx.settings = inputs
+    ctx.save_for_backward(x, output[1], weight, bias, v0, v1, running)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    if dy is None:
+        return (None,) * 11
+    x, stats, weight, bias, v0, v1, running = ctx.saved_tensors
+    dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, weight, bias, v0, v1, running, *ctx.settings)
+    given = zip((weight, bias, v0, v1), found, strict=True)
+    return (dx, *(None if p is None else g.to(p.dtype) for p, g in given), *(None,) * 6)
+
+
+def _no_second_derivative(ctx: Any, *_: Any) -> Any:
+    raise NotImplementedError("Triton kernels have no second derivative: use NormAct(..., backend='reference') there")
+
+
+norm_act.register_autograd(_backward, setup_context=_setup)
+norm_act_backward.register_autograd(_no_second_derivative)
+
+
+def _given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:
+    named = zip(_PARAMETERS, (weight, bias, v0, v1), strict=True)
+    return {name: value for name, value in named if value is not None}
+
+
+def _format(x: Tensor) -> torch.memory_format:
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=_format(x))
