@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,8 +22,9 @@ from evonas.ops import IndexSet
 if TYPE_CHECKING:
     from torch import Tensor
 
-_TILE = 4096
-"""Values of a tile: some registers for each of 128 threads, and enough loads in flight to keep memory busy."""
+TILE = {False: 4096, True: 2048}
+"""Values of a tile of x, and of tiles of x and dy: the more there are the more loads are in flight, and the more
+registers are taken of 128 threads."""
 _JOINED_AT_ONCE = 1024
 
 
@@ -41,6 +43,11 @@ class TritonLayer:
     Args:
         graph: the layer before its affine.
         training: whether statistics over the batch are taken from it.
+
+    Attributes:
+        plan: what the kernels carry out.
+        source: their text.
+        module: the module that it is.
     """
 
     def __init__(self, graph: Graph, training: bool) -> None:
@@ -48,7 +55,12 @@ class TritonLayer:
         self.running_names = tuple(running_names(graph).values())
         self.kernels = StreamingKernels(self.plan, {node: row for row, node in enumerate(running_names(graph))})
         self.source = source(self.plan, self.kernels)
-        self._module = load(self.source)
+        self.module = load(self.source)
+
+    @property
+    def names(self) -> list[str]:
+        """Of the kernels, in the order in which they stand in the source."""
+        return re.findall(r"^def (\w+)\(", self.source, re.M)
 
     def stats_size(self, b: int, c: int) -> int:
         """How many numbers the forward pass keeps for an input of b samples and c channels."""
@@ -125,13 +137,14 @@ class TritonLayer:
         }
 
     def _over_planes(self, name: str, x: Tensor, given: Mapping[str, Any]) -> None:
+        size = TILE["dy_ptr" in getattr(self.module, name).arg_names]
         channels, positions = triton.next_power_of_2(x.shape[1]), triton.next_power_of_2(x.shape[2] * x.shape[3])
         if given["stride_c"] == 1:  # neighbouring channels lie side by side
             rows = min(channels, 64)
-            block = min(positions, _TILE // rows)
+            block = min(positions, size // rows)
         else:
             block = min(positions, 1024)
-            rows = min(channels, max(1, _TILE // block))
+            rows = min(channels, max(1, size // block))
         grid = (x.shape[0] * triton.cdiv(x.shape[1], rows),)
         self._run(name, grid, given, R=rows, BLOCK=block)
 
@@ -146,7 +159,7 @@ class TritonLayer:
         self._run(name, (cells,), given, R=min(triton.next_power_of_2(width), _JOINED_AT_ONCE))
 
     def _run(self, name: str, grid: tuple[int, ...], given: Mapping[str, Any], **constants: int) -> None:
-        kernel = getattr(self._module, name)
+        kernel = getattr(self.module, name)
         kernel[grid](**{a: given[a] for a in kernel.arg_names if a not in constants}, **constants)
 
 
