@@ -78,6 +78,7 @@ class NormAct(nn.Module):
             raise UsageError(f"momentum should be between 0 and 1, not {shorten(momentum)}")
         check_backend(backend)
         self.graph, self.backend = as_graph(graph), backend
+        self._json = self.graph.to_json()  # what operators take
         self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
 
         def vector(value: float) -> Tensor:
@@ -129,7 +130,7 @@ class NormAct(nn.Module):
         weight = x.new_ones(self.channels) if self.weight is None else self.weight
         bias = x.new_zeros(self.channels) if self.bias is None else self.bias
         groups = groups_dividing(self.channels, self.groups)
-        settings = (self.graph.to_json(), self.training, groups, self.eps, self.momentum)
+        settings = (self._json, self.training, groups, self.eps, self.momentum)
         y: Tensor
         y, _, updated = norm_act(x, weight, bias, self.v0, self.v1, running, *settings)
         if self.training:

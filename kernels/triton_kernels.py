@@ -14,6 +14,7 @@ from evonas.extent import Extent
 from evonas.graph import FIRST, INPUTS, V0, V1, X
 from evonas.kernels.plan import Plan, Taken
 from evonas.kernels.schedule import Join, backward_joins, forward_joins
+from evonas.kernels.slots import Slots
 from evonas.kernels.triton_source import Body, Level
 from evonas.ops import DERIVED, IndexSet, Moment
 
@@ -23,16 +24,6 @@ ARGUMENTS = (
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
 )
 """Every argument that a kernel may have, in order; R, BLOCK and such follow and are constants."""
-
-_INDEX = {
-    Extent.BATCH | Extent.CHANNEL: "plane",
-    Extent.BATCH | Extent.GROUP: "b * G + c // (C // G)",
-    Extent.BATCH: "b + c * 0",
-    Extent.CHANNEL: "c",
-    Extent.GROUP: "c // (C // G)",
-    Extent.NONE: "c * 0",
-}
-
 
 _JOINED = {IndexSet.BWH: "batch", IndexSet.WHCG: "group", IndexSet.WHC: "layer"}
 
@@ -45,7 +36,8 @@ class StreamingKernels:
         running: the place of each statistic over the batch among the running values, by node.
 
     Attributes:
-        slots: the place of each saved number of planes or cells: (buffer, row of it).
+        stats: what the forward pass finds and the backward pass needs.
+        sums: what the backward pass finds on its way.
         densities: names of the parameters, in the order of the rows of their buffer.
     """
 
@@ -54,16 +46,11 @@ class StreamingKernels:
         self.forward_joins, self.backward_joins = forward_joins(plan), backward_joins(plan)
         self.densities = tuple(plan.densities)
         self._narrow: dict[int, str] = {}  # what a join over the batch found, one number for each channel it owns
-        self.slots: dict[int, tuple[str, int]] = {}
         taken = [n for sweep in plan.sweeps for t in sweep for n in (t.mean, t.variance)]
         saved = [*taken, *(n for join in self.forward_joins for n in join.nodes)]
-        self.slots |= {n: ("stats_ptr", row) for row, n in enumerate(saved)}
         totals = [*(t.mean for t in plan.totals), *(n for join in self.backward_joins for n in join.nodes)]
-        self.slots |= {n: ("totals_ptr", row) for row, n in enumerate(totals)}
-
-    def rows_of(self, buffer: str) -> int:
-        """Rows of B · C numbers that a buffer needs."""
-        return sum(1 for name, _ in self.slots.values() if name == buffer)
+        self.stats = Slots("stats_ptr", ((n, plan.extents[n]) for n in saved))
+        self.sums = Slots("totals_ptr", ((n, plan.extents[n]) for n in totals))
 
     def sweep(self, number: int) -> str:
         """The kernel of one sweep before the one that writes."""
@@ -283,18 +270,19 @@ class StreamingKernels:
     def _address(self, number: int) -> str:
         if number in (V0, V1):
             return f"{INPUTS[number]}_ptr"
-        if number in self.slots:
-            buffer, row = self.slots[number]
-            return f"{buffer} + {row} * planes"
+        for slots in (self.stats, self.sums):
+            if number in slots:
+                return slots.address(number)
         if number in self.running:
             return f"running_ptr + {self.running[number]} * C"
         assert self.plan.nodes[number - FIRST].op == WEIGHT
         return "weight_ptr"
 
     def _index(self, number: int) -> str:
-        if number in self.running and number not in self.slots:
-            return "c"
-        return _INDEX[self.plan.extents[number]]
+        for slots in (self.stats, self.sums):
+            if number in slots:
+                return slots.index(number)
+        return "c"
 
 
 def kernel(name: str, body: Body, *constants: str) -> str:

@@ -57,9 +57,18 @@ def norm_act(
 
 @norm_act.register_fake
 def _(
-    x: Tensor, weight: Tensor, bias: Tensor, v0: Any, v1: Any, running: Any, graph: str, training: bool, *_: Any
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    v0: Any,
+    v1: Any,
+    running: Any,
+    graph: str,
+    training: bool,
+    groups: int,
+    *_: Any,
 ) -> Any:
-    stats = x.new_empty(_layer(graph, training).stats_size(x.shape[0], x.shape[1]), dtype=torch.float32)
+    stats = x.new_empty(_layer(graph, training).kernels.stats.size(x.shape[0], x.shape[1], groups), dtype=torch.float32)
     values = x.new_empty((0, x.shape[1]), dtype=torch.float32) if running is None else torch.empty_like(running)
     return torch.empty_like(x, memory_format=_format(x)), stats, values
 

@@ -62,10 +62,6 @@ class TritonLayer:
         """Of the kernels, in the order in which they stand in the source."""
         return re.findall(r"^def (\w+)\(", self.source, re.M)
 
-    def stats_size(self, b: int, c: int) -> int:
-        """How many numbers the forward pass keeps for an input of b samples and c channels."""
-        return max(1, self.kernels.rows_of("stats_ptr") * b * c)
-
     def forward(
         self, x: Tensor, parameters: Mapping[str, Tensor], running: Tensor | None, settings: Settings
     ) -> tuple[Tensor, Tensor]:
@@ -78,7 +74,7 @@ class TritonLayer:
             settings: of the layer.
         """
         y = torch.empty_like(x)
-        stats = x.new_empty(self.stats_size(x.shape[0], x.shape[1]), dtype=torch.float32)
+        stats = x.new_empty(self.kernels.stats.size(x.shape[0], x.shape[1], settings.groups), dtype=torch.float32)
         given = self._given(x, parameters, running, settings) | {"y_ptr": y, "stats_ptr": stats}
         for after in range(len(self.plan.sweeps) + 1):
             if after:
@@ -101,7 +97,7 @@ class TritonLayer:
         """The gradients of `x` and, in float32, of the parameters; `dy` has the memory format of `x`."""
         b, c, h, w = x.shape
         dx, kernels = torch.empty_like(x), self.kernels
-        totals = x.new_empty(max(1, kernels.rows_of("totals_ptr") * b * c), dtype=torch.float32)
+        totals = x.new_empty(kernels.sums.size(b, c, settings.groups), dtype=torch.float32)
         densities = x.new_empty((len(kernels.densities), b, c), dtype=torch.float32)
         given = self._given(x, parameters, running, settings)
         given |= {"dy_ptr": dy, "dx_ptr": dx, "stats_ptr": stats, "totals_ptr": totals, "densities_ptr": densities}

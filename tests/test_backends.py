@@ -1,0 +1,196 @@
+"""NormAct by kernels, as PyTorch's own layers are used. Kernels run in Triton's interpreter, on small inputs."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from evonas.backends import uses_triton
+from evonas.errors import UsageError
+from evonas.graph import Graph
+from evonas.layer import NormAct
+from evonas.published import zoo
+
+SHAPE = (2, 6, 4, 3)
+SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
+
+
+def both(graph: str | Graph, **settings: Any) -> tuple[NormAct, NormAct]:
+    """The same layer by the reference and by kernels."""
+    reference = NormAct(graph, SHAPE[1], groups=2, backend="reference", **settings)
+    with torch.no_grad():
+        for p in reference.parameters():
+            p.add_(torch.rand_like(p) * 0.5)
+    kernels = NormAct(graph, SHAPE[1], groups=2, backend="triton", **settings)
+    kernels.load_state_dict(reference.state_dict())
+    return reference, kernels
+
+
+def gradients(layer: Any, x: Tensor) -> list[Tensor]:
+    x = x.clone().requires_grad_()
+    (layer(x) * torch.arange(x.numel(), dtype=x.dtype).view(x.shape).cos()).sum().backward()
+    assert x.grad is not None
+    return [x.grad, *(p.grad for p in layer.parameters() if p.grad is not None)]
+
+
+def same(one: list[Tensor], two: list[Tensor]) -> None:
+    assert len(one) == len(two)
+    for a, b in zip(one, two, strict=True):
+        # Sums of 144 numbers of about 1 in float32, in two orders.
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_the_layer_is_the_same(name: str) -> None:
+    reference, kernels = both(name)
+    x = torch.randn(SHAPE)
+    same(gradients(reference, x), gradients(kernels, x))
+    same(list(reference.buffers()), list(kernels.buffers()))
+    same([reference.eval()(x)], [kernels.eval()(x)])
+
+
+def test_without_an_affine() -> None:
+    x = torch.randn(SHAPE)
+    same(*([*gradients(layer, x), layer(x)] for layer in both("evonorm-s0", affine=False)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    reference, kernels = both("evonorm-s0")
+    x = torch.randn(SHAPE).to(dtype)
+    y = kernels(x)
+    # Both round once, at the end: by at most one unit in the last place of 8 or 11 bits.
+    assert y.dtype == dtype
+    torch.testing.assert_close(y.float(), reference(x).float(), rtol=2**-7, atol=1e-3)
+
+
+def test_memory_formats_stay() -> None:
+    reference, kernels = both("bn-relu")
+    x = torch.randn(SHAPE).contiguous(memory_format=torch.channels_last)
+    y = kernels(x)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    same([y], [reference(x)])
+    crooked = torch.randn(6, 2, 3, 4).permute(1, 0, 3, 2)  # neither
+    same([kernels(crooked)], [reference(crooked)])
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_one_tensor_of_the_size_of_x_is_kept(name: str) -> None:
+    _, kernels = both(name)
+    kept: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        kept.append(tensor)
+        return tensor
+
+    x = torch.randn(SHAPE, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        kernels(x)
+    planes = SHAPE[0] * SHAPE[1]
+    assert [t.numel() for t in kept if t.numel() >= x.numel()] == [x.numel()]
+    assert sum(t.numel() for t in kept) - x.numel() <= 8 * planes  # a few numbers a plane
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_pytorch_checks_the_operator(name: str) -> None:
+    from evonas.kernels.triton_op import norm_act
+
+    _, layer = both(name)
+    optional = [None if p is None else p.detach().requires_grad_() for p in (layer.v0, layer.v1)]
+    assert layer.weight is not None and layer.bias is not None
+    buffers = list(layer.buffers())
+    running = torch.stack(buffers) if buffers else None
+    x = torch.randn(SHAPE, requires_grad=True)
+    arguments = (x, layer.weight.detach(), layer.bias.detach(), *optional, running)
+    torch.library.opcheck(norm_act, (*arguments, layer.graph.to_json(), True, 2, 1e-5, 0.1))
+
+
+@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
+def test_torch_compile(name: str) -> None:
+    _, layer = both(name)
+    model = nn.Sequential(nn.Conv2d(6, 6, 1), layer)
+    x = torch.randn(SHAPE)
+    compiled = torch.compile(copy.deepcopy(model), backend="aot_eager", fullgraph=True)
+    same(gradients(model, x), gradients(compiled, x))
+
+
+def test_torch_export() -> None:
+    _, layer = both("bn-relu")
+    x = torch.randn(SHAPE)
+    exported = torch.export.export(layer.eval(), (x,))
+    same([exported.module()(x)], [layer(x)])
+
+
+def test_autocast_keeps_the_type_of_the_input() -> None:
+    _, layer = both("evonorm-s0")
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(torch.randn(SHAPE)).dtype == torch.float32
+        assert layer(torch.randn(SHAPE).bfloat16()).dtype == torch.bfloat16
+
+
+def test_checkpointing_and_copies() -> None:
+    _, layer = both("evonorm-s0")
+    x = torch.randn(SHAPE)
+    plain = gradients(copy.deepcopy(layer), x)
+
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.layer, x, use_reentrant=False)  # type: ignore[no-any-return]  # torch leaves it untyped
+
+    same(plain, gradients(Checkpointed(), x))
+
+
+def test_a_second_derivative_says_that_there_is_none() -> None:
+    _, layer = both("evonorm-s0")
+    x = torch.randn(SHAPE, requires_grad=True)
+    (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
+    with pytest.raises(NotImplementedError, match="backend='reference'"):
+        slope.sum().backward()
+
+
+def test_the_same_bits_every_time() -> None:
+    _, layer = both("evonorm-b0")
+    x = torch.randn(SHAPE)
+    first = gradients(copy.deepcopy(layer), x)
+    assert all(torch.equal(a, b) for a, b in zip(first, gradients(copy.deepcopy(layer), x), strict=True))
+
+
+def test_auto_takes_kernels_on_a_gpu_alone() -> None:
+    x = torch.randn(SHAPE)
+    assert not uses_triton("auto", x) and not uses_triton("reference", x) and uses_triton("triton", x)
+    if torch.cuda.is_available():
+        assert uses_triton("auto", x.cuda()) and not uses_triton("auto", x.double().cuda())
+
+
+def test_an_empty_batch_has_no_kernels() -> None:
+    _, layer = both("bn-relu")
+    assert layer(torch.randn(0, 6, 4, 3)).shape == (0, 6, 4, 3)
+
+
+def test_a_name_that_is_no_backend() -> None:
+    with pytest.raises(UsageError, match="unknown backend 'cuda'"):
+        NormAct(zoo["dyt"], 4, backend="cuda")
+
+
+def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evonas import backends
+
+    backends.has_triton.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
+    try:
+        with pytest.raises(UsageError, match="needs the package triton"):
+            NormAct(zoo["dyt"], 4, backend="triton")
+        assert NormAct(zoo["dyt"], 4)(torch.randn(1, 4, 2, 2)).shape == (1, 4, 2, 2)
+    finally:
+        backends.has_triton.cache_clear()
