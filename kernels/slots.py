@@ -57,7 +57,6 @@ class Slots:
         return KINDS[self._place[node][0]][1]
 
     def size(self, b: int, c: int, groups: int) -> int:
-        """How many numbers the buffer holds; at least one, because an empty buffer has no address."""
+        """How many numbers the buffer holds."""
         sizes = {"planes": b * c, "B * G": b * groups, "C": c, "B": b, "G": groups, "1": 1}
-        total = sum(count * sizes[KINDS[kind][0]] for kind, count in self._count.items())
-        return total if self._place else 1
+        return sum(count * sizes[KINDS[kind][0]] for kind, count in self._count.items())
