@@ -130,4 +130,4 @@ def test_links_between_pages_lead_somewhere() -> None:
 def test_the_architecture_names_files_that_are_there() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for name in re.findall(r"`([a-z_]+\.py)`", text):
-        assert any(list(ROOT.glob(f"{folder}/**/{name}")) for folder in ("evonas", "workers", "db")), name
+        assert any(list(ROOT.glob(f"{folder}/**/{name}")) for folder in ("evonas", "workers", "db", "kernels")), name
