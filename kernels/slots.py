@@ -40,6 +40,11 @@ class Slots:
     def __contains__(self, node: int) -> bool:
         return node in self._place
 
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The nodes that the buffer holds."""
+        return tuple(self._place)
+
     def address(self, node: int) -> str:
         """The pointer to the first number of a value."""
         extent, place = self._place[node]

@@ -11,12 +11,14 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import Plan
-from evonas.kernels.triton_kernels import StreamingKernels
+from evonas.kernels.streaming import StreamingKernels
 from evonas.kernels.triton_source import HELPERS
+from evonas.layer import running_names
 
 
-def source(plan: Plan, kernels: StreamingKernels) -> str:
+def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str:
     """The text of a file with every kernel of a layer, in the order in which they run."""
     parts = []
     for after in range(len(plan.sweeps) + 1):
@@ -30,6 +32,8 @@ def source(plan: Plan, kernels: StreamingKernels) -> str:
         parts.append(kernels.totals())
         parts += [kernels.join(f"join_back_{n}", join) for n, join in enumerate(kernels.backward_joins, 1)]
     parts.append(kernels.write_back())
+    if on_chip.possible:
+        parts += [on_chip.forward(), *([] if plan.one_sweep_back else [on_chip.backward()])]
     mode = "training" if plan.training else "evaluation"
     # Expressions are made of names and signs alone, and end no docstring.
     body = "\n\n".join(parts)
@@ -38,6 +42,12 @@ def source(plan: Plan, kernels: StreamingKernels) -> str:
     imports += ["", f"from evonas.kernels.triton_helpers import {called}"] if called else []
     header = f'"""y = weight * f(x) + bias, in {mode}, with\n\n    f(x) = {plan.graph.written()}\n"""\n'
     return "\n".join([header, *imports, "", "", body])
+
+
+def source_of(plan: Plan) -> str:
+    """The text of the file with every kernel of a layer."""
+    places = {node: place for place, node in enumerate(running_names(plan.graph))}
+    return source(plan, StreamingKernels(plan, places), OnChipKernels(plan, places))
 
 
 def cache_folder() -> Path:

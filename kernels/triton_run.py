@@ -12,9 +12,10 @@ import torch
 import triton
 
 from evonas.graph import Graph
+from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import plan_of
 from evonas.kernels.schedule import Join
-from evonas.kernels.triton_kernels import StreamingKernels
+from evonas.kernels.streaming import StreamingKernels
 from evonas.kernels.triton_module import load, source
 from evonas.layer import running_names
 from evonas.ops import IndexSet
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 TILE = {False: 4096, True: 2048}
 """Values of a tile of x, and of tiles of x and dy: the more there are the more loads are in flight, and the more
 registers are taken of 128 threads."""
+ON_CHIP = {False: 16384, True: 8192}
+"""Values of the largest cell that a program holds, of x, and of x and dy: up to 64 registers of 256 threads."""
 _JOINED_AT_ONCE = 1024
 
 
@@ -43,6 +46,7 @@ class TritonLayer:
     Args:
         graph: the layer before its affine.
         training: whether statistics over the batch are taken from it.
+        on_chip: whether to hold whole cells on chip where they fit.
 
     Attributes:
         plan: what the kernels carry out.
@@ -50,11 +54,13 @@ class TritonLayer:
         module: the module that it is.
     """
 
-    def __init__(self, graph: Graph, training: bool) -> None:
+    def __init__(self, graph: Graph, training: bool, on_chip: bool = True) -> None:
         self.plan = plan_of(graph, training)
         self.running_names = tuple(running_names(graph).values())
-        self.kernels = StreamingKernels(self.plan, {node: row for row, node in enumerate(running_names(graph))})
-        self.source = source(self.plan, self.kernels)
+        places = {node: row for row, node in enumerate(running_names(graph))}
+        self.kernels, self.on_chip = StreamingKernels(self.plan, places), OnChipKernels(self.plan, places)
+        self.source = source(self.plan, self.kernels, self.on_chip)
+        self._one_kernel = on_chip and self.on_chip.possible
         self.module = load(self.source)
 
     @property
@@ -76,6 +82,9 @@ class TritonLayer:
         y = torch.empty_like(x)
         stats = x.new_empty(self.kernels.stats.size(x.shape[0], x.shape[1], settings.groups), dtype=torch.float32)
         given = self._given(x, parameters, running, settings) | {"y_ptr": y, "stats_ptr": stats}
+        if self._fits(x, given, ON_CHIP[False]):
+            self._by_cells("forward_on_chip", x, given)
+            return y, stats
         for after in range(len(self.plan.sweeps) + 1):
             if after:
                 self._over_planes(f"sweep_{after}", x, given)
@@ -101,11 +110,14 @@ class TritonLayer:
         densities = x.new_empty((len(kernels.densities), b, c), dtype=torch.float32)
         given = self._given(x, parameters, running, settings)
         given |= {"dy_ptr": dy, "dx_ptr": dx, "stats_ptr": stats, "totals_ptr": totals, "densities_ptr": densities}
-        if not self.plan.one_sweep_back:
-            self._over_planes("total", x, given)
-            for number, join in enumerate(kernels.backward_joins, 1):
-                self._join(f"join_back_{number}", join, x, given)
-        self._over_planes("write_back", x, given)
+        if not self.plan.one_sweep_back and self._fits(x, given, ON_CHIP[True]):
+            self._by_cells("backward_on_chip", x, given)
+        else:
+            if not self.plan.one_sweep_back:
+                self._over_planes("total", x, given)
+                for number, join in enumerate(kernels.backward_joins, 1):
+                    self._join(f"join_back_{number}", join, x, given)
+            self._over_planes("write_back", x, given)
         sums = densities.sum(1).mul_(h * w)
         return {"x": dx, **dict(zip(kernels.densities, sums, strict=True))}
 
@@ -131,6 +143,29 @@ class TritonLayer:
             "momentum": settings.momentum,
             "unbias": count / (count - 1) if count > 1 else 1.0,
         }
+
+    def _cell(self, x: Tensor, given: Mapping[str, Any]) -> tuple[int, int, int]:
+        """Rows and positions of a cell's tile, in powers of two, and how many programs there are."""
+        b, c = x.shape[:2]
+        positions = triton.next_power_of_2(x.shape[2] * x.shape[3])
+        match self.on_chip.cell:
+            case IndexSet.WHCG:
+                return triton.next_power_of_2(c // given["G"]), positions, b * given["G"]
+            case IndexSet.WHC:
+                return triton.next_power_of_2(c), positions, b
+        rows = min(triton.next_power_of_2(c), max(1, TILE[True] // positions))
+        return rows, positions, b * triton.cdiv(c, rows)
+
+    def _fits(self, x: Tensor, given: Mapping[str, Any], limit: int) -> bool:
+        if not self._one_kernel:
+            return False
+        rows, positions, _ = self._cell(x, given)
+        return rows * positions <= limit
+
+    def _by_cells(self, name: str, x: Tensor, given: Mapping[str, Any]) -> None:
+        rows, positions, programs = self._cell(x, given)
+        warps = min(8, max(1, rows * positions // 512))
+        self._run(name, (programs,), given, R=rows, BLOCK=positions, num_warps=warps)
 
     def _over_planes(self, name: str, x: Tensor, given: Mapping[str, Any]) -> None:
         size = TILE["dy_ptr" in getattr(self.module, name).arg_names]

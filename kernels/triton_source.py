@@ -59,6 +59,14 @@ class Body:
         self.indent = "    "
         self._taken: Counter[str] = Counter()
 
+    def inner(self) -> Body:
+        """A body for lines inside of a loop, which knows what this one knows and takes none of its names."""
+        inner = Body(self.plan)
+        inner.known |= self.known
+        inner.indent = self.indent + "    "
+        inner._taken = Counter(self._taken)
+        return inner
+
     def line(self, text: str = "") -> None:
         """Adds a line as it is, at the present depth."""
         self.lines.append(self.indent + text if text else "")
@@ -137,8 +145,8 @@ class Body:
         uses = Counter(a for n in order for a in self._arguments(n))
         for number in order:
             value = self._expression(number)
-            if value.binds == ATOM and value.text in {v.text for v in self.known.values()}:
-                self.known[number] = value  # another name for the same
+            if value.binds == ATOM and value.text in {"1.0", *(v.text for v in self.known.values())}:
+                self.known[number] = value  # a constant, or another name for the same
             elif number in named or len(value.text) > _LONGEST or (uses[number] > 1 and not self._is_negation(number)):
                 variable = self.fresh(self._noun(number))
                 self.line(f"{variable} = {value.text}")

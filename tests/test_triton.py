@@ -20,7 +20,9 @@ from evonas.space import generator
 SHAPES = [(2, 4, 5, 3), (3, 7, 1, 1), (1, 41, 7, 7), (2, 1, 3, 3)]
 
 
-def compare(graph: Graph, shape: tuple[int, ...], *, training: bool = True, channels_last: bool = False) -> None:
+def compare(
+    graph: Graph, shape: tuple[int, ...], *, training: bool = True, channels_last: bool = False, on_chip: bool = True
+) -> None:
     random = torch.Generator().manual_seed(0)
     reference = NormAct(graph, shape[1], groups=2, dtype=torch.float64).train(training)
     with torch.no_grad():
@@ -33,7 +35,7 @@ def compare(graph: Graph, shape: tuple[int, ...], *, training: bool = True, chan
     parameters = {name: p.detach().float() for name, p in reference.named_parameters()}
     right = by_reference(reference, x, dy)
 
-    layer = TritonLayer(graph, training)
+    layer = TritonLayer(graph, training, on_chip)
     form = torch.channels_last if channels_last else torch.contiguous_format
     x, dy = (t.float().contiguous(memory_format=form) for t in (x, dy))
     settings = Settings(groups_dividing(shape[1], 2), reference.eps, reference.momentum)
@@ -65,10 +67,10 @@ def by_reference(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(("channels_last", "on_chip"), [(False, True), (True, True), (False, False), (True, False)])
 @pytest.mark.parametrize("name", zoo)
-def test_the_zoo(name: str, channels_last: bool, shape: tuple[int, ...]) -> None:
-    compare(zoo[name], shape, channels_last=channels_last)
+def test_the_zoo(name: str, channels_last: bool, on_chip: bool, shape: tuple[int, ...]) -> None:
+    compare(zoo[name], shape, channels_last=channels_last, on_chip=on_chip)
 
 
 @pytest.mark.parametrize("name", zoo)
@@ -93,7 +95,7 @@ def compare_many(count: int) -> None:
     for number, (label, graph) in enumerate(candidates(count)):
         shape = SHAPES[number % len(SHAPES)]
         try:
-            compare(graph, shape, channels_last=number % 3 == 0, training=number % 5 != 0)
+            compare(graph, shape, channels_last=number % 3 == 0, training=number % 5 != 0, on_chip=number % 2 == 0)
         except (AssertionError, RuntimeError) as error:
             raise AssertionError(f"{label} on {shape}: {graph.written()}") from error
 

@@ -16,6 +16,7 @@ from evonas.cli import options
 from evonas.cli.tables import duration, filters_table, layers_table, runs_table, table
 from evonas.draw import tree
 from evonas.errors import UsageError
+from evonas.graph import Graph
 from evonas.objectives import OBJECTIVES
 from evonas.store import Store
 
@@ -105,15 +106,31 @@ def _emit_layers(
 @app.command()
 def show(
     candidate: options.CandidateId,
+    plan: Annotated[bool, typer.Option("--plan", help="How it is computed: sweeps, traffic, what is saved.")] = False,
+    kernel: Annotated[bool, typer.Option("--kernel", help="The source of its Triton kernels.")] = False,
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Everything recorded of one candidate: its graph, origin, filters and scores."""
+    """Everything recorded of one candidate: its graph, origin, filters and scores; or its plan, or its kernels."""
     with open_storage(storage, read_only=True) as store:
         run, index = options.the_candidate(store, candidate)
         document = results.details(store, run.id, index)
         graph = store.candidate(run.id, index).graph.canonical
+        if plan or kernel:
+            _show_compiled(graph, plan, kernel)
+            return
         options.emit(form, document, Group(_facts(document), tree(graph)))
+
+
+def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
+    """Prints as it is, without a table's folding, so that a kernel can go into a file."""
+    from evonas.kernels.plan import plan_of
+    from evonas.kernels.triton_module import source_of
+
+    planned = plan_of(graph)
+    parts = [str(planned)] if plan else []
+    parts += [source_of(planned).rstrip()] if kernel else []
+    typer.echo("\n\n".join(parts))
 
 
 def _facts(document: dict[str, Any]) -> Table:

@@ -1,0 +1,58 @@
+"""Generated kernels as text."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from evonas.kernels.kernel_parts import ARGUMENTS
+from evonas.kernels.plan import plan_of
+from evonas.kernels.triton_helpers import tanh
+from evonas.kernels.triton_module import load, source_of
+from evonas.kernels.triton_source import HELPERS
+from evonas.published import zoo
+from tests.strategies import seeded_graphs
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", ["evonorm-s0", "bn-relu"])
+def test_kernels_read_as_they_should(name: str) -> None:
+    assert source_of(plan_of(zoo[name])) == (GOLDEN / f"kernels_{name}.txt").read_text()
+
+
+def test_every_kernel_is_python_that_uses_what_it_defines() -> None:
+    builtin = {"tl", "triton", "range", *HELPERS, *ARGUMENTS, "R", "BLOCK", "DEEP"}
+    for label, graph in seeded_graphs(60):
+        for training in (True, False):
+            tree = ast.parse(source_of(plan_of(graph, training)))
+            for kernel in (n for n in tree.body if isinstance(n, ast.FunctionDef)):
+                names = [n for n in ast.walk(kernel) if isinstance(n, ast.Name)]
+                stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
+                used = {n.id for n in names if isinstance(n.ctx, ast.Load)}
+                assert used <= stored | builtin, f"{label}, {kernel.name}: {used - stored - builtin}"
+                assert not stored & {*HELPERS, *ARGUMENTS}, f"{label}, {kernel.name}: a variable hides a helper"
+                arguments = {a.arg for a in kernel.args.args}
+                assert arguments <= used | {"R", "BLOCK", "DEEP"}, f"{label}, {kernel.name}: unused"
+
+
+def test_helpers_are_those_that_there_are() -> None:
+    text = (Path(__file__).parent.parent / "kernels" / "triton_helpers.py").read_text()
+    assert set(re.findall(r"^def (\w+)", text, re.M)) == set(HELPERS)
+    assert tanh is not None
+
+
+def test_a_file_in_the_cache_that_was_changed_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    text = "value = 1\n"
+    module = load(text)
+    assert module.__file__ is not None and Path(module.__file__).read_text() == text
+    Path(module.__file__).write_text("value = 2\n")
+    monkeypatch.delitem(__import__("sys").modules, module.__name__)
+    again = load(text)
+    assert again.value == 1 and Path(again.__file__ or "").read_text() == text
+    assert load(text) is again
+    assert [p.suffix for p in tmp_path.rglob("*") if p.is_file()] in ([".py"], [".py", ".pyc"], [".pyc", ".py"])
