@@ -37,6 +37,7 @@ def examine() -> list[Check]:
             ("processor", lambda: f"{processor()}, {usable_cores()} cores"),
             ("accelerator", _accelerator),
             ("layer", _layer),
+            ("kernels", _kernels),
             ("data", _data),
             ("database", _database),
             ("ray", _ray),
@@ -79,6 +80,27 @@ def _layer() -> str:
     if x.grad is None or not bool(x.grad.isfinite().all()):
         raise RuntimeError("EvoNorm-B0 gave no finite gradient")
     return "EvoNorm-B0 runs forward and backward"
+
+
+def _kernels() -> str:
+    """Where there is a GPU, runs kernels beside the reference; a machine without one lacks nothing."""
+    import torch
+
+    from evonas.backends import has_triton
+    from evonas.layer import NormAct
+
+    if not has_triton():
+        return "triton is not installed; layers are computed by the reference"
+    version = version_of("triton")
+    if not torch.cuda.is_available():
+        return f"triton {version}; kernels run on a GPU, layers here are computed by the reference"
+    x = torch.randn(4, 8, 6, 6, device="cuda")
+    layer = NormAct("evonorm-s0", 8, backend="triton", device="cuda")
+    reference = NormAct("evonorm-s0", 8, backend="reference", device="cuda")
+    difference = float((layer(x) - reference(x)).abs().max())
+    if not difference < 1e-4:
+        raise RuntimeError(f"kernels and reference differ by {difference:.2g} on EvoNorm-S0")
+    return f"triton {version}; kernels agree with the reference"
 
 
 def _data() -> str:
