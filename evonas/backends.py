@@ -19,6 +19,9 @@ BACKENDS = ("auto", "reference", "triton")
 TRITON_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 """Types of input that Triton kernels take; they compute in float32, which is less than float64 input asks for."""
 
+_PLANES, _SAMPLE = 2**25, 2**31
+"""Kernels count within a sample, and in their buffers of a few numbers a plane, in 32 bits: inputs reach neither."""
+
 
 def check_backend(name: str) -> None:
     """Raises UsageError for a name that is no backend, or one that is not installed."""
@@ -29,10 +32,13 @@ def check_backend(name: str) -> None:
 
 
 def uses_triton(backend: str, x: Tensor) -> bool:
-    """Whether Triton kernels compute a layer for an input."""
-    if backend == "triton":
-        return x.numel() > 0
-    return backend == "auto" and x.is_cuda and x.dtype in TRITON_TYPES and x.numel() > 0 and has_triton()
+    """Whether Triton kernels compute a layer for an input; the transforms of torch.func are left to the reference."""
+    b, c, h, w = x.shape
+    if torch._C._are_functorch_transforms_active():
+        return False
+    if backend == "reference" or not x.numel() or b * c >= _PLANES or c * h * w >= _SAMPLE:
+        return False
+    return backend == "triton" or (x.is_cuda and x.dtype in TRITON_TYPES and has_triton())
 
 
 @cache

@@ -80,6 +80,7 @@ class NormAct(nn.Module):
         self.graph, self.backend = as_graph(graph), backend
         self._json = self.graph.to_json()  # what operators take
         self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
+        self._dividing = groups_dividing(channels, groups)
 
         def vector(value: float) -> Tensor:
             return torch.full((channels,), value, device=device, dtype=dtype)
@@ -123,21 +124,13 @@ class NormAct(nn.Module):
         return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
 
     def _by_kernels(self, x: Tensor) -> Tensor:
-        from evonas.kernels.triton_op import norm_act
+        from evonas.kernels.triton_function import norm_act
 
-        buffers = [self.get_buffer(name) for name in self._running.values()]
-        running = torch.stack([buffer.float() for buffer in buffers]) if buffers else None
         weight = x.new_ones(self.channels) if self.weight is None else self.weight
         bias = x.new_zeros(self.channels) if self.bias is None else self.bias
-        groups = groups_dividing(self.channels, self.groups)
-        settings = (self._json, self.training, groups, self.eps, self.momentum)
-        y: Tensor
-        y, _, updated = norm_act(x, weight, bias, self.v0, self.v1, running, *settings)
-        if self.training:
-            with torch.no_grad():
-                for buffer, values in zip(buffers, updated, strict=False):
-                    buffer.copy_(values)
-        return y
+        running = tuple([self.get_buffer(name) for name in self._running.values()])
+        settings = (self._json, self.training, self._dividing, self.eps, self.momentum)
+        return norm_act(x, weight, bias, self.v0, self.v1, running, *settings)
 
     def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
         """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""

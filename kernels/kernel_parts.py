@@ -14,10 +14,10 @@ from evonas.ops import DERIVED, IndexSet, Moment
 
 ARGUMENTS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
-    *("stats_ptr", "totals_ptr", "densities_ptr", "running_ptr"),
+    *("stats_ptr", "totals_ptr", "densities_ptr"),
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
 )
-"""Every argument that a kernel may have, in order; R, BLOCK and such follow and are constants."""
+"""Every argument that a kernel may have, in order; then come running values, and R, BLOCK and such as constants."""
 
 JOINED = {IndexSet.BWH: "batch", IndexSet.WHCG: "group", IndexSet.WHC: "layer"}
 """What a cell of an index set is called."""
@@ -28,7 +28,7 @@ class Kernels:
 
     Args:
         plan: of the layer.
-        running: the place of each statistic over the batch among the running values, by node.
+        running: the name of the running value of each statistic over the batch, by node.
 
     Attributes:
         stats: what the forward pass finds and the backward pass needs.
@@ -36,7 +36,7 @@ class Kernels:
         densities: names of the parameters, in the order of the rows of their buffer.
     """
 
-    def __init__(self, plan: Plan, running: dict[int, int]) -> None:
+    def __init__(self, plan: Plan, running: dict[int, str]) -> None:
         self.plan, self.running = plan, running
         self.forward_joins, self.backward_joins = forward_joins(plan), backward_joins(plan)
         self.densities = tuple(plan.densities)
@@ -50,7 +50,7 @@ class Kernels:
         """Stores the sums of the parameters' gradients over each plane."""
         body.rows(self.plan.densities.values())
         for row, node in enumerate(self.plan.densities.values()):
-            value = f"{body.row(node)} + tl.zeros([R], tl.float32)"
+            value = f"({body.row(node)} + tl.zeros([R], tl.float32)) * HW"
             body.line(f"tl.store(densities_ptr + {row} * planes + plane, {value}, mask=inside)")
 
     def owning_planes(self) -> Body:
@@ -63,15 +63,20 @@ class Kernels:
         body.line("plane = b * C + c")
         return body
 
+    def locate(self, body: Body) -> None:
+        """Where the program's rows start: 64 bits to the sample, and 32 inside of it, which take half the registers."""
+        body.line("sample = b * stride_b")
+        body.line("rows = c * stride_c")
+
     def load_tiles(self, body: Body, reads_dy: bool, offset: str = "") -> None:
         """Loads x, and dy, at BLOCK positions from an offset on."""
         body.line(f"p = {offset}tl.arange(0, BLOCK)")
         body.line("here = inside[:, None] & (p < HW)[None, :]")
-        body.line("at = rows[:, None] + (p.to(tl.int64) * stride_p)[None, :]")
-        body.line("x = tl.load(x_ptr + at, mask=here, other=0.0).to(tl.float32)")
+        body.line("at = rows[:, None] + (p * stride_p)[None, :]")
+        body.line("x = tl.load(x_ptr + sample + at, mask=here, other=0.0).to(tl.float32)")
         body.name(X, "x", Level.TILE)
         if reads_dy:
-            body.line("dy = tl.load(dy_ptr + at, mask=here, other=0.0).to(tl.float32)")
+            body.line("dy = tl.load(dy_ptr + sample + at, mask=here, other=0.0).to(tl.float32)")
             leaf = next((n for n, node in enumerate(self.plan.nodes, FIRST) if node.op == DY), None)
             assert leaf is not None  # every plan has one
             body.name(leaf, "dy", Level.TILE)
@@ -107,7 +112,7 @@ class Kernels:
             if number in slots:
                 return slots.address(number)
         if number in self.running:
-            return f"running_ptr + {self.running[number]} * C"
+            return f"{self.running[number]}_ptr"
         assert self.plan.nodes[number - FIRST].op == WEIGHT
         return "weight_ptr"
 
@@ -123,5 +128,6 @@ def kernel(name: str, body: Body, *constants: str) -> str:
     """The source of a kernel, with those arguments that it uses."""
     text = "\n".join(body.lines)
     used = [a for a in ARGUMENTS if re.search(rf"\b{a}\b", text)]
+    used += sorted(set(re.findall(r"\brunning_\w+_ptr\b", text)))
     signature = ", ".join([*used, *(f"{c}: tl.constexpr" for c in constants)])
     return f"@triton.jit\ndef {name}({signature}):\n{text}\n"

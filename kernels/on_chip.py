@@ -58,7 +58,7 @@ class OnChipKernels(Kernels):
         body.rows([plan.output])
         (value,) = body.values([plan.output])
         body.line(f"y = tl.broadcast_to({value} * weight[:, None] + bias[:, None], [R, BLOCK])")
-        body.line("tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=here)")
+        body.line("tl.store(y_ptr + sample + at, y.to(y_ptr.dtype.element_ty), mask=here)")
         return kernel("forward_on_chip", body, "R", "BLOCK")
 
     def backward(self) -> str:
@@ -78,7 +78,7 @@ class OnChipKernels(Kernels):
         body.rows([plan.dx])
         (value,) = body.values([plan.dx])
         body.line(f"dx = tl.broadcast_to({value}, [R, BLOCK])")
-        body.line("tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=here)")
+        body.line("tl.store(dx_ptr + sample + at, dx.to(dx_ptr.dtype.element_ty), mask=here)")
         self.store_densities(body)
         return kernel("backward_on_chip", body, "R", "BLOCK")
 
@@ -110,5 +110,5 @@ class OnChipKernels(Kernels):
             body.line("inside = tl.arange(0, R) < width")
             body.line(f"c = {'g * width + ' if grouped else ''}tl.arange(0, R)")
             body.line("plane = b * C + c")
-        body.line("rows = b * stride_b + c.to(tl.int64) * stride_c")
+        self.locate(body)
         return body

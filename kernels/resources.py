@@ -19,7 +19,8 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evonas.kernels.triton_run import TILE, TritonLayer
+from evonas.kernels.launches import ON_CHIP, TILE
+from evonas.kernels.triton_run import TritonLayer
 from evonas.published import as_graph
 
 _BLOCK, _CHANNELS, _DEEP = 1024, 16, 64
@@ -75,13 +76,16 @@ def resources(layer: str, arch: int, dtype: str = "bf16", training: bool = True)
 
 
 def _compiled(kernel: Any, arch: int, dtype: str) -> Any:
+    warps = 4
     if "BLOCK" in kernel.arg_names:
-        constants = {"R": TILE["dy_ptr" in kernel.arg_names] // _BLOCK, "BLOCK": _BLOCK}
+        on_chip = kernel.__name__.endswith("_on_chip")  # the largest cell that is held
+        values, warps = (ON_CHIP, 8) if on_chip else (TILE, 4)
+        constants = {"R": values["dy_ptr" in kernel.arg_names] // _BLOCK, "BLOCK": _BLOCK}
     else:
         constants = {"R": _CHANNELS, **({"DEEP": _DEEP} if "DEEP" in kernel.arg_names else {})}
     signature = {a: "constexpr" if a in constants else _type(a, dtype) for a in kernel.arg_names}
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": 4})
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": warps})
 
 
 def _type(argument: str, dtype: str) -> str:

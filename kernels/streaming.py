@@ -19,7 +19,7 @@ from evonas.ops import IndexSet, Moment
 class StreamingKernels(Kernels):
     """Writes the kernels that go over x as often as the plan says; arguments are those of `Kernels`."""
 
-    def __init__(self, plan: Plan, running: dict[int, int]) -> None:
+    def __init__(self, plan: Plan, running: dict[int, str]) -> None:
         super().__init__(plan, running)
         self._narrow: dict[int, str] = {}  # what a join over the batch found, one number for each channel it owns
 
@@ -42,7 +42,7 @@ class StreamingKernels(Kernels):
         self._loop(body, reads_dy=False)
         (value,) = body.values([output])
         body.line(f"y = tl.broadcast_to({value} * weight[:, None] + bias[:, None], [R, BLOCK])")
-        body.line("tl.store(y_ptr + at, y.to(y_ptr.dtype.element_ty), mask=here)")
+        body.line("tl.store(y_ptr + sample + at, y.to(y_ptr.dtype.element_ty), mask=here)")
         return kernel("write", body, "R", "BLOCK")
 
     def write_back(self) -> str:
@@ -61,7 +61,7 @@ class StreamingKernels(Kernels):
         self._loop(body, reads_dy=True)
         dx, *values = body.values([plan.dx, *(t.value for t in fused)])
         body.line(f"dx = tl.broadcast_to({dx}, [R, BLOCK])")
-        body.line("tl.store(dx_ptr + at, dx.to(dx_ptr.dtype.element_ty), mask=here)")
+        body.line("tl.store(dx_ptr + sample + at, dx.to(dx_ptr.dtype.element_ty), mask=here)")
         for taken, value in zip(fused, values, strict=True):
             body.line(f"{self.leaf(taken.mean)} += plane_sum({value}, here)")
         body.indent = "    "
@@ -178,13 +178,13 @@ class StreamingKernels(Kernels):
             body.lines += inner.lines
             raw = f"({inner.row(statistic.raw)} + tl.zeros([R], tl.float32))"
         batch = f"{raw} * unbias" if statistic.moment is Moment.STD else raw
-        address = f"running_ptr + {self.running[node]} * C + of"
-        body.line(f"old = tl.load({address}, mask=of < C, other=0.0)")
+        address = f"{self.running[node]}_ptr + of"
+        body.line(f"old = tl.load({address}, mask=of < C, other=0.0).to(tl.float32)")
         body.line(f"tl.store({address}, (1.0 - momentum) * old + momentum * {batch}, mask=of < C)")
 
     def _loop(self, body: Body, reads_dy: bool) -> None:
         """The loop over positions; what follows is inside of it."""
-        body.line("rows = b * stride_b + c.to(tl.int64) * stride_c")
+        self.locate(body)
         body.line("for start in range(0, HW, BLOCK):")
         body.indent = " " * 8
         self.load_tiles(body, reads_dy, offset="start + ")

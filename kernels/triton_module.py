@@ -46,8 +46,8 @@ def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str
 
 def source_of(plan: Plan) -> str:
     """The text of the file with every kernel of a layer."""
-    places = {node: place for place, node in enumerate(running_names(plan.graph))}
-    return source(plan, StreamingKernels(plan, places), OnChipKernels(plan, places))
+    running = running_names(plan.graph)
+    return source(plan, StreamingKernels(plan, running), OnChipKernels(plan, running))
 
 
 def cache_folder() -> Path:

@@ -1,5 +1,7 @@
 """A layer's kernels as operators of PyTorch, which autograd, torch.compile and torch.export know.
 
+They are for tracing; a plain call goes by `triton_function.py`, which does the same at a fraction of the cost.
+
 The graph travels as its JSON, so that a traced program stands by itself. The operator returns new running values and
 changes nothing in place: only such operators can have a derivative. What is kept for the backward pass is x and
 a few numbers for each plane or cell.
@@ -16,11 +18,13 @@ from torch import Tensor
 from evonas.graph import Graph
 from evonas.kernels.triton_run import Settings, TritonLayer, triton_layer
 
-_PARAMETERS = ("weight", "bias", "v0", "v1")
+PARAMETERS = ("weight", "bias", "v0", "v1")
+"""What the operators take, in order."""
 
 
 @lru_cache(maxsize=256)
-def _layer(graph: str, training: bool) -> TritonLayer:
+def layer_of(graph: str, training: bool) -> TritonLayer:
+    """The kernels of a graph that is given as JSON."""
     return triton_layer(Graph.from_json(graph), training)
 
 
@@ -48,10 +52,11 @@ def norm_act(
         training: whether statistics over the batch are taken from x.
         groups, eps, momentum: as in `evonas.NormAct`; `groups` divides c.
     """
-    x = _dense(x)
+    x = dense(x)
     values = x.new_empty((0, x.shape[1]), dtype=torch.float32) if running is None else running.clone()
-    parameters = _given(weight, bias, v0, v1)
-    y, stats = _layer(graph, training).forward(x, parameters, values, Settings(groups, eps, momentum))
+    layer = layer_of(graph, training)
+    vectors = given(weight, bias, v0, v1) | dict(zip(layer.running, values.unbind(), strict=True))
+    y, stats = layer.forward(x, vectors, Settings(groups, eps, momentum))
     return y, stats, values
 
 
@@ -68,9 +73,10 @@ def _(
     groups: int,
     *_: Any,
 ) -> Any:
-    stats = x.new_empty(_layer(graph, training).kernels.stats.size(x.shape[0], x.shape[1], groups), dtype=torch.float32)
+    size = layer_of(graph, training).kernels.stats.size(x.shape[0], x.shape[1], groups)
+    stats = x.new_empty(size, dtype=torch.float32)
     values = x.new_empty((0, x.shape[1]), dtype=torch.float32) if running is None else torch.empty_like(running)
-    return torch.empty_like(x, memory_format=_format(x)), stats, values
+    return torch.empty_like(x, memory_format=memory_format(x)), stats, values
 
 
 @torch.library.custom_op("evonas::norm_act_backward", mutates_args=())
@@ -90,12 +96,14 @@ def norm_act_backward(
     momentum: float,
 ) -> list[Tensor]:
     """The gradients of x and, in float32, of weight, bias, v0 and v1; empty for those that are not there."""
-    x = _dense(x)
-    dy = dy.to(x.dtype).contiguous(memory_format=_format(x))
-    parameters = _given(weight, bias, v0, v1)
-    settings = Settings(groups, eps, momentum)
-    found = _layer(graph, training).backward(dy, x, stats, parameters, running, settings)
-    return [found["x"], *(found[n].clone() if n in found else x.new_empty(0) for n in _PARAMETERS)]
+    x = dense(x)
+    dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
+    layer = layer_of(graph, training)
+    vectors = given(weight, bias, v0, v1)
+    if running is not None:
+        vectors |= dict(zip(layer.running, running.unbind(), strict=True))
+    found = layer.backward(dy, x, stats, vectors, Settings(groups, eps, momentum))
+    return [found["x"], *(found[n].clone() if n in found else x.new_empty(0) for n in PARAMETERS)]
 
 
 @norm_act_backward.register_fake
@@ -103,7 +111,7 @@ def _(dy: Tensor, x: Tensor, stats: Tensor, weight: Tensor, bias: Tensor, v0: An
     vector = [
         x.new_empty(0) if p is None else x.new_empty(x.shape[1], dtype=torch.float32) for p in (weight, bias, v0, v1)
     ]
-    return [torch.empty_like(x, memory_format=_format(x)), *vector]
+    return [torch.empty_like(x, memory_format=memory_format(x)), *vector]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -130,15 +138,18 @@ norm_act.register_autograd(_backward, setup_context=_setup)
 norm_act_backward.register_autograd(_no_second_derivative)
 
 
-def _given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:
-    named = zip(_PARAMETERS, (weight, bias, v0, v1), strict=True)
+def given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:
+    """By name, those that are there."""
+    named = zip(PARAMETERS, (weight, bias, v0, v1), strict=True)
     return {name: value for name, value in named if value is not None}
 
 
-def _format(x: Tensor) -> torch.memory_format:
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Channels last where x is so and nothing else."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format
 
 
-def _dense(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=_format(x))
+def dense(x: Tensor) -> Tensor:
+    """x, or a copy of it, in one of the two memory formats."""
+    return x.contiguous(memory_format=memory_format(x))

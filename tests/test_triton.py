@@ -31,17 +31,17 @@ def compare(
     x = torch.randn(shape, generator=random, dtype=torch.float64) * 1.5 + 0.25
     dy = torch.randn(shape, generator=random, dtype=torch.float64)
     rough = by_reference(copy.deepcopy(reference).float(), x.float(), dy.float())
-    running = torch.stack([b.float() for b in reference.buffers()]) if list(reference.buffers()) else None
-    parameters = {name: p.detach().float() for name, p in reference.named_parameters()}
+    running = {name: b.float() for name, b in reference.named_buffers()}
+    vectors = {name: p.detach().float() for name, p in reference.named_parameters()} | running
     right = by_reference(reference, x, dy)
 
     layer = TritonLayer(graph, training, on_chip)
     form = torch.channels_last if channels_last else torch.contiguous_format
     x, dy = (t.float().contiguous(memory_format=form) for t in (x, dy))
     settings = Settings(groups_dividing(shape[1], 2), reference.eps, reference.momentum)
-    y, stats = layer.forward(x, parameters, running, settings)
-    found = {"y": y} | layer.backward(dy, x, stats, parameters, running, settings)
-    found |= {name: running[row] for row, (name, _) in enumerate(reference.named_buffers()) if running is not None}
+    y, stats = layer.forward(x, vectors, settings)
+    found = {"y": y} | layer.backward(dy, x, stats, vectors, settings)
+    found |= running
     assert set(found) == set(right)
     # Where a cell is one value its deviation is √eps, and what cancels in gradients is so many times larger.
     scale = reference.eps**-0.5 if x[0, 0].numel() == 1 else 1.0

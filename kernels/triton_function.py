@@ -1,0 +1,111 @@
+"""A layer's kernels in a plain call.
+
+On small tensors, what PyTorch does around an operator costs more than the kernels. So a call that nothing traces goes
+straight from an autograd function to the launches, and running values are updated where they lie. Everything else
+goes by the operators of `triton_op.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evonas.kernels import triton_op
+from evonas.kernels.triton_op import PARAMETERS, dense, given, layer_of, memory_format
+from evonas.kernels.triton_run import Settings
+
+
+class _Function(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        v0: Tensor | None,
+        v1: Tensor | None,
+        running: tuple[Tensor, ...],
+        graph: str,
+        training: bool,
+        settings: Settings,
+    ) -> Tensor:
+        x, layer = dense(x), layer_of(graph, training)
+        vectors = given(weight, bias, v0, v1)
+        vectors.update(zip(layer.running, running, strict=True))
+        y, stats = layer.forward(x, vectors, settings)
+        if training:
+            for values in running:  # a kernel wrote to them, which autograd does not see
+                torch.autograd.graph.increment_version(values)
+        ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if training else running))
+        ctx.graph, ctx.training, ctx.settings = graph, training, settings
+        ctx.set_materialize_grads(False)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
+        if dy is None:
+            return (None,) * 9
+        x, stats, weight, bias, v0, v1, *running = ctx.saved_tensors
+        parameters = (weight, bias, v0, v1)
+        if torch.is_grad_enabled():  # the operator says that there is no second derivative, should one be asked for
+            settings = (ctx.graph, ctx.training, ctx.settings.groups, ctx.settings.eps, ctx.settings.momentum)
+            dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, *parameters, _stacked(running), *settings)
+        else:
+            layer = layer_of(ctx.graph, ctx.training)
+            vectors = given(*parameters)
+            vectors.update(zip(layer.running, running, strict=False))  # in training the batch's own are in `stats`
+            dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
+            gradients = layer.backward(dy, x, stats, vectors, ctx.settings)
+            dx, found = gradients["x"], [gradients.get(name) for name in PARAMETERS]
+        wanted = zip(parameters, found, ctx.needs_input_grad[1:5], strict=True)
+        return (dx, *(g.to(p.dtype) if p is not None and needed else None for p, g, needed in wanted), *(None,) * 4)
+
+
+def norm_act(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    v0: Tensor | None,
+    v1: Tensor | None,
+    running: tuple[Tensor, ...],
+    graph: str,
+    training: bool,
+    groups: int,
+    eps: float,
+    momentum: float,
+) -> Tensor:
+    """The layer's value; in training `running` is updated.
+
+    Args:
+        x: (b, c, h, w), float32, float16 or bfloat16.
+        weight, bias, v0, v1: (c,); v0 and v1 where the graph uses them.
+        running: the running value of each statistic over the batch, (c,), in the order of the graph's nodes.
+        graph: JSON of the layer before its affine.
+        training: whether statistics over the batch are taken from x.
+        groups, eps, momentum: as in `evonas.NormAct`; `groups` divides c.
+    """
+    if _is_plain(x):
+        y: Tensor = _Function.apply(x, weight, bias, v0, v1, running, graph, training, Settings(groups, eps, momentum))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        return y
+    stacked = _stacked(running)
+    y, _, updated = triton_op.norm_act(x, weight, bias, v0, v1, stacked, graph, training, groups, eps, momentum)
+    if training:
+        with torch.no_grad():
+            for buffer, values in zip(running, updated, strict=False):
+                buffer.copy_(values)
+    return y
+
+
+def _stacked(running: Any) -> Tensor | None:
+    return torch.stack([values.float() for values in running]) if running else None
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether nothing traces or counts what is computed."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(x) in (Tensor, torch.nn.Parameter)
+        and torch._C._len_torch_dispatch_stack() == 0
+    )
