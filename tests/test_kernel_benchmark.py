@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from benchmarks.kernels import correctness, shapes
+from benchmarks.kernels import correctness, networks, shapes
 from evonas.kernels.triton_run import TritonLayer
 from evonas.published import zoo
+from evonas.workers.anchors import resnet
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,9 +55,19 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     assert done.returncode == 1 and "PyTorch sees no GPU" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(("layer", "way"), [("cudnn", "eager"), ("evonorm-s0", "eager"), ("evonorm-s0", "ours")])
+def test_a_step_trains_the_network(layer: str, way: str) -> None:
+    step = networks.training_step(layer, way, "cpu", torch.bfloat16, batch=2, size=12, config=resnet.SMALL)
+    network = next(cell.cell_contents for cell in step.__closure__ or () if isinstance(cell.cell_contents, nn.Module))
+    before = {name: p.clone() for name, p in network.named_parameters()}
+    step()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert [name for name, p in network.named_parameters() if not torch.equal(p, before[name])]
+
+
 @pytest.mark.slow
 def test_the_check_as_a_whole(tmp_path: Path) -> None:
     file = tmp_path / "k.json"
-    command = [sys.executable, "-m", "benchmarks.kernels", "--device", "cpu", "--only-check", "--random", "2"]
+    command = [sys.executable, "-m", "benchmarks.kernels", "--device", "cpu", "--part", "correctness", "--random", "2"]
     subprocess.run([*command, "-o", str(file)], cwd=ROOT, check=True, capture_output=True)
     assert json.loads(file.read_text())["wrong"] == []

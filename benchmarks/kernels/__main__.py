@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import triton
 
+from benchmarks.kernels import networks
 from benchmarks.kernels.contenders import contenders
 from benchmarks.kernels.correctness import check, graphs
 from benchmarks.kernels.shapes import Shape, mobilenetv2, resnet50
@@ -22,6 +23,8 @@ from evonas.published import as_graph
 LAYERS = ("bn-relu", "evonorm-b0", "evonorm-s0", "x * sigmoid(x) / rms_bwh(x * sigmoid(x))")
 """Two that normalise as cuDNN's kernel does, one that looks at a sample alone, and one that a search found."""
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PARTS = ("correctness", "launching", "networks", "shapes")
+NETWORK_BATCH = 128
 SMALL = (1, 64, 7, 7)
 """Where the launch is all that a call costs."""
 
@@ -112,42 +115,54 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30, help="calls of which the median is taken")
     parser.add_argument("--layer", nargs="+", default=list(LAYERS))
     parser.add_argument("--network", choices=["resnet50", "mobilenetv2", "both"], default="both")
-    parser.add_argument("--only-check", action="store_true", help="correctness alone")
+    parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
     parser.add_argument("--device", default="cuda", help="cpu for correctness in Triton's interpreter")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/kernels.json"))
     arguments = parser.parse_args()
     on_gpu = arguments.device == "cuda"
     if on_gpu and not torch.cuda.is_available():
-        sys.exit("PyTorch sees no GPU here; --device cpu --only-check runs kernels in Triton's interpreter")
+        sys.exit("PyTorch sees no GPU here; --device cpu --part correctness runs kernels in Triton's interpreter")
     document: dict[str, Any] = {
         "machine": torch.cuda.get_device_name() if on_gpu else "Triton's interpreter",
         "torch": torch.__version__,
         "triton": triton.__version__,
-        "rows": [],
     }
+    if arguments.output.exists():
+        known = json.loads(arguments.output.read_text())
+        document |= known if {key: known.get(key) for key in document} == document else {}
 
     def write() -> None:
         arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
-    document["wrong"] = correctness(arguments.random, arguments.device)
-    write()
-    if arguments.only_check or not on_gpu:
-        sys.exit(1 if document["wrong"] else 0)
-    document["launching"] = [launching(layer) for layer in arguments.layer]
-    for row in document["launching"]:
-        ours, theirs = (1e6 * row[name]["forward"] for name in ("ours", "batchnorm"))
-        print(f"Python's time a call, {row['layer'][:24]}: {ours:.0f} us, nn.BatchNorm2d's {theirs:.0f} us", flush=True)
-    networks = {"resnet50": resnet50(), "mobilenetv2": mobilenetv2()}
-    shapes = [s for name, some in networks.items() if arguments.network in (name, "both") for s in some]
-    for shape in shapes:
-        for layer in arguments.layer:
-            for dtype in TYPES:
-                for last in (False, True):
-                    row = measured(layer, shape, dtype, last, arguments.repeats)
-                    document["rows"].append(row)
-                    print(printed(row), flush=True)
-                    write()
-            torch._dynamo.reset()
+    parts = arguments.part if on_gpu else ["correctness"]
+    if "correctness" in parts:
+        document["wrong"] = correctness(arguments.random, arguments.device)
+        write()
+    if "launching" in parts:
+        document["launching"] = [launching(layer) for layer in arguments.layer]
+        for row in document["launching"]:
+            ours, theirs = (1e6 * row[name]["forward"] for name in ("ours", "batchnorm"))
+            print(f"Python's time a call, {row['layer'][:24]}: {ours:.0f} us, nn.BatchNorm2d's {theirs:.0f} us")
+        write()
+    if "networks" in parts:
+        document["networks"] = []
+        for layer in ("cudnn", *arguments.layer):
+            for dtype in TYPES.values():
+                document["networks"].append(networks.measured(layer, dtype, NETWORK_BATCH, arguments.repeats))
+                write()
+    if "shapes" in parts:
+        document["rows"] = []
+        named = {"resnet50": resnet50(), "mobilenetv2": mobilenetv2()}
+        for shape in (s for name, some in named.items() if arguments.network in (name, "both") for s in some):
+            for layer in arguments.layer:
+                for dtype_name in TYPES:
+                    for last in (False, True):
+                        row = measured(layer, shape, dtype_name, last, arguments.repeats)
+                        document["rows"].append(row)
+                        print(printed(row), flush=True)
+                        write()
+                torch._dynamo.reset()
+    sys.exit(1 if document.get("wrong") else 0)
 
 
 if __name__ == "__main__":
