@@ -52,6 +52,7 @@ ELEMENTWISE = (
         POWER,
         derivative=("g / b", "-(kept(b) * (y * (g / b)))"),
         triton="{0} / away_from_zero({1}, eps)",
+        cpp="{0} / away_from_zero({1}, eps)",
     ),
     Op(
         "max",
@@ -63,6 +64,7 @@ ELEMENTWISE = (
         commutative=True,
         derivative=("g * share(a, b)", "g * share(b, a)"),
         triton="maximum({0}, {1})",
+        cpp="maximum({0}, {1})",
     ),
     # As in print, a negated factor is bracketed but a negated product is not.
     Op(
@@ -89,6 +91,7 @@ ELEMENTWISE = (
         positive=True,
         derivative=("g * (y * (exp(0) - y))",),
         triton="tl.sigmoid({0})",
+        cpp="sigmoid({0})",
     ),
     Op(
         "tanh",
@@ -100,6 +103,7 @@ ELEMENTWISE = (
         parity=Parity.ODD,
         derivative=("g * (exp(0) - square(y))",),
         triton="tanh({0})",
+        cpp="tanh({0})",
     ),
     Op(
         "exp",
@@ -111,6 +115,7 @@ ELEMENTWISE = (
         positive=True,
         derivative=("g * y",),
         triton="tl.exp({0})",
+        cpp="exponential({0})",
     ),
     Op(
         "square",
@@ -124,6 +129,7 @@ ELEMENTWISE = (
         parity=Parity.EVEN,
         derivative=("g * (a + a)",),
         triton="square({0})",
+        cpp="square({0})",
     ),
     Op(
         "abs",
@@ -135,6 +141,7 @@ ELEMENTWISE = (
         parity=Parity.EVEN,
         derivative=("g * sign(a)",),
         triton="tl.abs({0})",
+        cpp="magnitude({0})",
     ),
     Op(
         "log",
@@ -146,6 +153,7 @@ ELEMENTWISE = (
         parity=Parity.ODD,
         derivative=("g * log_slope(a)",),
         triton="signed_log({0}, eps)",
+        cpp="signed_log({0}, eps)",
     ),
     Op(
         "sqrt",
@@ -157,6 +165,7 @@ ELEMENTWISE = (
         parity=Parity.ODD,
         derivative=("g * sqrt_slope(a)",),
         triton="signed_root({0}, eps)",
+        cpp="signed_root({0}, eps)",
     ),
 )
 
@@ -169,6 +178,7 @@ ROOT = Op(
     r"\sqrt{{{} + \epsilon}}",
     positive=True,
     triton="tl.sqrt_rn({0} + eps)",
+    cpp="square_root({0} + eps)",
 )
 """What an rms or a standard deviation is of its mean square."""
 
@@ -182,6 +192,7 @@ SLOPES = (
         r"\operatorname{{sign}}\left({}\right)",
         parity=Parity.ODD,
         triton="sign({0})",
+        cpp="sign({0})",
     ),
     Op(
         "share",
@@ -191,6 +202,7 @@ SLOPES = (
         "portion",
         r"\left[{} \ge {}\right]",
         triton="share({0}, {1})",
+        cpp="share({0}, {1})",
     ),
     Op(
         "kept",
@@ -201,6 +213,7 @@ SLOPES = (
         r"\left[\left|{}\right| \ge \epsilon\right]",
         parity=Parity.EVEN,
         triton="kept({0}, eps)",
+        cpp="kept({0}, eps)",
     ),
     Op(
         "log_slope",
@@ -211,6 +224,7 @@ SLOPES = (
         r"\operatorname{{slog}}'\left({}\right)",
         parity=Parity.EVEN,
         triton="log_slope({0}, eps)",
+        cpp="log_slope({0}, eps)",
     ),
     Op(
         "sqrt_slope",
@@ -221,6 +235,7 @@ SLOPES = (
         r"\operatorname{{ssqrt}}'\left({}\right)",
         parity=Parity.EVEN,
         triton="root_slope({0}, eps)",
+        cpp="root_slope({0}, eps)",
     ),
 )
 """What derivatives need beyond the primitives: the sign of a number; max(a, b)'s share of gradient for a, which is 1/2

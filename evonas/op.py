@@ -61,6 +61,7 @@ class Op:
             value `y`, `a` and `b` are the arguments. `evonas.derive` says what an adjoint is.
         triton: its value as Triton source where it is not written with its sign; it may call `triton.language` as
             `tl`, the helpers of `evonas.kernels.triton_helpers`, and name `eps`.
+        cpp: the same as C++ source, which may call what `kernels/helpers.h` defines.
         commutative: whether the arguments may change places.
         parity: how it answers to a change of its argument's sign.
         positive: whether its value is positive whatever its argument (it may underflow to 0).
@@ -81,6 +82,7 @@ class Op:
     latex_wants: int = 0
     derivative: tuple[str, ...] = ()
     triton: str = ""
+    cpp: str = ""
     commutative: bool = False
     parity: Parity = Parity.NONE
     positive: bool = False

@@ -6,10 +6,11 @@ import re
 
 from evonas.derive import DY, WEIGHT
 from evonas.graph import FIRST, INPUTS, V0, V1, X
+from evonas.kernels.body import Body, Level
+from evonas.kernels.dialects import TRITON
 from evonas.kernels.plan import Plan
 from evonas.kernels.schedule import backward_joins, forward_joins
 from evonas.kernels.slots import Slots
-from evonas.kernels.triton_source import Body, Level
 from evonas.ops import DERIVED, IndexSet, Moment
 
 ARGUMENTS = (
@@ -55,7 +56,7 @@ class Kernels:
 
     def owning_planes(self) -> Body:
         """The head of a kernel whose programs own R channels of a sample."""
-        body = Body(self.plan)
+        body = Body(self.plan, TRITON)
         body.line("tiles = tl.cdiv(C, R)")
         body.line("b = (tl.program_id(0) // tiles).to(tl.int64)")
         body.line("c = tl.program_id(0) % tiles * R + tl.arange(0, R)")

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from evonas.extent import Extent
 from evonas.graph import FIRST
+from evonas.kernels.body import Body, Level
+from evonas.kernels.dialects import TRITON
 from evonas.kernels.kernel_parts import JOINED, Kernels, kernel
 from evonas.kernels.schedule import Join
-from evonas.kernels.triton_source import Body, Level
 from evonas.ops import IndexSet
 
 _AT = {Extent.BATCH | Extent.GROUP: "b * G + g", Extent.BATCH: "b", Extent.GROUP: "g"}
@@ -101,7 +102,7 @@ class OnChipKernels(Kernels):
         if self.cell is None:
             body = self.owning_planes()
         else:
-            body = Body(self.plan)
+            body = Body(self.plan, TRITON)
             grouped = self.cell is IndexSet.WHCG
             body.line(f"b = (tl.program_id(0){' // G' if grouped else ''}).to(tl.int64)")
             if grouped:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from evonas.extent import Extent
 from evonas.graph import FIRST
+from evonas.kernels.body import Body, Level
+from evonas.kernels.dialects import TRITON
 from evonas.kernels.kernel_parts import JOINED, Kernels, kernel
 from evonas.kernels.plan import Plan, Taken
 from evonas.kernels.schedule import Join
-from evonas.kernels.triton_source import Body, Level
 from evonas.ops import IndexSet, Moment
 
 
@@ -75,7 +76,7 @@ class StreamingKernels(Kernels):
     def join(self, name: str, join: Join) -> str:
         """A kernel that joins planes."""
         over_batch = join.index_set is IndexSet.BWH
-        body = Body(self.plan)
+        body = Body(self.plan, TRITON)
         if over_batch:
             body.line("of = tl.program_id(0) * R + tl.arange(0, R)")
         elif join.index_set is IndexSet.WHCG:

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 from types import ModuleType
 
+from evonas.kernels.dialects import TRITON
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import Plan
 from evonas.kernels.streaming import StreamingKernels
-from evonas.kernels.triton_source import HELPERS
 from evonas.layer import running_names
 
 
@@ -37,7 +37,7 @@ def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str
     mode = "training" if plan.training else "evaluation"
     # Expressions are made of names and signs alone, and end no docstring.
     body = "\n\n".join(parts)
-    called = ", ".join(name for name in HELPERS if re.search(rf"\b{name}\(", body))
+    called = ", ".join(name for name in TRITON.reserved if re.search(rf"\b{name}\(", body))
     imports = ["import triton", "import triton.language as tl"]
     imports += ["", f"from evonas.kernels.triton_helpers import {called}"] if called else []
     header = f'"""y = weight * f(x) + bias, in {mode}, with\n\n    f(x) = {plan.graph.written()}\n"""\n'

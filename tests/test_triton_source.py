@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from evonas.kernels.dialects import TRITON
 from evonas.kernels.kernel_parts import ARGUMENTS
 from evonas.kernels.plan import plan_of
 from evonas.kernels.triton_helpers import tanh
 from evonas.kernels.triton_module import load, source_of
-from evonas.kernels.triton_source import HELPERS
 from evonas.published import zoo
 from tests.strategies import seeded_graphs
 
@@ -28,7 +28,7 @@ def test_every_kernel_is_python_that_uses_what_it_defines() -> None:
     running = {
         f"running_{kind}{n}_ptr" for kind in ("mean", "var", "square") for n in ("", *(f"_{i}" for i in range(9)))
     }
-    builtin = {"tl", "triton", "range", *HELPERS, *ARGUMENTS, *running, "R", "BLOCK", "DEEP"}
+    builtin = {"tl", "triton", "range", *TRITON.reserved, *ARGUMENTS, *running, "R", "BLOCK", "DEEP"}
     for label, graph in seeded_graphs(60):
         for training in (True, False):
             tree = ast.parse(source_of(plan_of(graph, training)))
@@ -37,14 +37,14 @@ def test_every_kernel_is_python_that_uses_what_it_defines() -> None:
                 stored = {n.id for n in names if isinstance(n.ctx, ast.Store)}
                 used = {n.id for n in names if isinstance(n.ctx, ast.Load)}
                 assert used <= stored | builtin, f"{label}, {kernel.name}: {used - stored - builtin}"
-                assert not stored & {*HELPERS, *ARGUMENTS}, f"{label}, {kernel.name}: a variable hides a helper"
+                assert not stored & {*TRITON.reserved, *ARGUMENTS}, f"{label}, {kernel.name}: a variable hides a helper"
                 arguments = {a.arg for a in kernel.args.args}
                 assert arguments <= used | {"R", "BLOCK", "DEEP"}, f"{label}, {kernel.name}: unused"
 
 
 def test_helpers_are_those_that_there_are() -> None:
     text = (Path(__file__).parent.parent / "kernels" / "triton_helpers.py").read_text()
-    assert set(re.findall(r"^def (\w+)", text, re.M)) == set(HELPERS)
+    assert set(re.findall(r"^def (\w+)", text, re.M)) == set(TRITON.reserved)
     assert tanh is not None
 
 

@@ -1,4 +1,4 @@
-"""Values of a plan as lines of a Triton kernel.
+"""Values of a plan as lines of a kernel, in Triton or in C++.
 
 A kernel works on tiles of R planes by BLOCK positions. A value is a tile, a row of R numbers that are constant on
 their planes, or a scalar. Rows that tiles need are computed before the loop over positions; what is used once and
@@ -14,18 +14,12 @@ from typing import NamedTuple
 
 from evonas.expression import Written
 from evonas.graph import FIRST, INPUTS, ZERO, X
+from evonas.kernels.dialects import Dialect
 from evonas.kernels.plan import Plan
 from evonas.ops import ATOM, DERIVED, PRODUCT, SUM, Moment
 
 _LONGEST = 70
 """Characters of an expression that may stand inside of another."""
-
-
-HELPERS = (
-    *("away_from_zero", "kept", "log_slope", "maximum", "merged", "plane_sum", "root_slope"),
-    *("share", "sign", "signed_log", "signed_root", "square", "tanh"),
-)
-"""What kernels call of `evonas.kernels.triton_helpers`; no variable may be called so."""
 
 
 class Level(IntEnum):
@@ -49,19 +43,20 @@ class Body:
 
     Args:
         plan: whose nodes are written.
+        dialect: the language that they are written in.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, dialect: Dialect) -> None:
+        self.plan, self.dialect = plan, dialect
         self.statistics = {s.node: s for s in plan.statistics}
-        self.known: dict[int, Value] = {ZERO: Value("0.0", ATOM, Level.SCALAR)}
+        self.known: dict[int, Value] = {ZERO: Value(dialect.zero, ATOM, Level.SCALAR)}
         self.lines: list[str] = []
         self.indent = "    "
         self._taken: Counter[str] = Counter()
 
     def inner(self) -> Body:
         """A body for lines inside of a loop, which knows what this one knows and takes none of its names."""
-        inner = Body(self.plan)
+        inner = Body(self.plan, self.dialect)
         inner.known |= self.known
         inner.indent = self.indent + "    "
         inner._taken = Counter(self._taken)
@@ -78,7 +73,7 @@ class Body:
     def fresh(self, noun: str) -> str:
         """A name for a variable that no other has."""
         self._taken[noun] += 1
-        taken = self._taken[noun] > 1 or noun in HELPERS
+        taken = self._taken[noun] > 1 or noun in self.dialect.reserved
         return f"{noun}_{self._taken[noun]}" if taken else noun
 
     def reached(self, wanted: Iterable[int]) -> list[int]:
@@ -102,7 +97,7 @@ class Body:
     def tile(self, number: int) -> str:
         """A known node as it is written beside tiles."""
         text, _, level = self.known[number]
-        return f"{text}[:, None]" if level is Level.ROW else text
+        return self.dialect.beside_tiles.format(text) if level is Level.ROW else text
 
     def row(self, number: int) -> str:
         """A known node that is constant on planes, as it is written beside rows."""
@@ -145,11 +140,11 @@ class Body:
         uses = Counter(a for n in order for a in self._arguments(n))
         for number in order:
             value = self._expression(number)
-            if value.binds == ATOM and value.text in {"1.0", *(v.text for v in self.known.values())}:
+            if value.binds == ATOM and value.text in {self.dialect.one, *(v.text for v in self.known.values())}:
                 self.known[number] = value  # a constant, or another name for the same
             elif number in named or len(value.text) > _LONGEST or (uses[number] > 1 and not self._is_negation(number)):
                 variable = self.fresh(self._noun(number))
-                self.line(f"{variable} = {value.text}")
+                self.line(self.dialect.definition.format(variable, value.text))
                 self.known[number] = Value(variable, ATOM, value.level)
             else:
                 self.known[number] = value
@@ -161,10 +156,12 @@ class Body:
         statistic = self.statistics.get(number)
         if statistic is not None:
             raw = self.known[statistic.raw if statistic.raw is not None else number]
-            return raw if statistic.moment is Moment.MEAN else Value(f"tl.sqrt_rn({raw.text} + eps)", ATOM, raw.level)
+            if statistic.moment is Moment.MEAN:
+                return raw
+            return Value(self.dialect.of(DERIVED["root"]).format(raw.text), ATOM, raw.level)
         name, args = self.plan.nodes[number - FIRST]
         if (name, args) == ("exp", (ZERO,)):
-            return Value("1.0", ATOM, Level.SCALAR)
+            return Value(self.dialect.one, ATOM, Level.SCALAR)
         level = max(self.known[a].level for a in args)
         written = [self._beside(a, level) for a in args]
         op = DERIVED[name]
@@ -180,7 +177,7 @@ class Body:
                 return Value(f"{written[0].within(PRODUCT)} / away_from_zero({written[1].text}, eps)", PRODUCT, level)
             case "neg":
                 return Value(f"-{written[0].within(PRODUCT)}", PRODUCT, level)
-        return Value(op.triton.format(*(w.within(SUM) for w in written)), ATOM, level)
+        return Value(self.dialect.of(op).format(*(w.within(SUM) for w in written)), ATOM, level)
 
     def _sum(self, number: int, written: list[Written], level: Level) -> Value:
         args = self._arguments(number)
@@ -194,7 +191,7 @@ class Body:
         text, binds, own = self.known[number]
         if level is Level.TILE and own is Level.ROW:
             assert binds == ATOM or text.startswith("-")  # rows that tiles need have names
-            return Written(f"{text}[:, None]", binds)
+            return Written(self.dialect.beside_tiles.format(text), binds)
         return Written(text, binds)
 
     def _is_large(self, number: int) -> bool:

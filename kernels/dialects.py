@@ -1,0 +1,56 @@
+"""In what the languages differ that kernels are written in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evonas.op import Op
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How values are spelt.
+
+    Attributes:
+        of: the source of an operation that is written as a call.
+        definition: of a variable, by name and value.
+        beside_tiles: a row of numbers where it meets tiles.
+        zero, one: the constants.
+        reserved: what kernels call; no variable may be called so.
+    """
+
+    of: Callable[[Op], str]
+    definition: str
+    beside_tiles: str
+    zero: str
+    one: str
+    reserved: tuple[str, ...]
+
+
+TRITON = Dialect(
+    of=lambda op: op.triton,
+    definition="{} = {}",
+    beside_tiles="{}[:, None]",
+    zero="0.0",
+    one="1.0",
+    reserved=(
+        *("away_from_zero", "kept", "log_slope", "maximum", "merged", "plane_sum", "root_slope"),
+        *("share", "sign", "signed_log", "signed_root", "square", "tanh"),
+    ),
+)
+"""The calls are those of `evonas.kernels.triton_helpers`."""
+
+CPP = Dialect(
+    of=lambda op: op.cpp,
+    definition="const T {} = {};",
+    beside_tiles="{}",
+    zero="T(0)",
+    one="T(1)",
+    reserved=(
+        *("away_from_zero", "exponential", "kept", "log_slope", "logarithm", "magnitude", "maximum", "root_slope"),
+        *("share", "sigmoid", "sign", "signed_log", "signed_root", "square", "square_root", "tanh"),
+    ),
+)
+"""The calls are those of `kernels/helpers.h`. A row is a number where planes are contiguous, or read from an array
+where channels are; so it is written alike."""
