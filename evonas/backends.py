@@ -13,35 +13,63 @@ from evonas.errors import UsageError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
-BACKENDS = ("auto", "reference", "triton")
-"""What `evonas.NormAct` takes: the best for the input, the reference, or Triton kernels."""
+BACKENDS = ("auto", "reference", "triton", "cpp")
+"""What `evonas.NormAct` takes: the best for the input, the reference, Triton kernels, or C++ kernels."""
 
 TRITON_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 """Types of input that Triton kernels take; they compute in float32, which is less than float64 input asks for."""
+CPP_TYPES = (torch.float32, torch.float64)
+"""Types of input that C++ kernels take."""
 
 _PLANES, _SAMPLE = 2**25, 2**31
-"""Kernels count within a sample, and in their buffers of a few numbers a plane, in 32 bits: inputs reach neither."""
+"""Triton kernels count within a sample, and in their buffers of a few numbers a plane, in 32 bits: inputs reach neither."""
 
 
 def check_backend(name: str) -> None:
-    """Raises UsageError for a name that is no backend, or one that is not installed."""
+    """Raises UsageError for a name that is no backend, or one that cannot be had here."""
     if name not in BACKENDS:
         raise unknown("backend", name, BACKENDS)
     if name == "triton" and not has_triton():
         raise UsageError("backend 'triton' needs the package triton: install it, or use backend 'auto'")
+    if name == "cpp" and not has_cpp():
+        raise UsageError("backend 'cpp' needs a C++ compiler: install g++ or clang++, or use backend 'auto'")
 
 
-def uses_triton(backend: str, x: Tensor) -> bool:
-    """Whether Triton kernels compute a layer for an input; the transforms of torch.func are left to the reference."""
+def chosen(backend: str, x: Tensor) -> str:
+    """What computes a layer for an input: `reference`, `triton` or `cpp`.
+
+    Kernels leave to the reference what they cannot do: an empty batch, the transforms of torch.func, other types of
+    numbers, and for Triton sizes beyond 32 bits.
+
+    Args:
+        backend: what was asked for, one of `BACKENDS`.
+        x: the input, (b, c, h, w).
+    """
+    if backend == "reference" or not x.numel() or torch._C._are_functorch_transforms_active():
+        return "reference"
+    if backend == "cpp" or (backend == "auto" and x.device.type == "cpu"):
+        able = x.device.type == "cpu" and x.dtype in CPP_TYPES
+        return "cpp" if able and (backend == "cpp" or pays(x)) else "reference"
     b, c, h, w = x.shape
-    if torch._C._are_functorch_transforms_active():
-        return False
-    if backend == "reference" or not x.numel() or b * c >= _PLANES or c * h * w >= _SAMPLE:
-        return False
-    return backend == "triton" or (x.is_cuda and x.dtype in TRITON_TYPES and has_triton())
+    if b * c >= _PLANES or c * h * w >= _SAMPLE:
+        return "reference"
+    return "triton" if backend == "triton" or (x.is_cuda and x.dtype in TRITON_TYPES and has_triton()) else "reference"
+
+
+def pays(x: Tensor) -> bool:
+    """Whether building C++ kernels for an input on a CPU is worth it."""
+    return False
 
 
 @cache
 def has_triton() -> bool:
     """Whether the package triton is installed."""
     return find_spec("triton") is not None
+
+
+@cache
+def has_cpp() -> bool:
+    """Whether there is a C++ compiler."""
+    from evonas.kernels.cpp_build import compiler
+
+    return compiler() is not None

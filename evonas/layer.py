@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from evonas.backends import check_backend, uses_triton
+from evonas.backends import check_backend, chosen
 from evonas.errors import UsageError, shorten
 from evonas.graph import FIRST, INPUTS, V0, V1, Graph, X
 from evonas.ops import OPS, IndexSet, Moment
@@ -40,7 +40,8 @@ class NormAct(nn.Module):
         eps: added under square roots and logarithms, and the clamp of divisions.
         momentum: weight of the newest batch in running values.
         affine: whether to learn `weight` and `bias`.
-        backend: `reference` in PyTorch, `triton` kernels, or `auto`: kernels for inputs on a GPU that they can take.
+        backend: `reference` in PyTorch, kernels by `triton` or `cpp`, or `auto`: kernels for inputs that they can take,
+            on a CPU where that is measured to pay; see `evonas.backends`.
 
     Attributes:
         weight, bias: gamma, starting at 1, and beta, starting at 0; (c,); None without `affine`.
@@ -105,8 +106,9 @@ class NormAct(nn.Module):
             raise ValueError(f"expected an input of shape (b, {self.channels}, h, w), got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"expected a floating-point input, got {x.dtype}")
-        if uses_triton(self.backend, x):
-            return self._by_kernels(x)
+        backend = chosen(self.backend, x)
+        if backend != "reference":
+            return self._by_kernels(backend, x)
         count = x.numel() // self.channels
         y = evaluate(
             self.graph,
@@ -123,13 +125,13 @@ class NormAct(nn.Module):
         # A graph that does not vary over every axis is an expanded view up to here.
         return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
 
-    def _by_kernels(self, x: Tensor) -> Tensor:
-        from evonas.kernels.triton_function import norm_act
+    def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
+        from evonas.kernels.torch_function import norm_act
 
         weight = x.new_ones(self.channels) if self.weight is None else self.weight
         bias = x.new_zeros(self.channels) if self.bias is None else self.bias
         running = tuple([self.get_buffer(name) for name in self._running.values()])
-        settings = (self._json, self.training, self._dividing, self.eps, self.momentum)
+        settings = (backend, self._json, self.training, self._dividing, self.eps, self.momentum)
         return norm_act(x, weight, bias, self.v0, self.v1, running, *settings)
 
     def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:

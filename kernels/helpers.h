@@ -37,7 +37,7 @@ inline float exponential(float a) {
     const float scaled = y * float_of((half + 127) << 23) * float_of((k - half + 127) << 23);
     return a == a ? scaled : a;
 }
-inline double exponential(double a) { return exp(a); }
+inline double exponential(double a) { return ::exp(a); }
 
 // ln a of a positive normal number or infinity, to 2 units in the last place: e ln 2 + ln m with m in [sqrt(1/2), sqrt 2),
 // and the polynomial of Cephes for ln m.
@@ -56,7 +56,7 @@ inline float logarithm(float a) {
     const float y = f + (p * f * z - 0.5f * z + float(e) * -2.12194440e-4f) + float(e) * 0.693359375f;
     return a < __builtin_inff() ? y : a;  // infinity, or not a number
 }
-inline double logarithm(double a) { return log(a); }
+inline double logarithm(double a) { return ::log(a); }
 
 // (1 - e) / (1 + e) with e = exp(-2 |a|) loses digits near 0, where a series takes over; see the Triton helpers.
 inline float tanh(float a) {
@@ -65,6 +65,7 @@ inline float tanh(float a) {
     const float near = a * (1.0f + s * (-1.0f / 3.0f + s * (2.0f / 15.0f - s * (17.0f / 315.0f))));
     return size < 0.15f ? near : a < 0.0f ? -far : far;
 }
+inline double tanh(double a) { return ::tanh(a); }
 
 inline T sigmoid(T a) { return T(1) / (T(1) + exponential(-a)); }
 inline T square(T a) { return a * a; }

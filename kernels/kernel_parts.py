@@ -1,17 +1,15 @@
-"""What the kernels of a layer have in common: arguments, addresses, loads, and what each program owns."""
+"""What the Triton kernels of a layer have in common: arguments, loads, and what each program owns."""
 
 from __future__ import annotations
 
 import re
 
-from evonas.derive import DY, WEIGHT
-from evonas.graph import FIRST, INPUTS, V0, V1, X
+from evonas.derive import DY
+from evonas.graph import FIRST, X
 from evonas.kernels.body import Body, Level
+from evonas.kernels.buffers import Buffers
 from evonas.kernels.dialects import TRITON
-from evonas.kernels.plan import Plan
-from evonas.kernels.schedule import backward_joins, forward_joins
-from evonas.kernels.slots import Slots
-from evonas.ops import DERIVED, IndexSet, Moment
+from evonas.ops import Moment
 
 ARGUMENTS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
@@ -20,32 +18,9 @@ ARGUMENTS = (
 )
 """Every argument that a kernel may have, in order; then come running values, and R, BLOCK and such as constants."""
 
-JOINED = {IndexSet.BWH: "batch", IndexSet.WHCG: "group", IndexSet.WHC: "layer"}
-"""What a cell of an index set is called."""
 
-
-class Kernels:
-    """What every writer of kernels for one plan knows.
-
-    Args:
-        plan: of the layer.
-        running: the name of the running value of each statistic over the batch, by node.
-
-    Attributes:
-        stats: what the forward pass finds and the backward pass needs.
-        sums: what the backward pass finds on its way.
-        densities: names of the parameters, in the order of the rows of their buffer.
-    """
-
-    def __init__(self, plan: Plan, running: dict[int, str]) -> None:
-        self.plan, self.running = plan, running
-        self.forward_joins, self.backward_joins = forward_joins(plan), backward_joins(plan)
-        self.densities = tuple(plan.densities)
-        taken = [n for sweep in plan.sweeps for t in sweep for n in (t.mean, t.variance)]
-        saved = [*taken, *(n for join in self.forward_joins for n in join.nodes)]
-        totals = [*(t.mean for t in plan.totals), *(n for join in self.backward_joins for n in join.nodes)]
-        self.stats = Slots("stats_ptr", ((n, plan.extents[n]) for n in saved))
-        self.sums = Slots("totals_ptr", ((n, plan.extents[n]) for n in totals))
+class Kernels(Buffers):
+    """What every writer of Triton kernels for one plan knows; the arguments are those of `Buffers`."""
 
     def store_densities(self, body: Body) -> None:
         """Stores the sums of the parameters' gradients over each plane."""
@@ -93,36 +68,6 @@ class Kernels:
             if number in body.statistics and body.statistics[number].moment is not Moment.MEAN:
                 body.line(f"{name} = tl.sqrt_rn({name} + eps)")  # a running value
             body.name(number, name, Level.ROW)
-
-    def leaf(self, number: int) -> str:
-        """What a kernel calls a value that it is given or takes."""
-        if number < FIRST:
-            return INPUTS[number]
-        op = self.plan.nodes[number - FIRST].op
-        if op in DERIVED and DERIVED[op].of_planes:
-            index_set = DERIVED[op].index_set
-            assert index_set is not None  # it reduces
-            return f"{JOINED[index_set]}_mean"
-        return DERIVED[op].noun if op in DERIVED else op
-
-    def address(self, number: int) -> str:
-        """The pointer to the first number of a value that is constant on planes."""
-        if number in (V0, V1):
-            return f"{INPUTS[number]}_ptr"
-        for slots in (self.stats, self.sums):
-            if number in slots:
-                return slots.address(number)
-        if number in self.running:
-            return f"{self.running[number]}_ptr"
-        assert self.plan.nodes[number - FIRST].op == WEIGHT
-        return "weight_ptr"
-
-    def index(self, number: int) -> str:
-        """Which of its numbers belongs to channels `c` of samples `b`."""
-        for slots in (self.stats, self.sums):
-            if number in slots:
-                return slots.index(number)
-        return "c"
 
 
 def kernel(name: str, body: Body, *constants: str) -> str:

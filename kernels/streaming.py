@@ -10,8 +10,9 @@ from __future__ import annotations
 from evonas.extent import Extent
 from evonas.graph import FIRST
 from evonas.kernels.body import Body, Level
+from evonas.kernels.buffers import JOINED
 from evonas.kernels.dialects import TRITON
-from evonas.kernels.kernel_parts import JOINED, Kernels, kernel
+from evonas.kernels.kernel_parts import Kernels, kernel
 from evonas.kernels.plan import Plan, Taken
 from evonas.kernels.schedule import Join
 from evonas.ops import IndexSet, Moment

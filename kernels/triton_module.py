@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 import re
 import sys
-import tempfile
-from pathlib import Path
 from types import ModuleType
 
+from evonas.kernels.cache import cache_folder, write_whole
 from evonas.kernels.dialects import TRITON
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import Plan
@@ -50,12 +48,6 @@ def source_of(plan: Plan) -> str:
     return source(plan, StreamingKernels(plan, running), OnChipKernels(plan, running))
 
 
-def cache_folder() -> Path:
-    """Where generated files go: $EVONAS_CACHE, or a folder for caches in the user's home."""
-    named = os.environ.get("EVONAS_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "evonas"
-
-
 def load(text: str) -> ModuleType:
     """The module with this source, which lies in the cache under the digest of its text.
 
@@ -67,12 +59,7 @@ def load(text: str) -> ModuleType:
         return sys.modules[name]
     path = cache_folder() / "triton" / f"{name}.py"
     if not path.exists() or path.read_text() != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes may write the same file: each under a name of its own, and whole or not at all.
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".py")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        Path(temporary).replace(path)
+        write_whole(path, text)
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None  # it is a file
     module = importlib.util.module_from_spec(spec)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
 
 from evonas.graph import Graph
+from evonas.kernels.compiled import Settings
 from evonas.kernels.launches import Launches, Shape, Work
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import plan_of
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SHAPES_KNOWN = 256
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a layer knows beside its tensors; see `evonas.NormAct`."""
-
-    groups: int
-    eps: float
-    momentum: float
 
 
 class TritonLayer:
@@ -64,15 +55,12 @@ class TritonLayer:
         """Of the kernels, in the order in which they stand in the source."""
         return re.findall(r"^def (\w+)\(", self.source, re.M)
 
-    def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
-        """The layer's value, and the numbers of planes and cells that its backward pass needs.
+    def stats_size(self, b: int, c: int, groups: int) -> int:
+        """See `CompiledLayer`."""
+        return self.kernels.stats.size(b, c, groups)
 
-        Args:
-            x: (b, c, h, w), float32, float16 or bfloat16, contiguous or channels last.
-            vectors: `weight` and `bias`, `v0` and `v1` where the layer has them, and running values, which are read
-                in evaluation and updated in training; (c,), of any floating type.
-            settings: of the layer.
-        """
+    def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
+        """See `CompiledLayer`; float32, float16 or bfloat16."""
         work = self._work_on(x, settings)
         y = torch.empty_like(x)
         stats = x.new_empty(work.stats, dtype=torch.float32)
@@ -84,7 +72,7 @@ class TritonLayer:
     def backward(
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
-        """The gradients of `x` and, in float32, of the parameters; `dy` has the type and memory format of `x`."""
+        """See `CompiledLayer`; gradients of parameters are float32."""
         work = self._work_on(x, settings)
         dx = torch.empty_like(x)
         densities = x.new_empty((len(self.kernels.densities), *x.shape[:2]), dtype=torch.float32)
@@ -103,9 +91,3 @@ class TritonLayer:
 
 def _pointers(vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{name}_ptr": value for name, value in vectors.items()}
-
-
-@lru_cache(maxsize=256)
-def triton_layer(graph: Graph, training: bool) -> TritonLayer:
-    """The kernels of a layer, which a process makes once."""
-    return TritonLayer(graph, training)

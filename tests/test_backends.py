@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from evonas.backends import uses_triton
+from evonas.backends import chosen
 from evonas.errors import UsageError
 from evonas.graph import Graph
 from evonas.layer import NormAct
@@ -100,7 +100,7 @@ def test_one_tensor_of_the_size_of_x_is_kept(name: str) -> None:
 
 @pytest.mark.parametrize("name", SOME)
 def test_pytorch_checks_the_operator(name: str) -> None:
-    from evonas.kernels.triton_op import norm_act
+    from evonas.kernels.torch_operator import norm_act
 
     _, layer = both(name)
     optional = [None if p is None else p.detach().requires_grad_() for p in (layer.v0, layer.v1)]
@@ -109,7 +109,7 @@ def test_pytorch_checks_the_operator(name: str) -> None:
     running = torch.stack(buffers) if buffers else None
     x = torch.randn(SHAPE, requires_grad=True)
     arguments = (x, layer.weight.detach(), layer.bias.detach(), *optional, running)
-    torch.library.opcheck(norm_act, (*arguments, layer.graph.to_json(), True, 2, 1e-5, 0.1))
+    torch.library.opcheck(norm_act, (*arguments, "triton", layer.graph.to_json(), True, 2, 1e-5, 0.1))
 
 
 @pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
@@ -168,9 +168,9 @@ def test_the_same_bits_every_time() -> None:
 
 def test_auto_takes_kernels_on_a_gpu_alone() -> None:
     x = torch.randn(SHAPE)
-    assert not uses_triton("auto", x) and not uses_triton("reference", x) and uses_triton("triton", x)
+    assert [chosen(backend, x) for backend in ("auto", "reference", "triton")] == ["reference", "reference", "triton"]
     if torch.cuda.is_available():
-        assert uses_triton("auto", x.cuda()) and not uses_triton("auto", x.double().cuda())
+        assert [chosen("auto", x.cuda()), chosen("auto", x.double().cuda())] == ["triton", "reference"]
 
 
 def test_a_module_in_half_precision() -> None:
@@ -246,9 +246,9 @@ def test_distributed_data_parallel(tmp_path: Path) -> None:
 
 def test_an_input_beyond_32_bits_is_left_to_the_reference() -> None:
     # Made of one number each: nothing is stored.
-    assert not uses_triton("triton", torch.zeros(1).expand(2, 2, 2**15, 2**15))
-    assert not uses_triton("triton", torch.zeros(1).expand(2**13, 2**12, 1, 1))
-    assert uses_triton("triton", torch.zeros(1).expand(2**12, 2**8, 2**7, 2**7))  # 64 GiB, in small samples
+    assert chosen("triton", torch.zeros(1).expand(2, 2, 2**15, 2**15)) == "reference"
+    assert chosen("triton", torch.zeros(1).expand(2**13, 2**12, 1, 1)) == "reference"
+    assert chosen("triton", torch.zeros(1).expand(2**12, 2**8, 2**7, 2**7)) == "triton"  # 64 GiB, in small samples
 
 
 def test_an_empty_batch_has_no_kernels() -> None:

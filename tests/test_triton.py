@@ -10,7 +10,8 @@ from torch import Tensor
 
 from evonas.filters import CheapFilters, Passed, Tally
 from evonas.graph import Graph
-from evonas.kernels.triton_run import Settings, TritonLayer
+from evonas.kernels.compiled import Settings
+from evonas.kernels.triton_run import TritonLayer
 from evonas.layer import NormAct
 from evonas.published import zoo
 from evonas.reference import groups_dividing

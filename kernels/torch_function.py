@@ -2,7 +2,7 @@
 
 On small tensors, what PyTorch does around an operator costs more than the kernels. So a call that nothing traces goes
 straight from an autograd function to the launches, and running values are updated where they lie. Everything else
-goes by the operators of `triton_op.py`.
+goes by the operators of `torch_operator.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.kernels import triton_op
-from evonas.kernels.triton_op import PARAMETERS, dense, given, layer_of, memory_format
-from evonas.kernels.triton_run import Settings
+from evonas.kernels import torch_operator
+from evonas.kernels.compiled import Settings, compiled_layer
+from evonas.kernels.torch_operator import PARAMETERS, dense, given, kept_in, memory_format
 
 
 class _Function(torch.autograd.Function):
@@ -27,11 +27,12 @@ class _Function(torch.autograd.Function):
         v0: Tensor | None,
         v1: Tensor | None,
         running: tuple[Tensor, ...],
+        backend: str,
         graph: str,
         training: bool,
         settings: Settings,
     ) -> Tensor:
-        x, layer = dense(x), layer_of(graph, training)
+        x, layer = dense(x), compiled_layer(backend, graph, training)
         vectors = given(weight, bias, v0, v1)
         vectors.update(zip(layer.running, running, strict=True))
         y, stats = layer.forward(x, vectors, settings)
@@ -39,28 +40,30 @@ class _Function(torch.autograd.Function):
             for values in running:  # a kernel wrote to them, which autograd does not see
                 torch.autograd.graph.increment_version(values)
         ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if training else running))
-        ctx.graph, ctx.training, ctx.settings = graph, training, settings
+        ctx.backend, ctx.graph, ctx.training, ctx.settings = backend, graph, training, settings
         ctx.set_materialize_grads(False)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
         if dy is None:
-            return (None,) * 9
+            return (None,) * 10
         x, stats, weight, bias, v0, v1, *running = ctx.saved_tensors
         parameters = (weight, bias, v0, v1)
         if torch.is_grad_enabled():  # the operator says that there is no second derivative, should one be asked for
-            settings = (ctx.graph, ctx.training, ctx.settings.groups, ctx.settings.eps, ctx.settings.momentum)
-            dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, *parameters, _stacked(running), *settings)
+            own = ctx.settings
+            settings = (ctx.backend, ctx.graph, ctx.training, own.groups, own.eps, own.momentum)
+            stacked = _stacked(running, kept_in(ctx.backend, x))
+            dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, *parameters, stacked, *settings)
         else:
-            layer = layer_of(ctx.graph, ctx.training)
+            layer = compiled_layer(ctx.backend, ctx.graph, ctx.training)
             vectors = given(*parameters)
             vectors.update(zip(layer.running, running, strict=False))  # in training the batch's own are in `stats`
             dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
             gradients = layer.backward(dy, x, stats, vectors, ctx.settings)
             dx, found = gradients["x"], [gradients.get(name) for name in PARAMETERS]
         wanted = zip(parameters, found, ctx.needs_input_grad[1:5], strict=True)
-        return (dx, *(g.to(p.dtype) if p is not None and needed else None for p, g, needed in wanted), *(None,) * 4)
+        return (dx, *(g.to(p.dtype) if p is not None and needed else None for p, g, needed in wanted), *(None,) * 5)
 
 
 def norm_act(
@@ -70,6 +73,7 @@ def norm_act(
     v0: Tensor | None,
     v1: Tensor | None,
     running: tuple[Tensor, ...],
+    backend: str,
     graph: str,
     training: bool,
     groups: int,
@@ -79,18 +83,23 @@ def norm_act(
     """The layer's value; in training `running` is updated.
 
     Args:
-        x: (b, c, h, w), float32, float16 or bfloat16.
+        x: (b, c, h, w), of a type that the backend takes.
         weight, bias, v0, v1: (c,); v0 and v1 where the graph uses them.
         running: the running value of each statistic over the batch, (c,), in the order of the graph's nodes.
+        backend: `triton` or `cpp`.
         graph: JSON of the layer before its affine.
         training: whether statistics over the batch are taken from x.
         groups, eps, momentum: as in `evonas.NormAct`; `groups` divides c.
     """
     if _is_plain(x):
-        y: Tensor = _Function.apply(x, weight, bias, v0, v1, running, graph, training, Settings(groups, eps, momentum))  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        y: Tensor = _Function.apply(
+            x, weight, bias, v0, v1, running, backend, graph, training, Settings(groups, eps, momentum)
+        )  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return y
-    stacked = _stacked(running)
-    y, _, updated = triton_op.norm_act(x, weight, bias, v0, v1, stacked, graph, training, groups, eps, momentum)
+    stacked = _stacked(running, kept_in(backend, x))
+    y, _, updated = torch_operator.norm_act(
+        x, weight, bias, v0, v1, stacked, backend, graph, training, groups, eps, momentum
+    )
     if training:
         with torch.no_grad():
             for buffer, values in zip(running, updated, strict=False):
@@ -98,8 +107,8 @@ def norm_act(
     return y
 
 
-def _stacked(running: Any) -> Tensor | None:
-    return torch.stack([values.float() for values in running]) if running else None
+def _stacked(running: Any, dtype: torch.dtype) -> Tensor | None:
+    return torch.stack([values.to(dtype) for values in running]) if running else None
 
 
 def _is_plain(x: Tensor) -> bool:

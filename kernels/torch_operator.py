@@ -1,6 +1,6 @@
 """A layer's kernels as operators of PyTorch, which autograd, torch.compile and torch.export know.
 
-They are for tracing; a plain call goes by `triton_function.py`, which does the same at a fraction of the cost.
+They are for tracing; a plain call goes by `torch_function.py`, which does the same at a fraction of the cost.
 
 The graph travels as its JSON, so that a traced program stands by itself. The operator returns new running values and
 changes nothing in place: only such operators can have a derivative. What is kept for the backward pass is x and
@@ -9,23 +9,15 @@ a few numbers for each plane or cell.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from evonas.graph import Graph
-from evonas.kernels.triton_run import Settings, TritonLayer, triton_layer
+from evonas.kernels.compiled import Settings, compiled_layer
 
 PARAMETERS = ("weight", "bias", "v0", "v1")
 """What the operators take, in order."""
-
-
-@lru_cache(maxsize=256)
-def layer_of(graph: str, training: bool) -> TritonLayer:
-    """The kernels of a graph that is given as JSON."""
-    return triton_layer(Graph.from_json(graph), training)
 
 
 @torch.library.custom_op("evonas::norm_act", mutates_args=())
@@ -36,6 +28,7 @@ def norm_act(
     v0: Tensor | None,
     v1: Tensor | None,
     running: Tensor | None,
+    backend: str,
     graph: str,
     training: bool,
     groups: int,
@@ -45,16 +38,17 @@ def norm_act(
     """The layer's value, the numbers that its backward pass needs, and the new running values.
 
     Args:
-        x: (b, c, h, w), float32, float16 or bfloat16; contiguous or channels last, else it is copied.
+        x: (b, c, h, w); contiguous or channels last, else it is copied.
         weight, bias, v0, v1: (c,); v0 and v1 where the graph uses them.
-        running: (statistics over the batch, c), float32; None without any.
+        running: (statistics over the batch, c), of `kept_in(backend, x)`; None without any.
+        backend: `triton` or `cpp`.
         graph: JSON of the layer before its affine.
         training: whether statistics over the batch are taken from x.
         groups, eps, momentum: as in `evonas.NormAct`; `groups` divides c.
     """
     x = dense(x)
-    values = x.new_empty((0, x.shape[1]), dtype=torch.float32) if running is None else running.clone()
-    layer = layer_of(graph, training)
+    values = x.new_empty((0, x.shape[1]), dtype=kept_in(backend, x)) if running is None else running.clone()
+    layer = compiled_layer(backend, graph, training)
     vectors = given(weight, bias, v0, v1) | dict(zip(layer.running, values.unbind(), strict=True))
     y, stats = layer.forward(x, vectors, Settings(groups, eps, momentum))
     return y, stats, values
@@ -68,14 +62,15 @@ def _(
     v0: Any,
     v1: Any,
     running: Any,
+    backend: str,
     graph: str,
     training: bool,
     groups: int,
     *_: Any,
 ) -> Any:
-    size = layer_of(graph, training).kernels.stats.size(x.shape[0], x.shape[1], groups)
-    stats = x.new_empty(size, dtype=torch.float32)
-    values = x.new_empty((0, x.shape[1]), dtype=torch.float32) if running is None else torch.empty_like(running)
+    kept = kept_in(backend, x)
+    stats = x.new_empty(compiled_layer(backend, graph, training).stats_size(x.shape[0], x.shape[1], groups), dtype=kept)
+    values = x.new_empty((0, x.shape[1]), dtype=kept) if running is None else torch.empty_like(running)
     return torch.empty_like(x, memory_format=memory_format(x)), stats, values
 
 
@@ -89,16 +84,17 @@ def norm_act_backward(
     v0: Tensor | None,
     v1: Tensor | None,
     running: Tensor | None,
+    backend: str,
     graph: str,
     training: bool,
     groups: int,
     eps: float,
     momentum: float,
 ) -> list[Tensor]:
-    """The gradients of x and, in float32, of weight, bias, v0 and v1; empty for those that are not there."""
+    """The gradients of x and, in `kept_in`, of weight, bias, v0 and v1; empty for those that are not there."""
     x = dense(x)
     dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
-    layer = layer_of(graph, training)
+    layer = compiled_layer(backend, graph, training)
     vectors = given(weight, bias, v0, v1)
     if running is not None:
         vectors |= dict(zip(layer.running, running.unbind(), strict=True))
@@ -107,11 +103,21 @@ def norm_act_backward(
 
 
 @norm_act_backward.register_fake
-def _(dy: Tensor, x: Tensor, stats: Tensor, weight: Tensor, bias: Tensor, v0: Any, v1: Any, *_: Any) -> Any:
-    vector = [
-        x.new_empty(0) if p is None else x.new_empty(x.shape[1], dtype=torch.float32) for p in (weight, bias, v0, v1)
-    ]
-    return [torch.empty_like(x, memory_format=memory_format(x)), *vector]
+def _(
+    dy: Tensor,
+    x: Tensor,
+    stats: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    v0: Any,
+    v1: Any,
+    running: Any,
+    backend: str,
+    *_: Any,
+) -> Any:
+    kept, parameters = kept_in(backend, x), (weight, bias, v0, v1)
+    vectors = [x.new_empty(0) if p is None else x.new_empty(x.shape[1], dtype=kept) for p in parameters]
+    return [torch.empty_like(x, memory_format=memory_format(x)), *vectors]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -123,15 +129,15 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 def _backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
     if dy is None:
-        return (None,) * 11
+        return (None,) * 12
     x, stats, weight, bias, v0, v1, running = ctx.saved_tensors
     dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, weight, bias, v0, v1, running, *ctx.settings)
     given = zip((weight, bias, v0, v1), found, strict=True)
-    return (dx, *(None if p is None else g.to(p.dtype) for p, g in given), *(None,) * 6)
+    return (dx, *(None if p is None else g.to(p.dtype) for p, g in given), *(None,) * 7)
 
 
 def _no_second_derivative(ctx: Any, *_: Any) -> Any:
-    raise NotImplementedError("Triton kernels have no second derivative: use NormAct(..., backend='reference') there")
+    raise NotImplementedError("kernels have no second derivative: use NormAct(..., backend='reference') there")
 
 
 norm_act.register_autograd(_backward, setup_context=_setup)
@@ -142,6 +148,11 @@ def given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) ->
     """By name, those that are there."""
     named = zip(PARAMETERS, (weight, bias, v0, v1), strict=True)
     return {name: value for name, value in named if value is not None}
+
+
+def kept_in(backend: str, x: Tensor) -> torch.dtype:
+    """What kernels compute in, and keep what they find in."""
+    return torch.float32 if backend == "triton" else x.dtype
 
 
 def memory_format(x: Tensor) -> torch.memory_format:

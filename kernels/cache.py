@@ -1,0 +1,30 @@
+"""The folder that generated code lies in."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """Where generated files go: $EVONAS_CACHE, or a folder for caches in the user's home."""
+    named = os.environ.get("EVONAS_CACHE")
+    return Path(named) if named else Path.home() / ".cache" / "evonas"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file that several processes may write at once: each under a name of its own, and whole or not at all.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,70 @@
+"""What the compiled forms of a layer have in common, whatever they are compiled to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Protocol
+
+from evonas.graph import Graph
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a layer knows beside its tensors; see `evonas.NormAct`."""
+
+    groups: int
+    eps: float
+    momentum: float
+
+
+class CompiledLayer(Protocol):
+    """One graph in one mode, for inputs of any shape.
+
+    Attributes:
+        running: names of running values, in the order of the graph's nodes.
+        densities: names of the parameters that have a gradient.
+    """
+
+    @property
+    def running(self) -> tuple[str, ...]: ...  # noqa: D102  # as above
+
+    def stats_size(self, b: int, c: int, groups: int) -> int:
+        """How many numbers the forward pass leaves for the backward pass."""
+
+    def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
+        """The layer's value, and the numbers of planes and cells that its backward pass needs.
+
+        Args:
+            x: (b, c, h, w), contiguous or channels last.
+            vectors: `weight` and `bias`, `v0` and `v1` where the layer has them, and running values, which are read
+                in evaluation and updated in training; (c,), of any floating type.
+            settings: of the layer.
+        """
+
+    def backward(
+        self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    ) -> dict[str, Tensor]:
+        """The gradients of `x` and of the parameters; `dy` has the type and memory format of `x`."""
+
+
+@lru_cache(maxsize=512)
+def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
+    """A layer that a process compiles once.
+
+    Args:
+        backend: `triton` or `cpp`.
+        graph: JSON of the layer before its affine.
+        training: whether statistics over the batch are taken from the input.
+    """
+    if backend == "triton":
+        from evonas.kernels.triton_run import TritonLayer
+
+        return TritonLayer(Graph.from_json(graph), training)
+    from evonas.kernels.cpp_run import CppLayer
+
+    return CppLayer(Graph.from_json(graph), training)

@@ -1,0 +1,99 @@
+"""From C++ source to a library that is loaded, by the system's compiler."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from evonas.errors import EvonasError
+from evonas.kernels.cache import cache_folder, write_whole
+
+FLAGS = (
+    *("-std=c++17", "-shared", "-fPIC", "-O3", "-march=native", "-fopenmp-simd", "-w"),
+    # What keeps loops from becoming vector instructions, and what no kernel depends on. Not -ffast-math: it takes
+    # numbers that are none for granted, and a library built with it changes the processor's mode for the process.
+    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=fast"),
+)
+_COMPILERS = ("g++", "clang++")
+_SECONDS = 120  # a compiler that takes longer hangs
+
+
+class BuildError(EvonasError):
+    """The system's compiler could not build a layer."""
+
+
+@cache
+def compiler() -> str | None:
+    """The path of the C++ compiler: that of $CXX, else g++ or clang++; None where there is none."""
+    named = os.environ.get("CXX")
+    found = (shutil.which(name) for name in ([named] if named else _COMPILERS))
+    return next((path for path in found if path), None)
+
+
+def build(source: str) -> ctypes.CDLL:
+    """The library of a source, from the cache or built for it.
+
+    The cache's key is the source, the compiler with its version, its flags, and what the processor can do: a folder
+    that several machines share holds a library for each kind.
+
+    Raises:
+        BuildError: when there is no compiler, or it fails.
+        OSError: when the cache cannot be written to.
+    """
+    path = compiler()
+    if path is None:
+        raise BuildError("no C++ compiler: install g++ or clang++, or say where one is in $CXX")
+    key = hashlib.blake2b("\0".join([source, path, _version(path), *FLAGS, _processor()]).encode(), digest_size=16)
+    library = cache_folder() / "cpp" / f"{key.hexdigest()}.so"
+    if library.exists():
+        try:
+            return ctypes.CDLL(str(library))
+        except OSError:  # cut short, by a disk that was full say
+            library.unlink(missing_ok=True)
+    _compile(path, source, library)
+    return ctypes.CDLL(str(library))
+
+
+def _compile(path: str, source: str, library: Path) -> None:
+    text = library.with_suffix(".cpp")
+    write_whole(text, source)
+    # Workers may build the same layer at once: each under a name of its own, and whole or not at all.
+    handle, temporary = tempfile.mkstemp(dir=library.parent, suffix=".so")
+    os.close(handle)
+    try:
+        command = [path, *FLAGS, "-o", temporary, str(text), "-lm", "-lpthread"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise BuildError(f"{path} could not compile {text}: {error}") from error
+        if done.returncode:
+            raise BuildError(f"{path} could not compile {text}:\n{done.stderr.strip()[-2000:]}")
+        Path(temporary).replace(library)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@cache
+def _version(path: str) -> str:
+    try:
+        return subprocess.run([path, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=False).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+
+
+@cache
+def _processor() -> str:
+    """What -march=native looks at."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    told = [line for line in lines if line.startswith(("flags", "Features", "model name"))]
+    return "\n".join([platform.machine(), platform.processor(), *sorted(set(told))])

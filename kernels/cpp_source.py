@@ -1,0 +1,128 @@
+"""A layer as one C++ file that stands by itself: helpers, kernels, and an entry for each pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from evonas.graph import Graph
+from evonas.kernels.cpp_kernels import CppKernels
+from evonas.kernels.cpp_loops import WIDTH
+from evonas.kernels.plan import plan_of
+from evonas.kernels.schedule import Join
+from evonas.layer import running_names
+from evonas.ops import IndexSet
+
+POINTERS = (
+    *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
+    *("stats_ptr", "totals_ptr", "densities_ptr", "gradients_ptr"),
+)
+"""What `Call` points to, in order; then come running values."""
+COUNTS = ("B", "C", "HW", "G")
+"""Whole numbers of 64 bits."""
+REALS = ("eps", "momentum", "unbias")
+"""Numbers of type double."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What one file is for, beside the graph.
+
+    Attributes:
+        training: whether statistics over the batch are taken from it.
+        channels_last: whether neighbouring channels lie side by side, or neighbouring positions.
+        double: whether for float64, else for float32.
+        backward: whether it has the backward pass too.
+    """
+
+    training: bool
+    channels_last: bool = False
+    double: bool = False
+    backward: bool = True
+
+
+def kernels_of(graph: Graph, variant: Variant) -> CppKernels:
+    """The writer of a layer's kernels."""
+    return CppKernels(plan_of(graph, variant.training), running_names(graph), variant.channels_last)
+
+
+def cpp_source(graph: Graph, variant: Variant) -> str:
+    """The text of the file; its entries `forward` and `backward` take a `Call` and the number of threads."""
+    kernels = kernels_of(graph, variant)
+    pointers = [*POINTERS, *(f"{name}_ptr" for name in running_names(graph).values())]
+    entries = [_forward(kernels), *([_backward(kernels)] if variant.backward else [])]
+    mode = "training" if variant.training else "evaluation"
+    form = "channels last" if variant.channels_last else "contiguous"
+    parts = [
+        # Expressions are made of names and signs alone, and end no comment.
+        f"// y = weight * f(x) + bias, in {mode}, x being {form}, with\n//\n//     f(x) = {graph.written()}\n",
+        f"typedef {'double' if variant.double else 'float'} T;\n",
+        _text("helpers.h"),
+        f"struct Call {{\n    T *{', *'.join(pointers)};\n    i64 {', '.join(COUNTS)};\n    double {', '.join(REALS)};\n}};\n",
+        _text("runner.h"),
+        f"namespace {{\n\nconst i64 R = {WIDTH};\n",
+        *(function for functions, _ in entries for function in functions),
+        "}  // namespace\n",
+        *(entry for _, entry in entries),
+    ]
+    return "\n".join(parts)
+
+
+def _forward(kernels: CppKernels) -> tuple[list[str], str]:
+    """The functions of the forward pass, and its entry."""
+    functions: list[str] = []
+    called: list[tuple[str, bool]] = []  # what is called, and whether for each sample
+    for after in range(len(kernels.plan.sweeps) + 1):
+        if after:
+            functions.append(kernels.sweep(after))
+            called.append((f"sweep_{after}", True))
+        joins = [(n, join) for n, join in enumerate(kernels.forward_joins, 1) if join.after == after]
+        called += _joins(kernels, functions, "join", joins)
+    functions.append(kernels.write())
+    return _entry("forward", functions, [*called, ("write", True)])
+
+
+def _backward(kernels: CppKernels) -> tuple[list[str], str]:
+    functions: list[str] = []
+    called: list[tuple[str, bool]] = []
+    if not kernels.plan.one_sweep_back:
+        functions.append(kernels.totals())
+        called.append(("total", True))
+        called += _joins(kernels, functions, "join_back", list(enumerate(kernels.backward_joins, 1)))
+    functions += [kernels.write_back(), kernels.sum_densities()]
+    return _entry("backward", functions, [*called, ("write_back", True), ("sum_densities", False)])
+
+
+def _joins(
+    kernels: CppKernels, functions: list[str], prefix: str, joins: Sequence[tuple[int, Join]]
+) -> list[tuple[str, bool]]:
+    called = []
+    for number, join in joins:
+        functions.append(kernels.join(f"{prefix}_{number}", join))
+        called.append((f"{prefix}_{number}", join.index_set is not IndexSet.BWH))
+    return called
+
+
+def _entry(name: str, functions: list[str], called: Sequence[tuple[str, bool]]) -> tuple[list[str], str]:
+    """Adds functions that do for one sample what no statistic over the batch divides, and the entry that calls them."""
+    goes: list[str] = []
+    run: list[str] = []
+    for function, each_sample in [*called, ("", False)]:
+        if each_sample:
+            run.append(f"    {function}(call, b);\n")
+            continue
+        if run:
+            go = f"{name}_{len(goes) + 1}"
+            functions.append(f"void {go}(const Call& call, i64 b) {{\n{''.join(run)}}}\n")
+            goes.append(f"    over_samples({go}, *call, threads, {'true' if len(goes) else 'false'});\n")
+            run = []
+        if function:
+            goes.append(f"    {function}(*call);\n")
+    return functions, f'extern "C" void {name}(const Call* call, i64 threads) {{\n{"".join(goes)}}}\n'
+
+
+@cache
+def _text(name: str) -> str:
+    return (Path(__file__).parent / name).read_text()

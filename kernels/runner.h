@@ -1,0 +1,42 @@
+// Going over the samples of a batch, by several threads where that is worth it. Which thread takes a sample changes
+// no bit of the result: everything that is added up over samples is added up in their order, afterwards.
+
+#include <pthread.h>
+
+namespace {
+
+struct Part {
+    void (*work)(const Call&, i64);
+    const Call* call;
+    i64 first, last;
+    bool backwards;
+};
+
+void* go_over(void* argument) {
+    const Part& part = *static_cast<const Part*>(argument);
+    for (i64 i = part.first; i < part.last; ++i)
+        part.work(*part.call, part.backwards ? part.first + part.last - 1 - i : i);
+    return nullptr;
+}
+
+// Backwards, a second go meets first what the one before left in the cache.
+void over_samples(void (*work)(const Call&, i64), const Call& call, i64 threads, bool backwards) {
+    const i64 most = 64;
+    threads = threads < call.B ? threads : call.B;
+    threads = threads < most ? threads : most;
+    Part parts[most];
+    pthread_t started[most];
+    bool runs[most] = {};
+    for (i64 t = 0; t < threads; ++t)
+        parts[t] = {work, &call, call.B * t / threads, call.B * (t + 1) / threads, backwards};
+    for (i64 t = 1; t < threads; ++t) runs[t] = pthread_create(&started[t], nullptr, go_over, &parts[t]) == 0;
+    go_over(&parts[0]);
+    for (i64 t = 1; t < threads; ++t) {
+        if (runs[t])
+            pthread_join(started[t], nullptr);
+        else
+            go_over(&parts[t]);
+    }
+}
+
+}  // namespace
