@@ -22,7 +22,7 @@ CPP_TYPES = (torch.float32, torch.float64)
 """Types of input that C++ kernels take."""
 
 _PLANES, _SAMPLE = 2**25, 2**31
-"""Triton kernels count within a sample, and in their buffers of a few numbers a plane, in 32 bits: inputs reach neither."""
+"""Triton kernels count in 32 bits within a sample, and in their buffers of a few numbers a plane."""
 
 
 def check_backend(name: str) -> None:

@@ -86,8 +86,8 @@ class NormAct(nn.Module):
         def vector(value: float) -> Tensor:
             return torch.full((channels,), value, device=device, dtype=dtype)
 
-        self.weight = nn.Parameter(vector(1.0)) if affine else None
-        self.bias = nn.Parameter(vector(0.0)) if affine else None
+        self.register_parameter("weight", nn.Parameter(vector(1.0)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(vector(0.0)) if affine else None)
         for node, start in ((V0, 0.0), (V1, 1.0)):
             used = node in self.graph.live
             self.register_parameter(INPUTS[node], nn.Parameter(vector(start)) if used else None)
@@ -126,13 +126,15 @@ class NormAct(nn.Module):
         return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
 
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
+        from evonas.kernels.compiled import How, Settings
         from evonas.kernels.torch_function import norm_act
 
-        weight = x.new_ones(self.channels) if self.weight is None else self.weight
-        bias = x.new_zeros(self.channels) if self.bias is None else self.bias
+        own = self._parameters  # an attribute of a module is looked for in three places
+        weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
+        bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
         running = tuple([self.get_buffer(name) for name in self._running.values()])
-        settings = (backend, self._json, self.training, self._dividing, self.eps, self.momentum)
-        return norm_act(x, weight, bias, self.v0, self.v1, running, *settings)
+        how = How(backend, self._json, self.training, Settings(self._dividing, self.eps, self.momentum))
+        return norm_act(x, weight, bias, own["v0"], own["v1"], running, how)
 
     def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
         """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""

@@ -52,6 +52,7 @@ class Body:
         self.known: dict[int, Value] = {ZERO: Value(dialect.zero, ATOM, Level.SCALAR)}
         self.lines: list[str] = []
         self.indent = "    "
+        self.in_tiles = False
         self._taken: Counter[str] = Counter()
 
     def inner(self) -> Body:
@@ -59,6 +60,7 @@ class Body:
         inner = Body(self.plan, self.dialect)
         inner.known |= self.known
         inner.indent = self.indent + "    "
+        inner.in_tiles = self.in_tiles
         inner._taken = Counter(self._taken)
         return inner
 
@@ -144,7 +146,8 @@ class Body:
                 self.known[number] = value  # a constant, or another name for the same
             elif number in named or len(value.text) > _LONGEST or (uses[number] > 1 and not self._is_negation(number)):
                 variable = self.fresh(self._noun(number))
-                self.line(self.dialect.definition.format(variable, value.text))
+                definition = self.dialect.tile_definition if self.in_tiles else self.dialect.definition
+                self.line(definition.format(variable, value.text))
                 self.known[number] = Value(variable, ATOM, value.level)
             else:
                 self.known[number] = value

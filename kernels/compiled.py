@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from evonas.graph import Graph
 
@@ -13,13 +12,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """What a layer knows beside its tensors; see `evonas.NormAct`."""
 
     groups: int
     eps: float
     momentum: float
+
+
+class How(NamedTuple):
+    """Which kernels a call takes.
+
+    Attributes:
+        backend: `triton` or `cpp`.
+        graph: JSON of the layer before its affine.
+        training: whether statistics over the batch are taken from the input.
+        settings: of the layer.
+    """
+
+    backend: str
+    graph: str
+    training: bool
+    settings: Settings
 
 
 class CompiledLayer(Protocol):

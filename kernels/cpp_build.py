@@ -16,9 +16,9 @@ from evonas.errors import EvonasError
 from evonas.kernels.cache import cache_folder, write_whole
 
 FLAGS = (
-    *("-std=c++17", "-shared", "-fPIC", "-O3", "-march=native", "-fopenmp-simd", "-w"),
-    # What keeps loops from becoming vector instructions, and what no kernel depends on. Not -ffast-math: it takes
-    # numbers that are none for granted, and a library built with it changes the processor's mode for the process.
+    *("-std=c++17", "-shared", "-fPIC", "-O2", "-march=native", "-w"),
+    # Not -ffast-math: it takes it that every number is one, and loading what is built with it changes the processor's
+    # mode for the whole process.
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=fast"),
 )
 _COMPILERS = ("g++", "clang++")

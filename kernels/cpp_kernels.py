@@ -178,6 +178,7 @@ class CppKernels(Buffers):
 
     def _inner(self, body: Body, reads_dy: bool = False) -> Body:
         inner = body.inner()
+        inner.in_tiles = True
         inner.name(X, "x", Level.TILE)
         if reads_dy:
             leaf = next(n for n, node in enumerate(self.plan.nodes, FIRST) if node.op == DY)

@@ -1,7 +1,7 @@
 """Loops over the planes of one sample, as C++: one function where planes are contiguous, one where channels are.
 
 A kernel is a row of sections: what is computed once for each plane, and loops over the positions of a plane that add
-up or store. Contiguous planes are gone over one by one, and positions make the vectors; where neighbouring channels
+up or store, W at a time. Contiguous planes are gone over one by one, and positions make the vectors; where channels
 lie side by side, those do, and what the sections hand on for each plane stands in arrays of R numbers.
 """
 
@@ -54,11 +54,12 @@ def _planes(name: str, sections: Sequence[Section]) -> str:
         if isinstance(section, Rows):
             lines += _indented(section.lines, 1)
             continue
-        lines += [f"    T {total} = 0;" for total in section.sums]
-        reduced = f" reduction(+ : {', '.join(section.sums)})" if section.sums else ""
-        lines += [f"    #pragma omp simd{reduced}", "    for (i64 p = 0; p < HW; ++p) {"]
-        lines += _indented(_tile(section, "plane * HW + p", {}), 2)
+        lines += [f"    V {total}_lanes = {{}};" for total in section.sums]
+        lines += ["    for (i64 p = 0; p < HW; p += W) {", "        const i64 at = plane * HW + p, left = HW - p;"]
+        sums = [f"{total}_lanes += first({value}, left);" for total, value in section.sums.items()]
+        lines += _indented([*_loads(section), *section.lines, *sums, *_stores(section)], 2)
         lines.append("    }")
+        lines += [f"    const T {total} = sum_of({total}_lanes);" for total in section.sums]
     return function(name, [*lines, "}"])
 
 
@@ -70,18 +71,20 @@ def _channels(name: str, sections: Sequence[Section]) -> str:
     lines += [f"    T {name}_row[R]{' = {}' if name in sums else ''};" for name in handed]
     known: set[str] = set()
     for section in sections:
-        used = _words(section) & known
-        loads = [f"const T {name} = {name}_row[j];" for name in handed if name in used]
+        used = [name for name in handed if name in _words(section) & known]
         if isinstance(section, Rows) and section.lines:
             own = [name for name in handed if name in _defined(section)]
             lines += ["    for (i64 j = 0; j < n; ++j) {", "        const i64 c = first + j, plane = b * C + c;"]
-            lines += _indented([*loads, *section.lines, *(f"{name}_row[j] = {name};" for name in own)], 2)
+            lines += _indented([f"const T {name} = {name}_row[j];" for name in used], 2)
+            lines += _indented([*section.lines, *(f"{name}_row[j] = {name};" for name in own)], 2)
             lines.append("    }")
         elif isinstance(section, Tiles):
-            lines += ["    for (i64 p = 0; p < HW; ++p) {", "        const i64 at = (b * HW + p) * C + first;"]
-            lines += ["        #pragma omp simd", "        for (i64 j = 0; j < n; ++j) {"]
-            renamed = {total: f"{total}_row[j]" for total in section.sums}
-            lines += _indented([*loads, *_tile(section, "at + j", renamed)], 3)
+            lines += ["    for (i64 p = 0; p < HW; ++p) {", "        for (i64 j = 0; j < n; j += W) {"]
+            lines.append("            const i64 at = (b * HW + p) * C + first + j, left = n - j;")
+            lines += _indented([f"const V {name} = load({name}_row + j, W);" for name in used], 3)
+            # Lanes beyond the last channel hold what nobody reads.
+            sums_here = [f"add({total}_row + j, {value});" for total, value in section.sums.items()]
+            lines += _indented([*_loads(section), *section.lines, *sums_here, *_stores(section)], 3)
             lines += ["        }", "    }"]
         known |= _defined(section)
     return function(name, [*lines, "}"])
@@ -90,7 +93,7 @@ def _channels(name: str, sections: Sequence[Section]) -> str:
 def function(name: str, lines: Sequence[str], of: str = "const Call& call, const i64 b") -> str:
     """A function that unpacks from `call` what its lines name."""
     text = "\n".join(_indented(lines, 1))
-    pointers = [w for w in dict.fromkeys(re.findall(r"\b\w+_ptr\b", text))]
+    pointers = list(dict.fromkeys(re.findall(r"\b\w+_ptr\b", text)))
     unpacked = [f"    T* const __restrict {w} = call.{w};" for w in pointers]
     unpacked += [f"    const i64 {w} = call.{w};" for w in ("B", "C", "HW", "G") if re.search(rf"\b{w}\b", text)]
     if re.search(r"\bplanes\b", text):
@@ -99,10 +102,12 @@ def function(name: str, lines: Sequence[str], of: str = "const Call& call, const
     return "\n".join([f"void {name}({of}) {{", *unpacked, text, "}\n"])
 
 
-def _tile(section: Tiles, at: str, renamed: Mapping[str, str]) -> list[str]:
-    loads = [f"const T {name} = {pointer}[{at}];" for name, pointer in section.reads.items()]
-    sums = [f"{renamed.get(total, total)} += {value};" for total, value in section.sums.items()]
-    return [*loads, *section.lines, *sums, *(f"{p}[{at}] = {value};" for p, value in section.stores.items())]
+def _loads(section: Tiles) -> list[str]:
+    return [f"const V {name} = load({pointer} + at, left);" for name, pointer in section.reads.items()]
+
+
+def _stores(section: Tiles) -> list[str]:
+    return [f"store({pointer} + at, {value}, left);" for pointer, value in section.stores.items()]
 
 
 def _handed_on(sections: Sequence[Section]) -> list[str]:

@@ -58,9 +58,9 @@ def cpp_source(graph: Graph, variant: Variant) -> str:
     parts = [
         # Expressions are made of names and signs alone, and end no comment.
         f"// y = weight * f(x) + bias, in {mode}, x being {form}, with\n//\n//     f(x) = {graph.written()}\n",
-        f"typedef {'double' if variant.double else 'float'} T;\n",
+        f"#define DOUBLE {int(variant.double)}\n",
         _text("helpers.h"),
-        f"struct Call {{\n    T *{', *'.join(pointers)};\n    i64 {', '.join(COUNTS)};\n    double {', '.join(REALS)};\n}};\n",
+        _call(pointers),
         _text("runner.h"),
         f"namespace {{\n\nconst i64 R = {WIDTH};\n",
         *(function for functions, _ in entries for function in functions),
@@ -121,6 +121,11 @@ def _entry(name: str, functions: list[str], called: Sequence[tuple[str, bool]]) 
         if function:
             goes.append(f"    {function}(*call);\n")
     return functions, f'extern "C" void {name}(const Call* call, i64 threads) {{\n{"".join(goes)}}}\n'
+
+
+def _call(pointers: Sequence[str]) -> str:
+    fields = [f"T *{', *'.join(pointers)};", f"i64 {', '.join(COUNTS)};", f"double {', '.join(REALS)};"]
+    return "\n    ".join(["struct Call {", *fields]) + "\n};\n"
 
 
 @cache

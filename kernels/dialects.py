@@ -14,7 +14,7 @@ class Dialect:
 
     Attributes:
         of: the source of an operation that is written as a call.
-        definition: of a variable, by name and value.
+        definition, tile_definition: of a variable that is constant on planes or not, by name and value.
         beside_tiles: a row of numbers where it meets tiles.
         zero, one: the constants.
         reserved: what kernels call; no variable may be called so.
@@ -22,6 +22,7 @@ class Dialect:
 
     of: Callable[[Op], str]
     definition: str
+    tile_definition: str
     beside_tiles: str
     zero: str
     one: str
@@ -31,6 +32,7 @@ class Dialect:
 TRITON = Dialect(
     of=lambda op: op.triton,
     definition="{} = {}",
+    tile_definition="{} = {}",
     beside_tiles="{}[:, None]",
     zero="0.0",
     one="1.0",
@@ -44,12 +46,14 @@ TRITON = Dialect(
 CPP = Dialect(
     of=lambda op: op.cpp,
     definition="const T {} = {};",
+    tile_definition="const auto {} = {};",
     beside_tiles="{}",
     zero="T(0)",
     one="T(1)",
     reserved=(
         *("away_from_zero", "exponential", "kept", "log_slope", "logarithm", "magnitude", "maximum", "root_slope"),
         *("share", "sigmoid", "sign", "signed_log", "signed_root", "square", "square_root", "tanh"),
+        *("add", "all", "first", "load", "store"),
     ),
 )
 """The calls are those of `kernels/helpers.h`. A row is a number where planes are contiguous, or read from an array

@@ -1,8 +1,8 @@
-// What generated C++ kernels call. T is float or double; B, C, HW and so on are counted in 64 bits.
+// What generated C++ kernels call. They compute in T, which is double where DOUBLE is 1, and count in 64 bits.
 //
-// Everything is written without branches, so that loops over it become vector instructions. Values that are not
-// numbers stay so, and infinities do: a layer that diverges has to be seen to. No header is included, for
-// headers take longer to read than the kernels to compile.
+// Loops go over W numbers at a time, the vectors of the compiler's own language, and nothing in them branches. Values
+// that are not numbers stay so, and infinities do: a layer that diverges has to be seen to. No header of the standard
+// library is included, for it takes longer to read than the kernels to compile.
 
 typedef long long i64;
 
@@ -10,41 +10,142 @@ extern "C" double exp(double), log(double), tanh(double);
 
 namespace {
 
-inline int bits_of(float a) { return __builtin_bit_cast(int, a); }
-inline float float_of(int bits) { return __builtin_bit_cast(float, bits); }
+#if DOUBLE
+typedef double T;
+typedef i64 I;  // a whole number as wide as T
+#else
+typedef float T;
+typedef int I;
+#endif
 
-inline float square_root(float a) { return __builtin_sqrtf(a); }
-inline double square_root(double a) { return __builtin_sqrt(a); }
-inline float magnitude(float a) { return __builtin_fabsf(a); }
-inline double magnitude(double a) { return __builtin_fabs(a); }
+#if defined(__AVX512F__)
+const int BYTES = 64;
+#elif defined(__AVX__)
+const int BYTES = 32;
+#else
+const int BYTES = 16;
+#endif
+const int W = BYTES / sizeof(T);
 
-// e^a, to 2 units in the last place: 2^n e^r with |r| <= ln 2 / 2, and the polynomial of Cephes (Moshier 1989) for e^r.
-// The power of 2 is applied in halves, so that results below the smallest normal number are right as well.
-inline float exponential(float a) {
-    float x = a < -104.0f ? -104.0f : a;
-    x = x > 89.0f ? 89.0f : x;
-    x = a == a ? x : 0.0f;  // no whole number is near what is none
-    const float n = __builtin_rintf(x * 1.44269504088896341f);
-    const float r = x - n * 0.693359375f - n * -2.12194440e-4f;
-    float p = 1.9875691500e-4f;
+typedef T V __attribute__((vector_size(BYTES)));
+typedef T Unaligned __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+typedef I M __attribute__((vector_size(BYTES)));  // whole numbers, and what comparisons give: -1 where they hold
+
+inline V all(T a) { return V{} + a; }
+inline M whole(V a) { return __builtin_convertvector(a, M); }
+inline M bits_of(V a) { return __builtin_bit_cast(M, a); }
+inline V of_bits(M bits) { return __builtin_bit_cast(V, bits); }
+
+inline M lanes() {
+    M numbers = {};
+    for (int i = 0; i < W; ++i) numbers[i] = i;
+    return numbers;
+}
+
+// The first `left` numbers, and zeros.
+inline V first(V a, i64 left) { return left >= W ? a : lanes() < M{} + I(left) ? a : V{}; }
+inline V first(T a, i64 left) { return first(all(a), left); }
+
+// Loads and stores the first `left` numbers, without touching what follows them; instructions for that are used where
+// the processor has them.
+#if defined(__AVX512F__)
+inline unsigned mask_of(i64 left) { return (1u << left) - 1; }
+#if DOUBLE
+inline V load_part(const T* from, i64 left) { return __builtin_ia32_loadupd512_mask(from, V{}, mask_of(left)); }
+inline void store_part(T* to, V a, i64 left) { __builtin_ia32_storeupd512_mask(to, a, mask_of(left)); }
+#else
+inline V load_part(const T* from, i64 left) { return __builtin_ia32_loadups512_mask(from, V{}, mask_of(left)); }
+inline void store_part(T* to, V a, i64 left) { __builtin_ia32_storeups512_mask(to, a, mask_of(left)); }
+#endif
+#else
+inline V load_part(const T* from, i64 left) {
+    V a = {};
+    for (int i = 0; i < W; ++i) a[i] = i < left ? from[i] : T(0);
+    return a;
+}
+inline void store_part(T* to, V a, i64 left) {
+    for (int i = 0; i < left; ++i) to[i] = a[i];
+}
+#endif
+
+inline V load(const T* from, i64 left) {
+    return left >= W ? *reinterpret_cast<const Unaligned*>(from) : load_part(from, left);
+}
+inline void store(T* to, V a, i64 left) {
+    if (left >= W)
+        *reinterpret_cast<Unaligned*>(to) = a;
+    else
+        store_part(to, a, left);
+}
+inline void add(T* to, V a) { *reinterpret_cast<Unaligned*>(to) += a; }
+inline void add(T* to, T a) { add(to, all(a)); }
+inline void store(T* to, T a, i64 left) { store(to, all(a), left); }
+
+// The sum of all W, half and half.
+inline T sum_of(V a) {
+#if defined(__clang__)
+    for (int n = W / 2; n; n /= 2)
+        for (int i = 0; i < n; ++i) a[i] += a[i + n];
+#else
+    if (W >= 16) a += __builtin_shuffle(a, lanes() ^ 8);
+    if (W >= 8) a += __builtin_shuffle(a, lanes() ^ 4);
+    if (W >= 4) a += __builtin_shuffle(a, lanes() ^ 2);
+    a += __builtin_shuffle(a, lanes() ^ 1);
+#endif
+    return a[0];
+}
+
+inline V magnitude(V a) { return of_bits(bits_of(a) & ~(I(1) << (8 * sizeof(T) - 1))); }
+inline V select(M where, V a, V b) { return where ? a : b; }
+
+template <T function(T)> inline V each(V a) {
+    for (int i = 0; i < W; ++i) a[i] = function(a[i]);
+    return a;
+}
+
+#if DOUBLE
+inline T square_root(T a) { return __builtin_sqrt(a); }
+#else
+inline T square_root(T a) { return __builtin_sqrtf(a); }
+#endif
+inline V square_root(V a) { return each<square_root>(a); }
+
+#if DOUBLE
+
+inline V exponential(V a) { return each<::exp>(a); }
+inline V logarithm(V a) { return each<::log>(a); }
+inline V tanh(V a) { return each<::tanh>(a); }
+
+#else
+
+// Exponential, logarithm and hyperbolic tangent of float32, the first two after Cephes (Moshier 1989), to 2 units in
+// the last place.
+
+// 2^n e^r with |r| <= ln 2 / 2. The power of 2 is applied in halves, so that results below the smallest normal
+// number are right as well.
+inline V exponential(V a) {
+    V x = select(a < -104.0f, all(-104.0f), a);
+    x = select(x > 89.0f, all(89.0f), x);
+    x = select(a == a, x, V{});  // no whole number is near what is none
+    const float shift = 12582912.0f;  // 1.5 * 2^23: so large that adding it rounds to a whole number
+    const V n = (x * 1.44269504088896341f + shift) - shift;
+    const V r = x - n * 0.693359375f - n * -2.12194440e-4f;
+    V p = all(1.9875691500e-4f);
     p = p * r + 1.3981999507e-3f;
     p = p * r + 8.3334519073e-3f;
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    const float y = p * (r * r) + r + 1.0f;
-    const int k = int(n), half = k >> 1;
-    const float scaled = y * float_of((half + 127) << 23) * float_of((k - half + 127) << 23);
-    return a == a ? scaled : a;
+    const V y = p * (r * r) + r + 1.0f;
+    const M k = whole(n), half = k >> 1;
+    return select(a == a, y * of_bits((half + 127) << 23) * of_bits((k - half + 127) << 23), a);
 }
-inline double exponential(double a) { return ::exp(a); }
 
-// ln a of a positive normal number or infinity, to 2 units in the last place: e ln 2 + ln m with m in [sqrt(1/2), sqrt 2),
-// and the polynomial of Cephes for ln m.
-inline float logarithm(float a) {
-    const int e = (bits_of(a) - 0x3f3504f3) >> 23;
-    const float f = float_of(bits_of(a) - (e << 23)) - 1.0f, z = f * f;
-    float p = 7.0376836292e-2f;
+// Of a positive normal number or infinity: e ln 2 + ln m with m in [sqrt(1/2), sqrt 2).
+inline V logarithm(V a) {
+    const M e = (bits_of(a) - 0x3f3504f3) >> 23;
+    const V f = of_bits(bits_of(a) - (e << 23)) - 1.0f, z = f * f, n = __builtin_convertvector(e, V);
+    V p = all(7.0376836292e-2f);
     p = p * f - 1.1514610310e-1f;
     p = p * f + 1.1676998740e-1f;
     p = p * f - 1.2420140846e-1f;
@@ -53,41 +154,59 @@ inline float logarithm(float a) {
     p = p * f + 2.0000714765e-1f;
     p = p * f - 2.4999993993e-1f;
     p = p * f + 3.3333331174e-1f;
-    const float y = f + (p * f * z - 0.5f * z + float(e) * -2.12194440e-4f) + float(e) * 0.693359375f;
-    return a < __builtin_inff() ? y : a;  // infinity, or not a number
+    const V y = f + (p * f * z - 0.5f * z + n * -2.12194440e-4f) + n * 0.693359375f;
+    return select(a < __builtin_inff(), y, a);  // infinity, or not a number
 }
-inline double logarithm(double a) { return ::log(a); }
 
-// (1 - e) / (1 + e) with e = exp(-2 |a|) loses digits near 0, where a series takes over; see the Triton helpers.
-inline float tanh(float a) {
-    const float size = magnitude(a), e = exponential(-2.0f * size), s = a * a;
-    const float far = (1.0f - e) / (1.0f + e);
-    const float near = a * (1.0f + s * (-1.0f / 3.0f + s * (2.0f / 15.0f - s * (17.0f / 315.0f))));
-    return size < 0.15f ? near : a < 0.0f ? -far : far;
+// (1 - e) / (1 + e) with e = exp(-2 |a|) loses digits near 0, where the series a - a^3/3 + 2a^5/15 - 17a^7/315
+// takes over; its next term is below 1e-8 of a there.
+inline V tanh(V a) {
+    const V size = magnitude(a), e = exponential(-2.0f * size), s = a * a;
+    const V far = (1.0f - e) / (1.0f + e);
+    const V near = a * (1.0f + s * (-1.0f / 3.0f + s * (2.0f / 15.0f - s * (17.0f / 315.0f))));
+    return select(size < 0.15f, near, select(a < 0.0f, -far, far));
 }
-inline double tanh(double a) { return ::tanh(a); }
 
-inline T sigmoid(T a) { return T(1) / (T(1) + exponential(-a)); }
-inline T square(T a) { return a * a; }
-inline T sign(T a) { return a > T(0) ? T(1) : a < T(0) ? T(-1) : a * T(0); }
+#endif
+
+inline V sigmoid(V a) { return T(1) / (T(1) + exponential(-a)); }
+inline V square(V a) { return a * a; }
+inline V sign(V a) { return select(a > T(0), all(1), select(a < T(0), all(-1), select(a == a, V{}, a))); }
 
 // The larger; not a number where either is none.
-inline T maximum(T a, T b) {
-    const T larger = a > b ? a : b;
-    return a == a ? larger : a;
-}
+inline V maximum(V a, V b) { return select(a == a, select(a > b, a, b), a); }
 
 // What max(a, b) hands to a of its gradient: 1, 0, or 1/2 at a tie.
-inline T share(T a, T b) { return a > b ? T(1) : a < b ? T(0) : T(0.5); }
+inline V share(V a, V b) { return select(a > b, all(1), select(a < b, V{}, all(0.5))); }
 
 // y where |y| >= eps, else eps with the sign of y (+ for 0); and 1 where that leaves y alone, else 0.
-inline T away_from_zero(T y, T eps) { return magnitude(y) < eps ? (y < T(0) ? -eps : eps) : y; }
-inline T kept(T y, T eps) { return magnitude(y) >= eps ? T(1) : T(0); }
+inline V away_from_zero(V y, T eps) { return select(magnitude(y) < eps, select(y < T(0), all(-eps), all(eps)), y); }
+inline V kept(V y, T eps) { return select(magnitude(y) >= eps, all(1), V{}); }
 
 // sign(a) ln(|a| + eps), sign(a) sqrt(|a| + eps), and their derivatives, which are 0 at 0.
-inline T signed_log(T a, T eps) { return sign(a) * logarithm(magnitude(a) + eps); }
-inline T signed_root(T a, T eps) { return sign(a) * square_root(magnitude(a) + eps); }
-inline T log_slope(T a, T eps) { return square(sign(a)) / (magnitude(a) + eps); }
-inline T root_slope(T a, T eps) { return square(sign(a)) / (T(2) * square_root(magnitude(a) + eps)); }
+inline V signed_log(V a, T eps) { return sign(a) * logarithm(magnitude(a) + eps); }
+inline V signed_root(V a, T eps) { return sign(a) * square_root(magnitude(a) + eps); }
+inline V log_slope(V a, T eps) { return square(sign(a)) / (magnitude(a) + eps); }
+inline V root_slope(V a, T eps) { return square(sign(a)) / (T(2) * square_root(magnitude(a) + eps)); }
+
+// The same of what is constant on planes, alone or beside what is not.
+inline T exponential(T a) { return exponential(all(a))[0]; }
+inline T tanh(T a) { return tanh(all(a))[0]; }
+inline T sigmoid(T a) { return sigmoid(all(a))[0]; }
+inline T square(T a) { return a * a; }
+inline T sign(T a) { return sign(all(a))[0]; }
+inline T magnitude(T a) { return magnitude(all(a))[0]; }
+inline T signed_log(T a, T eps) { return signed_log(all(a), eps)[0]; }
+inline T signed_root(T a, T eps) { return signed_root(all(a), eps)[0]; }
+inline T log_slope(T a, T eps) { return log_slope(all(a), eps)[0]; }
+inline T root_slope(T a, T eps) { return root_slope(all(a), eps)[0]; }
+inline T away_from_zero(T y, T eps) { return away_from_zero(all(y), eps)[0]; }
+inline T kept(T y, T eps) { return kept(all(y), eps)[0]; }
+inline T maximum(T a, T b) { return maximum(all(a), all(b))[0]; }
+inline V maximum(V a, T b) { return maximum(a, all(b)); }
+inline V maximum(T a, V b) { return maximum(all(a), b); }
+inline T share(T a, T b) { return share(all(a), all(b))[0]; }
+inline V share(V a, T b) { return share(a, all(b)); }
+inline V share(T a, V b) { return share(all(a), b); }
 
 }  // namespace

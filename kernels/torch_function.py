@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evonas.kernels import torch_operator
-from evonas.kernels.compiled import Settings, compiled_layer
+from evonas.kernels.compiled import How, compiled_layer
 from evonas.kernels.torch_operator import PARAMETERS, dense, given, kept_in, memory_format
 
 
@@ -27,43 +27,39 @@ class _Function(torch.autograd.Function):
         v0: Tensor | None,
         v1: Tensor | None,
         running: tuple[Tensor, ...],
-        backend: str,
-        graph: str,
-        training: bool,
-        settings: Settings,
+        how: How,
     ) -> Tensor:
-        x, layer = dense(x), compiled_layer(backend, graph, training)
+        x, layer = dense(x), compiled_layer(how.backend, how.graph, how.training)
         vectors = given(weight, bias, v0, v1)
         vectors.update(zip(layer.running, running, strict=True))
-        y, stats = layer.forward(x, vectors, settings)
-        if training:
-            for values in running:  # a kernel wrote to them, which autograd does not see
-                torch.autograd.graph.increment_version(values)
-        ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if training else running))
-        ctx.backend, ctx.graph, ctx.training, ctx.settings = backend, graph, training, settings
+        y, stats = layer.forward(x, vectors, how.settings)
+        if running and how.training:  # a kernel wrote to them, which autograd does not see
+            torch.autograd.graph.increment_version(running)
+        ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if how.training else running))
+        ctx.how = how
         ctx.set_materialize_grads(False)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
         if dy is None:
-            return (None,) * 10
+            return (None,) * 7
         x, stats, weight, bias, v0, v1, *running = ctx.saved_tensors
+        how: How = ctx.how
         parameters = (weight, bias, v0, v1)
         if torch.is_grad_enabled():  # the operator says that there is no second derivative, should one be asked for
-            own = ctx.settings
-            settings = (ctx.backend, ctx.graph, ctx.training, own.groups, own.eps, own.momentum)
-            stacked = _stacked(running, kept_in(ctx.backend, x))
-            dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, *parameters, stacked, *settings)
+            stacked = _stacked(running, kept_in(how.backend, x))
+            arguments = (dy, x, stats, *parameters, stacked, *how[:3], *how.settings)
+            dx, *found = torch.ops.evonas.norm_act_backward(*arguments)
         else:
-            layer = compiled_layer(ctx.backend, ctx.graph, ctx.training)
+            layer = compiled_layer(how.backend, how.graph, how.training)
             vectors = given(*parameters)
             vectors.update(zip(layer.running, running, strict=False))  # in training the batch's own are in `stats`
             dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
-            gradients = layer.backward(dy, x, stats, vectors, ctx.settings)
+            gradients = layer.backward(dy, x, stats, vectors, how.settings)
             dx, found = gradients["x"], [gradients.get(name) for name in PARAMETERS]
         wanted = zip(parameters, found, ctx.needs_input_grad[1:5], strict=True)
-        return (dx, *(g.to(p.dtype) if p is not None and needed else None for p, g, needed in wanted), *(None,) * 5)
+        return (dx, *(g.to(p.dtype) if p is not None and needed else None for p, g, needed in wanted), *(None,) * 2)
 
 
 def norm_act(
@@ -73,12 +69,7 @@ def norm_act(
     v0: Tensor | None,
     v1: Tensor | None,
     running: tuple[Tensor, ...],
-    backend: str,
-    graph: str,
-    training: bool,
-    groups: int,
-    eps: float,
-    momentum: float,
+    how: How,
 ) -> Tensor:
     """The layer's value; in training `running` is updated.
 
@@ -86,21 +77,14 @@ def norm_act(
         x: (b, c, h, w), of a type that the backend takes.
         weight, bias, v0, v1: (c,); v0 and v1 where the graph uses them.
         running: the running value of each statistic over the batch, (c,), in the order of the graph's nodes.
-        backend: `triton` or `cpp`.
-        graph: JSON of the layer before its affine.
-        training: whether statistics over the batch are taken from x.
-        groups, eps, momentum: as in `evonas.NormAct`; `groups` divides c.
+        how: the kernels, and the layer's settings; `groups` divides c.
     """
     if _is_plain(x):
-        y: Tensor = _Function.apply(
-            x, weight, bias, v0, v1, running, backend, graph, training, Settings(groups, eps, momentum)
-        )  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        y: Tensor = _Function.apply(x, weight, bias, v0, v1, running, how)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return y
-    stacked = _stacked(running, kept_in(backend, x))
-    y, _, updated = torch_operator.norm_act(
-        x, weight, bias, v0, v1, stacked, backend, graph, training, groups, eps, momentum
-    )
-    if training:
+    stacked = _stacked(running, kept_in(how.backend, x))
+    y, _, updated = torch_operator.norm_act(x, weight, bias, v0, v1, stacked, *how[:3], *how.settings)
+    if how.training:
         with torch.no_grad():
             for buffer, values in zip(running, updated, strict=False):
                 buffer.copy_(values)
