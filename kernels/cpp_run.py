@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import struct
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,12 +19,35 @@ from evonas.layer import running_names
 
 WORTH_A_THREAD = 2**16
 """Values of x for each thread, below which a thread costs more than it does, about 20 microseconds."""
-_SHAPES_KNOWN = 256
-_NONE: Mapping[str, int] = {}
+_FORMS_KNOWN = 1024
+_NOWHERE = 0
+
+
+class Form(NamedTuple):
+    """What follows from the shape, memory format and type of an input.
+
+    Attributes:
+        channels_last: whether kernels for neighbouring channels are taken.
+        double: whether kernels for float64 are.
+        counts: b, c and h·w.
+        unbias: from the biased variance over the batch to the unbiased one.
+        threads: how many are worth starting.
+        stats, totals: numbers that the forward pass leaves, and that the backward pass finds on its way.
+    """
+
+    channels_last: bool
+    double: bool
+    counts: tuple[int, int, int]
+    unbias: float
+    threads: int
+    stats: int
+    totals: int
 
 
 class CppLayer:
     """The kernels of one graph in one mode, for inputs of any shape and memory format, in float32 and float64.
+
+    On small tensors what Python does here counts: see `python -m benchmarks.call_cost`.
 
     Args:
         graph: the layer before its affine.
@@ -38,15 +62,14 @@ class CppLayer:
         self.running = tuple(running_names(graph).values())
         self._kernels = kernels_of(graph, Variant(training))
         self._entries: dict[tuple[str, bool, bool], Any] = {}
-        self._pointers = [name.removesuffix("_ptr") for name in POINTERS] + list(self.running)
-        fields: list[tuple[str, Any]] = [(name, ctypes.c_void_p) for name in self._pointers]
-        fields += [(name, ctypes.c_longlong) for name in COUNTS] + [(name, ctypes.c_double) for name in REALS]
-        self._call = type("Call", (ctypes.Structure,), {"_fields_": fields})
-        self._sizes = lru_cache(_SHAPES_KNOWN)(self._sizes_of)
+        self._given = ("v0", "v1", "weight", "bias", *self.running)
+        pointers = len(POINTERS) + len(self.running)
+        self._pack = struct.Struct(f"{pointers}P{len(COUNTS)}q{len(REALS)}d").pack  # `Call`, whose fields have 8 bytes
+        self._form = lru_cache(_FORMS_KNOWN)(self._form_of)
 
     def stats_size(self, b: int, c: int, groups: int) -> int:
         """See `CompiledLayer`."""
-        return self._sizes(b, c, groups)[0]
+        return self._kernels.stats.size(b, c, groups)
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """See `CompiledLayer`.
@@ -54,10 +77,10 @@ class CppLayer:
         Raises:
             BuildError: when the layer has to be built, and cannot be.
         """
-        b, c, _, _ = x.shape
-        y, stats = torch.empty_like(x), x.new_empty(self._sizes(b, c, settings.groups)[0])
+        form = self._form(x.shape, x.is_contiguous(), x.dtype, settings.groups)
+        y, stats = torch.empty_like(x), x.new_empty(form.stats)
         own = {name: _as(value, x) for name, value in vectors.items()}
-        self._run("forward", x, settings, own | {"x": x, "y": y, "stats": stats})
+        self._run("forward", form, settings, own, (x.data_ptr(), _NOWHERE, y.data_ptr(), _NOWHERE), (stats.data_ptr(),))
         if self.training:
             for name in self.running:
                 if own[name] is not vectors[name]:
@@ -68,41 +91,57 @@ class CppLayer:
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """See `CompiledLayer`."""
-        b, c, _, _ = x.shape
-        names, dx = self._kernels.densities, torch.empty_like(x)
-        count = len(names)
-        # One buffer: the gradients, what the backward pass finds on its way, and the gradients of every plane.
-        totals = self._sizes(b, c, settings.groups)[1]
-        buffer = x.new_empty(count * c + totals + count * b * c)
-        start, size = buffer.data_ptr(), x.element_size()
-        own = {name: _as(value, x) for name, value in vectors.items()} | {"x": x, "dy": dy, "dx": dx, "stats": stats}
-        places = {
-            "gradients": start,
-            "totals": start + count * c * size,
-            "densities": start + (count * c + totals) * size,
-        }
-        self._run("backward", x, settings, own, places)
-        return {"x": dx, **dict(zip(names, buffer[: count * c].view(count, c).unbind(), strict=True))}
+        form = self._form(x.shape, x.is_contiguous(), x.dtype, settings.groups)
+        names, (b, c, _), dx = self._kernels.densities, form.counts, torch.empty_like(x)
+        gradients = x.new_empty((len(names), c))
+        found = x.new_empty(form.totals + len(names) * b * c)  # the totals, and the gradients of every plane
+        own = {name: _as(value, x) for name, value in vectors.items()}
+        tensors = (x.data_ptr(), dy.data_ptr(), _NOWHERE, dx.data_ptr())
+        start = found.data_ptr()
+        numbers = (stats.data_ptr(), start, start + form.totals * x.element_size(), gradients.data_ptr())
+        self._run("backward", form, settings, own, tensors, numbers)
+        return {"x": dx, **dict(zip(names, gradients.unbind(), strict=True))}
 
-    def _sizes_of(self, b: int, c: int, groups: int) -> tuple[int, int]:
-        return self._kernels.stats.size(b, c, groups), self._kernels.sums.size(b, c, groups)
+    def _form_of(self, shape: torch.Size, contiguous: bool, dtype: torch.dtype, groups: int) -> Form:
+        b, c, h, w = shape
+        count = b * h * w
+        return Form(
+            # With planes of 1×1 both memory formats are the same, and channels make the longer vectors.
+            channels_last=h * w == 1 or not contiguous,
+            double=dtype == torch.float64,
+            counts=(b, c, h * w),
+            unbias=count / (count - 1) if count > 1 else 1.0,
+            threads=1 + count * c // WORTH_A_THREAD,
+            stats=self._kernels.stats.size(b, c, groups),
+            totals=self._kernels.sums.size(b, c, groups),
+        )
 
     def _run(
-        self, name: str, x: Tensor, settings: Settings, tensors: Mapping[str, Tensor], places: Mapping[str, int] = _NONE
+        self,
+        name: str,
+        form: Form,
+        settings: Settings,
+        vectors: Mapping[str, Tensor],
+        tensors: tuple[int, ...],
+        numbers: tuple[int, ...],
     ) -> None:
-        b, c, h, w = x.shape
-        positions = h * w
-        # With planes of 1×1 both forms are the same, and channels make the longer vectors.
-        key = (name, positions == 1 or not x.is_contiguous(), x.dtype == torch.float64)
-        entry = self._entries.get(key) or self._built(*key)
-        pointers = {name: tensor.data_ptr() for name, tensor in tensors.items()}
-        pointers.update(places)
-        count = b * positions
-        unbias = count / (count - 1) if count > 1 else 1.0
-        # In the order of the fields, which is faster than by their names.
-        call = self._call(*map(pointers.get, self._pointers), b, c, positions, *settings, unbias)
-        threads = torch.get_num_threads() if count * c >= WORTH_A_THREAD else 1
-        entry(ctypes.byref(call), min(threads, 1 + count * c // WORTH_A_THREAD))
+        """Calls an entry.
+
+        Args:
+            name: of the entry.
+            form: of the input.
+            settings: of the layer.
+            vectors: parameters and running values that there are.
+            tensors: where x, dy, y and dx lie.
+            numbers: where stats and, in the backward pass, totals, densities and gradients lie.
+        """
+        entry = self._entries.get((name, form.channels_last, form.double))
+        if entry is None:
+            entry = self._built(name, form.channels_last, form.double)
+        given = [vectors[name].data_ptr() if name in vectors else _NOWHERE for name in self._given]
+        numbers += (_NOWHERE,) * (4 - len(numbers))
+        call = self._pack(*tensors, *given[:4], *numbers, *given[4:], *form.counts, *settings, form.unbias)
+        entry(call, min(form.threads, torch.get_num_threads()) if form.threads > 1 else 1)
 
     def _built(self, name: str, channels_last: bool, double: bool) -> Any:
         # In evaluation few ask for gradients, and the forward pass alone is built in a third of the time.
@@ -110,7 +149,7 @@ class CppLayer:
         library = build(cpp_source(self.graph, variant))
         for entry in ("forward", "backward") if variant.backward else ("forward",):
             function = library[entry]
-            function.restype, function.argtypes = None, [ctypes.c_void_p, ctypes.c_longlong]
+            function.restype, function.argtypes = None, [ctypes.c_char_p, ctypes.c_longlong]
             self._entries[(entry, channels_last, double)] = function
         return self._entries[(name, channels_last, double)]
 

@@ -55,11 +55,12 @@ class _Function(torch.autograd.Function):
             layer = compiled_layer(how.backend, how.graph, how.training)
             vectors = given(*parameters)
             vectors.update(zip(layer.running, running, strict=False))  # in training the batch's own are in `stats`
-            dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
+            if dy.dtype != x.dtype or dy.stride() != x.stride():
+                dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
             gradients = layer.backward(dy, x, stats, vectors, how.settings)
             dx, found = gradients["x"], [gradients.get(name) for name in PARAMETERS]
         wanted = zip(parameters, found, ctx.needs_input_grad[1:5], strict=True)
-        return (dx, *(g.to(p.dtype) if p is not None and needed else None for p, g, needed in wanted), *(None,) * 2)
+        return (dx, *[_of_type(p, g) if p is not None and needed else None for p, g, needed in wanted], None, None)
 
 
 def norm_act(
@@ -89,6 +90,10 @@ def norm_act(
             for buffer, values in zip(running, updated, strict=False):
                 buffer.copy_(values)
     return y
+
+
+def _of_type(parameter: Tensor, gradient: Tensor) -> Tensor:
+    return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)
 
 
 def _stacked(running: Any, dtype: torch.dtype) -> Tensor | None:

@@ -163,4 +163,4 @@ def memory_format(x: Tensor) -> torch.memory_format:
 
 def dense(x: Tensor) -> Tensor:
     """x, or a copy of it, in one of the two memory formats."""
-    return x.contiguous(memory_format=memory_format(x))
+    return x if x.is_contiguous() else x.contiguous(memory_format=memory_format(x))

@@ -22,13 +22,19 @@ SHAPE = (2, 6, 4, 3)
 SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
 
 
-def both(graph: str | Graph, **settings: Any) -> tuple[NormAct, NormAct]:
+@pytest.fixture(params=["triton", "cpp"])
+def backend(request: pytest.FixtureRequest) -> str:
+    """Every backend that makes kernels."""
+    return str(request.param)
+
+
+def both(graph: str | Graph, backend: str, **settings: Any) -> tuple[NormAct, NormAct]:
     """The same layer by the reference and by kernels."""
     reference = NormAct(graph, SHAPE[1], groups=2, backend="reference", **settings)
     with torch.no_grad():
         for p in reference.parameters():
             p.add_(torch.rand_like(p) * 0.5)
-    kernels = NormAct(graph, SHAPE[1], groups=2, backend="triton", **settings)
+    kernels = NormAct(graph, SHAPE[1], groups=2, backend=backend, **settings)
     kernels.load_state_dict(reference.state_dict())
     return reference, kernels
 
@@ -48,22 +54,22 @@ def same(one: list[Tensor], two: list[Tensor]) -> None:
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_the_layer_is_the_same(name: str) -> None:
-    reference, kernels = both(name)
+def test_the_layer_is_the_same(name: str, backend: str) -> None:
+    reference, kernels = both(name, backend)
     x = torch.randn(SHAPE)
     same(gradients(reference, x), gradients(kernels, x))
     same(list(reference.buffers()), list(kernels.buffers()))
     same([reference.eval()(x)], [kernels.eval()(x)])
 
 
-def test_without_an_affine() -> None:
+def test_without_an_affine(backend: str) -> None:
     x = torch.randn(SHAPE)
-    same(*([*gradients(layer, x), layer(x)] for layer in both("evonorm-s0", affine=False)))
+    same(*([*gradients(layer, x), layer(x)] for layer in both("evonorm-s0", backend, affine=False)))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
-    reference, kernels = both("evonorm-s0")
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype, backend: str) -> None:
+    reference, kernels = both("evonorm-s0", backend)
     x = torch.randn(SHAPE).to(dtype)
     y = kernels(x)
     # Both round once, at the end: by at most one unit in the last place of 8 or 11 bits.
@@ -71,8 +77,8 @@ def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
     torch.testing.assert_close(y.float(), reference(x).float(), rtol=2**-7, atol=1e-3)
 
 
-def test_memory_formats_stay() -> None:
-    reference, kernels = both("bn-relu")
+def test_memory_formats_stay(backend: str) -> None:
+    reference, kernels = both("bn-relu", backend)
     x = torch.randn(SHAPE).contiguous(memory_format=torch.channels_last)
     y = kernels(x)
     assert y.is_contiguous(memory_format=torch.channels_last)
@@ -82,8 +88,8 @@ def test_memory_formats_stay() -> None:
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_one_tensor_of_the_size_of_x_is_kept(name: str) -> None:
-    _, kernels = both(name)
+def test_one_tensor_of_the_size_of_x_is_kept(name: str, backend: str) -> None:
+    _, kernels = both(name, backend)
     kept: list[Tensor] = []
 
     def note(tensor: Tensor) -> Tensor:
@@ -99,44 +105,44 @@ def test_one_tensor_of_the_size_of_x_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SOME)
-def test_pytorch_checks_the_operator(name: str) -> None:
+def test_pytorch_checks_the_operator(name: str, backend: str) -> None:
     from evonas.kernels.torch_operator import norm_act
 
-    _, layer = both(name)
+    _, layer = both(name, backend)
     optional = [None if p is None else p.detach().requires_grad_() for p in (layer.v0, layer.v1)]
     assert layer.weight is not None and layer.bias is not None
     buffers = list(layer.buffers())
     running = torch.stack(buffers) if buffers else None
     x = torch.randn(SHAPE, requires_grad=True)
     arguments = (x, layer.weight.detach(), layer.bias.detach(), *optional, running)
-    torch.library.opcheck(norm_act, (*arguments, "triton", layer.graph.to_json(), True, 2, 1e-5, 0.1))
+    torch.library.opcheck(norm_act, (*arguments, backend, layer.graph.to_json(), True, 2, 1e-5, 0.1))
 
 
 @pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
-def test_torch_compile(name: str) -> None:
-    _, layer = both(name)
+def test_torch_compile(name: str, backend: str) -> None:
+    _, layer = both(name, backend)
     model = nn.Sequential(nn.Conv2d(6, 6, 1), layer)
     x = torch.randn(SHAPE)
     compiled = torch.compile(copy.deepcopy(model), backend="aot_eager", fullgraph=True)
     same(gradients(model, x), gradients(compiled, x))
 
 
-def test_torch_export() -> None:
-    _, layer = both("bn-relu")
+def test_torch_export(backend: str) -> None:
+    _, layer = both("bn-relu", backend)
     x = torch.randn(SHAPE)
     exported = torch.export.export(layer.eval(), (x,))
     same([exported.module()(x)], [layer(x)])
 
 
-def test_autocast_keeps_the_type_of_the_input() -> None:
-    _, layer = both("evonorm-s0")
+def test_autocast_keeps_the_type_of_the_input(backend: str) -> None:
+    _, layer = both("evonorm-s0", backend)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(torch.randn(SHAPE)).dtype == torch.float32
         assert layer(torch.randn(SHAPE).bfloat16()).dtype == torch.bfloat16
 
 
-def test_checkpointing_and_copies() -> None:
-    _, layer = both("evonorm-s0")
+def test_checkpointing_and_copies(backend: str) -> None:
+    _, layer = both("evonorm-s0", backend)
     x = torch.randn(SHAPE)
     plain = gradients(copy.deepcopy(layer), x)
 
@@ -151,16 +157,16 @@ def test_checkpointing_and_copies() -> None:
     same(plain, gradients(Checkpointed(), x))
 
 
-def test_a_second_derivative_says_that_there_is_none() -> None:
-    _, layer = both("evonorm-s0")
+def test_a_second_derivative_says_that_there_is_none(backend: str) -> None:
+    _, layer = both("evonorm-s0", backend)
     x = torch.randn(SHAPE, requires_grad=True)
     (slope,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
     with pytest.raises(NotImplementedError, match="backend='reference'"):
         slope.sum().backward()
 
 
-def test_the_same_bits_every_time() -> None:
-    _, layer = both("evonorm-b0")
+def test_the_same_bits_every_time(backend: str) -> None:
+    _, layer = both("evonorm-b0", backend)
     x = torch.randn(SHAPE)
     first = gradients(copy.deepcopy(layer), x)
     assert all(torch.equal(a, b) for a, b in zip(first, gradients(copy.deepcopy(layer), x), strict=True))
@@ -184,8 +190,8 @@ def test_a_module_in_half_precision() -> None:
         torch.testing.assert_close(a.float(), b.float(), rtol=2**-7, atol=2**-6 * float(b.abs().max()))
 
 
-def test_gradients_that_nobody_asks_for() -> None:
-    reference, kernels = both("evonorm-b0")
+def test_gradients_that_nobody_asks_for(backend: str) -> None:
+    reference, kernels = both("evonorm-b0", backend)
     x = torch.randn(SHAPE)
     for layer in (reference, kernels):
         for p in layer.parameters():
@@ -200,7 +206,7 @@ def test_gradients_that_nobody_asks_for() -> None:
 
 
 @pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
-def test_a_gradient_in_another_memory_format(name: str) -> None:
+def test_a_gradient_in_another_memory_format(name: str, backend: str) -> None:
     def strided(layer: NormAct, x: Tensor) -> list[Tensor]:
         x = x.clone().requires_grad_()
         dy = torch.arange(x.numel(), dtype=x.dtype).view(6, 2, 3, 4).permute(1, 0, 3, 2).cos()
@@ -210,20 +216,20 @@ def test_a_gradient_in_another_memory_format(name: str) -> None:
         return [x.grad]
 
     x = torch.randn(SHAPE)
-    same(*(strided(layer, x) for layer in both(name)))
+    same(*(strided(layer, x) for layer in both(name, backend)))
     last = x.contiguous(memory_format=torch.channels_last)
-    same(*(strided(layer, last) for layer in both(name)))
+    same(*(strided(layer, last) for layer in both(name, backend)))
 
 
-def test_running_values_are_known_to_have_changed() -> None:
-    _, layer = both("bn-relu")
+def test_running_values_are_known_to_have_changed(backend: str) -> None:
+    _, layer = both("bn-relu", backend)
     before = [b._version for b in layer.buffers()]
     layer(torch.randn(SHAPE))
     assert all(b._version > version for b, version in zip(layer.buffers(), before, strict=True))
 
 
-def test_transforms_of_functions() -> None:
-    reference, kernels = both("evonorm-s0")
+def test_transforms_of_functions(backend: str) -> None:
+    reference, kernels = both("evonorm-s0", backend)
     x = torch.randn(SHAPE)
 
     def slope(layer: NormAct) -> list[Tensor]:
@@ -232,11 +238,11 @@ def test_transforms_of_functions() -> None:
     same(slope(reference), slope(kernels))
 
 
-def test_distributed_data_parallel(tmp_path: Path) -> None:
+def test_distributed_data_parallel(tmp_path: Path, backend: str) -> None:
     store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
-        _, layer = both("evonorm-b0")
+        _, layer = both("evonorm-b0", backend)
         x = torch.randn(SHAPE)
         plain = gradients(copy.deepcopy(layer), x)
         same(plain, gradients(nn.parallel.DistributedDataParallel(copy.deepcopy(layer)), x))
@@ -251,8 +257,8 @@ def test_an_input_beyond_32_bits_is_left_to_the_reference() -> None:
     assert chosen("triton", torch.zeros(1).expand(2**12, 2**8, 2**7, 2**7)) == "triton"  # 64 GiB, in small samples
 
 
-def test_an_empty_batch_has_no_kernels() -> None:
-    _, layer = both("bn-relu")
+def test_an_empty_batch_has_no_kernels(backend: str) -> None:
+    _, layer = both("bn-relu", backend)
     assert layer(torch.randn(0, 6, 4, 3)).shape == (0, 6, 4, 3)
 
 

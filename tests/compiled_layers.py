@@ -1,0 +1,114 @@
+"""Compiled layers held against the reference in float64."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from evonas.filters import CheapFilters, Passed, Tally
+from evonas.graph import Graph
+from evonas.kernels.compiled import CompiledLayer, Settings
+from evonas.layer import NormAct
+from evonas.reference import groups_dividing
+from evonas.search_spaces import SPACES
+from evonas.space import generator
+
+SHAPES = [(2, 4, 5, 3), (3, 7, 1, 1), (1, 41, 7, 7), (2, 1, 3, 3)]
+
+
+def compare(
+    graph: Graph,
+    shape: tuple[int, ...],
+    compiled: Callable[[Graph, bool], CompiledLayer],
+    *,
+    training: bool = True,
+    channels_last: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Holds value, gradients and running values to the reference.
+
+    Args:
+        graph: the layer before its affine.
+        shape: of x; with two groups where that divides its channels.
+        compiled: from a graph, and whether it is for training, to what computes it.
+        training: whether statistics over the batch are taken from x.
+        channels_last: the memory format.
+        dtype: of x.
+    """
+    random = torch.Generator().manual_seed(0)
+    reference = NormAct(graph, shape[1], groups=2, dtype=torch.float64, backend="reference").train(training)
+    with torch.no_grad():
+        for tensor in (*reference.parameters(), *reference.buffers()):
+            tensor.add_(torch.rand(tensor.shape, generator=random, dtype=torch.float64) * 0.5)
+    x = torch.randn(shape, generator=random, dtype=torch.float64) * 1.5 + 0.25
+    dy = torch.randn(shape, generator=random, dtype=torch.float64)
+    rough = by_reference(copy.deepcopy(reference).to(dtype), x.to(dtype), dy.to(dtype))
+    running = {name: b.to(dtype) if dtype != b.dtype else b.clone() for name, b in reference.named_buffers()}
+    vectors = {name: p.detach().to(dtype) for name, p in reference.named_parameters()} | running
+    right = by_reference(reference, x, dy)
+
+    layer = compiled(graph, training)
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    x, dy = (t.to(dtype).contiguous(memory_format=form) for t in (x, dy))
+    settings = Settings(groups_dividing(shape[1], 2), reference.eps, reference.momentum)
+    y, stats = layer.forward(x, vectors, settings)
+    found = {"y": y} | layer.backward(dy, x, stats, vectors, settings)
+    found |= running
+    assert set(found) == set(right)
+    # Where a cell is one value its deviation is √eps, and what cancels in gradients is so many times larger.
+    scale = reference.eps**-0.5 if x[0, 0].numel() == 1 else 1.0
+    unit = torch.finfo(dtype).eps
+    for name, exact in right.items():
+        held = rough[name].isfinite() & exact.isfinite()  # by the type
+        exact, given = exact[held], found[name].double()[held]
+        size = max(1.0 if name == "y" else scale, float(exact.abs().max()) if len(exact) else 0.0)
+        # A unit is half the distance between neighbours near 1; sums of a few hundred values, and roots and quotients
+        # of them, lose some hundreds of it. What cancels loses more, in the reference as well, within a factor.
+        lost = float((rough[name][held].double() - exact).abs().max()) if len(exact) else 0.0
+        close = {"rtol": 1000 * unit, "atol": max(170 * unit * size, 20 * lost)}
+        torch.testing.assert_close(given, exact, **close, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def by_reference(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
+    """The value, every gradient and every running value."""
+    x = x.clone().requires_grad_()
+    y = layer(x)
+    named = {"x": x, **dict(layer.named_parameters())}
+    gradients = torch.autograd.grad(y, list(named.values()), dy, allow_unused=True)
+    zeros = (torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), gradients, strict=True))
+    return {"y": y.detach(), **dict(zip(named, zeros, strict=True)), **dict(layer.named_buffers())}
+
+
+def candidates(count: int) -> list[tuple[str, Graph]]:
+    """Random graphs of both spaces that pass the cheap filters, with what reproduces each."""
+    found = []
+    for space in SPACES.values():
+        filters, seed = CheapFilters(), 0
+        for _ in range(count):
+            while not isinstance(filters.judge(graph := space.random_graph(generator(seed)), Tally()), Passed):
+                seed += 1
+            found.append((f"{space.name} {seed}", graph))
+            seed += 1
+    return found
+
+
+def compare_many(
+    count: int, compiled: Callable[[Graph, bool, int], CompiledLayer], dtype: Callable[[int], torch.dtype]
+) -> None:
+    """Holds random graphs of both spaces to the reference, over shapes, memory formats and modes.
+
+    Args:
+        count: graphs of each space.
+        compiled: as for `compare`, with the number of the graph.
+        dtype: of the input, by the number of the graph.
+    """
+    for number, (label, graph) in enumerate(candidates(count)):
+        shape = SHAPES[number % len(SHAPES)]
+        form = {"channels_last": number % 3 == 0, "training": number % 5 != 0, "dtype": dtype(number)}
+        try:
+            compare(graph, shape, lambda graph, training, n=number: compiled(graph, training, n), **form)
+        except (AssertionError, RuntimeError) as error:
+            raise AssertionError(f"{label} on {shape}, {form}: {graph.written()}") from error

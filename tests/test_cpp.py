@@ -1,0 +1,167 @@
+"""C++ kernels against the reference in float64, and what surrounds them: builds, the cache, threads."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+from pathlib import Path
+
+import pytest
+import torch
+
+from evonas.graph import Graph
+from evonas.kernels import cpp_build
+from evonas.kernels.cpp_build import BuildError, build, compiler
+from evonas.kernels.cpp_run import CppLayer
+from evonas.kernels.cpp_source import Variant, cpp_source
+from evonas.layer import NormAct
+from evonas.published import zoo
+from tests.compiled_layers import SHAPES, compare, compare_many
+
+GOLDEN = Path(__file__).parent / "golden"
+TYPES = [torch.float32, torch.float64]
+pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", zoo)
+def test_the_zoo(name: str, channels_last: bool, dtype: torch.dtype) -> None:
+    for shape in SHAPES:
+        compare(zoo[name], shape, CppLayer, channels_last=channels_last, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", zoo)
+def test_the_zoo_in_evaluation(name: str) -> None:
+    compare(zoo[name], SHAPES[0], CppLayer, training=False)
+
+
+def over_types(number: int) -> torch.dtype:
+    return TYPES[number % 2]
+
+
+def test_random_candidates() -> None:
+    compare_many(25, lambda graph, training, _: CppLayer(graph, training), over_types)
+
+
+@pytest.mark.slow
+def test_a_thousand_random_candidates() -> None:
+    compare_many(500, lambda graph, training, _: CppLayer(graph, training), over_types)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_many_channels_and_planes_that_end_between_vectors(channels_last: bool) -> None:
+    for shape in [(2, 130, 3, 3), (2, 65, 5, 7), (3, 64, 1, 33)]:
+        compare(zoo["evonorm-s0"], shape, CppLayer, channels_last=channels_last)
+        compare(zoo["bn-relu"], shape, CppLayer, channels_last=channels_last)
+
+
+ELEMENTWISE = (
+    "max(sigmoid(x), tanh(x)) + exp(x) * square(x)",
+    "log(x) + sqrt(x) * abs(x)",
+    "x / max(x * x, v0)",
+)
+OF_CELLS = ("x / std_wh(x)", "x - mean_whc(x)", "x / rms_whcg(x)", "x / (x + std_bwh(exp(x)))")
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("text", [*ELEMENTWISE, *OF_CELLS])
+def test_what_is_not_finite_stays_so(text: str, dtype: torch.dtype, channels_last: bool) -> None:
+    """A layer that diverges has to be seen to, whatever the compiler was allowed to assume."""
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    x = torch.randn(2, 4, 5, 5, dtype=dtype).contiguous(memory_format=form)
+    x[0, 0, 0, 0], x[0, 1, 2, 2], x[1, 2, 3, 3], x[1, 3, 4, 4] = torch.nan, torch.inf, -torch.inf, 1e30
+    found = []
+    for backend in ("reference", "cpp"):
+        layer = NormAct(text, 4, groups=2, backend=backend, dtype=dtype)
+        leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        y = layer(leaf)
+        y.backward(torch.ones_like(y))
+        assert leaf.grad is not None
+        found.append((y.detach(), leaf.grad))
+    for right, given in zip(*found, strict=True):
+        # An infinite x makes its plane's variance no number, and the reference's quotient by its root mean square 0.
+        held = given.isfinite()
+        assert bool((right.isfinite() | ~held).all())
+        assert text in OF_CELLS or torch.equal(right.isfinite(), held)
+        # Roots and exponentials to a few units in the last place, and values up to 1e30 among them.
+        torch.testing.assert_close(given[held], right[held], rtol=1e-4, atol=1e-4)
+    assert not found[1][0].isfinite().all()
+
+
+def test_loading_a_layer_leaves_the_processor_as_it_is() -> None:
+    def smallest() -> float:
+        return float((torch.tensor(1e-40) * 0.5).item())  # 0 where numbers below the normal ones are flushed
+
+    assert smallest() > 0
+    layer = NormAct("x * sigmoid(x)", 3, backend="cpp")
+    layer(torch.randn(2, 3, 4, 4))
+    assert smallest() > 0
+    tiny = NormAct("x", 3, backend="cpp")(torch.full((1, 3, 4, 4), 1e-40))
+    assert bool((tiny > 0).all())
+
+
+@pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
+def test_threads_change_no_bit(name: str) -> None:
+    x = torch.randn(5, 32, 48, 48)  # enough for five threads
+    dy = torch.randn(x.shape)
+    layer = NormAct(name, 32, backend="cpp")
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            one, leaf = copy.deepcopy(layer), x.clone().requires_grad_()
+            y = one(leaf)
+            y.backward(dy)
+            assert leaf.grad is not None
+            found.append([y.detach(), leaf.grad, *(p.grad for p in one.parameters()), *one.buffers()])
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))  # type: ignore[arg-type]  # no gradient is None
+
+
+def test_kernels_read_as_they_should() -> None:
+    own = cpp_source(zoo["evonorm-s0"], Variant(training=True)).split("}  // namespace\n")
+    assert own[-2] + own[-1] == (GOLDEN / "cpp_evonorm-s0.txt").read_text()
+
+
+def build_in(folder: str) -> None:
+    import os
+
+    os.environ["EVONAS_CACHE"] = folder
+    layer = NormAct("tanh(v1 * x) / rms_wh(x)", 4, backend="cpp")
+    assert bool(layer(torch.randn(2, 4, 3, 3)).isfinite().all())
+
+
+def test_workers_that_build_the_same_layer_at_once_leave_one(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=build_in, args=(str(tmp_path),)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(120)
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    assert sorted(p.suffix for p in (tmp_path / "cpp").iterdir()) == [".cpp", ".so"]
+
+
+def test_a_library_that_was_cut_short_is_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    source = cpp_source(Graph.parse("tanh(x) + x"), Variant(training=False, backward=False))
+    (tmp_path / "cpp").mkdir()
+    monkeypatch.setattr(cpp_build.ctypes, "CDLL", lambda path: Path(path).read_bytes())
+    whole = build(source)
+    (library,) = (tmp_path / "cpp").glob("*.so")
+    library.write_bytes(b"\x7fELF")
+    monkeypatch.undo()
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    assert build(source)["forward"] is not None
+    assert len(library.read_bytes()) == len(whole)  # type: ignore[arg-type]  # bytes, by the stand-in above
+
+
+def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    with pytest.raises(BuildError, match="could not compile"):
+        build("this is not C++")
+    assert not list(tmp_path.rglob("*.so"))
