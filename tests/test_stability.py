@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evonas import backends
 from evonas.candidate import Accept, Reject
 from evonas.graph import Graph
-from evonas.layer import LayerFactory
+from evonas.layer import LayerFactory, NormAct
 from evonas.published import zoo
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.filters import StabilityFilter, filters_of
@@ -72,6 +73,19 @@ def test_stages_share_one_ascent_and_leave_the_training_alone(data: DataSet) -> 
     trained = trial(LayerFactory.published("bn-relu"), data)
     trained.first.advance(2)
     assert trained.ascent.norms[0] == one.ascent.norms[0]
+
+
+@pytest.mark.skipif(not backends.has_cpp(), reason="needs a C++ compiler")
+def test_networks_that_kernels_compute_are_judged_alike(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels, which a GPU always takes, have no second derivative, and each step of the ascent is one."""
+    expected = trial(LayerFactory.published("evonorm-s0"), data)
+    assert isinstance(StabilityFilter(2).judge(expected), Accept)
+    monkeypatch.setattr(backends, "pays", lambda x: True)
+    by_kernels = trial(LayerFactory.published("evonorm-s0"), data)
+    assert isinstance(StabilityFilter(2).judge(by_kernels), Accept)
+    assert by_kernels.ascent.norms == expected.ascent.norms
+    # The network on trial goes on with kernels: the ascent changed its own copy.
+    assert {m.backend for m in by_kernels.first.model.modules() if isinstance(m, NormAct)} == {"auto"}
 
 
 def test_a_step_is_plain_gradient_ascent_on_the_norm() -> None:
