@@ -38,6 +38,7 @@ def examine() -> list[Check]:
             ("accelerator", _accelerator),
             ("layer", _layer),
             ("kernels", _kernels),
+            ("compiler", _compiler),
             ("data", _data),
             ("database", _database),
             ("ray", _ray),
@@ -90,10 +91,10 @@ def _kernels() -> str:
     from evonas.layer import NormAct
 
     if not has_triton():
-        return "triton is not installed; layers are computed by the reference"
+        return "triton is not installed; layers on a GPU are computed by the reference"
     version = version_of("triton")
     if not torch.cuda.is_available():
-        return f"triton {version}; kernels run on a GPU, layers here are computed by the reference"
+        return f"triton {version}; its kernels run on a GPU, and there is none"
     x = torch.randn(4, 8, 6, 6, device="cuda")
     layer = NormAct("evonorm-s0", 8, backend="triton", device="cuda")
     reference = NormAct("evonorm-s0", 8, backend="reference", device="cuda")
@@ -101,6 +102,23 @@ def _kernels() -> str:
     if not difference < 1e-4:
         raise RuntimeError(f"kernels and reference differ by {difference:.2g} on EvoNorm-S0")
     return f"triton {version}; kernels agree with the reference"
+
+
+def _compiler() -> str:
+    """Where there is a C++ compiler, runs kernels beside the reference; without one, the reference is slower."""
+    import torch
+
+    from evonas.kernels.cpp_build import compiler, trouble
+    from evonas.layer import NormAct
+
+    if problem := trouble():
+        return f"{problem}; layers on a CPU are computed by the reference, at a fifth of the speed"
+    x = torch.randn(4, 8, 6, 6)
+    layer, reference = (NormAct("evonorm-s0", 8, backend=backend) for backend in ("cpp", "reference"))
+    difference = float((layer(x) - reference(x)).detach().abs().max())
+    if not difference < 1e-4:
+        raise RuntimeError(f"C++ kernels and reference differ by {difference:.2g} on EvoNorm-S0")
+    return f"{compiler()}; C++ kernels agree with the reference"
 
 
 def _data() -> str:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from evonas.backends import BACKENDS
 from evonas.errors import UsageError, shorten
 from evonas.objectives import ANCHORS, check_objectives
 
@@ -29,6 +30,8 @@ class Protocol:
         precision: type that convolutions and the like compute in (automatic mixed precision); weights and
             statistics stay in float32.
         channels_last: whether images and weights are laid out with channels last.
+        backend: what computes the layers under search (see `evonas.backends`); "auto" takes kernels made for them,
+            but for what is done once or needs second derivatives.
         signal: whether the signal-propagation filter runs.
         stability_steps: steps of gradient ascent after which the stability filter looks at the gradient's
             norm; empty for no such filter.
@@ -67,7 +70,8 @@ class Protocol:
     schedule: Literal["constant", "cosine"] = "cosine"
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    channels_last: bool = False
+    channels_last: bool = True
+    backend: Literal["auto", "reference", "triton", "cpp"] = "auto"
     signal: bool = True
     stability_steps: tuple[int, ...] = (5,)
     stability_rate: float = 1.0
@@ -107,6 +111,7 @@ class Protocol:
         check_number(self, "hurdle_quantile", least=0.0, below=1.0)
         _check_one_of(self, "schedule", ("constant", "cosine"))
         _check_one_of(self, "device", ("cpu", "cuda"))
+        _check_one_of(self, "backend", BACKENDS)
         _check_one_of(self, "precision", ("float32", "bfloat16", "float16"))
 
 

@@ -179,7 +179,9 @@ class Body:
             case "div":
                 return Value(f"{written[0].within(PRODUCT)} / away_from_zero({written[1].text}, eps)", PRODUCT, level)
             case "neg":
-                return Value(f"-{written[0].within(PRODUCT)}", PRODUCT, level)
+                text = written[0].within(PRODUCT)
+                # Twice the sign would be something else in C++.
+                return Value(text[1:] if text.startswith("-") else f"-{text}", PRODUCT, level)
         return Value(self.dialect.of(op).format(*(w.within(SUM) for w in written)), ATOM, level)
 
     def _sum(self, number: int, written: list[Written], level: Level) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -28,3 +29,13 @@ def write_whole(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def prune(folder: Path, most: int) -> None:
+    """Keeps the newest `most` files of a folder: a search makes thousands, and needs most of them once."""
+    files = []
+    for path in folder.iterdir():
+        with suppress(OSError):  # another process prunes too
+            files.append((path.stat().st_mtime, path))
+    for _, path in sorted(files)[: max(0, len(files) - most)]:
+        path.unlink(missing_ok=True)

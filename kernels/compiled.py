@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from evonas.graph import Graph
+from evonas.layer import running_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,17 +69,20 @@ class CompiledLayer(Protocol):
 
 @lru_cache(maxsize=512)
 def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
-    """A layer that a process compiles once.
+    """A layer that a process compiles once; in both modes alike where it has no statistics over the batch.
 
     Args:
         backend: `triton` or `cpp`.
         graph: JSON of the layer before its affine.
         training: whether statistics over the batch are taken from the input.
     """
+    layer = Graph.from_json(graph)
+    if not training and not running_names(layer):
+        return compiled_layer(backend, graph, True)
     if backend == "triton":
         from evonas.kernels.triton_run import TritonLayer
 
-        return TritonLayer(Graph.from_json(graph), training)
+        return TritonLayer(layer, training)
     from evonas.kernels.cpp_run import CppLayer
 
-    return CppLayer(Graph.from_json(graph), training)
+    return CppLayer(layer, training)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import itertools
 import os
 import platform
 import shutil
@@ -13,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from evonas.errors import EvonasError
-from evonas.kernels.cache import cache_folder, write_whole
+from evonas.kernels.cache import cache_folder, prune, write_whole
 
 FLAGS = (
     *("-std=c++17", "-shared", "-fPIC", "-O2", "-march=native", "-w"),
@@ -22,11 +23,32 @@ FLAGS = (
     *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=fast"),
 )
 _COMPILERS = ("g++", "clang++")
+_NO_COMPILER = "no C++ compiler: install g++ or clang++, or say where one is in $CXX"
+_KEPT, _PRUNED_EVERY = 4096, 64  # files of 10 to 40 KiB, two for each library; builds of a process
+_builds = itertools.count(1)
 _SECONDS = 120  # a compiler that takes longer hangs
 
 
 class BuildError(EvonasError):
     """The system's compiler could not build a layer."""
+
+
+@cache
+def trouble() -> str | None:
+    """What is wrong with the C++ compiler, in words; None where it builds what kernels are made of."""
+    if compiler() is None:
+        return _NO_COMPILER
+    try:
+        build(f'#define DOUBLE 0\n{helpers()}\nextern "C" int works() {{ return 1; }}\n')
+    except (BuildError, OSError) as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
+@cache
+def helpers() -> str:
+    """What every file begins with."""
+    return (Path(__file__).parent / "helpers.h").read_text()
 
 
 @cache
@@ -49,7 +71,7 @@ def build(source: str) -> ctypes.CDLL:
     """
     path = compiler()
     if path is None:
-        raise BuildError("no C++ compiler: install g++ or clang++, or say where one is in $CXX")
+        raise BuildError(_NO_COMPILER)
     key = hashlib.blake2b("\0".join([source, path, _version(path), *FLAGS, _processor()]).encode(), digest_size=16)
     library = cache_folder() / "cpp" / f"{key.hexdigest()}.so"
     if library.exists():
@@ -58,6 +80,8 @@ def build(source: str) -> ctypes.CDLL:
         except OSError:  # cut short, by a disk that was full say
             library.unlink(missing_ok=True)
     _compile(path, source, library)
+    if next(_builds) % _PRUNED_EVERY == 0:
+        prune(library.parent, _KEPT)
     return ctypes.CDLL(str(library))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import weakref
+from _ctypes import dlclose
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -147,6 +149,7 @@ class CppLayer:
         # In evaluation few ask for gradients, and the forward pass alone is built in a third of the time.
         variant = Variant(self.training, channels_last, double, backward=self.training or name == "backward")
         library = build(cpp_source(self.graph, variant))
+        weakref.finalize(self, dlclose, library._handle)  # a search goes through thousands of layers
         for entry in ("forward", "backward") if variant.backward else ("forward",):
             function = library[entry]
             function.restype, function.argtypes = None, [ctypes.c_char_p, ctypes.c_longlong]

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from evonas.graph import Graph
+from evonas.kernels.cpp_build import helpers
 from evonas.kernels.cpp_kernels import CppKernels
 from evonas.kernels.cpp_loops import WIDTH
 from evonas.kernels.plan import plan_of
@@ -59,9 +60,9 @@ def cpp_source(graph: Graph, variant: Variant) -> str:
         # Expressions are made of names and signs alone, and end no comment.
         f"// y = weight * f(x) + bias, in {mode}, x being {form}, with\n//\n//     f(x) = {graph.written()}\n",
         f"#define DOUBLE {int(variant.double)}\n",
-        _text("helpers.h"),
+        helpers(),
         _call(pointers),
-        _text("runner.h"),
+        _runner(),
         f"namespace {{\n\nconst i64 R = {WIDTH};\n",
         *(function for functions, _ in entries for function in functions),
         "}  // namespace\n",
@@ -129,5 +130,5 @@ def _call(pointers: Sequence[str]) -> str:
 
 
 @cache
-def _text(name: str) -> str:
-    return (Path(__file__).parent / name).read_text()
+def _runner() -> str:
+    return (Path(__file__).parent / "runner.h").read_text()

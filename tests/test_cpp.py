@@ -141,7 +141,7 @@ def test_workers_that_build_the_same_layer_at_once_leave_one(tmp_path: Path) -> 
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(120)
+        worker.join(300)
     assert [worker.exitcode for worker in workers] == [0] * 3
     assert sorted(p.suffix for p in (tmp_path / "cpp").iterdir()) == [".cpp", ".so"]
 
@@ -165,3 +165,8 @@ def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.Mo
     with pytest.raises(BuildError, match="could not compile"):
         build("this is not C++")
     assert not list(tmp_path.rglob("*.so"))
+
+
+def test_signs_that_meet_are_no_decrement() -> None:
+    compare(Graph.parse("-(-square(x))"), SHAPES[0], CppLayer)
+    compare(Graph.parse("-(-mean_wh(x)) * x - -(-x)"), SHAPES[0], CppLayer)

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evonas.layer import computed_by
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,6 +56,8 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
         labels: (b,), int64.
     """
     network = copy.deepcopy(model).train()
+    if not images.is_cuda:
+        computed_by(network, "reference")  # to build kernels for one step costs more than the step
     features: list[Tensor] = []
     classifier = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))

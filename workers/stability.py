@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.layer import NormAct
+from evonas.layer import computed_by
 
 
 class Ascent:
@@ -38,9 +38,7 @@ class Ascent:
 
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, rate: float, limit: float) -> None:
         self._network = copy.deepcopy(model).train()
-        for module in self._network.modules():
-            if isinstance(module, NormAct):
-                module.backend = "reference"  # kernels have no second derivative, and each step takes one
+        computed_by(self._network, "reference")  # kernels have no second derivative, and each step takes one
         self._weights = [m.weight for m in self._network.modules() if isinstance(m, nn.Conv2d)]
         self._images, self._labels = images, labels
         self._rate, self._limit = rate, limit

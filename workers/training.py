@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evonas.backends import for_training
 from evonas.errors import UsageError
+from evonas.layer import computed_by
 from evonas.workers.anchors import LayerFactory, build_anchor
 from evonas.workers.data import DataSet
 
@@ -60,6 +62,7 @@ class Training:
             model = build_anchor(anchor, layer, in_channels=data.channels, classes=data.classes)
         self._format = torch.channels_last if protocol.channels_last else torch.contiguous_format
         self.model: nn.Module = model.to(self.device)
+        computed_by(self.model, for_training(protocol.backend, self.device.type))
         if protocol.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # of weights of rank 4
         self.step = 0
