@@ -14,8 +14,9 @@ from evonas.extent import Extent
 from evonas.graph import FIRST, X
 from evonas.kernels.body import Body, Level
 from evonas.kernels.buffers import JOINED, Buffers
+from evonas.kernels.cpp_access import read, write
 from evonas.kernels.cpp_loops import Rows, Section, Tiles, function, loops
-from evonas.kernels.dialects import CPP
+from evonas.kernels.dialects import CPP, CPP_VECTORS
 from evonas.kernels.plan import Plan, Taken
 from evonas.kernels.schedule import Join
 from evonas.ops import IndexSet, Moment
@@ -32,13 +33,14 @@ class CppKernels(Buffers):
     def __init__(self, plan: Plan, running: dict[int, str], channels_last: bool = False) -> None:
         super().__init__(plan, running)
         self.channels_last = channels_last
+        self.dialect = CPP_VECTORS if channels_last else CPP
 
     def sweep(self, number: int) -> str:
         """One sweep before the one that writes: means, then variances from the means, plane by plane."""
         taken = self.plan.sweeps[number - 1]
         body = self._prepared([t.value for t in taken])
         means = self._tiles(body, sums=taken)
-        middle = Rows([f"const T {self.leaf(t.mean)} = {_total(self.leaf(t.mean))} / HW;" for t in taken])
+        middle = Rows([f"const auto {self.leaf(t.mean)} = {_total(self.leaf(t.mean))} / T(HW);" for t in taken])
         inner = self._inner(body)
         deviations = {}
         for one, value in zip(taken, inner.values([t.value for t in taken]), strict=True):
@@ -47,15 +49,15 @@ class CppKernels(Buffers):
         last = []
         for one in taken:
             mean, variance = self.leaf(one.mean), self.leaf(one.variance)
-            last.append(f"{self._place(one.mean)} = {mean};")
-            last.append(f"{self._place(one.variance)} = {_total(variance)} / HW;")
+            last.append(self._writes(one.mean, mean))
+            last.append(self._writes(one.variance, f"{_total(variance)} / T(HW)"))
         return self._loops(f"sweep_{number}", [Rows(_flat(body)), means, middle, squares, Rows(last)])
 
     def write(self) -> str:
         """What writes y."""
         body = self._prepared([self.plan.output])
-        body.line("const T weight = weight_ptr[c];")
-        body.line("const T bias = bias_ptr[c];")
+        for name in ("weight", "bias"):
+            body.line(f"const auto {name} = {read(f'{name}_ptr', 'c', self.dialect)};")
         inner = self._inner(body)
         (value,) = inner.values([self.plan.output])
         tiles = Tiles(_flat(inner), {"x": "x_ptr"}, stores={"y_ptr": f"{_bracketed(value)} * weight + bias"})
@@ -66,7 +68,7 @@ class CppKernels(Buffers):
         taken = self.plan.totals
         body = self._prepared([t.value for t in taken])
         tiles = self._tiles(body, sums=taken)
-        last = Rows([f"{self._place(t.mean)} = {_total(self.leaf(t.mean))} / HW;" for t in taken])
+        last = Rows([self._writes(t.mean, f"{_total(self.leaf(t.mean))} / T(HW)") for t in taken])
         return self._loops("total", [Rows(_flat(body)), tiles, last])
 
     def write_back(self) -> str:
@@ -82,11 +84,12 @@ class CppKernels(Buffers):
         last = body.inner()
         for one in fused:
             name = self.leaf(one.mean)
-            last.line(f"const T {name} = {_total(name)} / HW;")
+            last.line(f"const auto {name} = {_total(name)} / T(HW);")
             last.name(one.mean, name, Level.ROW)
         last.rows(plan.densities.values())
         for row, node in enumerate(plan.densities.values()):
-            last.line(f"densities_ptr[{row} * planes + plane] = {_bracketed(last.row(node))} * HW;")
+            value = f"{_bracketed(last.row(node))} * T(HW)"
+            last.line(write(f"densities_ptr + {row} * planes", "plane", value, self.dialect))
         return self._loops("write_back", [Rows(_flat(body)), tiles, Rows(_flat(last))])
 
     def join(self, name: str, join: Join) -> str:
@@ -95,12 +98,11 @@ class CppKernels(Buffers):
 
     def sum_densities(self) -> str:
         """What adds up the parameters' gradients over the samples."""
-        lines = [f"for (i64 k = 0; k < {len(self.densities)}; ++k)", "    for (i64 c = 0; c < C; ++c) {"]
-        lines += ["        double sum = 0;", "        for (i64 b = 0; b < B; ++b)"]
-        lines += ["            sum += densities_ptr[k * planes + b * C + c];"]
-        return function(
-            "sum_densities", [*lines, "        gradients_ptr[k * C + c] = T(sum);", "    }"], "const Call& call"
-        )
+        lines = [f"for (i64 k = 0; k < {len(self.densities)}; ++k)", "    for (i64 c = 0; c < C; c += W) {"]
+        lines += ["        const i64 left = C - c;", "        D sum = {};", "        for (i64 b = 0; b < B; ++b)"]
+        lines += ["            sum += wide(load(densities_ptr + k * planes + b * C + c, left));"]
+        lines += ["        store(gradients_ptr + k * C + c, narrow(sum), left);", "    }"]
+        return function("sum_densities", lines, "const Call& call")
 
     def _over_cells(self, name: str, join: Join) -> str:
         grouped = join.index_set is IndexSet.WHCG
@@ -108,8 +110,7 @@ class CppKernels(Buffers):
         lines.append(f"    const i64 width = C{' / G' if grouped else ''}, start = {'g * width' if grouped else '0'};")
         body = Body(self.plan, CPP)
         for node in join.nodes:
-            inner = body.inner()
-            argument = self._argument(node)
+            inner, argument = body.inner(), self._argument(node)
             self._load(inner, [argument])
             inner.rows([argument])
             mean = body.fresh(f"{JOINED[join.index_set]}_mean")
@@ -117,45 +118,30 @@ class CppKernels(Buffers):
             lines += ["        const i64 plane = b * C + c;", *("        " + line for line in _flat(inner))]
             lines += [f"        {mean}_sum += {inner.row(argument)};", "    }"]
             at = {Extent.BATCH | Extent.GROUP: "b * G + g", Extent.BATCH: "b", Extent.GROUP: "g"}
-            index = at.get(self.plan.extents[node], "0")
             lines.append(f"    const T {mean} = T({mean}_sum / width);")
-            lines.append(f"    {_element(self.address(node), index)} = {mean};")
+            lines.append("    " + write(self.address(node), at.get(self.plan.extents[node], "0"), mean, CPP))
             body.name(node, mean, Level.SCALAR)
         return function(name, [*lines, "}"])
 
     def _over_batch(self, name: str, join: Join) -> str:
-        """R channels at a time, so that what is read of a sample lies side by side."""
-        lines = ["for (i64 first = 0; first < C; first += R) {", "    const i64 n = C - first < R ? C - first : R;"]
-        body, found = Body(self.plan, CPP), list[str]()
+        """W channels at a time, whatever the memory format: what is read of a sample lies side by side."""
+        lines = ["for (i64 c = 0; c < C; c += W) {", "    const i64 left = C - c;"]
+        body = Body(self.plan, CPP_VECTORS)
         for node in join.nodes:
-            argument = self._argument(node)
-            inner = body.inner()
+            inner, argument = body.inner(), self._argument(node)
             self._load(inner, [argument])
             inner.rows([argument])
             mean = body.fresh("batch_mean")
-            known = [f"const T {other} = {other}_row[j];" for other in found]
-            lines += [f"    double {mean}_sum[R] = {{}};", f"    T {mean}_row[R];", "    for (i64 b = 0; b < B; ++b)"]
-            lines += [
-                "        for (i64 j = 0; j < n; ++j) {",
-                "            const i64 c = first + j, plane = b * C + c;",
-            ]
-            lines += ["            " + line for line in [*known, *_flat(inner)]]
-            lines += [f"            {mean}_sum[j] += {inner.row(argument)};", "        }"]
-            extent = self.plan.extents[node]
-            index = (
-                "c" if extent & Extent.CHANNEL == Extent.CHANNEL else "c / (C / G)" if extent & Extent.GROUP else "0"
-            )
-            lines += ["    for (i64 j = 0; j < n; ++j) {", "        const i64 c = first + j;"]
-            lines += [f"        const T {mean} = {mean}_row[j] = T({mean}_sum[j] / B);"]
-            lines += [f"        {_element(self.address(node), index)} = {mean};", "    }"]
+            lines += [f"    D {mean}_sum = {{}};", "    for (i64 b = 0; b < B; ++b) {"]
+            lines += ["        const i64 plane = b * C + c;", *("        " + line for line in _flat(inner))]
+            lines += [f"        {mean}_sum += wide({inner.row(argument)});", "    }"]
+            lines.append(f"    const V {mean} = narrow({mean}_sum / double(B));")
+            lines.append("    " + write(self.address(node), _of_channels(self.plan.extents[node]), mean, CPP_VECTORS))
             body.name(node, mean, Level.ROW)
-            found.append(mean)
         if join.running:
-            lines += ["    for (i64 j = 0; j < n; ++j) {", "        const i64 b = 0, c = first + j, plane = c;"]
-            lines += [f"        const T {mean} = {mean}_row[j];" for mean in found]
+            lines.append("    const i64 b = 0, plane = c;")
             for node in join.running:
-                lines += ["        " + line for line in self._update(body, node)]
-            lines.append("    }")
+                lines += ["    " + line for line in self._update(body, node)]
         return function(name, [*lines, "}"], "const Call& call")
 
     def _update(self, body: Body, node: int) -> list[str]:
@@ -166,12 +152,13 @@ class CppKernels(Buffers):
         self._load(body, [statistic.raw])
         body.rows([statistic.raw])
         batch = _bracketed(body.row(statistic.raw)) + (" * unbias" if statistic.moment is Moment.STD else "")
-        place = f"{self.running[node]}_ptr[c]"
-        return [*(s.strip() for s in body.lines[start:]), f"{place} = (1 - momentum) * {place} + momentum * {batch};"]
+        address = f"{self.running[node]}_ptr"
+        value = f"(1 - momentum) * {read(address, 'c', CPP_VECTORS)} + momentum * {batch}"
+        return [*(s.strip() for s in body.lines[start:]), write(address, "c", value, CPP_VECTORS)]
 
     def _prepared(self, tiled: Sequence[int], loaded: Sequence[int] = (), without: Collection[int] = ()) -> Body:
         """A body that has what tiles need of their planes."""
-        body = Body(self.plan, CPP)
+        body = Body(self.plan, self.dialect)
         self._load(body, loaded or tiled, without)
         body.rows(tiled)
         return body
@@ -199,15 +186,14 @@ class CppKernels(Buffers):
         for number in body.reached(wanted):
             if self.plan.varies(number) or number in without:
                 continue
-            name, place = body.fresh(self.leaf(number)), self._place(number)
+            name, value = body.fresh(self.leaf(number)), read(self.address(number), self.index(number), body.dialect)
             if number in body.statistics and body.statistics[number].moment is not Moment.MEAN:
-                place = f"square_root({place} + eps)"  # a running value
-            body.line(f"const T {name} = {place};")
+                value = f"square_root({value} + eps)"  # a running value
+            body.line(f"const auto {name} = {value};")
             body.name(number, name, Level.ROW)
 
-    def _place(self, number: int) -> str:
-        """Where the number of plane (b, c) lies."""
-        return _element(self.address(number), self.index(number).replace("//", "/"))
+    def _writes(self, number: int, value: str) -> str:
+        return write(self.address(number), self.index(number), value, self.dialect)
 
     def _argument(self, node: int) -> int:
         return self.plan.nodes[node - FIRST].args[0]
@@ -224,10 +210,11 @@ def _bracketed(text: str) -> str:
     return text if re.fullmatch(r"\w+(\([^()]*\))?", text) else f"({text})"
 
 
-def _element(address: str, index: str) -> str:
-    """`buffer + 2 * planes` and an index as an element of the buffer."""
-    buffer, plus, offset = address.partition(" + ")
-    return f"{buffer}[{offset}{plus}{index}]"
+def _of_channels(extent: Extent) -> str:
+    """The index of a value that does not vary over the batch."""
+    if extent & Extent.CHANNEL == Extent.CHANNEL:
+        return "c"
+    return "c // (C // G)" if extent & Extent.GROUP else "0"
 
 
 def _flat(body: Body) -> list[str]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from evonas.graph import Graph
 from evonas.kernels.cpp_build import helpers
 from evonas.kernels.cpp_kernels import CppKernels
-from evonas.kernels.cpp_loops import WIDTH
 from evonas.kernels.plan import plan_of
 from evonas.kernels.schedule import Join
 from evonas.layer import running_names
@@ -63,7 +62,7 @@ def cpp_source(graph: Graph, variant: Variant) -> str:
         helpers(),
         _call(pointers),
         _runner(),
-        f"namespace {{\n\nconst i64 R = {WIDTH};\n",
+        "namespace {\n",
         *(function for functions, _ in entries for function in functions),
         "}  // namespace\n",
         *(entry for _, entry in entries),

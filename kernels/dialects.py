@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from evonas.op import Op
 
@@ -53,8 +53,10 @@ CPP = Dialect(
     reserved=(
         *("away_from_zero", "exponential", "kept", "log_slope", "logarithm", "magnitude", "maximum", "root_slope"),
         *("share", "sigmoid", "sign", "signed_log", "signed_root", "square", "square_root", "tanh"),
-        *("add", "all", "first", "load", "store"),
+        *("all", "collect", "first", "lanes", "load", "narrow", "spread", "store", "wide", "whole"),
     ),
 )
-"""The calls are those of `kernels/helpers.h`. A row is a number where planes are contiguous, or read from an array
-where channels are; so it is written alike."""
+"""The calls are those of `kernels/helpers.h`; a row is a number, for planes are gone over one by one."""
+
+CPP_VECTORS = replace(CPP, definition="const auto {} = {};")
+"""A row is that of W channels, or a number where it is the same for all of them."""

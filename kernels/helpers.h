@@ -29,9 +29,14 @@ const int W = BYTES / sizeof(T);
 
 typedef T V __attribute__((vector_size(BYTES)));
 typedef T Unaligned __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
+typedef double D __attribute__((vector_size(W * sizeof(double))));  // what sums over samples are kept in
 typedef I M __attribute__((vector_size(BYTES)));  // whole numbers, and what comparisons give: -1 where they hold
 
 inline V all(T a) { return V{} + a; }
+inline V all(V a) { return a; }
+inline D wide(V a) { return __builtin_convertvector(a, D); }
+inline D wide(T a) { return wide(all(a)); }
+inline V narrow(D a) { return __builtin_convertvector(a, V); }
 inline M whole(V a) { return __builtin_convertvector(a, M); }
 inline M bits_of(V a) { return __builtin_bit_cast(M, a); }
 inline V of_bits(M bits) { return __builtin_bit_cast(V, bits); }
@@ -77,9 +82,22 @@ inline void store(T* to, V a, i64 left) {
     else
         store_part(to, a, left);
 }
-inline void add(T* to, V a) { *reinterpret_cast<Unaligned*>(to) += a; }
-inline void add(T* to, T a) { add(to, all(a)); }
 inline void store(T* to, T a, i64 left) { store(to, all(a), left); }
+
+// From and to the numbers of groups of `width` channels, for the channels from c on.
+inline V spread(const T* from, i64 c, i64 width, i64 left) {
+    if (width == 1) return load(from + c, left);
+    V a = {};
+    i64 group = c / width, end = (group + 1) * width;
+    for (int i = 0; i < W && i < left; ++i) {
+        if (c + i == end) ++group, end += width;
+        a[i] = from[group];
+    }
+    return a;
+}
+inline void collect(T* to, V a, i64 c, i64 width, i64 left) {
+    for (int i = 0; i < W && i < left; ++i) to[(c + i) / width] = a[i];
+}
 
 // The sum of all W, half and half.
 inline T sum_of(V a) {

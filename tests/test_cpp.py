@@ -122,9 +122,13 @@ def test_threads_change_no_bit(name: str) -> None:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))  # type: ignore[arg-type]  # no gradient is None
 
 
-def test_kernels_read_as_they_should() -> None:
-    own = cpp_source(zoo["evonorm-s0"], Variant(training=True)).split("}  // namespace\n")
-    assert own[-2] + own[-1] == (GOLDEN / "cpp_evonorm-s0.txt").read_text()
+@pytest.mark.parametrize(
+    ("layer", "channels_last", "golden"),
+    [("evonorm-s0", False, "cpp_evonorm-s0.txt"), ("evonorm-b0", True, "cpp_evonorm-b0_channels-last.txt")],
+)
+def test_kernels_read_as_they_should(layer: str, channels_last: bool, golden: str) -> None:
+    own = cpp_source(zoo[layer], Variant(training=True, channels_last=channels_last)).split("}  // namespace\n")
+    assert own[-2] + own[-1] == (GOLDEN / golden).read_text()
 
 
 def build_in(folder: str) -> None:
