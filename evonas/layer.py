@@ -129,15 +129,15 @@ class NormAct(nn.Module):
         return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
 
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
-        from evonas.kernels.compiled import How, Settings
-        from evonas.kernels.torch_function import norm_act
+        from evonas.kernels import compiled, torch_function
 
-        own = self._parameters  # an attribute of a module is looked for in three places
+        own, buffers = self._parameters, self._buffers  # an attribute of a module is looked for in three places
         weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
         bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
-        running = tuple([self.get_buffer(name) for name in self._running.values()])
-        how = How(backend, self._json, self.training, Settings(self._dividing, self.eps, self.momentum))
-        return norm_act(x, weight, bias, own["v0"], own["v1"], running, how)
+        running = tuple([value for name in self._running.values() if (value := buffers[name]) is not None])
+        settings = compiled.Settings(self._dividing, self.eps, self.momentum)
+        how = compiled.How(backend, self._json, self.training, settings)
+        return torch_function.norm_act(x, weight, bias, own["v0"], own["v1"], running, how)
 
     def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
         """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""

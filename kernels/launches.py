@@ -63,7 +63,7 @@ class Launch:
         kernel: what Triton makes of the source.
         grid: how many programs.
         values: its arguments in order; those of tensors are to be filled in.
-        tensors: where they stand, and their names.
+        tensors: where they stand, and the names of what their pointers point to.
         constants: sizes of tiles and the number of warps.
     """
 
@@ -74,7 +74,7 @@ class Launch:
     constants: Mapping[str, int]
 
     def __call__(self, given: Mapping[str, Tensor]) -> None:
-        """Runs it on tensors, by the names of its arguments."""
+        """Runs it on tensors, by name."""
         values: list[Any] = list(self.values)
         for place, name in self.tensors:
             values[place] = given[name]
@@ -189,5 +189,5 @@ class Launches:
     def _launch(self, name: str, grid: tuple[int, ...], numbers: Mapping[str, int | float], **constants: int) -> Launch:
         kernel = self._kernel(name)
         arguments = [a for a in kernel.arg_names if a not in constants]
-        tensors = tuple((place, a) for place, a in enumerate(arguments) if a not in numbers)
+        tensors = tuple((place, a.removesuffix("_ptr")) for place, a in enumerate(arguments) if a not in numbers)
         return Launch(kernel, grid, tuple(numbers.get(a) for a in arguments), tensors, constants)

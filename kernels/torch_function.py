@@ -29,12 +29,8 @@ class _Function(torch.autograd.Function):
         running: tuple[Tensor, ...],
         how: How,
     ) -> Tensor:
-        x, layer = dense(x), compiled_layer(how.backend, how.graph, how.training)
-        vectors = given(weight, bias, v0, v1)
-        vectors.update(zip(layer.running, running, strict=True))
-        y, stats = layer.forward(x, vectors, how.settings)
-        if running and how.training:  # a kernel wrote to them, which autograd does not see
-            torch.autograd.graph.increment_version(running)
+        x = dense(x)
+        y, stats = _forward(x, weight, bias, v0, v1, running, how)
         ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if how.training else running))
         ctx.how = how
         ctx.set_materialize_grads(False)
@@ -63,6 +59,24 @@ class _Function(torch.autograd.Function):
         return (dx, *[_of_type(p, g) if p is not None and needed else None for p, g, needed in wanted], None, None)
 
 
+def _forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    v0: Tensor | None,
+    v1: Tensor | None,
+    running: tuple[Tensor, ...],
+    how: How,
+) -> tuple[Tensor, Tensor]:
+    layer = compiled_layer(how.backend, how.graph, how.training)
+    vectors = given(weight, bias, v0, v1)
+    vectors.update(zip(layer.running, running, strict=True))
+    found = layer.forward(x, vectors, how.settings)
+    if running and how.training:  # a kernel wrote to them, which autograd does not see
+        torch.autograd.graph.increment_version(running)
+    return found
+
+
 def norm_act(
     x: Tensor,
     weight: Tensor,
@@ -81,6 +95,8 @@ def norm_act(
         how: the kernels, and the layer's settings; `groups` divides c.
     """
     if _is_plain(x):
+        if not torch.is_grad_enabled():
+            return _forward(dense(x), weight, bias, v0, v1, running, how)[0]
         y: Tensor = _Function.apply(x, weight, bias, v0, v1, running, how)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return y
     stacked = _stacked(running, kept_in(how.backend, x))

@@ -64,7 +64,7 @@ class TritonLayer:
         work = self._work_on(x, settings)
         y = torch.empty_like(x)
         stats = x.new_empty(work.stats, dtype=torch.float32)
-        given = _pointers(vectors) | {"x_ptr": x, "y_ptr": y, "stats_ptr": stats}
+        given = {**vectors, "x": x, "y": y, "stats": stats}
         for launch in work.forward:
             launch(given)
         return y, stats
@@ -76,8 +76,8 @@ class TritonLayer:
         work = self._work_on(x, settings)
         dx = torch.empty_like(x)
         densities = x.new_empty((len(self.kernels.densities), *x.shape[:2]), dtype=torch.float32)
-        given = _pointers(vectors) | {"x_ptr": x, "dy_ptr": dy, "dx_ptr": dx, "stats_ptr": stats}
-        given |= {"totals_ptr": x.new_empty(work.totals, dtype=torch.float32), "densities_ptr": densities}
+        totals = x.new_empty(work.totals, dtype=torch.float32)
+        given = {**vectors, "x": x, "dy": dy, "dx": dx, "stats": stats, "totals": totals, "densities": densities}
         for launch in work.backward:
             launch(given)
         return {"x": dx, **dict(zip(self.kernels.densities, densities.sum(1).unbind(), strict=True))}
@@ -87,7 +87,3 @@ class TritonLayer:
         # Of strides alone: a 1×1 plane or a single channel is both, and goes as contiguous.
         shape = Shape(b, c, h * w, settings.groups, not x.is_contiguous())
         return self._work(shape, settings.eps, settings.momentum)
-
-
-def _pointers(vectors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{name}_ptr": value for name, value in vectors.items()}

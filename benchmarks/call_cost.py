@@ -1,0 +1,155 @@
+"""What a call costs on a tensor so small that nothing else counts, beside `nn.BatchNorm2d`'s.
+
+    python -m benchmarks.call_cost
+
+On a GPU, the time to a call's return, kernels launched for real. Without one, two things that can be had on a CPU,
+in processor time: the path to Triton's kernels with each launch replaced by nothing, so that what Triton itself does to
+launch is not in it (`triton, no launch`), and the C++ kernels as they are (`cpp`). All contenders take turns in
+one thread, and each time is the median of its turns; ratios are to `nn.BatchNorm2d`. `BatchNorm2d, ReLU` is what a
+network has where the layer stands.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from evonas.backends import has_cpp, has_triton
+from evonas.environment import environment
+from evonas.kernels.compiled import compiled_layer
+from evonas.layer import NormAct
+
+LAYERS = ("bn-relu", "evonorm-b0", "evonorm-s0")
+SHAPE = (1, 16, 2, 2)
+WAYS = ("evaluation", "training", "training and backward")
+_CALLS = 20
+"""Calls in a row for one reading of the clock."""
+
+
+class NotLaunched:
+    """Stands where Triton's kernel does: has its arguments, takes a launch, and runs nothing."""
+
+    def __init__(self, kernel: Any) -> None:
+        self.arg_names, self.__name__ = kernel.arg_names, kernel.__name__
+
+    def __getitem__(self, grid: tuple[int, ...]) -> Callable[..., None]:
+        return _nothing
+
+
+def _nothing(*values: Any, **constants: int) -> None:
+    pass
+
+
+def without_launches(layer: NormAct) -> NormAct:
+    """The layer, whose kernels from now on are chosen and handed their arguments, and not run."""
+    from evonas.kernels.launches import Launches
+    from evonas.kernels.on_chip import OnChipKernels
+    from evonas.kernels.triton_run import TritonLayer
+    from evonas.layer import running_names
+
+    for training in (True, False):
+        own = compiled_layer("triton", layer.graph.to_json(), training)
+        assert isinstance(own, TritonLayer)
+        cells = OnChipKernels(own.plan, running_names(layer.graph))
+        kernels = {name: NotLaunched(getattr(own.module, name)) for name in own.names}
+        own._work = lru_cache(256)(Launches(own.kernels, cells, kernels.__getitem__, True).of)
+    return layer
+
+
+def contenders(layer: str, device: str) -> dict[str, nn.Module]:
+    """What is timed, by name; `BatchNorm2d` is among them."""
+    channels = SHAPE[1]
+    found: dict[str, nn.Module] = {"BatchNorm2d": nn.BatchNorm2d(channels, device=device)}
+    found["BatchNorm2d, ReLU"] = nn.Sequential(nn.BatchNorm2d(channels, device=device), nn.ReLU())
+    if device == "cuda":
+        found["triton"] = NormAct(layer, channels, backend="triton", device=device)
+        return found
+    found["reference"] = NormAct(layer, channels, backend="reference")
+    if has_triton():
+        found["triton, no launch"] = without_launches(NormAct(layer, channels, backend="triton"))
+    if has_cpp():
+        found["cpp"] = NormAct(layer, channels, backend="cpp")
+    return found
+
+
+def seconds(modules: Mapping[str, nn.Module], way: str, x: Tensor, repeats: int) -> dict[str, float]:
+    """Of one call of each, the median of its turns."""
+    dy = torch.ones_like(x)
+
+    def once(module: nn.Module) -> None:
+        y = module(x)
+        if way == WAYS[2]:
+            torch.autograd.backward(y, dy)
+
+    clock = time.perf_counter if x.is_cuda else time.process_time
+    readings: dict[str, list[float]] = {name: [] for name in modules}
+    with torch.set_grad_enabled(way == WAYS[2]):
+        for module in modules.values():
+            module.train(way != WAYS[0])
+            for _ in range(_CALLS):
+                once(module)
+        for _ in range(repeats):
+            for name, module in modules.items():
+                if x.is_cuda:
+                    torch.cuda.synchronize()  # an empty queue, so that no call waits for room in it
+                start = clock()
+                for _ in range(_CALLS):
+                    once(module)
+                readings[name].append((clock() - start) / _CALLS)
+    return {name: median(taken) for name, taken in readings.items()}
+
+
+def main() -> None:
+    """Measures, prints a table and writes JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.call_cost")
+    parser.add_argument("--layer", nargs="+", default=list(LAYERS), help="names in the zoo or expressions")
+    parser.add_argument("--repeats", type=int, default=200, help=f"readings of {_CALLS} calls each")
+    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/call_cost.json"))
+    arguments = parser.parse_args()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
+    x = torch.randn(SHAPE, device=device, requires_grad=True)
+    rows: list[dict[str, Any]] = []
+    grid = Table(title=f"a call on {'x'.join(map(str, SHAPE))}, {device}: microseconds, and times nn.BatchNorm2d's")
+    for heading in ("layer", "way", "BatchNorm2d"):
+        grid.add_column(heading, overflow="fold")
+    for layer in arguments.layer:
+        modules = contenders(layer, device)
+        if not rows:  # the first layer: all have the same contenders
+            for name in [name for name in modules if name != "BatchNorm2d"]:
+                grid.add_column(name, overflow="fold")
+        for way in WAYS:
+            taken = seconds(modules, way, x, arguments.repeats)
+            base = taken["BatchNorm2d"]
+            ratios = {name: value / base for name, value in taken.items() if name != "BatchNorm2d"}
+            rows.append({"layer": layer, "way": way, "seconds": taken, "ratios": ratios})
+            cells = [f"{1e6 * taken[name]:.1f} ({ratio:.2f}x)" for name, ratio in ratios.items()]
+            grid.add_row(layer, way, f"{1e6 * base:.1f}", *cells)
+    if device == "cuda":
+        grid.caption = f"on {torch.cuda.get_device_name()}"
+    else:
+        grid.caption = "no GPU here: Triton's own part of a launch is not measured"
+    Console().print(grid)
+    document: dict[str, Any] = {
+        "environment": {**environment(), **({"gpu": torch.cuda.get_device_name()} if device == "cuda" else {})},
+        "device": device,
+        "shape": SHAPE,
+        "repeats": arguments.repeats,
+        "rows": rows,
+    }
+    arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
