@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import textwrap
+from collections import Counter
 
 from evonas.derive import DY
 from evonas.graph import FIRST, X
 from evonas.kernels.body import Body, Level
 from evonas.kernels.buffers import Buffers
 from evonas.kernels.dialects import TRITON
+from evonas.kernels.docstring import WIDTH
 from evonas.ops import Moment
 
 ARGUMENTS = (
@@ -72,8 +75,24 @@ class Kernels(Buffers):
 
 def kernel(name: str, body: Body, *constants: str) -> str:
     """The source of a kernel, with those arguments that it uses."""
-    text = "\n".join(body.lines)
+    text = "\n".join(_used(body.lines))
     used = [a for a in ARGUMENTS if re.search(rf"\b{a}\b", text)]
     used += sorted(set(re.findall(r"\brunning_\w+_ptr\b", text)))
-    signature = ", ".join([*used, *(f"{c}: tl.constexpr" for c in constants)])
+    # A space that lines are not broken at, between a name and its type.
+    signature = ", ".join([*used, *(f"{c}:\u00a0tl.constexpr" for c in constants)])
+    if len(name) + len(signature) > WIDTH - len("def ():"):
+        lines = textwrap.wrap(signature, WIDTH - 1, initial_indent="    ", subsequent_indent="    ")
+        signature = "\n".join(["", *lines]) + ",\n"
+    signature = signature.replace("\u00a0", " ")
     return f"@triton.jit\ndef {name}({signature}):\n{text}\n"
+
+
+def _used(lines: list[str]) -> list[str]:
+    """The lines without definitions of variables that no other line names."""
+    while True:
+        words = Counter(word for line in lines for word in re.findall(r"\w+", line))
+        defined = (re.match(r"\s*(\w+) = ", line) for line in lines)
+        kept = [line for line, found in zip(lines, defined, strict=True) if not found or words[found[1]] > 1]
+        if kept == lines:
+            return kept
+        lines = kept

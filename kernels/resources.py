@@ -19,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evonas.kernels.launches import ON_CHIP, TILE
+from evonas.kernels.steps import ON_CHIP, TILE
 from evonas.kernels.triton_run import TritonLayer
 from evonas.published import as_graph
 

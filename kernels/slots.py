@@ -64,4 +64,8 @@ class Slots:
     def size(self, b: int, c: int, groups: int) -> int:
         """How many numbers the buffer holds."""
         sizes = {"planes": b * c, "B * G": b * groups, "C": c, "B": b, "G": groups, "1": 1}
-        return sum(count * sizes[KINDS[kind][0]] for kind, count in self._count.items())
+        return sum(count * sizes[kind] for kind, count in self.counts().items())
+
+    def counts(self) -> Mapping[str, int]:
+        """How many values of each kind there are, by the first part of `KINDS`, where there are any."""
+        return {KINDS[kind][0]: count for kind, count in self._count.items() if count}

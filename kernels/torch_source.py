@@ -20,6 +20,8 @@ from evonas.errors import UsageError, shorten
 from evonas.graph import FIRST, INPUTS, V0, V1, ZERO, Graph
 from evonas.kernels import torch_helpers
 from evonas.kernels.docstring import formula, quoted, wrapped
+from evonas.kernels.kernel_source import IMPORTS, NAMES, KernelSource, kernel_source
+from evonas.kernels.torch_templates import BACKEND, CLASS
 from evonas.layer import running_names
 from evonas.ops import OPS, Moment
 
@@ -29,70 +31,14 @@ _FUNCTIONS = {name: f for name, f in vars(torch_helpers).items() if isinstance(f
 _METHODS = {name: f for name, f in vars(torch_helpers.Tracking).items() if isinstance(f, FunctionType)}
 _CALL = re.compile(r"\b\w+(?=\()")
 
-_CLASS = '''
-class {name}(nn.Module):
-    """{summary}
 
-{formula}
-
-    The input is (b, c, h, w) of any floating type and memory format; so is the output. Values are
-    computed in float32, or in float64 for float64 input.
-
-    Args:
-        channels: c.
-        groups: {groups_doc}
-        eps: {eps_doc}
-        momentum: {momentum_doc}
-        affine: whether to learn `weight` and `bias`, which scale and shift each channel at the end.
-    """
-
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
-{annotations}
-    def __init__(
-        self,
-        channels: int,
-        groups: int = 32,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
-        affine: bool = True,
-        *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        if not (channels > 0 and groups > 0 and eps > 0 and 0 <= momentum <= 1):
-            raise ValueError("channels, groups and eps must be positive, momentum from 0 to 1")
-        self.channels = channels
-{settings}
-        def vector(value: float) -> Tensor:
-            return torch.full((channels,), value, device=device, dtype=dtype)
-
-        self.weight = nn.Parameter(vector(1.0)) if affine else None
-        self.bias = nn.Parameter(vector(0.0)) if affine else None
-{state}
-    def forward(self, x: Tensor) -> Tensor:
-        """The layer's value at `x`, (b, c, h, w)."""
-        if x.dim() != 4 or x.shape[1] != self.channels:
-            raise ValueError(f"expected shape (b, {{self.channels}}, h, w), got {{tuple(x.shape)}}")
-        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
-        y = self._graph(x.to(dtype)).expand(x.shape)
-        if self.weight is not None and self.bias is not None:
-            y = torch.addcmul(per_channel(self.bias, dtype), y, per_channel(self.weight, dtype))
-        return y.to(x.dtype).contiguous(memory_format=memory_format_of(x))
-
-    def _graph(self, x: Tensor) -> Tensor:
-        """The layer before `weight` and `bias`, in a shape that broadcasts to that of `x`."""
-{body}
-
-    def extra_repr(self) -> str:
-        """The settings, as `print(model)` shows them."""
-        text = f"{{self.channels}}{extra}"
-        return f"{{text}}, affine={{self.weight is not None}}"
-'''
-
-
-def to_torch(graph: Graph, class_name: str = "Layer", header: Sequence[str] = (), linear: Graph | None = None) -> str:
+def to_torch(
+    graph: Graph,
+    class_name: str = "Layer",
+    header: Sequence[str] = (),
+    linear: Graph | None = None,
+    triton: bool = False,
+) -> str:
     """The source of a module file with the class `class_name`, which is `NormAct` of this very graph.
 
     Its parameters and buffers have the names that `NormAct(graph, …)` gives them, so their states are
@@ -104,24 +50,31 @@ def to_torch(graph: Graph, class_name: str = "Layer", header: Sequence[str] = ()
         header: lines for the file's docstring, of any content.
         linear: a layer for positions without an activation, written as a second class with `Linear`
             appended to its name.
+        triton: whether to add the layer's Triton kernels, which compute it on a GPU.
 
     Raises:
         UsageError: when `class_name` is no identifier, a keyword, or used by the file itself.
     """
     check_class_name(class_name)
-    classes = [_class(graph, class_name, "A normalisation-activation layer.")]
+    kernels = kernel_source(graph) if triton else None
+    classes = [_class(graph, class_name, "A normalisation-activation layer.", kernels)]
     if linear is not None:
         summary = f"What stands beside `{class_name}` where a network has no activation."
         classes.append(_class(linear, check_class_name(class_name + "Linear"), summary))
-    helpers = _copied(_FUNCTIONS, "\n".join(classes))
-    title = "A normalisation-activation layer, exported by evonas; it needs only PyTorch."
-    lines = [title, "", *formula(graph, in_latex=True)]
+    also = [] if kernels is None else [kernels.text]
+    helpers = _copied(_FUNCTIONS, "\n".join([*classes, *also]))
+    lines = ["A normalisation-activation layer, exported by evonas; it needs only PyTorch."]
+    lines += [] if kernels is None else ["", "Where there is Triton and a GPU, the kernels at the end compute it."]
+    lines += ["", *formula(graph, in_latex=True)]
     if header:
         lines += ["", *(part for line in header for part in wrapped(quoted(line), "", "    "))]
     docstring = "\n".join(lines)
-    imports = "from __future__ import annotations\n\nimport torch\nfrom torch import Tensor, nn\n"
-    parts = [f'r"""{docstring}\n"""\n\n{imports}', *helpers, *classes]
-    return "\n\n".join(part.strip("\n") + "\n" for part in parts)
+    imports = "\nimport torch\nfrom torch import Tensor, nn\n" if kernels is None else IMPORTS
+    parts = [f'r"""{docstring}\n"""\n\nfrom __future__ import annotations\n{imports}', *helpers, *classes, *also]
+    text = "\n\n".join(part.strip("\n") + "\n" for part in parts)
+    if len(re.findall(rf"^(?:def |class |){class_name}\b", text, re.M)) > 1:
+        raise UsageError(f"the file itself uses the name {class_name!r}; give the class another")
+    return text
 
 
 def check_class_name(name: str) -> str:
@@ -135,16 +88,16 @@ def check_class_name(name: str) -> str:
     # Python reads identifiers in this normal form, in which two that look different may be one.
     if unicodedata.normalize("NFKC", name) != name:
         raise UsageError(f"the class name {shorten(name)} should be in Unicode's normal form NFKC")
-    if name in {*vars(builtins), *_FUNCTIONS, "torch", "nn", "Tensor", "annotations"}:
+    if name in {*vars(builtins), *_FUNCTIONS, *NAMES, *re.findall(r"\w+", IMPORTS), "annotations"}:
         raise UsageError(f"the file itself uses the name {name!r}; give the class another")
     return name
 
 
-def _class(graph: Graph, name: str, summary: str) -> str:
+def _class(graph: Graph, name: str, summary: str, kernels: KernelSource | None = None) -> str:
     running = running_names(graph)
     body = "\n".join(" " * 8 + line for line in _body(graph, running))
     methods = _copied(_METHODS, body)
-    used = body + "".join(methods)
+    used = body + "".join(methods) + (kernels.method if kernels else "")
     vectors = [(INPUTS[node], start) for node, start in ((V0, 0.0), (V1, 1.0)) if node in graph.live]
     state = [f"        self.{v} = nn.Parameter(vector({start}))\n" for v, start in vectors]
     for node, buffer in running.items():
@@ -159,7 +112,7 @@ def _class(graph: Graph, name: str, summary: str) -> str:
         "momentum": "weight of the newest batch in running values.",
     }
     unused = "not used by this layer."
-    source = _CLASS.format(
+    source = CLASS.format(
         name=name,
         summary=summary,
         formula="\n".join(formula(graph, "    ", in_latex=False)),
@@ -168,8 +121,11 @@ def _class(graph: Graph, name: str, summary: str) -> str:
         state="".join(state),
         body=body,
         extra="".join(f", {s}={{self.{s}}}" for s, is_read in reads.items() if is_read),
+        **{part: text if kernels else "" for part, text in BACKEND.items()},
         **{f"{s}_doc": docs[s] if is_read else unused for s, is_read in reads.items()},
     )
+    if kernels:
+        source += kernels.method
     return source + "".join("\n" + textwrap.indent(textwrap.dedent(m), "    ") for m in methods)
 
 

@@ -16,8 +16,8 @@ from evonas.kernels.streaming import StreamingKernels
 from evonas.layer import running_names
 
 
-def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str:
-    """The text of a file with every kernel of a layer, in the order in which they run."""
+def kernels_text(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str:
+    """Every kernel of a layer, in the order in which they run."""
     parts = []
     for after in range(len(plan.sweeps) + 1):
         if after:
@@ -32,9 +32,14 @@ def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str
     parts.append(kernels.write_back())
     if on_chip.possible:
         parts += [on_chip.forward(), *([] if plan.one_sweep_back else [on_chip.backward()])]
+    return "\n\n".join(parts)
+
+
+def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str:
+    """The text of a file with every kernel of a layer."""
     mode = "training" if plan.training else "evaluation"
     # Expressions are made of names and signs alone, and end no docstring.
-    body = "\n\n".join(parts)
+    body = kernels_text(plan, kernels, on_chip)
     called = ", ".join(name for name in TRITON.reserved if re.search(rf"\b{name}\(", body))
     imports = ["import triton", "import triton.language as tl"]
     imports += ["", f"from evonas.kernels.triton_helpers import {called}"] if called else []

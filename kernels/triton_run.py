@@ -11,10 +11,11 @@ import torch
 
 from evonas.graph import Graph
 from evonas.kernels.compiled import Settings
-from evonas.kernels.launches import Launches, Shape, Work
+from evonas.kernels.launches import Launches, Work
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import plan_of
 from evonas.kernels.streaming import StreamingKernels
+from evonas.kernels.tiles import Shape
 from evonas.kernels.triton_module import load, source
 from evonas.layer import running_names
 
