@@ -1,4 +1,4 @@
-"""Commands about layers and the machine: `zoo`, `baseline`, `export`, `doctor`."""
+"""Commands about layers and the machine: `zoo`, `baseline`, `doctor`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from evonas import results
 from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.cli.progress import training_bar
@@ -141,33 +140,6 @@ def _layer(text: str, storage: str) -> Graph | str:
             found, number = options.the_candidate(store, text)
             return store.candidate(found.id, number).graph.canonical
     return text
-
-
-@app.command()
-def export(
-    candidate: Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, INDEX of the latest run, or a zoo name.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The Python file to write.")],
-    name: Annotated[str, typer.Option(help="Name of the class.")] = "Layer",
-    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
-    storage: options.Storage = options.STORAGE,
-) -> None:
-    """Write a layer as one self-contained PyTorch file that needs only torch."""
-    from evonas.kernels.export import export_layer
-
-    if candidate in zoo:
-        graph, provenance = zoo[candidate], {"published layer": f"{candidate}, {ROWS[candidate].source}"}
-    else:
-        with open_storage(storage, read_only=True) as store:
-            run, index = options.the_candidate(store, candidate)
-            graph = store.candidate(run.id, index).graph.canonical
-            facts = results.details(store, run.id, index)
-        provenance = {
-            "candidate": f"{facts['id']} of space {run.config.space.name}, seed {run.config.seed}",
-            "key": facts["key"],
-            **{f"validation accuracy on {a}": f"{score:.4f}" for a, score in facts.get("scores", {}).items()},
-        }
-    export_layer(graph, output, class_name=name, provenance=provenance, force=force)
-    typer.echo(f"wrote {output}")
 
 
 @app.command()

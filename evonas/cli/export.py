@@ -1,0 +1,106 @@
+"""The command `export`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from evonas import results
+from evonas.assemble import open_storage
+from evonas.cli import options
+from evonas.environment import version_of
+from evonas.errors import UsageError
+from evonas.graph import Graph
+from evonas.published import ROWS, zoo
+
+app = typer.Typer()
+
+
+class Form(Enum):
+    """What a layer is exported as."""
+
+    PY = "py"
+    JSON = "json"
+    PT2 = "pt2"
+    ONNX = "onnx"
+    LATEX = "latex"
+
+
+@app.command()
+def export(
+    candidate: Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, INDEX of the latest run, or a zoo name.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
+    form: Annotated[
+        Form | None, typer.Option("-f", "--format", help="By default what the file's ending says, or else py.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the class, for py.")] = "Layer",
+    triton: Annotated[bool, typer.Option("--triton/--no-triton", help="Put Triton kernels into py.")] = True,
+    channels: Annotated[int | None, typer.Option(help="Channels of the layer, for pt2 and onnx.")] = None,
+    groups: Annotated[int | None, typer.Option(help="Groups of its channels, likewise; 32 by default.")] = None,
+    eps: Annotated[float | None, typer.Option(help="Its eps, likewise; 1e-5 by default.")] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="A trained layer's state_dict, likewise, as torch.save writes it.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
+    storage: options.Storage = options.STORAGE,
+) -> None:
+    """Write a layer as a file that needs no evonas.
+
+    py is one Python file with the layer as a module of PyTorch and its Triton kernels. pt2 and onnx are programs
+    for evaluation, of any batch, height and width, that torch.export.load and ONNX's runtimes read. json is the
+    graph, and latex its formula.
+    """
+    from evonas.kernels.export import PROGRAMS, SUFFIXES, export_as
+    from evonas.kernels.formats import Concrete
+
+    if form is None:
+        chosen = next((one for one, suffix in SUFFIXES.items() if suffix == output.suffix.lower()), "py")
+    else:
+        chosen = form.value
+    concrete = options.given({"channels": channels, "groups": groups, "eps": eps, "state": state})
+    if concrete and chosen not in PROGRAMS:
+        raise UsageError(f"--{next(iter(concrete))} is for the formats pt2 and onnx; in {chosen} it is left open")
+    if concrete and channels is None:
+        raise UsageError(f"a file for {chosen} is made for a number of channels: name it with --channels")
+    graph, facts, space = _layer(candidate, storage)
+    export_as(
+        chosen,
+        graph,
+        output,
+        class_name=name,
+        provenance=facts,
+        size=Concrete(**concrete) if concrete else None,
+        space=space,
+        triton=triton,
+        force=force,
+    )
+    typer.echo(f"wrote {output}")
+
+
+def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
+    """The layer, where it comes from, and the name of its space."""
+    versions = f"evonas {version_of('evonas')}, torch {version_of('torch')}"
+    if candidate in zoo:
+        source = f"{candidate}, {ROWS[candidate].source}"
+        return zoo[candidate], {"published layer": source, "exported with": versions}, "evonorm"
+    with open_storage(storage, read_only=True) as store:
+        run, index = options.the_candidate(store, candidate)
+        graph = store.candidate(run.id, index).graph.canonical
+        known = results.details(store, run.id, index)
+    recorded = [f"{what} {run.environment[what]}" for what in ("evonas", "torch", "python") if what in run.environment]
+    config = run.config
+    facts = {
+        "candidate": f"{known['id']}, {known['origin']}, key {known['key']}",
+        "run": f"{run.id} of {run.created:%Y-%m-%d}, space {config.space.name}, {config.strategy}, seed {config.seed}",
+        "found with": ", ".join(recorded) or "versions that were not recorded",
+        "exported with": versions,
+        "trained on": f"{config.protocol.data}, {config.protocol.steps} steps",
+    }
+    if known["status"] != "scored":
+        facts["status"] = known["status"]
+    facts |= {f"validation accuracy on {anchor}": f"{score:.4f}" for anchor, score in known.get("scores", {}).items()}
+    facts |= {name: f"{value:.4g}" for name, value in known.get("measures", {}).items()}
+    return graph, facts, config.space.name
