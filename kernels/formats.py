@@ -52,7 +52,7 @@ def to_json(graph: Graph, facts: Mapping[str, str], space: str = "evonorm") -> b
 
 
 def to_latex(graph: Graph, facts: Mapping[str, str]) -> bytes:
-    """A displayed formula with its affine, below where it comes from as comments.
+    """A displayed formula with its affine, below comments that say where it comes from.
 
     Raises:
         UsageError: for a graph whose formula is too long to be written.
@@ -62,7 +62,7 @@ def to_latex(graph: Graph, facts: Mapping[str, str]) -> bytes:
     except GraphError as error:
         raise UsageError(f"this layer has no formula in one line: {error}") from None
     comments = [f"% {quoted(f'{name}: {value}')}" for name, value in facts.items()]
-    lines = [*comments, r"\[", rf"    y = \gamma \, {_factor(formula)} + \beta", r"\]"]
+    lines = [*comments, r"\[", rf"    y = \gamma \left({formula}\right) + \beta", r"\]"]
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -140,7 +140,9 @@ def _module(graph: Graph, size: Concrete) -> nn.Module:
 
 def _copysign() -> Callable[..., Any]:
     """What `torch.copysign` is in ONNX, which has no such operator; here the sign of -0 never matters."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # whose annotations reject what it accepts
 
     def copysign(size: Any, sign: Any) -> Any:
         size = op.Abs(size)
@@ -161,7 +163,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
-
-
-def _factor(formula: str) -> str:
-    return rf"\left({formula}\right)"

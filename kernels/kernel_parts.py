@@ -87,6 +87,13 @@ def kernel(name: str, body: Body, *constants: str) -> str:
     return f"@triton.jit\ndef {name}({signature}):\n{text}\n"
 
 
+def tile_of(value: str) -> str:
+    """A value as a whole tile, whatever it is; Triton broadcasts no plain numbers."""
+    if value in (TRITON.zero, TRITON.one):
+        return f"tl.full([R, BLOCK], {value}, tl.float32)"
+    return f"tl.broadcast_to({value}, [R, BLOCK])"
+
+
 def _used(lines: list[str]) -> list[str]:
     """The lines without definitions of variables that no other line names."""
     while True:

@@ -12,7 +12,7 @@ from evonas.graph import FIRST
 from evonas.kernels.body import Body, Level
 from evonas.kernels.buffers import JOINED
 from evonas.kernels.dialects import TRITON
-from evonas.kernels.kernel_parts import Kernels, kernel
+from evonas.kernels.kernel_parts import Kernels, kernel, tile_of
 from evonas.kernels.schedule import Join
 from evonas.ops import IndexSet
 
@@ -79,7 +79,7 @@ class OnChipKernels(Kernels):
             self._join(body, join, stored=False)
         body.rows([plan.dx])
         (value,) = body.values([plan.dx])
-        body.line(f"dx = tl.broadcast_to({value}, [R, BLOCK])")
+        body.line(f"dx = {tile_of(value)}")
         body.line("tl.store(dx_ptr + sample + at, dx.to(dx_ptr.dtype.element_ty), mask=here)")
         self.store_densities(body)
         return kernel("backward_on_chip", body, "R", "BLOCK")

@@ -12,7 +12,7 @@ from evonas.graph import FIRST
 from evonas.kernels.body import Body, Level
 from evonas.kernels.buffers import JOINED
 from evonas.kernels.dialects import TRITON
-from evonas.kernels.kernel_parts import Kernels, kernel
+from evonas.kernels.kernel_parts import Kernels, kernel, tile_of
 from evonas.kernels.plan import Plan, Taken
 from evonas.kernels.schedule import Join
 from evonas.ops import IndexSet, Moment
@@ -62,7 +62,7 @@ class StreamingKernels(Kernels):
             body.line(f"{self.leaf(taken.mean)} = tl.zeros([R], tl.float32)")
         self._loop(body, reads_dy=True)
         dx, *values = body.values([plan.dx, *(t.value for t in fused)])
-        body.line(f"dx = tl.broadcast_to({dx}, [R, BLOCK])")
+        body.line(f"dx = {tile_of(dx)}")
         body.line("tl.store(dx_ptr + sample + at, dx.to(dx_ptr.dtype.element_ty), mask=here)")
         for taken, value in zip(fused, values, strict=True):
             body.line(f"{self.leaf(taken.mean)} += plane_sum({value}, here)")

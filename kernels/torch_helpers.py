@@ -23,7 +23,7 @@ def mean_in_groups(values: Tensor, groups: int) -> Tensor:
     b, channels, h, w = values.shape
     if channels == 1:  # the same in every channel of a group
         return values.mean((2, 3), keepdim=True)
-    means = values.reshape(b, groups, -1, h, w).mean((2, 3, 4))
+    means = values.reshape(b, groups, channels // groups, h, w).mean((2, 3, 4))
     return means.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 
@@ -32,7 +32,7 @@ def var_in_groups(values: Tensor, groups: int) -> Tensor:
     b, channels, h, w = values.shape
     if channels == 1:  # the same in every channel of a group
         return values.var((2, 3), correction=0, keepdim=True)
-    variances = values.reshape(b, groups, -1, h, w).var((2, 3, 4), correction=0)
+    variances = values.reshape(b, groups, channels // groups, h, w).var((2, 3, 4), correction=0)
     return variances.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 

@@ -4,9 +4,8 @@ import torch
 
 
 def exercise(layer, state, shape, dtype, channels_last=False):
-    """Two training steps and an evaluation of `layer` from `state`: all that can be observed, by name."""
+    """Two training steps, and one in evaluation, of `layer` from `state`: all that can be observed, by name."""
     layer.load_state_dict(state)  # strict: the names must be the same
-    layer.train()
     seen = {}
     layout = torch.channels_last if channels_last else torch.contiguous_format
     source = torch.Generator().manual_seed(5)
@@ -15,7 +14,8 @@ def exercise(layer, state, shape, dtype, channels_last=False):
         drawn = torch.randn(shape, generator=source, dtype=torch.float64) * 1.5 + 0.25
         return drawn.to(dtype).contiguous(memory_format=layout)
 
-    for step in ("first", "second"):
+    for step in ("first", "second", "evaluation"):
+        layer.train(step != "evaluation")
         x = random().requires_grad_()
         y = layer(x)
         assert y.dtype == dtype
@@ -25,7 +25,6 @@ def exercise(layer, state, shape, dtype, channels_last=False):
         seen[f"{step} output"] = y.detach()
         seen |= {f"{step} gradient of {name}": g for name, g in zip(leaves, gradients, strict=True)}
     seen |= {f"final {name}": value.clone() for name, value in layer.state_dict().items()}
-    layer.eval()
     with torch.no_grad():
-        seen["evaluation"] = layer(random())
+        seen["without gradients"] = layer(random())
     return seen

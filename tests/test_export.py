@@ -69,6 +69,16 @@ def prepared(graph: Graph, shape=SHAPE, dtype=torch.float64, channels_last=False
     return {"init": init, "run": run}, exercise(layer, *run)
 
 
+def in_a_fresh_interpreter(jobs, folder: Path):
+    """What `exercise` sees of each job's file, where there is no evonas."""
+    torch.save(jobs, folder / "jobs.pt")
+    exercise_file = str(Path(__file__).with_name("exercise.py"))
+    command = [sys.executable, "-I", "-c", CHILD, exercise_file, str(folder / "jobs.pt"), str(folder / "seen.pt")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return torch.load(folder / "seen.pt")
+
+
 def is_tame(graph: Graph) -> bool:
     """Reads x, is finite, and is conditioned so well that float32 gives four digits of float64's result."""
     if X not in graph.canonical.live:
@@ -96,12 +106,7 @@ def compared(tmp_path_factory):
             job, expected = prepared(graph, **variant)
             jobs.append({"path": path, **job})
             cases.append((f"{label} {variant}", expected, variant.get("dtype", torch.float64), graph, job["init"]))
-    torch.save(jobs, folder / "jobs.pt")
-    exercise_file = str(Path(__file__).with_name("exercise.py"))
-    command = [sys.executable, "-I", "-c", CHILD, exercise_file, str(folder / "jobs.pt"), str(folder / "seen.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    observed = torch.load(folder / "seen.pt")
+    observed = in_a_fresh_interpreter(jobs, folder)
     assert len(drawn) == RANDOM_GRAPHS
     return [(*case, seen) for case, seen in zip(cases, observed, strict=True)]
 
@@ -197,15 +202,21 @@ def test_files_are_tidy(tmp_path):
     long = "x" + "".join(f" + sigmoid(v1 * x / std_bwh(x * std_bwh({i} * x)))" for i in ["x"] * 25)
     graphs = {**zoo, **PARTICULAR, "long": Graph.parse(long), **dict(seeded_graphs(10))}
     for number, graph in enumerate(graphs.values()):
-        export_layer(graph, tmp_path / f"layer_{number}.py", provenance=["word " * 60, "z" * 300], linear=Graph((), 0))
-    for command in (
-        ["check", "--select=E,F,W,I,UP,B,C4,SIM,RET,N,D,A", "--config=lint.pydocstyle.convention='google'"],
-        ["format", "--check"],
-    ):
-        ignore = ["--ignore=D105,D107,RET504"] if command[0] == "check" else []
-        options = ["--isolated", "--line-length=100", "--target-version=py311", *ignore, str(tmp_path)]
-        done = subprocess.run([sys.executable, "-m", "ruff", *command, *options], capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
+        for triton in (False, True):
+            path = tmp_path / ("kernels" if triton else "plain") / f"layer_{number}.py"
+            path.parent.mkdir(exist_ok=True)
+            provenance = ["word " * 60, "z" * 300]
+            export_layer(graph, path, provenance=provenance, linear=Graph((), 0), triton=triton)
+    # Kernels are written as Triton's usually are: capitals for sizes, no docstrings, addresses on one line.
+    for folder, ignored in (("plain", ""), ("kernels", ",D103,D417,E501,N803")):
+        for command in (
+            ["check", "--select=E,F,W,I,UP,B,C4,SIM,RET,N,D,A", "--config=lint.pydocstyle.convention='google'"],
+            ["format", "--check"],
+        ):
+            ignore = [f"--ignore=D105,D107,RET504{ignored}"] if command[0] == "check" else []
+            options = ["--isolated", "--line-length=100", "--target-version=py311", *ignore, str(tmp_path / folder)]
+            done = subprocess.run([sys.executable, "-m", "ruff", *command, *options], capture_output=True, text=True)
+            assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_helpers_are_only_those_needed():
@@ -253,7 +264,7 @@ def code_of(text: str) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_provenance_stays_text(text, tmp_path):
-    clean = code_of(to_torch(zoo["dyt"]))
+    clean = code_of(to_torch(zoo["dyt"], triton=True))
     for provenance in ([text], {text: text}, text):
         path = export_layer(zoo["dyt"], tmp_path / "layer.py", provenance=provenance, scores={text: 0.5}, force=True)
         written = path.read_bytes().decode("utf-8")
@@ -264,7 +275,8 @@ def test_provenance_stays_text(text, tmp_path):
 @pytest.mark.parametrize(
     "name",
     ["", "1a", "a b", "class", "None", "a\n", "x;import os", "A(B)", "Tensor", "torch", "super", "__debug__",
-     "per_channel", "ﬁeld", "𝐋ayer", None, 3, "x" + "\u202e"],
+     "per_channel", "ﬁeld", "𝐋ayer", None, 3, "x" + "\u202e", "../Layer", "a/b", "Layer.py", "write", "tl", "jit",
+     "PASSES", "await"],
     ids=ascii,
 )  # fmt: skip
 def test_bad_class_names_are_refused(name, tmp_path):

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+from evonas.graph import Graph
 from evonas.kernels.triton_run import TritonLayer
 from evonas.published import zoo
 from tests.compiled_layers import SHAPES, compare, compare_many
@@ -22,6 +23,12 @@ def test_the_zoo(name: str, channels_last: bool, on_chip: bool, shape: tuple[int
 @pytest.mark.parametrize("name", zoo)
 def test_the_zoo_in_evaluation(name: str) -> None:
     compare(zoo[name], SHAPES[0], TritonLayer, training=False)
+
+
+@pytest.mark.parametrize("text", ["x * 0 + std_bwh(x)", "std_wh(v1) + v0"])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_layer_whose_gradient_is_a_number(text: str, training: bool) -> None:
+    compare(Graph.parse(text), SHAPES[0], TritonLayer, training=training)
 
 
 def test_random_candidates() -> None:

@@ -47,12 +47,7 @@ def export(
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     storage: options.Storage = options.STORAGE,
 ) -> None:
-    """Write a layer as a file that needs no evonas.
-
-    py is one Python file with the layer as a module of PyTorch and its Triton kernels. pt2 and onnx are programs
-    for evaluation, of any batch, height and width, that torch.export.load and ONNX's runtimes read. json is the
-    graph, and latex its formula.
-    """
+    """Write a layer as a file that needs no evonas: a PyTorch module with Triton kernels, a program, or a formula."""
     from evonas.kernels.export import PROGRAMS, SUFFIXES, export_as
     from evonas.kernels.formats import Concrete
 

@@ -1,0 +1,160 @@
+"""Triton kernels in exported files: run under Triton's interpreter without evonas, and compared with the reference."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from evonas.errors import UsageError
+from evonas.graph import Graph
+from evonas.kernels.export import export_layer
+from evonas.kernels.torch_source import to_torch
+from evonas.published import zoo
+from tests.strategies import seeded_graphs
+from tests.test_export import in_a_fresh_interpreter, is_tame, prepared
+
+NARROW = (2, 1, 3, 2)
+PARTICULAR = {
+    "batch and group": Graph.parse("tanh(x) / std_bwh(x * sigmoid(x / std_whcg(x)))"),
+    "one sample": Graph.parse("x / rms_whc(x) + mean_whc(tanh(x)) * x"),
+    "of parameters": Graph.parse("x * std_bwh(v1) + mean_bwh(mean_wh(x)) + x * std_whcg(v1 + 0)"),
+    "input": Graph((), 0),
+    "without a gradient in evaluation": Graph.parse("x * 0 + std_bwh(x)"),
+}
+SOME = ("bn-relu", "evonorm-b0", "evonorm-s0", "dyt")
+
+
+def test_they_give_what_the_reference_gives(tmp_path: Path) -> None:
+    compare({**{name: zoo[name] for name in SOME}, **PARTICULAR}, tmp_path)
+
+
+@pytest.mark.slow
+def test_those_of_the_zoo_and_of_random_graphs_do(tmp_path: Path) -> None:
+    compare(zoo | dict(islice((item for item in seeded_graphs(2000) if is_tame(item[1])), 30)), tmp_path)
+
+
+def compare(graphs: Mapping[str, Graph], tmp_path: Path) -> None:
+    """The kernels of exported files, in a fresh interpreter, with the reference in float64."""
+    jobs, cases = [], []
+    for number, (label, graph) in enumerate(graphs.items()):
+        path = str(export_layer(graph, tmp_path / f"layer_{number}.py"))
+        variants: list[dict[str, object]] = [{"channels_last": number % 2 == 1}]
+        if label == "evonorm-s0":
+            variants += [{"channels_last": number % 2 == 0}, {"affine": False}, {"shape": NARROW}]
+            variants += [{"dtype": torch.bfloat16}]
+        for variant in variants:
+            job, _ = prepared(graph, **{"dtype": torch.float32, **variant})
+            expected = prepared(graph, **{**variant, "dtype": torch.float64})[1]
+            job["init"]["backend"] = "triton"
+            jobs.append({"path": path, **job})
+            cases.append((f"{label} {variant}", expected, variant.get("dtype", torch.float32)))
+    for (label, expected, dtype), seen in zip(cases, in_a_fresh_interpreter(jobs, tmp_path), strict=True):
+        assert seen.keys() == expected.keys(), label
+        for name, exact in expected.items():
+            # float32 rounds to 6e-8; sums and quotients of some hundred values to some hundred times it, and what
+            # cancels to that of the largest value. bfloat16 rounds inputs and results to 2^-8 of a value, of which
+            # sums over 60 positions keep a few.
+            scale = max(1.0, float(exact.abs().max()))
+            rtol, atol = (1e-4, 2e-5 * scale) if dtype == torch.float32 else (2.0**-6, 2.0**-5 * scale)
+            close = {"rtol": rtol, "atol": atol}
+            torch.testing.assert_close(seen[name].double(), exact.double(), **close, msg=f"{label}: {name}")
+
+
+WITHOUT_TRITON = """
+import importlib.util, sys, torch
+sys.modules["evonas"] = sys.modules["triton"] = None
+spec = importlib.util.spec_from_file_location("loaded", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+layer = module.Layer(4)
+x = torch.randn(2, 4, 3, 3, requires_grad=True)
+layer(x).sum().backward()
+assert x.grad is not None
+try:
+    module.Layer(4, backend="triton")
+except ValueError as error:
+    print(error)
+"""
+
+
+def test_without_triton_pytorch_computes_the_layer(tmp_path: Path) -> None:
+    path = export_layer(zoo["evonorm-b0"], tmp_path / "layer.py")
+    command = [sys.executable, "-I", "-c", WITHOUT_TRITON, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "backend 'triton' needs the package triton\n"), done.stderr
+
+
+IN_PYTORCH = """
+import copy, importlib.util, sys, torch
+from torch.utils.checkpoint import checkpoint
+sys.modules["evonas"] = None
+spec = importlib.util.spec_from_file_location("loaded", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["loaded"] = module
+spec.loader.exec_module(module)
+torch.manual_seed(0)
+kernels, plain = (module.Layer(4, groups=2, backend=b) for b in ("triton", "reference"))
+x = torch.randn(2, 4, 3, 5)
+
+def slopes(call):
+    leaf = x.clone().requires_grad_()
+    call(leaf).square().sum().backward()
+    return leaf.grad
+
+wanted = slopes(plain)
+calls = {
+    "copied": copy.deepcopy(kernels),
+    "checkpointed": lambda x: checkpoint(kernels, x, use_reentrant=False),
+    "compiled": torch.compile(kernels, backend="aot_eager", fullgraph=True),
+    "exported": torch.export.export(kernels, (x,)).module(),
+    "crooked": lambda x: kernels(x.transpose(2, 3)).transpose(2, 3),
+}
+for name, call in calls.items():
+    torch.testing.assert_close(slopes(call), wanted, rtol=1e-4, atol=1e-5, msg=name)
+torch.testing.assert_close(torch.func.grad(lambda x: kernels(x).square().sum())(x), wanted)
+kept = []
+with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+    kernels(x.clone().requires_grad_())
+assert [t.numel() for t in kept if t.numel() >= x.numel()] == [x.numel()], [t.shape for t in kept]
+leaf = x.clone().requires_grad_()
+(slope,) = torch.autograd.grad(kernels(leaf).square().sum(), leaf, create_graph=True)
+try:
+    slope.sum().backward()
+except RuntimeError as error:
+    assert "once_differentiable" in str(error)
+else:
+    raise AssertionError("a second derivative")
+assert kernels(x.double()).dtype == torch.float64 and kernels(x[:0]).shape == (0, 4, 3, 5)
+"""
+
+
+def test_they_work_with_the_rest_of_pytorch(tmp_path: Path) -> None:
+    path = export_layer(zoo["evonorm-s0"], tmp_path / "layer.py")
+    command = [sys.executable, "-I", "-c", IN_PYTORCH, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+
+
+def test_a_file_has_them_unless_told_otherwise(tmp_path: Path) -> None:
+    with_them = export_layer(zoo["dyt"], tmp_path / "with.py").read_text()
+    without = export_layer(zoo["dyt"], tmp_path / "without.py", triton=False).read_text()
+    assert "@jit\ndef write_back(" in with_them and "backend: str" in with_them
+    assert "triton" not in without.lower() and "backend" not in without
+    assert without == to_torch(zoo["dyt"], "Layer")
+
+
+def test_only_a_layer_with_batch_statistics_has_kernels_for_evaluation() -> None:
+    assert "_evaluation" in to_torch(zoo["bn-relu"], triton=True)
+    assert "_evaluation" not in to_torch(zoo["evonorm-s0"], triton=True)
+
+
+@pytest.mark.parametrize("name", ["sweep_1", "join_back_1", "forward_on_chip", "forward_pass", "Shape"])
+def test_a_class_cannot_be_called_as_a_kernel(name: str) -> None:
+    with pytest.raises(UsageError, match="the file itself uses the name"):
+        to_torch(zoo["evonorm-s0"], name, triton=True)
