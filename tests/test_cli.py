@@ -120,6 +120,27 @@ def test_export_of_a_candidate_and_of_a_published_layer(call: Call, database: Pa
         code, _, err = call("export", what, "-o", target, "--storage", database)
         assert code == 2
         assert "--force" in err
+    text = (tmp_path / "1-0.py").read_text()
+    assert "candidate: 1/0, seed, key" in text and "run: 1 of " in text and "validation accuracy on " in text
+    assert "found with: evonas" in text and "def forward_on_chip" in text
+
+
+def test_export_in_other_formats(call: Call, database: Path, tmp_path: Path) -> None:
+    key = evonas.zoo["evonorm-s0"].key
+    for name, more in (("a.json", ()), ("a.tex", ()), ("a.pt2", ("--channels", 4)), ("b", ("--format", "json"))):
+        assert call("export", "1/0", "-o", tmp_path / name, *more, "--storage", database)[0] == 0
+    assert all(evonas.Graph.from_json((tmp_path / name).read_text()).key == key for name in ("a.json", "b"))
+    assert torch.export.load(tmp_path / "a.pt2").module()(torch.ones(1, 4, 2, 2)).shape == (1, 4, 2, 2)
+    assert call("export", "1/0", "-o", tmp_path / "plain.py", "--no-triton", "--storage", database)[0] == 0
+    assert "triton" not in (tmp_path / "plain.py").read_text()
+    for more, message in (
+        (("-o", tmp_path / "c.pt2"), "--channels"),
+        (("-o", tmp_path / "c.onnx", "--groups", 2), "--channels"),
+        (("-o", tmp_path / "c.py", "--channels", 4), "for the formats pt2 and onnx"),
+        (("-o", tmp_path / "c.py", "--name", "../c"), "class name"),
+    ):
+        code, _, err = call("export", "1/0", *more, "--storage", database)
+        assert (code, message in err) == (2, True), err
 
 
 def test_zoo_lists_draws_and_writes_a_picture(call: Call, tmp_path: Path) -> None:
