@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -131,10 +131,11 @@ class NormAct(nn.Module):
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
         from evonas.kernels import compiled, torch_function
 
-        own, buffers = self._parameters, self._buffers  # an attribute of a module is looked for in three places
+        own = self._parameters  # an attribute of a module is looked for in three places
+        buffers: Any = self._buffers
         weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
         bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
-        running = tuple([value for name in self._running.values() if (value := buffers[name]) is not None])
+        running = tuple([buffers[name] for name in self._running.values()])
         settings = compiled.Settings(self._dividing, self.eps, self.momentum)
         how = compiled.How(backend, self._json, self.training, settings)
         return torch_function.norm_act(x, weight, bias, own["v0"], own["v1"], running, how)
