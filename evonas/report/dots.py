@@ -1,0 +1,91 @@
+"""Scores of layers as dots with a mean and a range: one row a layer, on a scale that all rows share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from evonas.report.standing import Standing
+from evonas.retraining import Stage
+
+_TITLES = {
+    Stage.HELD_OUT: "Trained again: accuracy on held-out training images",
+    Stage.TEST: "Trained again: accuracy on the test split",
+    Stage.TRANSFER: "On a network that the search never saw: accuracy on the test split",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DotRow:
+    """A layer's row.
+
+    Attributes:
+        name: of the layer.
+        published: whether it is a published one.
+        mean: of the dots.
+        low, high: ends of the range.
+        dots: single values.
+    """
+
+    name: str
+    published: bool
+    mean: float
+    low: float
+    high: float
+    dots: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """Rows, the best mean first, and what their dots and ranges are."""
+
+    title: str
+    caption: str
+    rows: Sequence[DotRow]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Where the scale begins and ends, with a margin."""
+        low = min(min(row.low, *row.dots) for row in self.rows)
+        high = max(max(row.high, *row.dots) for row in self.rows)
+        margin = 0.06 * (high - low) or 0.01
+        return low - margin, high + margin
+
+
+def dots(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
+    """One chart for each stage at which one of the layers was trained again; where none was, that of the search."""
+    charts = []
+    for stage in Stage:
+        if any(stage in one.samples for one in layers):
+            charts.append(_of_stage(stage, [*layers, *published]))
+    charts = [chart for chart in charts if chart.rows]
+    return charts or _of_search(layers, published)
+
+
+def _of_stage(stage: Stage, standings: Sequence[Standing]) -> Dots:
+    rows, most = [], 0
+    for one in standings:
+        values = list(one.samples[stage].by_seed.values()) if stage in one.samples else []
+        if not values:
+            continue
+        interval = one.samples[stage].interval
+        mean, most = fmean(values), max(most, len(values))
+        low, high = (interval.low, interval.high) if interval else (mean, mean)
+        rows.append(DotRow(one.name, one.published, mean, low, high, values))
+    caption = f"each dot the mean over anchors with one seed, of up to {most}; bar: 95% interval of the mean over seeds"
+    return Dots(_TITLES[stage], caption, _sorted(rows))
+
+
+def _of_search(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
+    rows = []
+    for one in (*layers, *published):
+        values = list(one.searched.values())
+        if values:
+            rows.append(DotRow(one.name, one.published, fmean(values), min(values), max(values), values))
+    caption = "one training for each anchor: each dot is an anchor, and the bar spans them"
+    return [Dots("Validation accuracy in the search", caption, _sorted(rows))] if rows else []
+
+
+def _sorted(rows: Sequence[DotRow]) -> list[DotRow]:
+    return sorted(rows, key=lambda row: -row.mean)
