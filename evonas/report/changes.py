@@ -29,9 +29,7 @@ def changes(parent: Graph, child: Graph) -> list[Change]:
     """
     if len(parent.nodes) == len(child.nodes) and parent.output == child.output:
         redrawn = [
-            FIRST + place
-            for place, (old, new) in enumerate(zip(parent.nodes, child.nodes, strict=True))
-            if old != new
+            FIRST + place for place, (old, new) in enumerate(zip(parent.nodes, child.nodes, strict=True)) if old != new
         ]
         used = [number for number in redrawn if number in child.live] or [n for n in redrawn if n in parent.live]
         found = [Change(_text(parent, number), _text(child, number)) for number in used]

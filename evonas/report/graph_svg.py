@@ -25,34 +25,28 @@ def graph_svg(graph: Graph) -> Markup:
     """The graph from left to right: input, one column per depth, affine, output."""
     drawn = framed(graph)
     layout = layered(drawn, anchor=X)
-    centres = {
-        node: ((x + 0.5) * _ACROSS, (y + 0.5) * _DOWN) for node, (x, y) in layout.place.items()
-    }
+    centres = {node: ((x + 0.5) * _ACROSS, (y + 0.5) * _DOWN) for node, (x, y) in layout.place.items()}
     width = max(x for x, _ in centres.values()) + _ACROSS / 2
     height = max(y for _, y in centres.values()) + _DOWN / 2
     parts = [
-        Markup(
-            '<svg class="graph" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">'
-        ).format(f"{width:.0f}", f"{height:.0f}", f"graph of {graph.written()}")
+        Markup('<svg class="graph" viewBox="0 0 {0} {1}" width="{0}" height="{1}" role="img" aria-label="{2}">').format(
+            f"{width:.0f}", f"{height:.0f}", f"graph of {graph.written()}"
+        )
     ]
     for target in drawn:
         parts += _edges_to(drawn, layout, centres, target)
     for node, data in drawn.nodes(data=True):
         x, y = centres[node]
         label = _PLAIN.get(data["label"], data["label"])
-        parts.append(
-            Markup(
-                '<g class="node {}"><rect x="{}" y="{}" width="{}" height="{}" rx="8"/><text x="{}" y="{}">{}</text></g>'
-            ).format(
-                data["kind"], *_px(x - _WIDTH / 2, y - _HEIGHT / 2, _WIDTH, _HEIGHT), *_px(x, y), label
-            )
+        box = Markup('<rect x="{}" y="{}" width="{}" height="{}" rx="8"/>').format(
+            *_px(x - _WIDTH / 2, y - _HEIGHT / 2, _WIDTH, _HEIGHT)
         )
+        text = Markup('<text x="{}" y="{}">{}</text>').format(*_px(x, y), label)
+        parts.append(Markup('<g class="node {}">{}{}</g>').format(data["kind"], box, text))
     return Markup("").join([*parts, Markup("</svg>")])
 
 
-def _edges_to(
-    drawn: nx.DiGraph, layout: Layout, centres: Mapping[Hashable, Point], target: Hashable
-) -> list[Markup]:
+def _edges_to(drawn: nx.DiGraph, layout: Layout, centres: Mapping[Hashable, Point], target: Hashable) -> list[Markup]:
     """The arrows to one node, which arrive one above the other in the order in which they come."""
     last = {source: [source, *layout.route[source, target]][-1] for source in drawn.pred[target]}
     found = []

@@ -77,7 +77,8 @@ def _progress(report: Report) -> Figure:
     for one in report.published:
         if one.mean is not None:
             best.axhline(one.mean, color=_MUTED, linestyle=(0, (4, 4)), linewidth=0.8)
-            best.annotate(one.name, (0.01, one.mean), ("axes fraction", "data"), fontsize=7.5, color=_MUTED, va="bottom")
+            beside = best.get_yaxis_transform()
+            best.text(0.01, one.mean, one.name, transform=beside, fontsize=7.5, color=_MUTED, va="bottom")
     best.set(xlabel="core-minutes", title="best accuracy so far", xlim=(0, None))
     best.legend(frameon=False, fontsize=8, loc="lower right")
     volumes = [step.hypervolume for step in report.steps]
@@ -100,15 +101,16 @@ def _front(report: Report, axes: tuple[str, str] | None = None) -> Figure:
         (False, COLOURS[0], 14, 0.3, "scored layers"),
         (True, COLOURS[1], 30, 1.0, "Pareto front"),
     ):
-        values = [[point.values[place] for place in chosen] for point in report.points if point.front is front]
-        whole = [(x, y) for x, y in values if x is not None and y is not None]
+        pairs = [(p.values[chosen[0]], p.values[chosen[1]]) for p in report.points if p.front is front]
+        whole = [(x, y) for x, y in pairs if x is not None and y is not None]
         if whole:
-            plot.scatter(*zip(*whole, strict=True), s=size, color=colour, alpha=alpha, linewidth=0, label=label)
+            xs, ys = zip(*whole, strict=True)
+            plot.scatter(xs, ys, s=size, color=colour, alpha=alpha, linewidth=0, label=label)
     for one in report.published:
-        values = [one.searched.get(names[place]) for place in chosen]
-        if None not in values:
-            plot.scatter(*values, marker="D", s=26, color=_INK, zorder=3)
-            plot.annotate(one.name, values, (6, -3), textcoords="offset points", fontsize=8, color=_MUTED)
+        x, y = (one.searched.get(names[place]) for place in chosen)
+        if x is not None and y is not None:
+            plot.scatter(x, y, marker="D", s=26, color=_INK, zorder=3)
+            plot.annotate(one.name, (x, y), (6, -3), textcoords="offset points", fontsize=8, color=_MUTED)
     plot.set(xlabel=report.axes[chosen[0]].label, ylabel=report.axes[chosen[1]].label)
     plot.legend(frameon=False, fontsize=8, loc="lower right")
     return figure
@@ -198,7 +200,9 @@ def _response(report: Report) -> Figure:
 def _curves(top: Sequence[Top]) -> Figure:
     figure, axes = _figure(3.4 * len(top), 3.0, len(top))
     for one, plot in zip(top, axes, strict=True):
-        for (scale, values), colour in zip(one.response.curves.items(), (COLOURS[2], COLOURS[0], COLOURS[1]), strict=True):
+        for (scale, values), colour in zip(
+            one.response.curves.items(), (COLOURS[2], COLOURS[0], COLOURS[1]), strict=True
+        ):
             shown = [float("nan") if value is None or abs(value) > 12 else value for value in values]
             plot.plot(one.response.x, shown, color=colour, label=f"others' σ = {scale:g}")
         plot.set(xlabel="x")

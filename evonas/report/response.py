@@ -35,8 +35,8 @@ def response(graph: Graph) -> Response:
     """The response of a layer at the start of training (v0 = 0, v1 = 1, statistics from the batch), in float64.
 
     One element of a batch of shape (4, 8, 6, 6), in groups of two channels, runs from -4 to 4, while every other
-    element of its channel and of the others is held: drawn from a normal distribution, the same for every layer. A layer
-    that normalises answers differently as the spread of these changes, and one that only activates does not.
+    element of its channel and of the others is held: drawn from a normal distribution, the same for every layer. A
+    layer that normalises answers differently as the spread of these changes, and one that only activates does not.
     """
     others = torch.randn(_SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     grid = torch.linspace(-_REACH, _REACH, _POINTS, dtype=torch.float64)

@@ -235,5 +235,5 @@
     for (const other of document.querySelectorAll("[data-over]")) other.setAttribute("aria-pressed", other === button);
     redraw("best", "hypervolume");
   };
-  document.documentElement.dataset.drawn = "yes";  // for tests: everything ran
+  document.documentElement.dataset.drawn = Math.round(performance.now());  // everything ran, in ms from the start
 })();
