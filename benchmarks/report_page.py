@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from evonas.assemble import open_storage
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Reject, Status
 from evonas.config import RunConfig
 from evonas.environment import environment
+from evonas.filters import structural
 from evonas.graph import Graph
 from evonas.report.gather import gather
 from evonas.report.page import page
@@ -51,12 +52,16 @@ def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0)
         drawn, judged = [], []
         for index in range(start, min(start + _CHUNK, candidates)):
             origin, graph = Origin(Kind.RANDOM), evonorm.random_graph(rng)
+            while isinstance(structural(graph), Reject):
+                graph = evonorm.random_graph(rng)
             if len(means) > 10 and rng.random() < 0.7:
                 parent = max((int(i) for i in rng.choice(list(means), 5)), key=means.__getitem__)
                 words, graph = [], graphs[parent]
                 for _ in range(config.mutations):
                     graph, change = evonorm.mutate(graph, rng)
                     words.append(change)
+                if isinstance(structural(graph), Reject):
+                    words, graph = [], graphs[parent]  # rather a copy than no layer at all
                 origin = Origin(Kind.MUTATION, parent, tuple(words))
             times = {"sampling": 1e-3, "structural": 1e-3}
             drawn.append(Candidate(index, graph, f"{index}", f"{index}", origin, {"structural": 20}, times))

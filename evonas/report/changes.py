@@ -25,7 +25,8 @@ def changes(parent: Graph, child: Graph) -> list[Change]:
     """What differs between two graphs as they were drawn, dead nodes included.
 
     Mutation redraws nodes in their places, so that what stands elsewhere is the same. A node that the child does not
-    use is told of only where nothing else is left, and graphs of different length differ as a whole.
+    use is told of only where nothing else is left, and graphs of different length differ as a whole. Empty where they
+    are one function.
     """
     if len(parent.nodes) == len(child.nodes) and parent.output == child.output:
         redrawn = [
@@ -36,7 +37,8 @@ def changes(parent: Graph, child: Graph) -> list[Change]:
         found = [change for change in dict.fromkeys(found) if change.before != change.after]
         if found:
             return found[:_MOST]
-    return [Change(_text(parent, parent.output), _text(child, child.output))]
+    whole = Change(_text(parent, parent.output), _text(child, child.output))
+    return [whole] if whole.before != whole.after else []
 
 
 def _text(graph: Graph, number: int) -> str:

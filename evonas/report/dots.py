@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean
 
 from evonas.report.standing import Standing
@@ -80,7 +81,7 @@ def _of_stage(stage: Stage, standings: Sequence[Standing]) -> Dots:
 def _of_search(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
     rows = []
     for one in (*layers, *published):
-        values = list(one.searched.values())
+        values = [value for value in one.searched.values() if isfinite(value)]
         if values:
             rows.append(DotRow(one.name, one.published, fmean(values), min(values), max(values), values))
     caption = "one training for each anchor: each dot is an anchor, and the bar spans them"

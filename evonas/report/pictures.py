@@ -163,7 +163,7 @@ def _tree(report: Report) -> Figure:
             lane = rows[row.parent].lane
             turn = row.parent + 0.35 if lane == row.lane else place - 0.5
             plot.plot([lane, lane, row.lane, row.lane], [row.parent, turn, turn, place], color=_PALE, lw=2, zorder=1)
-            told = ",  ".join(str(change) for change in row.changes[:2])
+            told = ",  ".join(str(change) for change in row.changes[:2]) or "; ".join(row.recorded)
             plot.text(widest, place - 0.5, told, fontsize=7, color=_MUTED, va="center", parse_math=False)
         best = row.rank is not None
         edge = COLOURS[0] if best else _MUTED

@@ -30,7 +30,7 @@
   }
   function clock(seconds) {
     if (seconds < 90) return `${Math.round(seconds)} s`;
-    return seconds < 5400 ? `${+(seconds / 60).toFixed(1)} min` : `${+(seconds / 3600).toFixed(1)} h`;
+    return seconds < 3600 ? `${+(seconds / 60).toFixed(1)} min` : `${+(seconds / 3600).toFixed(1)} h`;
   }
   function clockTicks(high, count) {
     const steps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 36000, 86400, 172800, 864000, 8640000];
@@ -169,14 +169,14 @@
     const draw = frame(box, extent(xs, known.map(one => one.values[i])), extent(ys, known.map(one => one.values[j])),
       {xLabel: hint(axes[i]), yLabel: (axes[j].up ? "↑ " : "↓ ") + axes[j].label, label: `scored layers by ${axes[i].label} and ${axes[j].label}`});
     const at = k => [draw.x(xs[k]), draw.y(ys[k])], whole = k => xs[k] !== null && ys[k] !== null;
-    const dots = {other: "", front: ""};
+    // One path for many dots, so that thousands of them stay light; several of the faint ones, so that crowds show.
+    const layers = Math.min(16, 1 + (xs.length >> 5)), dots = [...Array(layers).fill(""), ""];
     xs.forEach((_, k) => {
       if (!whole(k)) return;
-      const kind = points.front[k] ? "front" : "other", r = points.front[k] ? 5 : 3.2, [x, y] = at(k);
-      // One path for all dots of a kind: thousands of them stay light.
-      dots[kind] += `M${(x - r).toFixed(1)} ${y.toFixed(1)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
+      const r = points.front[k] ? 5 : 3.2, [x, y] = at(k);
+      dots[points.front[k] ? layers : k % layers] += `M${(x - r).toFixed(1)} ${y.toFixed(1)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
     });
-    for (const kind of ["other", "front"]) element("path", {class: kind, d: dots[kind]}, draw.svg);
+    dots.forEach((d, k) => element("path", {class: k === layers ? "front" : "other", d}, draw.svg));
     const taken = [];
     for (const one of known) {
       const x = draw.x(one.values[i]), y = draw.y(one.values[j]), end = x > draw.right - 90;
