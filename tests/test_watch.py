@@ -47,34 +47,28 @@ def writer(file: Path, records: int) -> subprocess.Popen[str]:
 
 
 def test_a_writer_commits_undisturbed_while_it_is_watched(tmp_path: Path) -> None:
+    """By the command in a process of its own, and by looks as often as can be; the command ends with the run."""
     file, records = tmp_path / "runs.db", 150
     process = writer(file, records)
-    assert process.stdin is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    looks: list[Seen] = []
-    while not looks or looks[-1].run.status is RunStatus.RUNNING:
-        looks.append(look(str(file), "1"))
-    _, errors = process.communicate(timeout=60)
-    # Had a reader held a lock, the writer, which does not wait, would have failed.
-    assert process.returncode == 0, errors
-    counts = [seen.summary.evaluations for seen in looks]
-    assert counts == sorted(counts) and counts[-1] == records
-    assert len(set(counts)) > 3, "the looks did not fall within the writing"
-    assert all(seen.summary.candidates == seen.summary.evaluations for seen in looks), "a look saw half of a record"
-
-
-def test_the_command_ends_with_the_run(tmp_path: Path) -> None:
-    file = tmp_path / "runs.db"
-    process = writer(file, 40)
     command = [sys.executable, "-m", "evonas", "watch", "1", "--every", "0.1", "--storage", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None and process.stdin is not None
         assert watching.stdout.readline().startswith("0 of 50 candidates judged")
-        process.communicate("\n", timeout=60)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        looks: list[Seen] = []
+        while not looks or looks[-1].run.status is RunStatus.RUNNING:
+            looks.append(look(str(file), "1"))
+        _, errors = process.communicate(timeout=60)
+        # Had a reader held a lock, the writer, which does not wait, would have failed.
+        assert process.returncode == 0, errors
         out, errors = watching.communicate(timeout=60)
     assert watching.returncode == 0, errors
-    assert "run 1, finished: 40 judged" in out
+    assert f"run 1, finished: {records} judged" in out
+    counts = [seen.summary.evaluations for seen in looks]
+    assert counts == sorted(counts) and counts[-1] == records
+    assert len(set(counts)) > 3, "the looks did not fall within the writing"
+    assert all(seen.summary.candidates == seen.summary.evaluations for seen in looks), "a look saw half of a record"
 
 
 def test_interrupting_it_is_no_fault(tmp_path: Path) -> None:
