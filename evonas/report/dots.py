@@ -55,13 +55,12 @@ class Dots:
 
 
 def dots(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
-    """One chart for each stage at which one of the layers was trained again; where none was, that of the search."""
+    """One chart for each stage at which a layer was trained again, the most telling first, then the search."""
     charts = []
-    for stage in Stage:
+    for stage in (Stage.TEST, Stage.TRANSFER, Stage.HELD_OUT):
         if any(stage in one.samples for one in layers):
             charts.append(_of_stage(stage, [*layers, *published]))
-    charts = [chart for chart in charts if chart.rows]
-    return charts or _of_search(layers, published)
+    return [chart for chart in charts if chart.rows] + _of_search(layers, published)
 
 
 def _of_stage(stage: Stage, standings: Sequence[Standing]) -> Dots:
@@ -74,7 +73,8 @@ def _of_stage(stage: Stage, standings: Sequence[Standing]) -> Dots:
         mean, most = fmean(values), max(most, len(values))
         low, high = (interval.low, interval.high) if interval else (mean, mean)
         rows.append(DotRow(one.name, one.published, mean, low, high, values))
-    caption = f"each dot the mean over anchors with one seed, of up to {most}; bar: 95% interval of the mean over seeds"
+    caption = "each dot the mean over anchors with one seed"
+    caption += f", of up to {most}; bar: 95% interval of the mean over seeds" if most > 1 else "; there is but one"
     return Dots(_TITLES[stage], caption, _sorted(rows))
 
 
