@@ -15,6 +15,7 @@ from evonas.report.gather import Report, Top
 from evonas.report.graph_svg import graph_svg
 from evonas.report.lanes import lanes_svg, lanes_width
 from evonas.report.words import duration, megabytes, number
+from evonas.retraining import Stage
 from evonas.store import RunStatus
 
 _SHAPE = (128, 64, 32, 32)
@@ -86,12 +87,21 @@ def data(report: Report) -> dict[str, Any]:
 
 
 def _rival(report: Report) -> Mapping[str, Any] | None:
-    """The published layer that the best layer is held against: BN-ReLU, or the best of those that were scored."""
-    scored = {one.name: one.mean for one in report.published if one.mean is not None}
-    if not scored:
+    """The published layer that the best layer is held against: BN-ReLU, or the best of those that were scored.
+
+    `again` is what both came to when they were trained again, in the stage that tells most; a search trains each layer
+    once, and its best owes something to luck.
+    """
+    scored = [one for one in report.published if one.mean is not None]
+    if not scored or not report.top:
         return None
-    name = "bn-relu" if "bn-relu" in scored else next(iter(scored))
-    return {"name": name, "mean": scored[name]}
+    rival = next((one for one in scored if one.name == "bn-relu"), scored[0])
+    again = None
+    for stage, where in ((Stage.TEST, "on the test split"), (Stage.HELD_OUT, "on held-out images")):
+        mine, theirs = (one.samples.get(stage) for one in (report.top[0].standing, rival))
+        if mine is not None and theirs is not None and again is None and mine.by_seed and theirs.by_seed:
+            again = {"where": where, "seeds": len(mine.by_seed), "mine": mine.mean, "theirs": theirs.mean}
+    return {"name": rival.name, "mean": rival.mean, "again": again}
 
 
 def _card(report: Report, one: Top) -> dict[str, Any]:
