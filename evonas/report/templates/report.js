@@ -122,14 +122,15 @@
       const {steps} = data, xs = steps[over], means = data.references.map(one => one.mean);
       const high = Math.max(...steps.best, ...steps.anchors.flat(), ...means), first = steps.best.findIndex(value => value > 0);
       const low = Math.min(steps.best[first], ...steps.anchors.map(values => values[first]), ...means);
+      const span = Math.max(high - low, .05);
       // Labels of published layers that would lie on one another are left out, that of BN-ReLU last of all.
       const shown = [], priority = one => one.name === "bn-relu" ? 0 : 1;
       for (const one of [...data.references].sort((a, b) => priority(a) - priority(b)))
-        shown.push({value: one.mean, name: shown.some(other => other.name && Math.abs(other.value - one.mean) < (high - low) * .07) ? "" : one.name});
-      const from = Math.max(0, low - (high - low) * .08);
+        shown.push({value: one.mean, name: shown.some(other => other.name && Math.abs(other.value - one.mean) < span * .07) ? "" : one.name});
+      const from = Math.max(0, low - span * .08);
       const series = data.anchors.map((name, i) => ({name, values: steps.anchors[i], colour: colours[i % colours.length], kind: "thin"}));
       series.push({name: "mean", values: steps.best, colour: "var(--ink)", kind: "bold"});
-      lines(box, xs, series, {step: true, references: shown, label: "best accuracy so far", ...overAxis()}, [0, xs.at(-1)], [from, high + (high - low) * .04]);
+      lines(box, xs, series, {step: true, references: shown, label: "best accuracy so far", ...overAxis()}, [0, xs.at(-1)], [from, high + span * .04]);
     },
     hypervolume(box) {
       const {steps} = data, xs = steps[over];
