@@ -92,7 +92,7 @@ def picture(graph: Graph, path: str | Path, title: str | None = None) -> Path:
     """
     from evonas.sheet import draw_sheet
 
-    return draw_sheet({title or "": _framed(graph)}, Path(path), columns=1)
+    return draw_sheet({title or "": framed(graph)}, Path(path), columns=1)
 
 
 def gallery(graphs: Mapping[str, Graph], path: str | Path) -> Path:
@@ -105,11 +105,11 @@ def gallery(graphs: Mapping[str, Graph], path: str | Path) -> Path:
         raise UsageError("there is no layer to draw")
     from evonas.sheet import draw_sheet
 
-    framed = {name: _framed(graph) for name, graph in graphs.items()}
-    return draw_sheet(framed, Path(path), columns=min(2, len(graphs)))
+    drawings = {name: framed(graph) for name, graph in graphs.items()}
+    return draw_sheet(drawings, Path(path), columns=min(2, len(graphs)))
 
 
-def _framed(graph: Graph) -> nx.DiGraph:
+def framed(graph: Graph) -> nx.DiGraph:
     """The graph as pictures show it: with its affine and output, and a `mark` at arrows that need one."""
     drawn = to_networkx(graph)
     for node, data in drawn.nodes(data=True):

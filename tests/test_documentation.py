@@ -91,6 +91,10 @@ def test_there_is_something_to_run() -> None:
         "doctor",
         "rerank",
         "config",
+        "report",
+        "plot",
+        "watch",
+        "compare",
     } == {command.split()[1] for command in commands() if command.startswith("evonas ")}
 
 
@@ -109,7 +113,8 @@ def test_every_command_runs_in_order(
             assert not end.code, f"{command}: {capsys.readouterr()}"
         finally:
             signal.signal(signal.SIGTERM, before)
-    assert (tmp_path / "layer.py").exists()
+    for made in ("layer.py", "report.html", "progress.svg"):
+        assert (tmp_path / made).exists()
 
 
 def test_every_snippet_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from rich.console import Console
 
-from evonas.draw import _framed, gallery, picture, to_networkx, tree
+from evonas.draw import framed, gallery, picture, to_networkx, tree
 from evonas.errors import UsageError
 from evonas.graph import FIRST, Graph, X
 from evonas.layout import Bend, layered
@@ -78,7 +78,7 @@ def test_tree_of_a_graph_that_doubles_stays_small():
 @given(graphs())
 @settings(max_examples=30)
 def test_layout(graph):
-    drawn = _framed(graph)
+    drawn = framed(graph)
     layout = layered(drawn, anchor=X)
     assert set(drawn) <= set(layout.place)
     for (source, target), bends in layout.route.items():
@@ -89,12 +89,12 @@ def test_layout(graph):
         least = 0.6 if isinstance(a, Bend) or isinstance(b, Bend) else 1.0
         assert xa != xb or abs(ya - yb) > least - 1e-6, (a, b)
     assert all(y >= 0 for _, y in layout.place.values())
-    assert layout == layered(_framed(graph), anchor=X)
+    assert layout == layered(framed(graph), anchor=X)
 
 
 @pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])
 def test_zoo_is_drawn_without_crossings(name):
-    layout = layered(_framed(zoo[name]), anchor=X)
+    layout = layered(framed(zoo[name]), anchor=X)
     steps = {pair for (s, t), bends in layout.route.items() for pair in pairwise((s, *bends, t))}
     for (a, b), (c, d) in combinations(steps, 2):
         if layout.place[a][0] == layout.place[c][0]:

@@ -65,3 +65,5 @@ def test_a_wheel_holds_every_module_and_nothing_outside_evonas(tmp_path: Path) -
         for module in folder.glob("*.py"):
             assert f"{package.replace('.', '/')}/{module.name}" in names
     assert "evonas/py.typed" in names
+    for part in ("report.html.j2", "report.css", "report.js"):
+        assert f"evonas/report/templates/{part}" in names

@@ -10,7 +10,7 @@ import sys
 import typer
 from rich.console import Console
 
-from evonas.cli import export, layers, look, rerank, run
+from evonas.cli import compare, export, layers, look, report, rerank, run, watch
 from evonas.errors import EvonasError
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (run.app, look.app, rerank.app, layers.app, export.app):
+for commands in (run.app, look.app, watch.app, compare.app, report.app, rerank.app, layers.app, export.app):
     app.add_typer(commands)
 
 

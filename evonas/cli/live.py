@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -12,16 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
 from evonas.candidate import Candidate, Evaluation, Status
-from evonas.cli.tables import duration, filters_table, layers_table
+from evonas.cli.pace import Pace
+from evonas.cli.tables import filters_table, layers_table
 from evonas.results import Row, row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console, RenderableType
 
-    from evonas.store import RunInfo, Store
+    from evonas.store import RunInfo, RunSummary, Store
 
-_SHOWN = 8  # best layers in the display
-_RATE_WINDOW = 60.0  # seconds of recent work from which speed and time left are told
+SHOWN = 8  # best layers in the display
 _LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
@@ -37,24 +39,16 @@ class Watcher:
 
     def __init__(self, run: RunInfo, store: Store, console: Console, dashboard: str | None = None) -> None:
         self.run, self.store, self.console, self.dashboard = run, store, console, dashboard
-        self.best: list[Row] = [row(run, *pair) for pair in store.best(run.id, _SHOWN)]
+        self.best: list[Row] = [row(run, *pair) for pair in store.best(run.id, SHOWN)]
         summary = store.summary(run.id)
         self.judged = summary.evaluations
-        self._judged_at_start = self.judged
-        self._core_seconds = sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
-        self._core_seconds_at_start = self._core_seconds
+        self._core_seconds = core_seconds(summary)
+        self._pace = Pace(run.config, self.judged, self._core_seconds)
         self._discarded = Counter(summary.discarded)
         self._rejected = Counter({name: f.rejected for name, f in summary.filters.items()})
-        self._finished_at: deque[float] = deque([monotonic()], maxlen=2000)
         self._shown_at = 0.0
         self._pending = 0
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[pace]}"),
-        )
-        self._task = self._bar.add_task("candidates judged", total=run.config.budget, completed=self.judged, pace="")
+        self._bar = bar_of(run, self.judged)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Watcher:
@@ -76,12 +70,12 @@ class Watcher:
         self.judged += 1
         self._core_seconds += evaluation.core_seconds
         self._rejected.update(outcome.name for outcome in evaluation.filters if not outcome.accepted)
-        self._finished_at.append(monotonic())
+        self._pace.saw(self.judged, self._core_seconds)
         if evaluation.status is not Status.SCORED:
             return
         found = row(self.run, candidate, evaluation)
         is_best = not self.best or found.mean > self.best[0].mean
-        self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:_SHOWN]
+        self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:SHOWN]
         if is_best and self._live is None:
             self.console.print(f"  new best {found.mean:.3f}  {found.expression}", markup=False, highlight=False)
 
@@ -105,42 +99,42 @@ class Watcher:
         else:
             best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
             fell = ", ".join(f"{name} {count:,}" for name, count in (self._discarded + self._rejected).items())
-            line = (
-                f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace()}; fell: {fell}"
-            )
+            line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace}; fell: {fell}"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> RenderableType:
-        config = self.run.config
-        self._bar.update(self._task, completed=self.judged, pace=self._pace())
-        about = f"run {self.run.id}   space {config.space.name}   strategy {config.strategy}   seed {config.seed}"
-        if self.dashboard:
-            about += f"   Ray dashboard http://{self.dashboard}"
-        summary = self.store.summary(self.run.id)
-        references = self.store.run(self.run.id).references
-        anchors = config.protocol.anchors
-        return Group(
-            Text(about, style="dim"),
-            self._bar,
-            filters_table(summary),
-            layers_table(self.best, references, anchors, "best layers so far"),
-            Text(
-                f"{self._pending} in flight; Ctrl-C stops, `evonas resume {self.run.id}` continues",
-                style="dim",
-            ),
-        )
+        self._bar.update(self._bar.tasks[0].id, completed=self.judged, pace=str(self._pace))
+        run, summary = self.store.run(self.run.id), self.store.summary(self.run.id)
+        footer = f"{self._pending} in flight; Ctrl-C stops, `evonas resume {self.run.id}` continues"
+        return overview(run, summary, self.best, self._bar, footer, self.dashboard)
 
-    def _pace(self) -> str:
-        """Candidates a second of late, and the time left at that rate."""
-        now = monotonic()
-        recent = [t for t in self._finished_at if now - t <= _RATE_WINDOW]
-        if len(recent) < 2:
-            return "time left: not known yet"
-        rate = len(recent) / max(now - recent[0], 1e-3)
-        left = max(0, self.run.config.budget - self.judged) / rate
-        if self.run.config.core_minutes is not None:
-            gained = self._core_seconds - self._core_seconds_at_start
-            per_candidate = gained / max(1, self.judged - self._judged_at_start)
-            compute_left = max(0.0, 60 * self.run.config.core_minutes - self._core_seconds)
-            left = min(left, compute_left / max(per_candidate, 1e-6) / rate)
-        return f"{rate:.1f}/s, {duration(left)} left"
+
+def core_seconds(summary: RunSummary) -> float:
+    """What workers have spent on a run."""
+    return sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
+
+
+def bar_of(run: RunInfo, judged: int) -> Progress:
+    """A bar of the candidates judged, with one task whose `pace` is told beside it."""
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
+    )
+    bar.add_task("candidates judged", total=run.config.budget, completed=judged, pace="")
+    return bar
+
+
+def overview(
+    run: RunInfo, summary: RunSummary, best: Sequence[Row], bar: Progress, footer: str, dashboard: str | None = None
+) -> RenderableType:
+    """A run as the live display shows it: progress, filters, and the best layers beside published ones."""
+    config = run.config
+    about = f"run {run.id}   space {config.space.name}   strategy {config.strategy}   seed {config.seed}"
+    if dashboard:
+        about += f"   Ray dashboard http://{dashboard}"
+    return Group(
+        Text(about, style="dim"),
+        bar,
+        filters_table(summary),
+        layers_table(best, run.references, config.protocol.anchors, "best layers so far"),
+        Text(footer, style="dim"),
+    )

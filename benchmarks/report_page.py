@@ -1,0 +1,133 @@
+"""How large the report of a large run is, and how fast it is made and opens.
+
+A run of synthetic candidates, as many as asked for, is recorded in a database; its graphs are real ones, its scores
+drift upwards with noise, and nothing is trained. `python -m benchmarks.report_page` prints what was measured and writes
+it to benchmarks/results/report_page.json; the opening is measured in headless Chromium, where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evonas.assemble import open_storage
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Reject, Status
+from evonas.config import RunConfig
+from evonas.environment import environment
+from evonas.filters import structural
+from evonas.graph import Graph
+from evonas.report.gather import gather
+from evonas.report.page import page
+from evonas.search_spaces import SPACES
+from evonas.store import RunStatus, Store
+
+RESULT = Path(__file__).parent / "results" / "report_page.json"
+_CHUNK = 500
+
+
+def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0) -> int:
+    """Records a finished run of that many candidates; answers its number.
+
+    Args:
+        store: where to.
+        candidates: how many.
+        seed: of everything.
+        scored: the share that is scored; the others fall to the filter of signals.
+    """
+    rng, evonorm = np.random.default_rng(seed), SPACES["evonorm"]
+    config = RunConfig(space=evonorm, budget=candidates, seed=seed)
+    run = store.create_run(config, environment())
+    graphs: dict[int, Graph] = {}
+    means: dict[int, float] = {}
+    for start in range(0, candidates, _CHUNK):
+        drawn, judged = [], []
+        for index in range(start, min(start + _CHUNK, candidates)):
+            origin, graph = Origin(Kind.RANDOM), evonorm.random_graph(rng)
+            while isinstance(structural(graph), Reject):
+                graph = evonorm.random_graph(rng)
+            if len(means) > 10 and rng.random() < 0.7:
+                parent = max((int(i) for i in rng.choice(list(means), 5)), key=means.__getitem__)
+                words, graph = [], graphs[parent]
+                for _ in range(config.mutations):
+                    graph, change = evonorm.mutate(graph, rng)
+                    words.append(change)
+                if isinstance(structural(graph), Reject):
+                    words, graph = [], graphs[parent]  # rather a copy than no layer at all
+                origin = Origin(Kind.MUTATION, parent, tuple(words))
+            times = {"sampling": 1e-3, "structural": 1e-3}
+            drawn.append(Candidate(index, graph, f"{index}", f"{index}", origin, {"structural": 20}, times))
+            if rng.random() >= scored:
+                fell = FilterOutcome("signal", False, "scale too high", 9.0, 0.02)
+                judged.append(Evaluation(index, Status.REJECTED, filters=(fell,)))
+                continue
+            before = 0.3 if origin.parent is None else means[origin.parent]
+            mean = float(np.clip(before + rng.normal(0.003, 0.04), 0.1, 0.95))
+            graphs[index], means[index] = graph, mean
+            scores = {anchor: float(np.clip(mean + rng.normal(0, 0.03), 0, 1)) for anchor in config.protocol.anchors}
+            passed = FilterOutcome("signal", True, "", 0.5, 0.02)
+            seconds = dict.fromkeys(config.protocol.anchors, 1.2)
+            judged.append(Evaluation(index, Status.SCORED, scores, filters=(passed,), seconds=seconds))
+        store.record(run.id, candidates=drawn, evaluations=judged)
+    for name, score in (("bn-relu", 0.6), ("evonorm-s0", 0.64)):
+        store.record_reference(run.id, name, dict.fromkeys(config.protocol.anchors, score))
+    store.record(run.id, status=RunStatus.FINISHED, elapsed=3600.0)
+    return run.id
+
+
+def measure(candidates: int, folder: Path) -> dict[str, Any]:
+    """Seconds of processor time and sizes, for a run of that many candidates, all of them scored."""
+    with open_storage(folder / "runs.db") as store:
+        run_id = synthetic(store, candidates)
+        start = time.process_time()
+        gathered = gather(store, run_id)
+        read = time.process_time()
+        text = page(gathered)
+        rendered = time.process_time()
+    file = folder / "report.html"
+    file.write_text(text)
+    return {
+        "candidates": candidates,
+        "scored": len(gathered.points),
+        "tree_rows": len(gathered.tree),
+        "gather_seconds": read - start,
+        "render_seconds": rendered - read,
+        "bytes": file.stat().st_size,
+        "opened_ms": opened(file),
+    }
+
+
+def opened(file: Path) -> float | None:
+    """Milliseconds from the start of loading in headless Chromium until every chart is drawn; None without it."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        return None
+    command = [chromium, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom", file.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search(r'data-drawn="(\d+)"', dom)
+    return float(found.group(1)) if found else None
+
+
+def main() -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--candidates", type=int, nargs="+", default=[200, 5000])
+    sizes = parser.parse_args().candidates
+    found = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            found.append(measure(size, Path(folder)))
+        print(found[-1])
+    RESULT.write_text(json.dumps({"environment": environment(), "pages": found}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

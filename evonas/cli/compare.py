@@ -1,0 +1,81 @@
+"""The command `compare`: runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from evonas.assemble import open_storage
+from evonas.cli import options
+from evonas.cli.tables import duration, table
+from evonas.errors import UsageError
+from evonas.report.side_by_side import Beside, side_by_side
+
+app = typer.Typer()
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN …", help="Numbers of runs, or 'last'.")],
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Runs side by side: settings that differ, what each found, and the hypervolume at equal compute."""
+    with open_storage(storage, read_only=True) as store:
+        found = list(dict.fromkeys(options.the_run(store, run).id for run in runs))
+        if len(found) < 2:
+            raise UsageError(f"name at least two different runs to compare; `evonas runs` lists those of {storage}")
+        rows = side_by_side(store, found)
+    options.emit(form, [row.as_dict() for row in rows], _table(rows))
+
+
+def _table(rows: Sequence[Beside]) -> Table:
+    """A column a run, since there are more facts than runs."""
+    compute = duration(rows[0].compute)
+    grid = table(
+        caption=f"at equal compute: once the run's workers had spent {compute}, over the anchors that all share"
+    )
+    grid.add_column("", style="dim")
+    for row in rows:
+        grid.add_column(f"run {row.run}", justify="right")
+
+    def add(label: str, tell: Callable[[Beside], str]) -> None:
+        grid.add_row(label, *(escape(tell(row)) for row in rows))
+
+    def add_scores(label: str, values: Sequence[float | None]) -> None:
+        highest = max((value for value in values if value is not None), default=None)
+        cells = ["–" if v is None else f"[bold]{v:.3f}[/]" if v == highest else f"{v:.3f}" for v in values]
+        grid.add_row(label, *cells)
+
+    add("status", lambda row: row.status.value)
+    for name in rows[0].settings:
+        grid.add_row(name, *(escape(_written(row.settings[name])) for row in rows))
+    grid.add_section()
+    add("judged", lambda row: f"{row.candidates:,}")
+    add("scored", lambda row: f"{row.scored:,}")
+    add("core time", lambda row: duration(row.core_seconds))
+    add("wall time", lambda row: duration(row.elapsed))
+    add("judged a core-minute", lambda row: _rate(row.per_core_minute))
+    add("judged a second", lambda row: _rate(row.per_second))
+    grid.add_section()
+    for anchor in dict.fromkeys(anchor for row in rows for anchor in row.best):
+        add_scores(f"best {anchor}", [row.best.get(anchor) for row in rows])
+    add_scores("best mean", [row.mean for row in rows])
+    grid.add_section()
+    add_scores("at equal compute: best mean", [row.mean_then for row in rows])
+    add_scores("at equal compute: hypervolume", [row.hypervolume for row in rows])
+    return grid
+
+
+def _rate(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _written(value: Any) -> str:
+    """A setting, short enough for a column."""
+    text = "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"

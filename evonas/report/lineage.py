@@ -1,0 +1,96 @@
+"""The family tree of the best layers: who descends from whom, by which mutation.
+
+Rows stand in depth-first order, oldest first. A line runs straight down a lane from each layer to that of its
+children with the most descendants; other children branch off one lane to the right, above it. So a lane is left only
+for a family at most half as large, and n layers need at most 1 + log2 n lanes (Sleator & Tarjan's heavy paths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from evonas.candidate import Candidate, Evaluation
+from evonas.report.changes import Change, changes
+
+
+@dataclass(frozen=True, slots=True)
+class Ancestor:
+    """A row of the tree.
+
+    Attributes:
+        index: of the candidate.
+        expression: its canonical form as text.
+        mean: its mean score; None where it has none.
+        kind: how it was made: "random", "seed" or "mutation".
+        rank: its place among the best layers, from 1; None for one that is an ancestor alone.
+        lane: column of its line, from 0.
+        parent: the row of its parent; None for a founder.
+        changes: what mutation made of its parent.
+        recorded: the mutations as the run recorded them.
+    """
+
+    index: int
+    expression: str
+    mean: float | None
+    kind: str
+    rank: int | None
+    lane: int
+    parent: int | None
+    changes: Sequence[Change]
+    recorded: Sequence[str]
+
+
+def lineage(
+    best: Sequence[int], candidates: Mapping[int, Candidate], evaluations: Mapping[int, Evaluation]
+) -> list[Ancestor]:
+    """The tree of the candidates `best`, best first, and of all their ancestors."""
+    family = _family(best, candidates)
+    children: dict[int | None, list[int]] = {}
+    for index in sorted(family):
+        children.setdefault(family[index], []).append(index)
+    size = dict.fromkeys(family, 1)
+    for index in sorted(family, reverse=True):  # a parent is older than its children
+        parent = family[index]
+        if parent is not None:
+            size[parent] += size[index]
+    rows: list[Ancestor] = []
+    row_of: dict[int, int] = {}
+    # Founders of larger families first; among children the largest family last, straight below its parent.
+    pending = [(index, 0) for index in sorted(children.get(None, ()), key=lambda i: (size[i], -i))]
+    while pending:
+        index, lane = pending.pop()
+        candidate, parent = candidates[index], family[index]
+        evaluation = evaluations.get(index)
+        row_of[index] = len(rows)
+        rows.append(
+            Ancestor(
+                index,
+                candidate.graph.canonical.written(),
+                evaluation.mean if evaluation is not None and evaluation.scores else None,
+                candidate.origin.kind.value,
+                best.index(index) + 1 if index in best else None,
+                lane,
+                None if parent is None else row_of[parent],
+                [] if parent is None else changes(candidates[parent].graph, candidate.graph),
+                candidate.origin.mutations,
+            )
+        )
+        young = sorted(children.get(index, ()), key=lambda i: (size[i], -i))
+        if young:
+            pending.append((young[-1], lane))
+            pending += [(i, lane + 1) for i in reversed(young[:-1])]
+    return rows
+
+
+def _family(best: Sequence[int], candidates: Mapping[int, Candidate]) -> dict[int, int | None]:
+    """The parent of each of `best` and of their ancestors."""
+    family: dict[int, int | None] = {}
+    for first in best:
+        index: int | None = first
+        while index is not None and index not in family:
+            parent = candidates[index].origin.parent
+            # An edited database could hold circles; a parent is always older.
+            family[index] = parent if parent is not None and parent in candidates and parent < index else None
+            index = family[index]
+    return family

@@ -1,0 +1,135 @@
+"""The report as one self-contained HTML page: markup, style, script and data, and no request to anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from evonas.candidate import Status
+from evonas.published import zoo
+from evonas.report.dots import dots
+from evonas.report.formula import mathml
+from evonas.report.gather import Report, Top
+from evonas.report.graph_svg import graph_svg
+from evonas.report.lanes import lanes_svg, lanes_width
+from evonas.report.words import duration, megabytes, number
+from evonas.retraining import Stage
+from evonas.store import RunStatus
+
+_SHAPE = (128, 64, 32, 32)
+"""Of the activations for which traffic is told in bytes."""
+
+
+def page(report: Report) -> str:
+    """The page as HTML text."""
+    environment = Environment(
+        loader=PackageLoader("evonas.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "number": number, "megabytes": megabytes}
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        run=report.run,
+        config=report.run.config,
+        summary=report.summary,
+        scored=report.summary.statuses[Status.SCORED],
+        failed=report.summary.statuses[Status.FAILED],
+        running=report.run.status is RunStatus.RUNNING,
+        published=report.published,
+        rival=_rival(report),
+        top=[_card(report, one) for one in report.top],
+        front=sorted((point for point in report.points if point.front), key=lambda point: -point.mean),
+        total=sum(part.seconds for part in report.times),
+        lanes=lanes_svg(report.tree),
+        lanes_width=lanes_width(report.tree),
+        shape=" × ".join(map(str, _SHAPE)),
+        data=data(report),
+    )
+
+
+def data(report: Report) -> dict[str, Any]:
+    """What the page's charts are drawn from; column by column, to be small."""
+    references = report.run.references
+    return {
+        "run": report.run.id,
+        "anchors": report.anchors,
+        "axes": [{"label": axis.label, "up": axis.higher_is_better} for axis in report.axes],
+        "points": {
+            "index": [point.index for point in report.points],
+            "text": [point.expression for point in report.points],
+            "mean": [_short(point.mean) for point in report.points],
+            "values": [[_short(point.values[place]) for point in report.points] for place in range(len(report.axes))],
+            "front": [int(point.front) for point in report.points],
+        },
+        "steps": {
+            "judged": [step.judged for step in report.steps],
+            "seconds": [_short(step.core_seconds) for step in report.steps],
+            "hypervolume": [_short(step.hypervolume) for step in report.steps],
+            "best": [_short(step.best) for step in report.steps],
+            "anchors": [[_short(step.anchors[place]) for step in report.steps] for place in range(len(report.anchors))],
+        },
+        "references": [
+            {
+                "name": one.name,
+                "mean": _short(one.mean),
+                "values": [_short(references.get(one.name, {}).get(axis.name)) for axis in report.axes],
+            }
+            for one in report.published
+            if one.searched
+        ],
+        "responses": [_curves(one) for one in report.top],
+    }
+
+
+def _rival(report: Report) -> Mapping[str, Any] | None:
+    """The published layer that the best layer is held against: BN-ReLU, or the best of those that were scored.
+
+    `again` is what both came to when they were trained again, in the stage that tells most; a search trains each layer
+    once, and its best owes something to luck.
+    """
+    scored = [one for one in report.published if one.mean is not None]
+    if not scored or not report.top:
+        return None
+    rival = next((one for one in scored if one.name == "bn-relu"), scored[0])
+    again = None
+    for stage, where in ((Stage.TEST, "on the test split"), (Stage.HELD_OUT, "on held-out images")):
+        mine, theirs = (one.samples.get(stage) for one in (report.top[0].standing, rival))
+        if mine is not None and theirs is not None and again is None and mine.by_seed and theirs.by_seed:
+            again = {"where": where, "seeds": len(mine.by_seed), "mine": mine.mean, "theirs": theirs.mean}
+    return {"name": rival.name, "mean": rival.mean, "again": again}
+
+
+def _card(report: Report, one: Top) -> dict[str, Any]:
+    """What the page shows of one of the best layers."""
+    size = 4
+    for extent in _SHAPE:
+        size *= extent
+    known = zoo.get(one.row.name or "")
+    return {
+        "row": one.row,
+        "known": known is not None,
+        "formula": mathml(one.row.graph),
+        "graph": graph_svg(one.row.graph),
+        "dots": dots([one.standing], report.published),
+        "plan": str(one.plan),
+        "fits": one.plan.fits and one.plan.cell is not None,
+        "streaming": one.plan.passes,
+        "floor": one.plan.floor,
+        "size": size,
+        "saved": len(one.plan.saved),
+    }
+
+
+def _curves(one: Top) -> Mapping[str, Any]:
+    curves: list[Sequence[float | None]] = [[_short(y) for y in ys] for ys in one.response.curves.values()]
+    return {"x": [_short(x) for x in one.response.x], "scales": list(one.response.curves), "curves": curves}
+
+
+def _short(value: float | None) -> float | None:
+    """With as many digits as a chart can show."""
+    return None if value is None or value != value else float(f"{value:.5g}")

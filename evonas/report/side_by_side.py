@@ -1,0 +1,117 @@
+"""Runs beside one another: what differs in their settings, and what each came to at equal compute."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evonas.candidate import Status
+from evonas.config import RunConfig
+from evonas.report.progress import at_compute, progress
+from evonas.store import RunStatus, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """One run of several.
+
+    Attributes:
+        run: its number.
+        status: whether it is over.
+        settings: those that are not the same in all runs, by name; None where the run has no such setting.
+        candidates, scored: how many were judged, and scored.
+        best: the highest score on each anchor of the run.
+        mean: the highest mean score; None without a scored layer.
+        hypervolume: of what it had found when its workers had spent `compute`, over the anchors that all runs share.
+        mean_then: its highest mean over those anchors at that time.
+        compute: core-seconds that are compared: those of the run that spent the least.
+        core_seconds, elapsed: what its workers spent, and the wall time of its coordinators, in seconds.
+    """
+
+    run: int
+    status: RunStatus
+    settings: Mapping[str, Any]
+    candidates: int
+    scored: int
+    best: Mapping[str, float]
+    mean: float | None
+    hypervolume: float | None
+    mean_then: float | None
+    compute: float
+    core_seconds: float
+    elapsed: float
+
+    @property
+    def per_core_minute(self) -> float | None:
+        """Candidates judged for each minute of a core."""
+        return 60 * self.candidates / self.core_seconds if self.core_seconds else None
+
+    @property
+    def per_second(self) -> float | None:
+        """Candidates judged for each second of wall time."""
+        return self.candidates / self.elapsed if self.elapsed else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        known = dataclasses.asdict(self) | {"status": self.status.value}
+        return known | {"per_core_minute": self.per_core_minute, "per_second": self.per_second}
+
+
+def side_by_side(store: Store, run_ids: Sequence[int]) -> list[Beside]:
+    """The runs in the order given.
+
+    Compute is counted candidate by candidate in the order of drawing, so that a run is compared as it would have been
+    had it stopped there. Runs without a common anchor have no hypervolume to compare.
+
+    Raises:
+        UsageError: when there is no such run.
+    """
+    runs = [store.run(run_id) for run_id in run_ids]
+    evaluations = [list(store.evaluations(run_id)) for run_id in run_ids]
+    own = runs[0].config.protocol.anchors
+    shared = [anchor for anchor in own if all(anchor in run.config.protocol.anchors for run in runs)]
+    compute = min(sum(e.core_seconds for e in mine) for mine in evaluations)
+    differing = differences([run.config for run in runs])
+    rows = []
+    for run, mine, settings in zip(runs, evaluations, differing, strict=True):
+        scored = [e for e in mine if e.status is Status.SCORED]
+        anchors = run.config.protocol.anchors
+        then = at_compute(progress(mine, shared), compute) if shared else None
+        rows.append(
+            Beside(
+                run.id,
+                run.status,
+                settings,
+                len(mine),
+                len(scored),
+                {a: max(e.scores[a] for e in scored) for a in anchors} if scored else {},
+                max((e.mean for e in scored), default=None),
+                then.hypervolume if then else None,
+                then.best if then and then.best else None,
+                compute,
+                sum(e.core_seconds for e in mine),
+                run.elapsed,
+            )
+        )
+    return rows
+
+
+def differences(configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
+    """For each configuration the settings, by dotted name, that are not the same in all."""
+    flat = [_flat(dataclasses.asdict(config)) for config in configs]
+    names = dict.fromkeys(name for one in flat for name in one)
+    # The protocol's seed follows from the run's.
+    unlike = [n for n in names if n != "protocol.seed" and any(one.get(n) != flat[0].get(n) for one in flat)]
+    return [{name: one.get(name) for name in unlike} for one in flat]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = list(value) if isinstance(value, tuple) else value
+    return found
