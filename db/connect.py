@@ -128,7 +128,7 @@ def _server(text: str) -> URL:
         raise UsageError(f"the database URL {shorten(scheme + '://…')} cannot be read; give {_KNOWN}") from None
     if url.get_backend_name() not in DRIVERS:
         raise UsageError(f"unknown kind of database {shorten(scheme)}; give {_KNOWN}")
-    return url
+    return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
 
 
 def _may_write(folder: Path) -> bool:

@@ -28,10 +28,9 @@ def postgres_engine(url: URL) -> Engine:
     )
     if _MISPLACED in shown(url):
         raise unusable  # before the driver, whose messages would tell what it takes for the host
-    driver = url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
     settings = {}
-    if driver.get_driver_name() == "psycopg":  # another driver may know neither
-        given = driver.query.get("options", "")
+    if url.get_driver_name() == "psycopg":  # another driver may know neither
+        given = url.query.get("options", "")
         options = given if isinstance(given, str) else " ".join(given)
         settings = {
             "connect_timeout": CONNECT_SECONDS,
@@ -40,9 +39,9 @@ def postgres_engine(url: URL) -> Engine:
         }
     try:
         # A connection that broke while nobody used it, at a restart of the server, is made again.
-        return create_engine(driver, connect_args=settings, pool_pre_ping=True)
+        return create_engine(url, connect_args=settings, pool_pre_ping=True)
     except (ImportError, NoSuchModuleError):
-        name = driver.get_driver_name() if "+" in driver.drivername else driver.drivername
+        name = url.get_driver_name() if "+" in url.drivername else url.drivername
         raise UsageError(
             f"{shown(url)} needs the driver {shorten(name)}, which is not installed; "
             "`pip install 'psycopg[binary]'` and a URL that starts with postgresql:// will do"

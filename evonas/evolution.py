@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evonas.candidate import FAILED_ATTEMPTS, Candidate, Evaluation, Status
 from evonas.executor import Executor, Task, published_task
 from evonas.hurdles import Hurdles
+from evonas.patience import patiently
 from evonas.propose import Proposer, SpaceExhausted
 from evonas.select import Population
 from evonas.store import RunInfo, RunStatus, Store
@@ -120,6 +121,9 @@ class Search:
             self.store.record(self.run.id, status=status, elapsed=self._elapsed())
         return status
 
+    def _record(self, **what: Any) -> None:
+        patiently(lambda: self.store.record(self.run.id, elapsed=self._elapsed(), **what))
+
     def _elapsed(self) -> float:
         return self.run.elapsed + monotonic() - self._started
 
@@ -134,7 +138,7 @@ class Search:
             except SpaceExhausted:
                 self._exhausted = True
                 return
-            self.store.record(self.run.id, candidates=[candidate], elapsed=self._elapsed())
+            self._record(candidates=[candidate])
             self._state.candidates.append(candidate)
             for observer in self.observers:
                 observer.drawn(candidate)
@@ -200,12 +204,12 @@ class Search:
     def _finish_reference(self, evaluation: Evaluation) -> None:
         name = self._references[evaluation.index]
         if evaluation.scores:
-            self.store.record_reference(self.run.id, name, evaluation.scores)
+            patiently(lambda: self.store.record_reference(self.run.id, name, evaluation.scores))
         for observer in self.observers:
             observer.referenced(name, evaluation)
 
     def _finish(self, evaluation: Evaluation) -> None:
-        self.store.record(self.run.id, evaluations=[evaluation], elapsed=self._elapsed())
+        self._record(evaluations=[evaluation])
         self._state.evaluations[evaluation.index] = evaluation
         self._state.core_seconds += evaluation.core_seconds
         for observer in self.observers:

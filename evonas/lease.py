@@ -56,6 +56,10 @@ class Coordinator:
         pid = os.getpid()
         return Coordinator(uuid4().hex, socket.gethostname(), pid, _place(), _started(pid), datetime.now(UTC))
 
+    def as_dict(self) -> dict[str, str | int]:
+        """For JSON and for people: which process it is, and since when."""
+        return {"host": self.host, "pid": self.pid, "since": self.since.isoformat()}
+
     def gone(self, silent: float) -> bool:
         """Whether the process has ended.
 
@@ -89,6 +93,13 @@ def taken_over(run_id: int, other: Coordinator | None) -> StorageError:
     """The error for a coordinator whose run is another's by now."""
     by = f" by process {other.pid} on {other.host}" if other else ""
     return StorageError(f"run {run_id} was taken over{by} while this process was not heard of; what it recorded is kept")
+
+
+def check_free(store: Store, run_id: int) -> None:
+    """Raise `UsageError` when a coordinator is at work on the run; a claim may still come first."""
+    mine = Coordinator.here()
+    store.claim(run_id, mine)
+    store.release(run_id, mine)
 
 
 @contextmanager
