@@ -92,7 +92,9 @@ def held_by_another(run_id: int, other: Coordinator, silent: float) -> UsageErro
 def taken_over(run_id: int, other: Coordinator | None) -> StorageError:
     """The error for a coordinator whose run is another's by now."""
     by = f" by process {other.pid} on {other.host}" if other else ""
-    return StorageError(f"run {run_id} was taken over{by} while this process was not heard of; what it recorded is kept")
+    return StorageError(
+        f"run {run_id} was taken over{by} while this process was not heard of; what it recorded is kept"
+    )
 
 
 def check_free(store: Store, run_id: int) -> None:

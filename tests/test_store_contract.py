@@ -281,7 +281,9 @@ def test_the_summary_of_a_new_run_is_nothing(store: Store, run: int) -> None:
 # Coordinators
 
 
-ELSEWHERE = Coordinator("t", "far-away", 4711, "another machine's boot", "123", datetime(2024, 5, 1, 12, 30, tzinfo=UTC))
+ELSEWHERE = Coordinator(
+    "t", "far-away", 4711, "another machine's boot", "123", datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
+)
 
 
 def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store, run: int) -> None:
