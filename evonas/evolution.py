@@ -80,6 +80,7 @@ class Search:
         self.hurdles = Hurdles(self.config.protocol, self.config.population)
         self._out: dict[int, Task] = {}  # latest attempt of what is being evaluated, by index
         self._lost_seconds: dict[int, float] = {}
+        self._failures: dict[int, tuple[str, ...]] = {}  # reasons of the attempts that failed, by index
         missing = [name for name in references if name not in run.references]
         # Negative indices tell them from candidates.
         self._references = {-number: name for number, name in enumerate(missing, 1)}
@@ -185,6 +186,7 @@ class Search:
                 self._submit(replace(task, attempt=task.attempt + 1))
                 continue
             self._lost_seconds.pop(evaluation.index, None)
+            self._failures.pop(evaluation.index, None)
             if evaluation.index < 0:
                 self._finish_reference(evaluation)
             else:
@@ -193,13 +195,22 @@ class Search:
             observer.tick(len(self._out))
 
     def _with_earlier_attempts(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation, charged with what failed attempts before it have cost."""
+        """The evaluation, charged with what failed attempts before it have cost, and with why they failed."""
+        evaluation = self._with_earlier_reasons(evaluation)
         earlier = self._lost_seconds.pop(evaluation.index, 0.0)
         lost = earlier + evaluation.seconds.get(FAILED_ATTEMPTS, 0.0)
         if not lost:
             return evaluation
         self._lost_seconds[evaluation.index] = lost
         return replace(evaluation, seconds={**evaluation.seconds, FAILED_ATTEMPTS: lost})
+
+    def _with_earlier_reasons(self, evaluation: Evaluation) -> Evaluation:
+        earlier = self._failures.pop(evaluation.index, ())
+        if evaluation.status is Status.FAILED:
+            self._failures[evaluation.index] = (*earlier, evaluation.reason)
+        # One that fails in the same way again and again says so once.
+        told = [f"attempt {n} failed: {why}" for n, why in enumerate(earlier, 1) if why != evaluation.reason]
+        return replace(evaluation, reason="; ".join(filter(None, [evaluation.reason, *told])))
 
     def _finish_reference(self, evaluation: Evaluation) -> None:
         name = self._references[evaluation.index]

@@ -135,7 +135,7 @@ def claimed(store: Store, run_id: int) -> Iterator[None]:
 def _place() -> str:
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"  # containers of one machine count from 1 each
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"  # containers of one machine count from 1 each
     except OSError:
         return socket.gethostname()  # not Linux
 

@@ -152,6 +152,6 @@ def _scored_otherwise(
 
 
 def _found(evaluation: Evaluation) -> tuple[Any, ...]:
-    """An evaluation without times and attempts, which are never equal."""
+    """An evaluation without times, attempts, and the reasons of those that failed."""
     outcomes = tuple(replace(outcome, seconds=0.0) for outcome in evaluation.filters)
-    return evaluation.status, dict(evaluation.scores), dict(evaluation.measures), outcomes, evaluation.reason
+    return evaluation.status, dict(evaluation.scores), dict(evaluation.measures), outcomes

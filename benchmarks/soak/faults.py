@@ -1,4 +1,4 @@
-"""What happens to a search. Each fault does it for real, and says what it did."""
+"""What happens to a search. Each fault does it for real, and says what it did; None where there was nothing to do it to."""
 
 from __future__ import annotations
 
@@ -42,62 +42,62 @@ class Target:
     rng: random.Random
 
 
-def kill_worker(target: Target) -> str:
+def kill_worker(target: Target) -> str | None:
     """SIGKILL to a worker."""
     return _signal(target, "worker", signal.SIGKILL)
 
 
-def crash_worker(target: Target) -> str:
+def crash_worker(target: Target) -> str | None:
     """SIGSEGV to a worker, as from a fault in native code."""
     return _signal(target, "worker", signal.SIGSEGV)
 
 
-def stop_worker(target: Target) -> str:
+def stop_worker(target: Target) -> str | None:
     """A worker is stopped for a while."""
     return _pause(target, "worker")
 
 
-def hang_worker(target: Target) -> str:
+def hang_worker(target: Target) -> str | None:
     """A worker is stopped for good: the deadline has to end it."""
     return _signal(target, "worker", signal.SIGSTOP)
 
 
-def kill_coordinator(target: Target) -> str:
+def kill_coordinator(target: Target) -> str | None:
     """SIGKILL to the coordinator."""
     return _signal(target, "coordinator", signal.SIGKILL)
 
 
-def terminate_coordinator(target: Target) -> str:
+def terminate_coordinator(target: Target) -> str | None:
     """SIGTERM to the coordinator, as from a job manager."""
     return _signal(target, "coordinator", signal.SIGTERM)
 
 
-def stop_coordinator(target: Target) -> str:
+def stop_coordinator(target: Target) -> str | None:
     """The coordinator is stopped for a while."""
     return _pause(target, "coordinator")
 
 
-def kill_raylet(target: Target) -> str:
+def kill_raylet(target: Target) -> str | None:
     """SIGKILL to Ray's own process on the machine: with it, all workers are gone."""
     return _signal(target, "raylet", signal.SIGKILL)
 
 
-def lock_database(target: Target) -> str:
+def lock_database(target: Target) -> str | None:
     """Another process holds the lock for writing."""
     with closing(sqlite3.connect(target.database, isolation_level=None, timeout=10.0)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            return f"the lock was not to be had: {error}"
+        except sqlite3.OperationalError:
+            return None
         time.sleep(LOCKED_SECONDS)
         other.execute("ROLLBACK")
     return f"the database was locked for {LOCKED_SECONDS:g} s"
 
 
-def fill_disk(target: Target) -> str:
+def fill_disk(target: Target) -> str | None:
     """The disk that holds the database has no room left."""
     if not target.small_disk:
-        return "no disk of our own to fill"
+        return None
     ballast = target.database.parent / "ballast"
     try:
         with suppress(OSError), ballast.open("wb", buffering=0) as file:
@@ -111,7 +111,7 @@ def fill_disk(target: Target) -> str:
     return f"the disk was full for {FULL_SECONDS:g} s"
 
 
-def second_coordinator(target: Target) -> str:
+def second_coordinator(target: Target) -> str | None:
     """Somebody resumes the run that is being worked on: that has to be refused, with the name of the first."""
     command = [sys.executable, "-m", "evonas", "resume", str(target.run), "--storage", str(target.database)]
     done = subprocess.run([*command, "--executor", "local"], capture_output=True, text=True, timeout=300, check=False)
@@ -119,7 +119,7 @@ def second_coordinator(target: Target) -> str:
     return f"a second coordinator was {'refused' if refused else 'NOT REFUSED'}: {done.stderr.strip()[-200:]}"
 
 
-FAULTS: dict[Callable[[Target], str], float] = {
+FAULTS: dict[Callable[[Target], str | None], float] = {
     kill_worker: 3.0,
     crash_worker: 1.0,
     stop_worker: 1.0,
@@ -135,25 +135,25 @@ FAULTS: dict[Callable[[Target], str], float] = {
 """How often each comes, beside the others."""
 
 
-def choose(rng: random.Random) -> Callable[[Target], str]:
+def choose(rng: random.Random) -> Callable[[Target], str | None]:
     """One of them, by chance."""
     return rng.choices(list(FAULTS), list(FAULTS.values()))[0]
 
 
-def _signal(target: Target, role: str, number: signal.Signals) -> str:
+def _signal(target: Target, role: str, number: signal.Signals) -> str | None:
     found = [process for process in family(target.coordinator) if process.role == role]
     if not found:
-        return f"there was no {role} to send {number.name} to"
+        return None
     chosen = target.rng.choice(found)
     with suppress(ProcessLookupError):
         os.kill(chosen.pid, number)
     return f"{number.name} to {role} {chosen.pid} ({chosen.command})"
 
 
-def _pause(target: Target, role: str) -> str:
+def _pause(target: Target, role: str) -> str | None:
     found = [process for process in family(target.coordinator) if process.role == role]
     if not found:
-        return f"there was no {role} to stop"
+        return None
     pid = target.rng.choice(found).pid
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -25,7 +26,7 @@ def report(folder: Path, results: Path, sample: int) -> bool:
     with open_store(str(folder / "soak.db")) as store:
         run, checked = store.run(RUN), check(store, RUN, sample)
     counts = [tuple(one["recorded"]) for one in samples if one["recorded"]]
-    fell = [later for earlier, later in zip(counts, counts[1:], strict=False) if any(map(int.__lt__, later, earlier))]
+    fell = [later for earlier, later in pairwise(counts) if any(map(int.__lt__, later, earlier))]
     unexpected = [event for event in events if "NOT REFUSED" in event["told"]]
     document = {
         "environment": environment(),

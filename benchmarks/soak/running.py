@@ -82,11 +82,17 @@ class Soak:
             if coordinator.poll() is not None:
                 self._note("ended", f"coordinator {coordinator.pid} with code {coordinator.returncode}")
                 self._start_coordinator()
-            elif time.monotonic() >= following:
-                following += self.every
+            elif time.monotonic() >= following and self._at_work():
                 fault = choose(self._rng)
                 told = fault(Target(coordinator.pid, self.database, RUN, small_disk, self._rng))
-                self._note(fault.__name__, told)
+                if told is not None:  # else another, at once
+                    self._note(fault.__name__, told)
+                    following += self.every
+
+    def _at_work(self) -> bool:
+        """Whether there are workers: what happens to a search that is still starting teaches little."""
+        assert self._coordinator is not None
+        return any(process.role == "worker" for process in family(self._coordinator.pid))
 
     def _start_coordinator(self) -> None:
         self._begun = self._begun or self._recorded() is not None
@@ -102,11 +108,11 @@ class Soak:
     def _end_coordinator(self) -> None:
         coordinator = self._coordinator
         assert coordinator is not None
-        coordinator.send_signal(signal.SIGINT)
+        coordinator.terminate()  # a job manager's end, which is Ctrl-C's; SIGINT itself is ignored in the background
         try:
             coordinator.wait(180)
         except subprocess.TimeoutExpired:
-            self._note("soak", "the coordinator did not end within 180 s of Ctrl-C, and was killed")
+            self._note("soak", "the coordinator did not end within 180 s of SIGTERM, and was killed")
             coordinator.kill()
             coordinator.wait()
         self._note("ended", f"coordinator {coordinator.pid} with code {coordinator.returncode}")
