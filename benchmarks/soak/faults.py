@@ -1,4 +1,7 @@
-"""What happens to a search. Each fault does it for real, and says what it did; None where there was nothing to do it to."""
+"""What happens to a search.
+
+Each fault does it for real, and says what it did; None where there was nothing to do it to.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _process(pid: int, coordinator: int) -> Process | None:
         role = "coordinator"
     elif program == "raylet":
         role = "raylet"
-    elif command.startswith("ray::") and "IDLE" not in command:
+    elif command.startswith("ray::") and not any(word in command for word in ("IDLE", "Agent")):
         role = "worker"
     else:
         role = "other"
