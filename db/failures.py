@@ -26,7 +26,7 @@ _SQLITE = {
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_PERM: _CLOSED,
     sqlite3.SQLITE_AUTH: _CLOSED,
-    sqlite3.SQLITE_CANTOPEN: "{place} cannot be opened; check the permissions of it and its folder",
+    sqlite3.SQLITE_CANTOPEN: "{place} cannot be opened; check the permissions of it and its folder, and their disk",
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_IOERR: "{place} cannot be read or written ({said}); check the disk and its free space",
 }

@@ -24,8 +24,8 @@ from benchmarks.soak.processes import Process, alive, family
 DISK_MIB = 64
 SAMPLE_SECONDS = 10.0
 BUDGET = 1_000_000  # more candidates than any soak comes to: time ends it
-DEADLINE = 150.0
-ATTEMPTS = 6
+DEADLINE = 240.0
+ATTEMPTS = 8
 """So many that no candidate is given up because of faults that are not its own."""
 RUN = 1
 
@@ -87,7 +87,8 @@ class Soak:
                 told = fault(Target(coordinator.pid, self.database, RUN, small_disk, self._rng))
                 if told is not None:  # else another, at once
                     self._note(fault.__name__, told)
-                    following += self.every
+                    # Some faults take a while, and the next is not to fall on what the last one left.
+                    following = max(following + self.every, time.monotonic() + self.every / 2)
 
     def _at_work(self) -> bool:
         """Whether there are workers: what happens to a search that is still starting teaches little."""
@@ -126,6 +127,8 @@ class Soak:
 
         with open_store(str(self.database)) as store:
             run, summary = store.run(RUN), store.summary(RUN)
+            if summary.candidates == summary.evaluations:
+                return 0
             within = replace(run, config=replace(run.config, budget=summary.candidates))
             with claimed(store, RUN), make_executor("local", run.config.protocol) as executor:
                 Search(within, store, executor).execute()
