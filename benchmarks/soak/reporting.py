@@ -61,7 +61,9 @@ def _memory(samples: list[dict[str, Any]]) -> dict[str, Any]:
     """
     end = samples[-1]["at"]
     born: dict[int, float] = {}
-    early, late, most = defaultdict(list), defaultdict(list), defaultdict(int)
+    early: dict[str, list[int]] = defaultdict(list)
+    late: dict[str, list[int]] = defaultdict(list)
+    most: dict[str, int] = defaultdict(int)
     for sample in samples:
         for role, pid, resident in sample["memory"]:
             most[role] = max(most[role], resident)
