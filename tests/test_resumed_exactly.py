@@ -68,11 +68,12 @@ with open_store(path) as store:
 def _sessions(path: Path, kind: str, workers: int, kills: int, longest: float) -> None:
     """Coordinators in processes of their own, each but the last ended by SIGKILL; with Ray, a worker before it."""
     rng = random.Random(17)
+    own = {**os.environ, "RAY_ADDRESS": "local"}  # a Ray of its own, whatever else runs on this machine
     with open_store(str(path)) as store:
         store.create_run(SETTINGS, {})
     for session in range(kills + 1):
         command = [sys.executable, "-c", _SESSION, str(path), kind, str(workers)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=own) as child:
             assert child.stdout is not None and child.stdout.readline()
             if session < kills:
                 time.sleep(rng.uniform(0.0, longest))
