@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -189,19 +188,26 @@ def test_a_node_that_is_lost(data: DataSet, undisturbed: list[tuple[object, ...]
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
         with RayExecutor(data, address=cluster.address, workers=2) as inner:
+            doomed: list[int] = []  # workers whose nodes are to go; Ray starts nodes in the main thread alone
+
+            class OnLosingNodes(Sabotaged):
+                def poll(self, timeout: float) -> Sequence[Evaluation]:
+                    while doomed:
+                        lose(doomed.pop())
+                    return super().poll(timeout)
 
             def lose(pid: int) -> None:
                 # The node whose process the worker descends from.
                 parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
                 for node in nodes:
-                    if any(info.process.pid == parent for info in node.all_processes["raylet"]):
+                    raylets = getattr(node, "all_processes", {}).get("raylet", ())
+                    if any(info.process.pid == parent for info in raylets):
                         cluster.remove_node(node, allow_graceful=False)
-                        time.sleep(2.0)
                         nodes.append(cluster.add_node(num_cpus=1))
                         return
                 raise AssertionError(f"no node has process {pid}")
 
-            executor = Sabotaged(inner, {}, {1: lose, 5: lose})
+            executor = OnLosingNodes(inner, {}, {1: doomed.append, 5: doomed.append})
             store, run = searched(executor)
             for thread in executor._threads:
                 thread.join(60)
