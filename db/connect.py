@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from sqlalchemy import URL, Engine, create_engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError
 
 from evonas.db import migrations
 from evonas.db.failures import told_for_people
+from evonas.db.postgres import DRIVERS, postgres_engine, shown
 from evonas.db.sqlite import sqlite_engine, use_wal
 from evonas.db.store import DatabaseStore
 from evonas.errors import StorageError, UsageError, shorten
 from evonas.store import Store
 
 _KNOWN = "a path such as runs.db, sqlite:///path or postgresql://user@host/name"
-_DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
 def open_store(url_or_path: str, *, read_only: bool = False, create: bool = True) -> Store:
@@ -35,7 +35,7 @@ def open_store(url_or_path: str, *, read_only: bool = False, create: bool = True
     path = _path(url_or_path)
     if path is None:
         url = _server(url_or_path)
-        return _prepared(_server_engine(url), _shown(url), read_only, create)
+        return _prepared(postgres_engine(url), shown(url), read_only, create)
     place = str(path)
     _check_file(path, read_only or not create)
     path = path.absolute()
@@ -126,29 +126,9 @@ def _server(text: str) -> URL:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise UsageError(f"the database URL {shorten(scheme + '://…')} cannot be read; give {_KNOWN}") from None
-    if url.get_backend_name() not in _DRIVERS:
+    if url.get_backend_name() not in DRIVERS:
         raise UsageError(f"unknown kind of database {shorten(scheme)}; give {_KNOWN}")
-    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
-
-
-def _server_engine(url: URL) -> Engine:
-    try:
-        return create_engine(url)
-    except (ImportError, NoSuchModuleError):
-        driver = url.get_driver_name() if "+" in url.drivername else url.drivername
-        raise UsageError(
-            f"{_shown(url)} needs the driver {shorten(driver)}, which is not installed; "
-            "`pip install 'psycopg[binary]'` and a URL that starts with postgresql:// will do"
-        ) from None
-    except (ArgumentError, TypeError, ValueError):
-        raise UsageError(f"the database URL of {_shown(url)} cannot be used; give {_KNOWN}") from None
-
-
-def _shown(url: URL) -> str:
-    """The database as a person would name it, without its password."""
-    # An unescaped @ or / in a password moves a part of it into what is taken for the host or the name.
-    parts = f"{url.host or 'localhost'}/{url.database or ''}"
-    return f"{url.get_backend_name()}://{'…' if '@' in parts else parts}"
+    return url.set(drivername=DRIVERS.get(url.drivername, url.drivername))
 
 
 def _may_write(folder: Path) -> bool:

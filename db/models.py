@@ -202,6 +202,21 @@ class ReferenceScore(Base):
     score: Mapped[Number]
 
 
+class CoordinatorRow(Base):
+    """The process that is at work on a run (`evonas.lease`); a run that nobody works on has no row."""
+
+    __tablename__ = "coordinators"
+
+    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    token: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int] = mapped_column(BigInteger)
+    place: Mapped[str]
+    started: Mapped[str]
+    since: Mapped[datetime]
+    heard: Mapped[datetime]
+
+
 class RetrainingRow(Base):
     """A training that followed a run's search. `layer` is the candidate's number as text, or a published name.
 

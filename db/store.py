@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Engine, and_, delete, insert, select, update
 
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.config import RunConfig
-from evonas.db import picking, retrainings, rows
+from evonas.db import coordinators, picking, retrainings, rows
 from evonas.db.failures import told_for_people
 from evonas.db.models import CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run
 from evonas.db.totals import summarise
 from evonas.errors import StorageError
+from evonas.lease import Coordinator
 from evonas.retraining import Retraining
 from evonas.store import RunInfo, RunStatus, RunSummary, Store, no_such_candidate, no_such_run
 
@@ -24,9 +25,9 @@ from evonas.store import RunInfo, RunStatus, RunSummary, Store, no_such_candidat
 class DatabaseStore(Store):
     """A store in a database; `evonas.db.open_store` makes one.
 
-    Each call is one transaction, and each read sees the state between two of the writer's. On SQLite,
-    what `record` has returned from survives the death of the process, and, where the disk does not lie
-    about what it has written, of the machine.
+    Each call is one transaction, and each read sees the state between two of the writer's. What
+    `record` has returned from survives the death of the process, and, where the disk does not lie about
+    what it has written, of the machine.
 
     Args:
         engine: connects to a database whose tables are up to date.
@@ -34,10 +35,13 @@ class DatabaseStore(Store):
     """
 
     def __init__(self, engine: Engine, place: str) -> None:
-        self._reading = engine
+        # A read is several statements, which have to see one state; SQLite's transactions always do.
+        sqlite = engine.dialect.name == "sqlite"
+        self._reading = engine if sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
         # The option makes SQLite take the lock for writing at once; see `evonas.db.sqlite`.
         self._writing = engine.execution_options(evonas_writes=True)
         self._place = place
+        self._claimed: dict[int, str] = {}  # tokens of claims made through this store, by run
 
     def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
         """See `Store`."""
@@ -67,6 +71,32 @@ class DatabaseStore(Store):
         with self._read() as connection:
             return _info(connection, _run_row(connection, run_id))
 
+    def claim(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        with self._write() as connection:
+            _run_row(connection, run_id, lock=True)
+            coordinators.claim(connection, run_id, coordinator)
+        self._claimed[run_id] = coordinator.token
+
+    def renew(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        with self._write() as connection:
+            _run_row(connection, run_id)
+            coordinators.renew(connection, run_id, coordinator.token)
+
+    def release(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        self._claimed.pop(run_id, None)
+        with self._write() as connection:
+            _run_row(connection, run_id)
+            coordinators.release(connection, run_id, coordinator)
+
+    def coordinator(self, run_id: int) -> Coordinator | None:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return coordinators.coordinator(connection, run_id)
+
     def record(
         self,
         run_id: int,
@@ -80,7 +110,9 @@ class DatabaseStore(Store):
         drawn = {c.index: c for c in reversed(candidates)}  # of two with one index, the first stays
         ended = {e.index: e for e in reversed(evaluations)}
         with self._write() as connection:
-            run = _run_row(connection, run_id)
+            run = _run_row(connection, run_id, lock=True)
+            if run_id in self._claimed:
+                coordinators.renew(connection, run_id, self._claimed[run_id])
             missing = sorted(ended.keys() - drawn.keys() - picking.known(connection, CandidateRow, run_id, ended))
             if missing:
                 raise no_such_candidate(run_id, missing[0], picking.count(connection, run_id))
@@ -203,9 +235,12 @@ class DatabaseStore(Store):
             after = chunk[-1]
 
 
-def _run_row(connection: Connection, run_id: int) -> Any:
+def _run_row(connection: Connection, run_id: int, *, lock: bool = False) -> Any:
+    """The run's row; with `lock`, no other may write to the run until the transaction ends."""
     if 0 < run_id <= picking.GREATEST:
-        row = connection.execute(select(Run.__table__).where(Run.id == run_id)).one_or_none()
+        found = select(Run.__table__).where(Run.id == run_id)
+        # SQLite has no such clause, and lets one transaction write at a time anyway.
+        row = connection.execute(found.with_for_update() if lock else found).one_or_none()
         if row is not None:
             return row
     raise no_such_run(run_id, connection.scalars(select(Run.id).order_by(Run.id)).all())

@@ -13,10 +13,11 @@ from typing import Any
 
 from evonas import results
 from evonas.assemble import configure, latest_run, make_executor, open_storage
-from evonas.environment import environment
+from evonas.environment import environment, warn_of_changes
 from evonas.evolution import Observer, Search
 from evonas.executor import Executor
 from evonas.graph import Graph
+from evonas.lease import check_free, claimed
 from evonas.presets import DEFAULT
 from evonas.protocol import Protocol
 from evonas.space import SearchSpace
@@ -143,11 +144,13 @@ def resume(
         storage, executor, workers, ray_address, gpus_per_worker, observers, references: as in `search`.
 
     Raises:
-        UsageError: when there is no such run.
+        UsageError: when there is no such run, or another coordinator is at work on it.
     """
     store = open_storage(storage)
     run = latest_run(store) if run_id is None else store.run(run_id)
     config = run.config
+    check_free(store, run.id)  # before workers are started for nothing
+    warn_of_changes(run)
     with make_executor(
         executor,
         config.protocol,
@@ -166,7 +169,13 @@ def execute(
     observers: Sequence[Observer] = (),
     references: Sequence[str] = REFERENCES,
 ) -> Result:
-    """Takes a run, new or not, to its end or to a Ctrl-C, after which its status says `INTERRUPTED`."""
-    store.record(run.id, status=RunStatus.RUNNING)
-    Search(run, store, executor, observers, references).execute()
+    """Takes a run, new or not, to its end or to a Ctrl-C, after which its status says `INTERRUPTED`.
+
+    Raises:
+        UsageError: when another coordinator is at work on the run.
+    """
+    with claimed(store, run.id):
+        store.record(run.id, status=RunStatus.RUNNING)
+        run = store.run(run.id)  # as it is now: another coordinator may have had it in the meantime
+        Search(run, store, executor, observers, references).execute()
     return Result(store, run.id)

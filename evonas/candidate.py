@@ -111,7 +111,8 @@ class Evaluation:
         measures: further objectives by name, each in its own unit (`evonas.objectives`); empty unless scored.
         filters: outcomes in the order in which they were reached.
         seconds: core-seconds of training by anchor, and of attempts that failed under `FAILED_ATTEMPTS`.
-        reason: why it failed, or which anchors' trainings of a scored one diverged; empty otherwise.
+        reason: why it failed, or which anchors' trainings of a scored one diverged, and why earlier attempts failed
+            where it was tried again; empty otherwise.
         attempts: how often it was tried.
     """
 

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import platform
+import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-RECORDED = ("evonas", "torch", "ray", "numpy", "pymoo", "sqlalchemy")
+import torch
+
+if TYPE_CHECKING:
+    from evonas.store import RunInfo
+
+RECORDED = ("evonas", "torch", "triton", "ray", "numpy", "pymoo", "scikit-learn", "sqlalchemy")
 """Distributions whose versions a run records."""
+
+DECISIVE = ("evonas", "code", "torch", "numpy", "pymoo", "scikit-learn", "compiler", "processor", "gpus")
+"""Of what a run records: what decides which candidates it draws and how they score."""
 
 NOT_INSTALLED = "not installed"
 
@@ -37,13 +50,74 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def memory() -> str:
+    """The machine's memory, in GiB."""
+    try:
+        return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
+    except (ValueError, OSError, AttributeError):
+        return "unknown"  # not POSIX
+
+
+def compiler_version() -> str:
+    """The C++ compiler that kernels for CPUs are built with, as it names itself; it decides last digits."""
+    from evonas.kernels.cpp_build import compiler
+
+    found = compiler()
+    return "none" if found is None else _said([found, "--version"]).partition("\n")[0] or "unknown"
+
+
+def state_of_code() -> str:
+    """The commit of a checkout, with a digest of what was changed since; of a package, its version."""
+    root = Path(__file__).resolve().parent.parent
+    if not ((root / ".git").exists() and (root / "pyproject.toml").exists()):
+        return f"package {version_of('evonas')}"
+    commit = _said(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]).strip()
+    if not commit:
+        return "a checkout, of which git tells nothing"
+    # The rooms at the top, not notes and results beside them.
+    rooms = ("evonas", "db", "kernels", "search_spaces", "workers")
+    changed = _said(["git", "-C", str(root), "diff", "HEAD", "--", *rooms])
+    return f"commit {commit}" + (f", changed ({hashlib.sha256(changed.encode()).hexdigest()[:8]})" if changed else "")
+
+
+def _said(command: list[str]) -> str:
+    """What a program prints, empty where it is not there or fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, errors="replace")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
 def environment() -> dict[str, str]:
     """Versions and hardware by name, as a run records them."""
     versions = {name: version_of(name) for name in RECORDED}
     return {
         **versions,
         "python": platform.python_version(),
+        "code": state_of_code(),
+        "compiler": compiler_version(),
         "system": platform.platform(terse=True),
+        "host": platform.node(),
         "processor": processor(),
         "cores": str(usable_cores()),
+        "memory": memory(),
+        "gpus": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
     }
+
+
+def changes(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What is not as it was, of what decides which candidates are drawn and how they score."""
+    differ = [name for name in DECISIVE if name in recorded and recorded[name] != now.get(name)]
+    return [f"{name} was {recorded[name]} and is {now.get(name, NOT_INSTALLED)}" for name in differ]
+
+
+def warn_of_changes(run: RunInfo) -> None:
+    """Says where a run is about to be continued under other versions than it began under."""
+    found = changes(run.environment, environment())
+    if found:
+        logging.getLogger("evonas").warning(
+            "run %d goes on under other conditions than it began with, and may end with other candidates: %s",
+            run.id,
+            "; ".join(found),
+        )

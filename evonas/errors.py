@@ -25,6 +25,10 @@ class StorageError(EvonasError):
     """The database cannot be opened, read or written. Nothing already recorded is lost by it."""
 
 
+class StorageUnavailableError(StorageError):
+    """The database does not answer now, and may later: it is locked, its disk is full, its server is away."""
+
+
 def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
     """The error for a name that is not in a registry, naming those that are."""
     names = ", ".join(sorted(known))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evonas.candidate import FAILED_ATTEMPTS, Candidate, Evaluation, Status
 from evonas.executor import Executor, Task, published_task
 from evonas.hurdles import Hurdles
+from evonas.patience import patiently
 from evonas.propose import Proposer, SpaceExhausted
 from evonas.select import Population
 from evonas.store import RunInfo, RunStatus, Store
@@ -79,6 +80,7 @@ class Search:
         self.hurdles = Hurdles(self.config.protocol, self.config.population)
         self._out: dict[int, Task] = {}  # latest attempt of what is being evaluated, by index
         self._lost_seconds: dict[int, float] = {}
+        self._failures: dict[int, tuple[str, ...]] = {}  # reasons of the attempts that failed, by index
         missing = [name for name in references if name not in run.references]
         # Negative indices tell them from candidates.
         self._references = {-number: name for number, name in enumerate(missing, 1)}
@@ -120,6 +122,9 @@ class Search:
             self.store.record(self.run.id, status=status, elapsed=self._elapsed())
         return status
 
+    def _record(self, **what: Any) -> None:
+        patiently(lambda: self.store.record(self.run.id, elapsed=self._elapsed(), **what))
+
     def _elapsed(self) -> float:
         return self.run.elapsed + monotonic() - self._started
 
@@ -134,7 +139,7 @@ class Search:
             except SpaceExhausted:
                 self._exhausted = True
                 return
-            self.store.record(self.run.id, candidates=[candidate], elapsed=self._elapsed())
+            self._record(candidates=[candidate])
             self._state.candidates.append(candidate)
             for observer in self.observers:
                 observer.drawn(candidate)
@@ -181,6 +186,7 @@ class Search:
                 self._submit(replace(task, attempt=task.attempt + 1))
                 continue
             self._lost_seconds.pop(evaluation.index, None)
+            self._failures.pop(evaluation.index, None)
             if evaluation.index < 0:
                 self._finish_reference(evaluation)
             else:
@@ -189,7 +195,8 @@ class Search:
             observer.tick(len(self._out))
 
     def _with_earlier_attempts(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation, charged with what failed attempts before it have cost."""
+        """The evaluation, charged with what failed attempts before it have cost, and with why they failed."""
+        evaluation = self._with_earlier_reasons(evaluation)
         earlier = self._lost_seconds.pop(evaluation.index, 0.0)
         lost = earlier + evaluation.seconds.get(FAILED_ATTEMPTS, 0.0)
         if not lost:
@@ -197,15 +204,23 @@ class Search:
         self._lost_seconds[evaluation.index] = lost
         return replace(evaluation, seconds={**evaluation.seconds, FAILED_ATTEMPTS: lost})
 
+    def _with_earlier_reasons(self, evaluation: Evaluation) -> Evaluation:
+        earlier = self._failures.pop(evaluation.index, ())
+        if evaluation.status is Status.FAILED:
+            self._failures[evaluation.index] = (*earlier, evaluation.reason)
+        # One that fails in the same way again and again says so once.
+        told = [f"attempt {n} failed: {why}" for n, why in enumerate(earlier, 1) if why != evaluation.reason]
+        return replace(evaluation, reason="; ".join(filter(None, [evaluation.reason, *told])))
+
     def _finish_reference(self, evaluation: Evaluation) -> None:
         name = self._references[evaluation.index]
         if evaluation.scores:
-            self.store.record_reference(self.run.id, name, evaluation.scores)
+            patiently(lambda: self.store.record_reference(self.run.id, name, evaluation.scores))
         for observer in self.observers:
             observer.referenced(name, evaluation)
 
     def _finish(self, evaluation: Evaluation) -> None:
-        self.store.record(self.run.id, evaluations=[evaluation], elapsed=self._elapsed())
+        self._record(evaluations=[evaluation])
         self._state.evaluations[evaluation.index] = evaluation
         self._state.core_seconds += evaluation.core_seconds
         for observer in self.observers:

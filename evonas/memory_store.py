@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import isnan
+from time import monotonic
 from typing import TypeVar
 
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Status
 from evonas.config import RunConfig
+from evonas.lease import Coordinator, held_by_another, taken_over
 from evonas.retraining import Retraining
 from evonas.store import (
     FilterSummary,
@@ -36,6 +38,8 @@ class MemoryStore(Store):
         self._evaluations: dict[int, dict[int, Evaluation]] = {}
         self._retrainings: dict[int, dict[object, Retraining]] = {}
         self._touched: dict[int, datetime] = {}
+        self._coordinators: dict[int, tuple[Coordinator, float]] = {}  # and when it was heard of
+        self._claimed: dict[int, Coordinator] = {}  # through this store, whether or not another has it by now
 
     def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
         """See `Store`."""
@@ -55,6 +59,35 @@ class MemoryStore(Store):
             raise no_such_run(run_id, list(self._runs))
         return self._runs[run_id]
 
+    def claim(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        self.run(run_id)
+        other, heard = self._coordinators.get(run_id, (coordinator, 0.0))
+        silent = monotonic() - heard
+        if other.token != coordinator.token and not other.gone(silent):
+            raise held_by_another(run_id, other, silent)
+        self._coordinators[run_id] = coordinator, monotonic()
+        self._claimed[run_id] = coordinator
+
+    def renew(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        other = self.coordinator(run_id)
+        if other is None or other.token != coordinator.token:
+            raise taken_over(run_id, other)
+        self._coordinators[run_id] = coordinator, monotonic()
+
+    def release(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        other = self.coordinator(run_id)
+        if other is not None and other.token == coordinator.token:
+            del self._coordinators[run_id]
+        self._claimed.pop(run_id, None)
+
+    def coordinator(self, run_id: int) -> Coordinator | None:
+        """See `Store`."""
+        self.run(run_id)
+        return self._coordinators[run_id][0] if run_id in self._coordinators else None
+
     def record(
         self,
         run_id: int,
@@ -66,6 +99,8 @@ class MemoryStore(Store):
     ) -> None:
         """See `Store`."""
         info = self.run(run_id)
+        if run_id in self._claimed:
+            self.renew(run_id, self._claimed[run_id])
         known = self._candidates[run_id].keys() | {candidate.index for candidate in candidates}
         for evaluation in evaluations:  # before anything is kept: all of a call or nothing
             if evaluation.index not in known:

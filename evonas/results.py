@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evonas.graph import Graph
+    from evonas.lease import Coordinator
     from evonas.store import RunInfo, RunSummary, Store
 
 
@@ -123,11 +124,12 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
     return known
 
 
-def status(run: RunInfo, summary: RunSummary) -> dict[str, Any]:
+def status(run: RunInfo, summary: RunSummary, coordinator: Coordinator | None = None) -> dict[str, Any]:
     """A run in totals, for JSON."""
     return {
         "run": run.id,
         "status": run.status.value,
+        "coordinator": None if coordinator is None else coordinator.as_dict(),
         "space": run.config.space.name,
         "strategy": run.config.strategy,
         "seed": run.config.seed,

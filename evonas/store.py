@@ -16,6 +16,7 @@ from typing import Self
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.config import RunConfig
 from evonas.errors import UsageError
+from evonas.lease import Coordinator
 from evonas.retraining import Retraining, Stage
 
 
@@ -123,6 +124,28 @@ class Store(ABC):
     @abstractmethod
     def run(self, run_id: int) -> RunInfo:
         """One run."""
+
+    @abstractmethod
+    def claim(self, run_id: int, coordinator: Coordinator) -> None:
+        """Make `coordinator` the one that works on the run; a claim that it has already stays.
+
+        From then on, `record` through this store is refused with `StorageError` once the run is another's.
+
+        Raises:
+            UsageError: when another has the run and is still there; the message names it.
+        """
+
+    @abstractmethod
+    def renew(self, run_id: int, coordinator: Coordinator) -> None:
+        """Note that the run's coordinator was heard of; `StorageError` when the run is another's by now."""
+
+    @abstractmethod
+    def release(self, run_id: int, coordinator: Coordinator) -> None:
+        """Give a claim up; one that another has by now stays as it is."""
+
+    @abstractmethod
+    def coordinator(self, run_id: int) -> Coordinator | None:
+        """Who has claimed the run, None when nobody has. A killed one stays until another takes its place."""
 
     @abstractmethod
     def record(

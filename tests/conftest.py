@@ -1,6 +1,7 @@
-"""Settings that every test shares."""
+"""Settings that every test shares, and the database server that some do."""
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -22,3 +23,12 @@ if not torch.cuda.is_available():
 def _seeded() -> None:
     """The same random tensors in every run, whatever ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL database for tests; what it holds is the last test's."""
+    from tests.postgres import database
+
+    with database() as url:
+        yield url

@@ -93,6 +93,26 @@ def test_the_migrations_make_the_tables_of_the_models(path: Path, tmp_path: Path
     assert ScriptDirectory(str(ROOT / "db" / "migrations")).get_current_head() == migrations.HEAD
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_migrations_go_down_and_up_again(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    from alembic import command
+
+    url = f"sqlite:///{tmp_path / 'runs.db'}" if kind == "sqlite" else request.getfixturevalue("postgres")
+    open_store(url).close()
+    engine = sa.create_engine(sa.make_url(url).set(drivername="sqlite" if kind == "sqlite" else "postgresql+psycopg"))
+    with engine.begin() as connection:
+        made = set(sa.inspect(connection).get_table_names())
+        command.downgrade(migrations._config(connection), "base")
+    with engine.begin() as connection:
+        assert set(sa.inspect(connection).get_table_names()) & set(Base.metadata.tables) == set()
+    engine.dispose()
+    with open_store(url) as store:
+        assert store.create_run(CONFIG, {}).id == 1
+    with engine.begin() as connection:
+        assert set(sa.inspect(connection).get_table_names()) == made
+    engine.dispose()
+
+
 def test_opening_an_up_to_date_database_does_not_load_alembic(path: Path) -> None:
     code = "import sys; from evonas.db import open_store\nfor r in (0, 1): open_store(sys.argv[1], read_only=r)\n"
     done = subprocess.run(

@@ -149,7 +149,6 @@ def test_folders_and_files_that_may_not_be_written() -> None:
         ("postgresql+quill://u:SECRET@host/runs", r"postgresql://host/runs needs the driver 'quill'"),
         ("postgresql://u:SECRET@host:port/runs", "cannot be read"),
         ("postgresql://u:SECRET/@host@host/runs", "needs the driver|cannot be"),
-        ("postgresql://u:1/SECRET@host/runs?password=SECRET", "needs the driver|cannot be"),
         ("://", "cannot be read"),
         ("", "is no database"),
         ("runs\0.db", "is no database"),
@@ -171,6 +170,12 @@ def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> N
     for scheme in ("postgresql", "postgres", "postgresql+psycopg"):
         with refused(UsageError, r"postgresql://host/runs needs the driver 'psycopg', .*pip install"):
             open_store(f"{scheme}://u:SECRET@host/runs")
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_server_that_is_not_there_is_named(tmp_path: Path, read_only: bool) -> None:
+    with refused(StorageError, rf"postgresql://{tmp_path}/runs does not answer \(.*is the server running"):
+        open_store(f"postgresql://u:1/SECRET@/runs?host={tmp_path}&password=SECRET", read_only=read_only)
 
 
 def test_a_lock_that_stays_is_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

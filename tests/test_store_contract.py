@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import re
+import socket
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,19 +16,28 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from evonas import lease
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
 from evonas.db import open_store
-from evonas.errors import UsageError
+from evonas.errors import StorageError, UsageError
 from evonas.graph import Graph
+from evonas.lease import Coordinator
 from evonas.memory_store import MemoryStore
 from evonas.retraining import Stage
 from evonas.store import FilterSummary, RunStatus, Store
+from tests.postgres import emptied
 from tests.store_samples import CONFIG, EXPRESSIONS, candidate, failed, rejected, retraining, scored
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    opened: Store = MemoryStore() if request.param == "memory" else open_store(str(tmp_path / "runs.db"))
+    opened: Store
+    if request.param == "memory":
+        opened = MemoryStore()
+    elif request.param == "sqlite":
+        opened = open_store(str(tmp_path / "runs.db"))
+    else:
+        opened = open_store(emptied(request.getfixturevalue("postgres")))
     with opened:
         yield opened
 
@@ -58,6 +71,10 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
     calls = (
         lambda: store.run(run_id),
         lambda: store.record(run_id, candidates=[candidate(0)]),
+        lambda: store.claim(run_id, Coordinator.here()),
+        lambda: store.renew(run_id, ELSEWHERE),
+        lambda: store.release(run_id, ELSEWHERE),
+        lambda: store.coordinator(run_id),
         lambda: store.record_reference(run_id, "bn-relu", {"resnet-small": 0.7}),
         lambda: store.candidates(run_id),
         lambda: store.candidate(run_id, 0),
@@ -259,6 +276,80 @@ def test_the_summary_of_a_new_run_is_nothing(store: Store, run: int) -> None:
     assert (summary.filters, summary.discarded, summary.drawing, summary.training) == ({}, {}, {}, {})
     store.record_reference(run, "bn-relu", {})
     assert store.summary(run).last_activity > summary.last_activity
+
+
+# Coordinators
+
+
+ELSEWHERE = Coordinator(
+    "t", "far-away", 4711, "another machine's boot", "123", datetime(2024, 5, 1, 12, 30, tzinfo=UTC)
+)
+
+
+def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store, run: int) -> None:
+    assert store.coordinator(run) is None
+    first, second = Coordinator.here(), Coordinator.here()  # two searches of one process are two as well
+    store.claim(run, first)
+    store.claim(run, first)
+    assert store.coordinator(run) == first
+    whom = rf"run 1 has a coordinator: process {os.getpid()} on {re.escape(socket.gethostname())}, since 20.* UTC"
+    with pytest.raises(UsageError, match=whom):
+        store.claim(run, second)
+    store.claim(store.create_run(CONFIG, {}).id, second)  # another run beside it
+    store.release(run, second)
+    assert store.coordinator(run) == first
+    store.release(run, first)
+    assert store.coordinator(run) is None
+    store.claim(run, second)
+
+
+def test_a_coordinator_that_has_ended_is_replaced(store: Store, run: int) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    store.claim(run, dataclasses.replace(Coordinator.here(), pid=ended.pid, started="1"))
+    mine = Coordinator.here()
+    store.claim(run, mine)
+    assert store.coordinator(run) == mine
+
+
+def test_one_that_a_newer_process_has_the_number_of_has_ended(store: Store, run: int) -> None:
+    mine = Coordinator.here()
+    store.claim(run, dataclasses.replace(mine, token="before", started="1"))
+    store.claim(run, mine)
+
+
+def test_one_on_another_machine_is_gone_once_it_was_silent(
+    store: Store, run: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.claim(run, ELSEWHERE)
+    with pytest.raises(UsageError, match=r"process 4711 on far-away, since 2024-05-01 12:30:00 UTC; it was heard of "):
+        store.claim(run, Coordinator.here())
+    store.renew(run, ELSEWHERE)
+    monkeypatch.setattr(lease, "LOST_SECONDS", 0.0)
+    mine = Coordinator.here()
+    store.claim(run, mine)
+    assert store.coordinator(run) == mine
+
+
+def test_one_whose_run_was_taken_over_records_nothing_more(
+    store: Store, run: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Coordinator.here()
+    store.claim(run, mine)
+    store.record(run, candidates=[candidate(0)])
+    monkeypatch.setattr(Coordinator, "gone", lambda self, silent: True)
+    # What another process would do, whose store is another one; a store in memory has no other.
+    keeper = store if isinstance(store, MemoryStore) else type(store)(store._reading, "")  # type: ignore[attr-defined]
+    keeper.claim(run, ELSEWHERE)
+    if isinstance(store, MemoryStore):
+        store._claimed[run] = mine
+    with pytest.raises(StorageError, match="run 1 was taken over by process 4711 on far-away"):
+        store.record(run, evaluations=[scored(0, 0.5)], status=RunStatus.FINISHED)
+    with pytest.raises(StorageError, match="taken over"):
+        store.renew(run, mine)
+    store.release(run, mine)
+    assert store.coordinator(run) == ELSEWHERE
+    assert store.evaluation(run, 0) is None and store.run(run).status is RunStatus.RUNNING
 
 
 def test_closing_twice_does_nothing(store: Store) -> None:

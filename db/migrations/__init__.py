@@ -19,10 +19,12 @@ from evonas.errors import StorageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision. A constant, so that opening a database which has it need not load Alembic."""
 VERSION_TABLE = "evonas_version"
 """Holds the revision of a database; not Alembic's usual name, so that other programs may share it."""
+_LOCK = 0x65766F6E6173
+"""The key of the lock under which a server's tables are upgraded: "evonas" in ASCII."""
 
 
 def revision(connection: sa.Connection, place: str) -> str | None:
@@ -49,6 +51,11 @@ def upgrade(connection: sa.Connection, place: str) -> None:
     Raises:
         StorageError: when the database is not ours, or newer than this version of evonas.
     """
+    if revision(connection, place) == HEAD:
+        return
+    if connection.dialect.name == "postgresql":
+        # Two that open a new database do not both create its tables; SQLite's callers hold the file's lock.
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     found = revision(connection, place)
     if found == HEAD:
         return

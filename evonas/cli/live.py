@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from rich.text import Text
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.cli.pace import Pace
 from evonas.cli.tables import filters_table, layers_table
+from evonas.errors import StorageUnavailableError
 from evonas.results import Row, row
 
 if TYPE_CHECKING:
@@ -95,7 +97,8 @@ class Watcher:
         """Draws the display anew, or prints a line."""
         self._shown_at = monotonic()
         if self._live is not None:
-            self._live.update(self._display(), refresh=True)
+            with suppress(StorageUnavailableError):  # the search waits for it, and so does the display
+                self._live.update(self._display(), refresh=True)
         else:
             best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
             fell = ", ".join(f"{name} {count:,}" for name, count in (self._discarded + self._rejected).items())

@@ -51,7 +51,8 @@ def status(
     with open_storage(storage, read_only=True) as store:
         found = options.the_run(store, run)
         summary = store.summary(found.id)
-        document = results.status(found, summary)
+        coordinator = store.coordinator(found.id)
+        document = results.status(found, summary, coordinator)
         counts = ", ".join(f"{count:,} {kind.value}" for kind, count in summary.statuses.items())
         title = (
             f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "

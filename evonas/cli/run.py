@@ -13,7 +13,8 @@ from evonas.cli import options
 from evonas.cli.live import Watcher
 from evonas.cli.tables import duration, layers_table
 from evonas.config import STRATEGIES, RunConfig
-from evonas.environment import environment
+from evonas.environment import environment, warn_of_changes
+from evonas.lease import check_free
 from evonas.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
 from evonas.store import RunInfo, RunStatus, Store
 
@@ -106,6 +107,8 @@ def resume(
     """Continue a run that was interrupted or killed; it reaches the same candidates."""
     with assemble.open_storage(storage, create=False) as store:
         found = options.the_run(store, run)
+        check_free(store, found.id)  # before workers are started for nothing
+        warn_of_changes(found)
         _execute(found, found.config, store, executor, workers, ray_address, gpus_per_worker, form)
 
 

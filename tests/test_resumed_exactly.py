@@ -1,0 +1,106 @@
+"""Candidate tables are the same to the byte, whoever computed them and whatever was killed in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from benchmarks.soak.processes import family
+from evonas.db import open_store
+from evonas.evolution import Search
+from evonas.store import RunStatus
+from evonas.workers.data import load_dataset
+from evonas.workers.local_executor import LocalExecutor
+from tests.test_faults import SETTINGS
+
+COMPARED = {
+    "candidates": "*",
+    "mutations": "*",
+    "evaluations": "number, status, mean",
+    "scores": "*",
+    "filter_outcomes": "number, position, filter, accepted, reason, value",
+}
+needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="workers are found through /proc")
+
+
+def tables(path: Path) -> bytes:
+    """What a run recorded, but for times and attempts."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = {
+            name: connection.execute(f"SELECT {columns} FROM {name} ORDER BY run_id, number").fetchall()
+            for name, columns in COMPARED.items()
+        }
+    return json.dumps(rows).encode()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("undisturbed") / "runs.db"
+    with open_store(str(path)) as store, LocalExecutor(load_dataset("digits")) as executor:
+        Search(store.create_run(SETTINGS, {}), store, executor).execute()
+    return tables(path)
+
+
+_SESSION = """
+import sys
+from evonas.api import execute
+from evonas.db import open_store
+from evonas.assemble import make_executor
+path, kind, workers = sys.argv[1:]
+with open_store(path) as store:
+    run = store.run(1)
+    with make_executor(kind, run.config.protocol, workers=int(workers) if kind == "ray" else None) as executor:
+        print("at work", flush=True)
+        execute(run, store, executor, (), ())
+"""
+
+
+def _sessions(path: Path, kind: str, workers: int, kills: int, longest: float) -> None:
+    """Coordinators in processes of their own, each but the last ended by SIGKILL; with Ray, a worker before it."""
+    rng = random.Random(17)
+    own = {**os.environ, "RAY_ADDRESS": "local"}  # a Ray of its own, whatever else runs on this machine
+    with open_store(str(path)) as store:
+        store.create_run(SETTINGS, {})
+    for session in range(kills + 1):
+        command = [sys.executable, "-c", _SESSION, str(path), kind, str(workers)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=own) as child:
+            assert child.stdout is not None and child.stdout.readline()
+            if session < kills:
+                time.sleep(rng.uniform(0.0, longest))
+                busy = [process for process in family(child.pid) if process.role == "worker"]
+                for process in busy[:1]:
+                    os.kill(process.pid, signal.SIGKILL)
+                    time.sleep(rng.uniform(0.0, 1.0))
+                child.kill()
+        assert child.returncode in ((0,) if session == kills else (0, -signal.SIGKILL))
+    with open_store(str(path)) as store:
+        assert store.run(1).status is RunStatus.FINISHED
+
+
+def test_a_coordinator_that_is_killed_twice(tmp_path: Path, undisturbed: bytes) -> None:
+    _sessions(tmp_path / "runs.db", "local", 1, 2, 1.0)
+    assert tables(tmp_path / "runs.db") == undisturbed
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_is_killed_twenty_times(tmp_path: Path, undisturbed: bytes) -> None:
+    _sessions(tmp_path / "runs.db", "local", 1, 20, 0.5)
+    assert tables(tmp_path / "runs.db") == undisturbed
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_any_number_of_workers_with_kills_in_between(tmp_path: Path, undisturbed: bytes, workers: int) -> None:
+    _sessions(tmp_path / "runs.db", "ray", workers, 2, 10.0)
+    assert tables(tmp_path / "runs.db") == undisturbed
