@@ -1,7 +1,7 @@
 """Proposals through the cheap pipeline, timed: what a search does between two candidates, on one core.
 
 Only what every version of evonas has is used here, so that an older checkout can be measured with this file, as
-`python proposals.py SPACE TWINS COUNT SEED` with that checkout first on the path (see `measured_elsewhere`).
+`python proposals.py SPACE STRATEGY TWINS COUNT SEED` with that checkout first on the path (see `measured_elsewhere`).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
 from collections import Counter
@@ -20,11 +21,13 @@ WARM_UP = 200
 """Proposals before the clock starts: tables and probes are made once in the life of a process."""
 
 
-def measured(space: str, twins: float, count: int, seed: int) -> dict[str, Any]:
-    """Draws candidates by random search until `count` proposals are judged.
+def measured(space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
+    """Draws candidates until `count` proposals are judged.
 
     Args:
         space: name of the search space.
+        strategy: of the search. One that chooses parents sees every candidate scored, at random, so that it mutates
+            what comes; a search mutates what learns.
         twins: tolerance of the comparison at the start of training, the last of the cheap filters; 0 for none.
         count: proposals, to the end of the last candidate's.
         seed: of the run.
@@ -33,18 +36,19 @@ def measured(space: str, twins: float, count: int, seed: int) -> dict[str, Any]:
         Proposals and candidates, processor seconds of the whole, `discarded` and `seconds` by stage as the search
         records them, and a digest of all candidates' keys.
     """
-    _propose(space, twins, WARM_UP, seed + 1)
-    return _propose(space, twins, count, seed)
+    _propose(space, strategy, twins, WARM_UP, seed + 1)
+    return _propose(space, strategy, twins, count, seed)
 
 
-def _propose(space: str, twins: float, count: int, seed: int) -> dict[str, Any]:
+def _propose(space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
+    from evonas.candidate import Evaluation, Status
     from evonas.config import RunConfig
     from evonas.propose import Proposer
     from evonas.search_spaces import space_named
     from evonas.select import Population
 
-    proposer = Proposer(RunConfig(space_named(space), strategy="random", twins=twins, seed=seed))
-    population = Population(1)
+    proposer = Proposer(RunConfig(space_named(space), strategy=strategy, twins=twins, seed=seed))
+    population, rng = Population(proposer.config.population), random.Random(seed)
     discarded, seconds, keys = Counter[str](), Counter[str](), hashlib.sha256()
     proposals = candidates = 0
     start = process_time()
@@ -55,6 +59,8 @@ def _propose(space: str, twins: float, count: int, seed: int) -> dict[str, Any]:
         discarded.update(candidate.discarded)
         for stage, spent in candidate.seconds.items():
             seconds[stage] += spent
+        scores = {anchor: rng.random() for anchor in proposer.config.protocol.anchors}
+        population.add(candidate, Evaluation(candidate.index, Status.SCORED, scores))
         keys.update(f"{candidate.key} {candidate.functional_key}\n".encode())
     return {
         "proposals": proposals,
@@ -66,9 +72,9 @@ def _propose(space: str, twins: float, count: int, seed: int) -> dict[str, Any]:
     }
 
 
-def measured_elsewhere(checkout: Path, space: str, twins: float, count: int, seed: int) -> dict[str, Any]:
+def measured_elsewhere(checkout: Path, space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
     """The same, in a process of its own, with the evonas of another checkout."""
-    command = [sys.executable, str(Path(__file__).resolve()), space, str(twins), str(count), str(seed)]
+    command = [sys.executable, str(Path(__file__).resolve()), space, strategy, str(twins), str(count), str(seed)]
     environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
     result: dict[str, Any] = json.loads(done.stdout)
@@ -79,5 +85,5 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
-    name, tolerance, proposals_, seed_ = sys.argv[1:]
-    print(json.dumps(measured(name, float(tolerance), int(proposals_), int(seed_))))
+    name, strategy_, tolerance, proposals_, seed_ = sys.argv[1:]
+    print(json.dumps(measured(name, strategy_, float(tolerance), int(proposals_), int(seed_))))
