@@ -7,14 +7,12 @@ that both may be used in turn.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _WORD = 2**32
-
-
-def generator(seed: int, *counters: int) -> np.random.Generator:
-    """A generator that depends on nothing but the run's seed and the given counters (Philox)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *counters))))
 
 
 class Draws:

@@ -29,8 +29,8 @@ TWIN = "twin"
 CHEAP_FILTERS = (STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL, TWIN)
 """Names of the cheap filters in the order in which they run."""
 
-SAMPLING, CANONICAL = "sampling", "canonical form"
-"""What takes time beside the filters: making graphs, and rewriting those that a walk could not reject."""
+SELECTION, SAMPLING, CANONICAL = "selection", "sampling", "canonical form"
+"""What takes time beside the filters: choosing parents, making graphs, rewriting those that a walk did not reject."""
 
 FLAT = 1e-9
 """Variation or gradient below this share of the largest value counts as none; rounding leaves 1e-16."""
@@ -80,7 +80,7 @@ class Tally:
 
     Attributes:
         discarded: rejected proposals by filter.
-        seconds: core-seconds of the calling thread by stage: the filters, `SAMPLING` and `CANONICAL`.
+        seconds: core-seconds of the calling thread by stage: the filters, `SELECTION`, `SAMPLING` and `CANONICAL`.
     """
 
     discarded: Counter[str] = field(default_factory=Counter)

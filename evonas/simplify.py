@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 from evonas.extent import INPUT_EXTENTS, Extent, result_extent
 from evonas.graph import FIRST, INPUTS, ZERO, Graph, GraphBuilder, Node

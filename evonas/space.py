@@ -14,7 +14,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from evonas.draws import Draws, generator
+from evonas.draws import Draws
 from evonas.errors import UsageError, shorten, unknown
 from evonas.graph import FIRST, Graph, Node
 from evonas.ops import OPS, IndexSet, Moment
@@ -151,6 +151,11 @@ class SearchSpace:
         name, arity = self._arities[bisect_right(self._thresholds, draws.uniform())]
         one = draws.below(number)
         return Node(name, (one,) if arity == 1 else (one, draws.below(number)))
+
+
+def generator(seed: int, *counters: int) -> np.random.Generator:
+    """A generator that depends on nothing but the run's seed and the given counters (Philox)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *counters))))
 
 
 def _with_own_output(graph: Graph) -> Graph:

@@ -97,7 +97,8 @@ class Twins:
         """
         squares, square = self._squares[: self._count], response @ response
         distances = squares + square - 2 * np.abs(self._responses[: self._count] @ response)
-        return ~(distances > self.tolerance**2 * square + 1e-3 * (squares + square))
+        found: NDArray[np.bool_] = ~(distances > self.tolerance**2 * square + 1e-3 * (squares + square))
+        return found
 
     def _respond(self, graph: Graph) -> NDArray[np.float32] | None:
         """The response; a graph that is added was asked about just before."""

@@ -12,7 +12,7 @@ import os
 import random
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from time import process_time
 from typing import Any
@@ -49,7 +49,7 @@ def _propose(space: str, strategy: str, twins: float, count: int, seed: int) -> 
 
     proposer = Proposer(RunConfig(space_named(space), strategy=strategy, twins=twins, seed=seed))
     population, rng = Population(proposer.config.population), random.Random(seed)
-    discarded, seconds, keys = Counter[str](), Counter[str](), hashlib.sha256()
+    discarded, seconds, keys = Counter[str](), defaultdict[str, float](float), hashlib.sha256()
     proposals = candidates = 0
     start = process_time()
     while proposals < count:
@@ -72,7 +72,9 @@ def _propose(space: str, strategy: str, twins: float, count: int, seed: int) -> 
     }
 
 
-def measured_elsewhere(checkout: Path, space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
+def measured_elsewhere(
+    checkout: Path, space: str, strategy: str, twins: float, count: int, seed: int
+) -> dict[str, Any]:
     """The same, in a process of its own, with the evonas of another checkout."""
     command = [sys.executable, str(Path(__file__).resolve()), space, strategy, str(twins), str(count), str(seed)]
     environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
