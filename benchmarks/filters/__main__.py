@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
 import benchmarks.filters
 from benchmarks.filters import price, speed
+from evonas.assemble import configure
 from evonas.errors import UsageError
 from evonas.presets import DEFAULT
 
@@ -44,9 +47,13 @@ def main() -> None:
         parser.error(f"--against {against}: there is no checkout of evonas")
     torch.set_num_threads(1)
     if arguments.command == "price":
-        price.run(
-            arguments.count, arguments.space, arguments.preset, arguments.seed, arguments.output, arguments.anew
-        )
+        try:
+            config = configure(arguments.space, preset=arguments.preset, settings={"seed": arguments.seed})
+        except UsageError as error:
+            parser.error(str(error))
+        with TemporaryDirectory() as cache:  # so that kernels of candidates are built, as in a search
+            os.environ["EVONAS_CACHE"] = cache
+            price.run(config, arguments.count, arguments.output, arguments.anew)
     else:
         speed.run(arguments.count, arguments.rounds, arguments.seed, arguments.output, arguments.against)
 

@@ -8,6 +8,7 @@ when the candidate would have passed it.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +20,6 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evonas.assemble import configure
 from evonas.candidate import Status
 from evonas.config import RunConfig
 from evonas.environment import environment
@@ -41,18 +41,18 @@ CURVE = (5, 10, 15, 20, 30, 40, 60, 80)
 """Steps at which the accuracy on training batches is noted, for choosing stages."""
 
 
-def run(count: int, space: str, preset: str, seed: int, output: Path, anew: bool) -> None:
+def run(config: RunConfig, count: int, output: Path, anew: bool) -> None:
     """Judges candidates until `output` holds `count` of them, and prints what that says. Each is written as it comes.
 
     Exits with 2 where the file holds what was measured under other settings or elsewhere, unless `anew`.
     """
-    config = configure(space, preset=preset, settings={"seed": seed})
     keep_freed_memory()
     settings = _settings(config)
     records = [] if anew else _earlier(output, settings)
     data = load_data(config.protocol)
     console = Console()
     try:
+        judge("published", zoo["bn-relu"], config.protocol, data)  # what a process does once belongs to no candidate
         for kind, graph in islice(candidates(config), len(records), max(count, len(records))):
             records.append(judge(kind, graph, config.protocol, data))
             _, summary = report(records, config.protocol)
@@ -105,7 +105,9 @@ def candidates(config: RunConfig) -> Iterator[tuple[str, Graph]]:
 
 def judge(kind: str, graph: Graph, protocol: Protocol, data: DataSet) -> dict[str, Any]:
     """One candidate: what became of it and what that cost, and whether it learns, whatever the filters said."""
+    before = _compiling()
     evaluation = evaluate(Task(0, 1, graph.to_json(), protocol), data)
+    compiling = _compiling() - before
     fallen = [outcome for outcome in evaluation.filters if not outcome.accepted]
     trial = Trial(LayerFactory(graph), protocol, data)
     accuracies = {}
@@ -120,12 +122,19 @@ def judge(kind: str, graph: Graph, protocol: Protocol, data: DataSet) -> dict[st
         "expression": graph.written(),
         "rejected_by": fallen[0].name if evaluation.status is Status.REJECTED else None,
         "reason": fallen[0].reason if evaluation.status is Status.REJECTED else "",
-        "core_seconds": evaluation.core_seconds,
+        "core_seconds": evaluation.core_seconds + compiling,
+        "compiling": compiling,
         "signal": signal,
         "train_accuracy": accuracies,
         "accuracy": accuracy,
         "passes": accuracy >= protocol.quality_floor,
     }
+
+
+def _compiling() -> float:
+    """Processor seconds of the processes that this one has started and that ended: the compiler's."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def report(records: Sequence[dict[str, Any]], protocol: Protocol) -> tuple[Table, dict[str, Any]]:
