@@ -61,7 +61,7 @@ def compare(space: SearchSpace, twins: float, count: int, seed: int) -> Counter[
 @pytest.mark.parametrize("twins", [0.0, 0.02])
 @pytest.mark.parametrize("space", SPACES.values(), ids=SPACES)
 def test_the_same_verdict_on_every_proposal(space: SearchSpace, twins: float) -> None:
-    seen = compare(space, twins, 600, seed=1)
+    seen = compare(space, twins, 400, seed=1)
     names = {"structural", "duplicate", "numerical", "functional", "passed"} | ({"twin"} if twins else set())
     assert names <= set(seen)  # each of them was reached
 
