@@ -56,8 +56,8 @@ class Candidate:
         functional_key: digest of the function, up to sign.
         origin: how the graph was made.
         discarded: how many proposals fell before this one was drawn, by filter.
-        seconds: time spent on drawing it, proposals that fell included, by filter; "sampling" for the
-            making of graphs.
+        seconds: core-seconds spent on drawing it, proposals that fell included, by stage: the cheap filters and what
+            `evonas.filters` names beside them.
     """
 
     index: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from evonas.arithmetic import away_from_zero, maximum, quotient
@@ -25,6 +26,7 @@ ELEMENTWISE = (
         SUM,
         commutative=True,
         derivative=("g", "g"),
+        array=lambda a, b, eps: a + b,
     ),
     Op(
         "mul",
@@ -39,6 +41,7 @@ ELEMENTWISE = (
         PRODUCT,
         commutative=True,
         derivative=("g * b", "g * a"),
+        array=lambda a, b, eps: a * b,
     ),
     Op(
         "div",
@@ -53,6 +56,7 @@ ELEMENTWISE = (
         derivative=("g / b", "-(kept(b) * (y * (g / b)))"),
         triton="{0} / away_from_zero({1}, eps)",
         cpp="{0} / away_from_zero({1}, eps)",
+        array=lambda a, b, eps: a / np.copysign(np.maximum(np.abs(b), eps), b + 0.0),
     ),
     Op(
         "max",
@@ -65,6 +69,7 @@ ELEMENTWISE = (
         derivative=("g * share(a, b)", "g * share(b, a)"),
         triton="maximum({0}, {1})",
         cpp="maximum({0}, {1})",
+        array=lambda a, b, eps: np.maximum(a, b),
     ),
     # As in print, a negated factor is bracketed but a negated product is not.
     Op(
@@ -80,6 +85,7 @@ ELEMENTWISE = (
         PRODUCT,
         parity=Parity.ODD,
         derivative=("-g",),
+        array=lambda a, eps: -a,
     ),
     Op(
         "sigmoid",
@@ -92,6 +98,7 @@ ELEMENTWISE = (
         derivative=("g * (y * (exp(0) - y))",),
         triton="tl.sigmoid({0})",
         cpp="sigmoid({0})",
+        array=lambda a, eps: 1.0 / (1.0 + np.exp(-a)),
     ),
     Op(
         "tanh",
@@ -104,6 +111,7 @@ ELEMENTWISE = (
         derivative=("g * (exp(0) - square(y))",),
         triton="tanh({0})",
         cpp="tanh({0})",
+        array=lambda a, eps: np.tanh(a),
     ),
     Op(
         "exp",
@@ -116,6 +124,7 @@ ELEMENTWISE = (
         derivative=("g * y",),
         triton="tl.exp({0})",
         cpp="exponential({0})",
+        array=lambda a, eps: np.exp(a),
     ),
     Op(
         "square",
@@ -130,6 +139,7 @@ ELEMENTWISE = (
         derivative=("g * (a + a)",),
         triton="square({0})",
         cpp="square({0})",
+        array=lambda a, eps: a * a,
     ),
     Op(
         "abs",
@@ -142,6 +152,7 @@ ELEMENTWISE = (
         derivative=("g * sign(a)",),
         triton="tl.abs({0})",
         cpp="magnitude({0})",
+        array=lambda a, eps: np.abs(a),
     ),
     Op(
         "log",
@@ -154,6 +165,7 @@ ELEMENTWISE = (
         derivative=("g * log_slope(a)",),
         triton="signed_log({0}, eps)",
         cpp="signed_log({0}, eps)",
+        array=lambda a, eps: np.sign(a) * np.log(np.abs(a) + eps),
     ),
     Op(
         "sqrt",
@@ -166,6 +178,7 @@ ELEMENTWISE = (
         derivative=("g * sqrt_slope(a)",),
         triton="signed_root({0}, eps)",
         cpp="signed_root({0}, eps)",
+        array=lambda a, eps: np.sign(a) * np.sqrt(np.abs(a) + eps),
     ),
 )
 
@@ -179,6 +192,7 @@ ROOT = Op(
     positive=True,
     triton="tl.sqrt_rn({0} + eps)",
     cpp="square_root({0} + eps)",
+    array=lambda a, eps: np.sqrt(a + eps),
 )
 """What an rms or a standard deviation is of its mean square."""
 
@@ -193,6 +207,7 @@ SLOPES = (
         parity=Parity.ODD,
         triton="sign({0})",
         cpp="sign({0})",
+        array=lambda a, eps: np.sign(a),
     ),
     Op(
         "share",
@@ -203,6 +218,7 @@ SLOPES = (
         r"\left[{} \ge {}\right]",
         triton="share({0}, {1})",
         cpp="share({0}, {1})",
+        array=lambda a, b, eps: np.add(a > b, a >= b, dtype=np.float64) * 0.5,
     ),
     Op(
         "kept",
@@ -214,6 +230,7 @@ SLOPES = (
         parity=Parity.EVEN,
         triton="kept({0}, eps)",
         cpp="kept({0}, eps)",
+        array=lambda a, eps: 1.0 * (np.abs(a) >= eps),
     ),
     Op(
         "log_slope",
@@ -225,6 +242,7 @@ SLOPES = (
         parity=Parity.EVEN,
         triton="log_slope({0}, eps)",
         cpp="log_slope({0}, eps)",
+        array=lambda a, eps: (a != 0.0) / (np.abs(a) + eps),
     ),
     Op(
         "sqrt_slope",
@@ -236,6 +254,7 @@ SLOPES = (
         parity=Parity.EVEN,
         triton="root_slope({0}, eps)",
         cpp="root_slope({0}, eps)",
+        array=lambda a, eps: (a != 0.0) / (2.0 * np.sqrt(np.abs(a) + eps)),
     ),
 )
 """What derivatives need beyond the primitives: the sign of a number; max(a, b)'s share of gradient for a, which is 1/2

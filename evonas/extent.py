@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Flag
 from typing import TYPE_CHECKING
 
+from evonas.graph import FIRST, X
 from evonas.ops import OPS, IndexSet, Op
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ REMOVES: dict[IndexSet, Extent] = {
     IndexSet.WHCG: Extent.MEMBER | Extent.PLANE,
 }
 
+_ELEMENTWISE = frozenset(op.name for op in OPS.values() if not op.is_aggregation)
+
 INPUT_EXTENTS = (Extent.FULL, Extent.NONE, Extent.CHANNEL, Extent.CHANNEL)
 """Extents of the input nodes x, zero, v0, v1."""
 
@@ -57,6 +60,17 @@ def result_extent(op: Op, arguments: Sequence[Extent]) -> Extent:
 def is_constant_over(extent: Extent, index_set: IndexSet) -> bool:
     """Whether a value of this extent is constant within every cell of the index set."""
     return not extent & REMOVES[index_set]
+
+
+def varies_on_planes(graph: Graph) -> bool:
+    """Whether the output may vary within a plane: a path without aggregations leads there from x."""
+    varying = {X}
+    for number in graph.live:
+        if number >= FIRST:
+            name, args = graph.nodes[number - FIRST]
+            if name in _ELEMENTWISE and not varying.isdisjoint(args):
+                varying.add(number)
+    return graph.output in varying
 
 
 def extents(graph: Graph) -> tuple[Extent, ...]:

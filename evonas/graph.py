@@ -49,12 +49,23 @@ class Graph:
     output: int
 
     def __post_init__(self) -> None:
-        if len(self.nodes) > MAX_NODES:
-            raise GraphError(f"the graph has {len(self.nodes)} operations; at most {MAX_NODES} are allowed")
+        _check_size(self.nodes)
         for number, node in enumerate(self.nodes, FIRST):
             _check(number, node)
         if not (is_number(self.output) and 0 <= self.output < FIRST + len(self.nodes)):
             raise GraphError(f"the output is node {shorten(self.output)}, which is not there")
+
+    @staticmethod
+    def of_valid(nodes: tuple[Node, ...], output: int) -> Graph:
+        """The graph of nodes that are known to be valid, made without looking at them again.
+
+        Raises:
+            GraphError: for more than `MAX_NODES` operations.
+        """
+        _check_size(nodes)
+        graph = object.__new__(Graph)
+        graph.__dict__.update(nodes=nodes, output=output)
+        return graph
 
     @staticmethod
     def parse(text: str) -> Graph:
@@ -200,8 +211,13 @@ def _live(nodes: Sequence[Node], output: int) -> tuple[int, ...]:
     needed = {output}
     for number in range(output, FIRST - 1, -1):
         if number in needed:
-            needed.update(nodes[number - FIRST].args)
+            needed.update(nodes[number - FIRST][1])
     return tuple(sorted(needed))
+
+
+def _check_size(nodes: Sequence[Node]) -> None:
+    if len(nodes) > MAX_NODES:
+        raise GraphError(f"the graph has {len(nodes)} operations; at most {MAX_NODES} are allowed")
 
 
 def _check(number: int, node: Node, ops: Mapping[str, Op] = OPS) -> None:

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 # Binding strengths of what is written; a call or a name binds strongest.
@@ -62,6 +64,7 @@ class Op:
         triton: its value as Triton source where it is not written with its sign; it may call `triton.language` as
             `tl`, the helpers of `evonas.kernels.triton_helpers`, and name `eps`.
         cpp: the same as C++ source, which may call what `kernels/helpers.h` defines.
+        array: its value in NumPy, `array(*arguments, eps)` like `evaluate`, for the probes of the cheap filters.
         commutative: whether the arguments may change places.
         parity: how it answers to a change of its argument's sign.
         positive: whether its value is positive whatever its argument (it may underflow to 0).
@@ -83,6 +86,7 @@ class Op:
     derivative: tuple[str, ...] = ()
     triton: str = ""
     cpp: str = ""
+    array: Callable[..., NDArray[np.float64]] | None = None
     commutative: bool = False
     parity: Parity = Parity.NONE
     positive: bool = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evonas.candidate import Candidate, Kind, Origin
-from evonas.filters import CheapFilters, Passed, Tally
+from evonas.filters import SAMPLING, SELECTION, CheapFilters, Passed, Tally
 from evonas.graph import Graph
 from evonas.select import Population, selection_of
 from evonas.space import generator
@@ -51,10 +51,10 @@ class Proposer:
         rng = generator(self.config.seed, _DRAW, index)
         tally = Tally()
         for attempt in range(MAX_PROPOSALS):
-            with tally.timed("sampling"):
-                # A seed graph that falls, a duplicate say, leaves its place to what the search would draw.
-                is_seed = attempt == 0 and index < len(self.config.seed_graphs)
-                graph, origin = self._seeded(index, rng) if is_seed else self._propose(population, rng)
+            # A seed graph that falls, a duplicate say, leaves its place to what the search would draw.
+            is_seed = attempt == 0 and index < len(self.config.seed_graphs)
+            graph, origin = self._seeded(index, rng) if is_seed else self._propose(population, rng, tally)
+            tally.spent(SAMPLING)
             result = self.filters.judge(graph, tally)
             if isinstance(result, Passed):
                 self.filters.remember(graph, result.key, result.functional_key)
@@ -73,13 +73,14 @@ class Proposer:
         seed_graph = Graph.from_json(self.config.seed_graphs[index])
         return self.config.space.embed(seed_graph, rng), Origin(Kind.SEED)
 
-    def _propose(self, population: Population, rng: np.random.Generator) -> tuple[Graph, Origin]:
+    def _propose(self, population: Population, rng: np.random.Generator, tally: Tally) -> tuple[Graph, Origin]:
         config = self.config
         fresh = rng.random() < config.fresh
         if self._select is None or fresh or not population:
             return config.space.random_graph(rng), Origin(Kind.RANDOM)
         members = population.members
         parent = self._select(members, rng).candidate
+        tally.spent(SELECTION)
         graph, mutations = parent.graph, []
         for _ in range(config.mutations):
             graph, change = config.space.mutate(graph, rng)

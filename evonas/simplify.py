@@ -13,10 +13,10 @@ A rule that holds almost everywhere but not at a clamp or a tie is left out: the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from evonas.extent import INPUT_EXTENTS, Extent, result_extent
-from evonas.graph import FIRST, INPUTS, ZERO, Graph, GraphBuilder, Node, trimmed
+from evonas.graph import FIRST, INPUTS, ZERO, Graph, GraphBuilder, Node
 from evonas.ops import DERIVED, OPS, IndexSet, Op
 from evonas.rules import RULES
 
@@ -111,20 +111,20 @@ def simplify(graph: Graph) -> Graph:
         if number >= FIRST:
             op, args = graph.node(number)
             numbers[number] = rewriter.add(op, *(numbers[a] for a in args))
-    return _renumbered(trimmed(rewriter.builder.nodes, numbers[graph.output]))
+    return _renumbered(rewriter.builder.nodes, numbers[graph.output])
 
 
-def _renumbered(graph: Graph) -> Graph:
-    """The nodes in the order in which a depth-first walk from the output finishes them."""
+def _renumbered(rewritten: Sequence[Node], output: int) -> Graph:
+    """The graph of `output`, its nodes in the order in which a depth-first walk from there finishes them."""
     numbers = {number: number for number in range(FIRST)}
     nodes: list[Node] = []
-    stack = [graph.output]
+    stack = [output]
     while stack:
         number = stack[-1]
         if number in numbers:
             stack.pop()
             continue
-        op, args = graph.node(number)
+        op, args = rewritten[number - FIRST]
         missing = [a for a in reversed(args) if a not in numbers]
         if missing:
             stack.extend(missing)
@@ -132,7 +132,7 @@ def _renumbered(graph: Graph) -> Graph:
         numbers[number] = FIRST + len(nodes)
         nodes.append(Node(op, tuple(numbers[a] for a in args)))
         stack.pop()
-    return Graph(tuple(nodes), numbers[graph.output])
+    return Graph.of_valid(tuple(nodes), numbers[output])
 
 
 def digest(canonical: Graph) -> str:

@@ -6,12 +6,15 @@ follow Liu et al. 2020, section 3.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
 
+from evonas.draws import Draws
 from evonas.errors import UsageError, shorten, unknown
 from evonas.graph import FIRST, Graph, Node
 from evonas.ops import OPS, IndexSet, Moment
@@ -86,13 +89,19 @@ class SearchSpace:
         return tuple(w / total for w in weights) if total > 0 else ()
 
     @cached_property
-    def _cumulative(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-        return np.cumsum(self._probabilities)
+    def _thresholds(self) -> tuple[float, ...]:
+        """Where one operation's share of the numbers from 0 to 1 ends and the next one's begins."""
+        return tuple(accumulate(self._probabilities))[:-1]
+
+    @cached_property
+    def _arities(self) -> tuple[tuple[str, int], ...]:
+        return tuple((name, OPS[name].arity) for name in self.ops)
 
     def random_graph(self, rng: np.random.Generator) -> Graph:
         """A graph whose operations, then arguments, are drawn independently; the last node is the output."""
-        nodes = [self._random_node(number, rng) for number in range(FIRST, FIRST + self.nodes)]
-        return Graph(tuple(nodes), FIRST + self.nodes - 1)
+        draws = Draws(rng)
+        nodes = [self._random_node(number, draws) for number in range(FIRST, FIRST + self.nodes)]
+        return Graph.of_valid(tuple(nodes), FIRST + self.nodes - 1)
 
     def mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
         """`graph` with one node redrawn, operation and arguments, and what was replaced in words.
@@ -100,9 +109,9 @@ class SearchSpace:
         The graph is a member of the space, as `random_graph` and `embed` give it.
         """
         place = int(rng.integers(len(graph.nodes)))
-        old, new = graph.nodes[place], self._random_node(FIRST + place, rng)
+        old, new = graph.nodes[place], self._random_node(FIRST + place, Draws(rng))
         nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
-        return Graph(nodes, graph.output), f"node {FIRST + place}: {_written(old)} -> {_written(new)}"
+        return Graph.of_valid(nodes, graph.output), f"node {FIRST + place}: {_written(old)} -> {_written(new)}"
 
     def embed(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """`graph` as a member of the space: brought to `nodes` operations with random dead ones.
@@ -130,7 +139,7 @@ class SearchSpace:
         nodes: list[Node] = []
         for place in range(self.nodes):
             if is_padding[place]:
-                nodes.append(self._random_node(FIRST + place, rng))
+                nodes.append(self._random_node(FIRST + place, Draws(rng)))
                 continue
             original = next(originals)
             op, args = graph.node(original)
@@ -138,10 +147,10 @@ class SearchSpace:
             numbers[original] = FIRST + place
         return Graph(tuple(nodes), FIRST + self.nodes - 1)
 
-    def _random_node(self, number: int, rng: np.random.Generator) -> Node:
-        place = int(np.searchsorted(self._cumulative, rng.random(), side="right"))
-        name = self.ops[min(place, len(self.ops) - 1)]
-        return Node(name, tuple(int(rng.integers(number)) for _ in range(OPS[name].arity)))
+    def _random_node(self, number: int, draws: Draws) -> Node:
+        name, arity = self._arities[bisect_right(self._thresholds, draws.uniform())]
+        one = draws.below(number)
+        return Node(name, (one,) if arity == 1 else (one, draws.below(number)))
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:

@@ -77,7 +77,7 @@ class RunSummary:
         statuses: evaluations by how they ended; every status is there.
         filters: the filters of the workers, in the order in which candidates reach them.
         discarded: proposals that fell to the cheap filters, by filter.
-        drawing: seconds spent on drawing, by cheap filter, and "sampling" for the making of graphs.
+        drawing: core-seconds spent on drawing candidates, by stage (`Candidate.seconds`).
         training: core-seconds of training, by anchor.
         retries: attempts beyond each candidate's first.
         last_activity: when the run was last written to, in UTC.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from evonas.graph import FIRST, Graph, Node
-from evonas.ops import OPS, IndexSet, Moment, Op, Parity
+from evonas.ops import DERIVED, OPS, IndexSet, Moment, Op, Parity
 from evonas.reference import evaluate
 
 EPS = 1e-5
@@ -78,6 +78,18 @@ def test_value(op, eps):
     # Two libraries' elementary functions differ by an ulp or two of 2e-16; the largest conditioning here
     # is that of log near 1, whose value is itself about eps: 1e-16 absolute.
     np.testing.assert_allclose(value(op, *args, eps=eps), expected, rtol=2e-15, atol=1e-15)
+
+
+@pytest.mark.parametrize("op", [op for op in DERIVED.values() if op.evaluate], ids=lambda op: op.name)
+def test_value_in_numpy(op):
+    args = arguments(op)
+    if op.name == "root":
+        args = [np.abs(a) for a in args]  # of a mean square
+    args = [np.concatenate([a, [np.inf, -np.inf, 1e300, -1e300]]) for a in args]
+    with np.errstate(all="ignore"):
+        found = op.array(*args, eps=EPS)
+    # As above: an ulp or two; a slope at 1e300 and the log of a number near 1 are as large as eps makes them.
+    np.testing.assert_allclose(found, value(op, *args), rtol=2e-15, atol=1e-15)
 
 
 @pytest.mark.parametrize("op", ELEMENTWISE, ids=lambda op: op.name)

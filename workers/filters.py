@@ -30,7 +30,7 @@ SIGNAL_LIMITS = (
 
 Of 240 distinct candidates, 55 passed the quality test; they measured scale -1.0 to 0.3, diversity -1.5 to
 -0.2, gradient -2.1 to 0.2, balance 0.5 to 2.5 and logits 0.02 to 0.7. The bounds leave a margin around these
-and turn away three quarters of the other 185. `python -m benchmarks.filters_price` repeats the measurement.
+and turn away three quarters of the other 185. `python -m benchmarks.filters price` repeats the measurement.
 """
 
 

@@ -16,6 +16,7 @@ from evonas.cli import options
 from evonas.cli.tables import duration, filters_table, layers_table, runs_table, table
 from evonas.draw import tree
 from evonas.errors import UsageError
+from evonas.filters import SAMPLING, SELECTION
 from evonas.graph import Graph
 from evonas.objectives import OBJECTIVES
 from evonas.store import Store
@@ -68,8 +69,8 @@ def status(
 
 def _times(document: dict[str, Any]) -> list[tuple[str, float]]:
     drawing = document["seconds"]["drawing"]
-    rows = [("sampling", drawing.get("sampling", 0.0))]
-    rows.append(("cheap filters", sum(drawing.values()) - rows[0][1]))
+    rows = [(stage, drawing.get(stage, 0.0)) for stage in (SELECTION, SAMPLING)]
+    rows.append(("cheap filters", sum(drawing.values()) - sum(seconds for _, seconds in rows)))
     rows.append(("filters on workers", sum(f["seconds"] for f in document["filters"].values())))
     return rows + [(f"training {anchor}", s) for anchor, s in document["seconds"]["training"].items()]
 

@@ -1,0 +1,91 @@
+"""Proposals through the cheap pipeline, timed: what a search does between two candidates, on one core.
+
+Only what every version of evonas has is used here, so that an older checkout can be measured with this file, as
+`python proposals.py SPACE STRATEGY TWINS COUNT SEED` with that checkout first on the path (see `measured_elsewhere`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+from time import process_time
+from typing import Any
+
+WARM_UP = 200
+"""Proposals before the clock starts: tables and probes are made once in the life of a process."""
+
+
+def measured(space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
+    """Draws candidates until `count` proposals are judged.
+
+    Args:
+        space: name of the search space.
+        strategy: of the search. One that chooses parents sees every candidate scored, at random, so that it mutates
+            what comes; a search mutates what learns.
+        twins: tolerance of the comparison at the start of training, the last of the cheap filters; 0 for none.
+        count: proposals, to the end of the last candidate's.
+        seed: of the run.
+
+    Returns:
+        Proposals and candidates, processor seconds of the whole, `discarded` and `seconds` by stage as the search
+        records them, and a digest of all candidates' keys.
+    """
+    _propose(space, strategy, twins, WARM_UP, seed + 1)
+    return _propose(space, strategy, twins, count, seed)
+
+
+def _propose(space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
+    from evonas.candidate import Evaluation, Status
+    from evonas.config import RunConfig
+    from evonas.propose import Proposer
+    from evonas.search_spaces import space_named
+    from evonas.select import Population
+
+    proposer = Proposer(RunConfig(space_named(space), strategy=strategy, twins=twins, seed=seed))
+    population, rng = Population(proposer.config.population), random.Random(seed)
+    discarded, seconds, keys = Counter[str](), defaultdict[str, float](float), hashlib.sha256()
+    proposals = candidates = 0
+    start = process_time()
+    while proposals < count:
+        candidate = proposer.draw(candidates, population)
+        candidates += 1
+        proposals += 1 + sum(candidate.discarded.values())
+        discarded.update(candidate.discarded)
+        for stage, spent in candidate.seconds.items():
+            seconds[stage] += spent
+        scores = {anchor: rng.random() for anchor in proposer.config.protocol.anchors}
+        population.add(candidate, Evaluation(candidate.index, Status.SCORED, scores))
+        keys.update(f"{candidate.key} {candidate.functional_key}\n".encode())
+    return {
+        "proposals": proposals,
+        "candidates": candidates,
+        "core_seconds": process_time() - start,
+        "discarded": dict(discarded),
+        "seconds": dict(seconds),
+        "keys": keys.hexdigest(),
+    }
+
+
+def measured_elsewhere(
+    checkout: Path, space: str, strategy: str, twins: float, count: int, seed: int
+) -> dict[str, Any]:
+    """The same, in a process of its own, with the evonas of another checkout."""
+    command = [sys.executable, str(Path(__file__).resolve()), space, strategy, str(twins), str(count), str(seed)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+if __name__ == "__main__":
+    import torch
+
+    torch.set_num_threads(1)
+    name, strategy_, tolerance, proposals_, seed_ = sys.argv[1:]
+    print(json.dumps(measured(name, strategy_, float(tolerance), int(proposals_), int(seed_))))

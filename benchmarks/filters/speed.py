@@ -1,0 +1,115 @@
+"""Graphs a second through the cheap filters, by stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.filters.proposals import measured, measured_elsewhere
+from evonas.config import RunConfig
+from evonas.environment import environment
+from evonas.filters import CANONICAL, CHEAP_FILTERS, DUPLICATE, SAMPLING, SELECTION, STRUCTURAL, TWIN
+
+
+class Row(NamedTuple):
+    """What is measured: a space, a strategy, and whether candidates are compared at the start of training."""
+
+    space: str
+    strategy: str
+    twins: float
+
+    def __str__(self) -> str:
+        return f"{self.space}, {self.strategy}" + (f", twins {self.twins:g}" if self.twins else "")
+
+
+ROWS = (
+    Row("evonorm", "random", 0.0),
+    Row("evonorm-s", "random", 0.0),
+    Row("evonorm", "random", RunConfig.twins),
+    Row("evonorm-s", "random", RunConfig.twins),
+    Row("evonorm", "pareto", RunConfig.twins),
+    Row("evonorm-s", "pareto", RunConfig.twins),
+)
+"""Random graphs first; then with the default's comparison of twins; then as evolution draws, half of them mutants."""
+
+
+def run(count: int, rounds: int, seed: int, output: Path, against: Path | None) -> None:
+    """Measures every row, prints it, and writes all to `output`."""
+    console, rows = Console(), []
+    for row in ROWS:
+        ours, theirs = [], []
+        for number in range(rounds):
+            ours.append(measured(*row, count, seed + number))
+            if against is not None:
+                theirs.append(measured_elsewhere(against, *row, count, seed + number))
+        found = summary(ours) | ({"before": beside(ours, theirs)} if theirs else {})
+        rows.append({**row._asdict(), **found})
+        console.print(table(row, found))
+        document = {"environment": environment(), "count": count, "rounds": rounds, "seed": seed, "rows": rows}
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Graphs a second, the median over rounds; stages, summed over rounds."""
+    proposals, candidates = (sum(r[name] for r in rounds) for name in ("proposals", "candidates"))
+    stages: dict[str, dict[str, float | int]] = {}
+    left = proposals
+    for stage in (SELECTION, SAMPLING, STRUCTURAL, CANONICAL, *CHEAP_FILTERS[CHEAP_FILTERS.index(DUPLICATE) :]):
+        rejected = sum(r["discarded"].get(stage, 0) for r in rounds)
+        stages[stage] = {
+            "judged": left,
+            "rejected": rejected,
+            "core_seconds": sum(r["seconds"].get(stage, 0.0) for r in rounds),
+        }
+        left -= rejected
+    return {
+        "graphs_a_second": median(rate(r) for r in rounds),
+        "proposals": proposals,
+        "candidates": candidates,
+        "core_seconds": sum(r["core_seconds"] for r in rounds),
+        "stages": stages,
+    }
+
+
+def rate(measurement: Mapping[str, Any]) -> float:
+    """Proposals a core-second."""
+    return float(measurement["proposals"] / measurement["core_seconds"])
+
+
+def beside(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Another checkout's rate, the median ratio of rounds in which both drew with one seed, and whether they agree."""
+    pairs = list(zip(ours, theirs, strict=True))
+    return {
+        "graphs_a_second": median(map(rate, theirs)),
+        "times_as_fast": median(rate(one) / rate(other) for one, other in pairs),
+        "same_candidates": all(one["keys"] == other["keys"] for one, other in pairs),
+    }
+
+
+def table(row: Row, found: Mapping[str, Any]) -> Table:
+    """One row for people."""
+    title = f"{row}: {found['graphs_a_second']:,.0f} graphs a second"
+    if before := found.get("before"):
+        same = "the same candidates" if before["same_candidates"] else "other candidates"
+        title += f", {before['times_as_fast']:.2f} times the {before['graphs_a_second']:,.0f} of before, {same}"
+    grid = Table(title=title, title_justify="left")
+    for heading in ("stage", "judged", "rejected", "share", "core-seconds", "µs a proposal"):
+        grid.add_column(heading, justify="left" if heading == "stage" else "right")
+    for name, stage in found["stages"].items():
+        if (name == TWIN and not row.twins) or (name == SELECTION and row.strategy == "random"):
+            continue
+        filters = name in CHEAP_FILTERS
+        share = f"{100 * stage['rejected'] / stage['judged']:.1f}%" if filters and stage["judged"] else ""
+        numbers = (f"{stage['judged']:,}", f"{stage['rejected']:,}" if filters else "", share)
+        spent = stage["core_seconds"]
+        grid.add_row(name, *numbers, f"{spent:.3f}", f"{1e6 * spent / found['proposals']:.2f}")
+    rest = found["core_seconds"] - sum(stage["core_seconds"] for stage in found["stages"].values())
+    grid.add_row("bookkeeping", "", "", "", f"{rest:.3f}", f"{1e6 * rest / found['proposals']:.2f}")
+    return grid

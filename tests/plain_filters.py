@@ -1,0 +1,149 @@
+"""The cheap filters written down as SPEC tells them, with no thought for speed: what the fast ones are held to.
+
+Numbers come from the generator's own methods, graphs are checked node by node, every graph is brought to canonical form
+before it is judged, values and gradients are those of the reference in PyTorch, and twins are compared one by one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evonas.extent import Extent, extents
+from evonas.graph import FIRST, Graph, Node, X
+from evonas.ops import OPS
+from evonas.reference import evaluate
+from evonas.space import SearchSpace
+
+PROBES = (((3, 6, 4, 3), 3), ((2, 4, 3, 3), 2))
+TWIN_SHAPE, TWIN_GROUPS, TWIN_SCALES = (3, 8, 3, 3), 4, (0.3, 1.0, 3.0)
+FLAT = 1e-9
+
+
+def random_node(space: SearchSpace, number: int, rng: np.random.Generator) -> Node:
+    weights = np.array([space.weights.get(name, 1.0) for name in space.ops])
+    place = int(np.searchsorted(np.cumsum(weights / weights.sum()), rng.random(), side="right"))
+    name = space.ops[min(place, len(space.ops) - 1)]
+    return Node(name, tuple(int(rng.integers(number)) for _ in range(OPS[name].arity)))
+
+
+def random_graph(space: SearchSpace, rng: np.random.Generator) -> Graph:
+    nodes = [random_node(space, number, rng) for number in range(FIRST, FIRST + space.nodes)]
+    return Graph(tuple(nodes), FIRST + space.nodes - 1)
+
+
+def mutated(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> Graph:
+    place = int(rng.integers(len(graph.nodes)))
+    new = random_node(space, FIRST + place, rng)
+    return Graph((*graph.nodes[:place], new, *graph.nodes[place + 1 :]), graph.output)
+
+
+def respond(graph: Graph, stretch: float = 1.0) -> list[tuple[Tensor, Tensor]]:
+    """(output, gradient) for each probe, its x times `stretch`, by the reference and autograd."""
+    found = []
+    for number, (shape, groups) in enumerate(PROBES):
+        rng = np.random.default_rng(20_200_402 + number)
+        sizes = (shape, shape[1], shape[1], shape)
+        x, v0, v1, weighting = (torch.from_numpy(rng.standard_normal(size)) for size in sizes)
+        x = (stretch * x).requires_grad_()
+        output = evaluate(graph, x, v0, v1, groups=groups)
+        gradient = torch.zeros_like(x)
+        if output.requires_grad:
+            (gradient,) = torch.autograd.grad(output, x, weighting)
+        found.append((output.detach(), gradient))
+    return found
+
+
+def numerical(output: Tensor, gradient: Tensor) -> str | None:
+    if not output.isfinite().all():
+        return "value not finite"
+    if not gradient.isfinite().all():
+        return "gradient not finite"
+    if (output.amax((0, 2, 3)) - output.amin((0, 2, 3)) <= FLAT * output.abs().amax()).all():
+        return "constant output"
+    return "no gradient" if gradient.abs().max() <= FLAT * output.abs().max() else None
+
+
+def functional_key(responses: Sequence[tuple[Tensor, Tensor]]) -> str:
+    digest = hashlib.blake2b(digest_size=8)
+    rng = np.random.default_rng(20_200_402)
+    shape = PROBES[0][0]
+    weighting = [rng.standard_normal(size) for size in (shape, shape[1], shape[1], shape)][-1]
+    sign = -1.0 if float((responses[0][0] * torch.from_numpy(weighting)).sum()) < 0 else 1.0
+    for response in responses:
+        for values in response:
+            flat = sign * values.reshape(-1)
+            scale = float(flat.abs().max())
+            digest.update(f"{scale:.5e}".encode())
+            if scale > 0:
+                digest.update((torch.round(flat / scale, decimals=6) + 0.0).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def is_rounding(graph: Graph) -> bool:
+    """Whether rounding decides what the graph answers, as in x / mean_wh(x - mean_wh(x)), which divides by 0 in theory.
+
+    A change of x in the thirteenth digit changes the sixth of nothing else, but once in a hundred thousand graphs.
+    """
+    plain, stretched = respond(graph), respond(graph, 1 + 1e-13)
+    return functional_key(plain) != functional_key(stretched) or any(
+        numerical(*one) != numerical(*other) for one, other in zip(plain, stretched, strict=True)
+    )
+
+
+def start_response(graph: Graph) -> np.ndarray | None:
+    rng = np.random.default_rng(20_200_403)
+    b, c, _, _ = TWIN_SHAPE
+    x = rng.standard_normal(TWIN_SHAPE) * np.exp(0.5 * rng.standard_normal((1, c, 1, 1)))
+    x += 0.5 * rng.standard_normal((1, c, 1, 1)) + 0.3 * rng.standard_normal((b, 1, 1, 1))
+    zeros, ones = torch.zeros(c, dtype=torch.float64), torch.ones(c, dtype=torch.float64)
+    parts = [
+        evaluate(graph, torch.from_numpy(scale * x), zeros, ones, groups=TWIN_GROUPS).reshape(-1) / scale
+        for scale in TWIN_SCALES
+    ]
+    response = torch.cat(parts).float().numpy()
+    return response if np.isfinite(response).all() else None
+
+
+@dataclass
+class PlainFilters:
+    """`evonas.filters.CheapFilters`, plainly: a verdict is a filter's name, and a reason from the numerical one."""
+
+    twins: float = 0.0
+    keys: set[str] = field(default_factory=set)
+    functional_keys: set[str] = field(default_factory=set)
+    starts: list[np.ndarray] = field(default_factory=list)
+
+    def judge(self, graph: Graph) -> tuple[str, str]:
+        """(filter, reason), or ("passed", functional key)."""
+        canonical = Graph(graph.canonical.nodes, graph.canonical.output)  # its nodes are looked at again
+        if X not in canonical.live or not extents(canonical)[canonical.output] & Extent.PLANE:
+            return "structural", ""
+        if canonical.key in self.keys:
+            return "duplicate", ""
+        responses = respond(canonical)
+        for response in responses:
+            if reason := numerical(*response):
+                return "numerical", reason
+        functional = functional_key(responses)
+        if functional in self.functional_keys:
+            return "functional", ""
+        start = start_response(canonical) if self.twins else None
+        if start is not None:
+            for earlier in self.starts:
+                for other in (earlier, -earlier):
+                    if np.linalg.norm(start - other) <= self.twins * np.linalg.norm(start):
+                        return "twin", ""
+        return "passed", functional
+
+    def remember(self, graph: Graph, functional: str) -> None:
+        self.keys.add(graph.key)
+        self.functional_keys.add(functional)
+        start = start_response(graph.canonical) if self.twins else None
+        if start is not None:
+            self.starts.append(start)
