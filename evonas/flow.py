@@ -200,7 +200,7 @@ def _traces(module: nn.Module) -> list[fx.Graph]:
     graphs: dict[str, fx.Graph] = {}
     for training in (True, False):
         # With an optional argument given and not given, a forward may go other ways.
-        for concrete in [None, code.defaults] if code.defaults else [None]:
+        for concrete in (None, dict(code.defaults)) if code.defaults else (None,):
             with _mode(module, training), _same_random_numbers():
                 try:
                     graph = _Tracer().trace(module, concrete)

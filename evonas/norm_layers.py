@@ -49,7 +49,7 @@ def norm_layer(
     if surplus:
         raise UsageError(f"a layer has no setting {shorten(min(surplus))}; known: {', '.join(sorted(_SETTINGS))}")
     factory = functools.partial(norm_act_layer, graph=graph, linear=placed, groups=groups, **settings)
-    factory(1)  # raises for a setting out of range
+    norm_act_layer(1, graph=graph, linear=placed, groups=groups, **settings)  # raises for a setting out of range
     return factory
 
 

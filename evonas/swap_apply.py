@@ -48,7 +48,7 @@ def stand_in(
     layer = NormAct(
         graph,
         channels,  # type: ignore[arg-type]  # attributes of a module have no type
-        groups or getattr(norm, "num_groups", 32),
+        groups or int(getattr(norm, "num_groups", 32)),
         eps or norm.eps,  # type: ignore[arg-type]  # likewise
         momentum if momentum is not None else 0.1 if own is None else own,
         affine=bool(norm.affine) or not graph.nodes,
@@ -113,4 +113,4 @@ def _move_hooks(old: nn.Module, new: nn.Module) -> None:
         if name in vars(old):
             vars(new)[name] = vars(old)[name]
     if hasattr(old, "_is_full_backward_hook"):
-        new._is_full_backward_hook = old._is_full_backward_hook  # type: ignore[assignment]  # attributes have no type
+        new._is_full_backward_hook = old._is_full_backward_hook

@@ -72,7 +72,7 @@ class Plan:
             return module is not model and (isinstance(module, leaves) or of_torch)
 
         self.flow = Flow(model, opaque)
-        self.norms = {module: name for name, module in model.named_modules() if isinstance(module, NORMS)}
+        self.norms: dict[nn.Module, str] = {module: name for name, module in model.named_modules() if isinstance(module, NORMS)}
         self.codes: dict[nn.Module, ForwardCode] = {}
 
     def find(self, chosen: Collection[nn.Module]) -> dict[nn.Module, Found]:
@@ -111,7 +111,9 @@ class Plan:
         """What the uses of a normalisation's output say."""
         if not uses:
             return Found(reason="its output is not used")
-        activations, others, odd = [], [], []
+        activations: list[tuple[str, fx.Node]] = []
+        others: list[str] = []
+        odd: list[str] = []
         for use in uses:
             if isinstance(use, str):
                 others.append(use)
