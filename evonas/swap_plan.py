@@ -72,7 +72,9 @@ class Plan:
             return module is not model and (isinstance(module, leaves) or of_torch)
 
         self.flow = Flow(model, opaque)
-        self.norms: dict[nn.Module, str] = {module: name for name, module in model.named_modules() if isinstance(module, NORMS)}
+        self.norms: dict[nn.Module, str] = {
+            module: name for name, module in model.named_modules() if isinstance(module, NORMS)
+        }
         self.codes: dict[nn.Module, ForwardCode] = {}
 
     def find(self, chosen: Collection[nn.Module]) -> dict[nn.Module, Found]:
