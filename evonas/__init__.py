@@ -15,11 +15,14 @@ from evonas.config import RunConfig
 from evonas.errors import EvonasError, GraphError, StorageError, UsageError
 from evonas.graph import Graph
 from evonas.layer import LayerFactory, NormAct
+from evonas.norm_layers import norm_layer
 from evonas.protocol import Protocol
 from evonas.published import zoo
 from evonas.ranking import Ranking
 from evonas.reranking import rerank
 from evonas.space import SearchSpace
+from evonas.swap import swap
+from evonas.swap_report import SwapReport
 
 __all__ = [
     "Comparison",
@@ -34,11 +37,14 @@ __all__ = [
     "RunConfig",
     "SearchSpace",
     "StorageError",
+    "SwapReport",
     "UsageError",
     "compare",
+    "norm_layer",
     "rerank",
     "resume",
     "search",
+    "swap",
     "zoo",
 ]
 

@@ -139,4 +139,4 @@ def variance(x: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 
 def _count(x: Tensor, dims: tuple[int, ...]) -> int:
-    return max(1, prod(x.shape[d] for d in dims))  # of an empty batch every mean is 0
+    return max(1, prod([x.shape[d] for d in dims]))  # of an empty batch every mean is 0

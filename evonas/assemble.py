@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from evonas import objectives, plugins
 from evonas.config import RunConfig
 from evonas.errors import UsageError, unknown
 from evonas.executor import Executor
@@ -61,8 +62,7 @@ def configure(
         config = RunConfig.from_dict(document)
     except KeyError as error:
         raise UsageError(f"unknown setting: {error.args[0]}") from None
-    check_protocol(config.protocol)
-    return config
+    return dataclasses.replace(config, protocol=named_protocol(config.protocol))
 
 
 def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
@@ -140,6 +140,7 @@ def make_executor(
     Raises:
         UsageError: for an unknown name, or when Ray cannot be had.
     """
+    plugins.restore(protocol.plugins)
     if isinstance(executor, Executor):
         return executor
     check_executor(executor, workers, gpus_per_worker)
@@ -154,7 +155,14 @@ def make_executor(
 
     if gpus_per_worker is None:
         gpus_per_worker = 1.0 if protocol.device == "cuda" else 0.0
-    return RayExecutor(data, workers=workers, address=ray_address, deadline=deadline, gpus_per_worker=gpus_per_worker)
+    return RayExecutor(
+        data,
+        workers=workers,
+        address=ray_address,
+        deadline=deadline,
+        gpus_per_worker=gpus_per_worker,
+        files=plugins.loaded(),
+    )
 
 
 def check_executor(executor: str, workers: int | None, gpus_per_worker: float | None = None) -> None:
@@ -168,17 +176,55 @@ def check_executor(executor: str, workers: int | None, gpus_per_worker: float | 
 
 
 def named_space(name: str) -> SearchSpace:
-    """The search space called `name`."""
+    """The search space that a user calls `name`; one in a file of theirs is loaded."""
     from evonas.search_spaces import space_named
 
+    plugins.name_files([name])
     return space_named(name)
 
 
-def check_protocol(protocol: Protocol) -> None:
-    """Raises UsageError for an unknown anchor or data set, data that is not where it should be, or no such device."""
-    from evonas.workers.anchors import anchor_named
-    from evonas.workers.evaluate import load_data
+def named_protocol(protocol: Protocol) -> Protocol:
+    """A protocol that a user asks for: their files loaded, what it uses of them recorded, and all of it checked.
 
+    Raises:
+        UsageError: as `check_protocol`, or for a file that cannot be read or raises.
+    """
+    from evonas.workers.anchors import REGISTRY as ANCHORS
+    from evonas.workers.data import REGISTRY as DATA_SETS
+    from evonas.workers.filters import FILTERS
+
+    anchors = [anchor.partition("@")[0] for anchor in protocol.anchors]
+    of_kind = (
+        (ANCHORS, anchors),
+        (DATA_SETS, [protocol.data]),
+        (FILTERS, protocol.filters),
+        (objectives.OWN, [name for name in protocol.objectives if name not in (objectives.ANCHORS, *protocol.anchors)]),
+    )
+    sources = plugins.name_files(name for _, names in of_kind for name in names)
+    points = [(r.group, point) for r, names in of_kind for name in names if (point := r.entry_point(name)) is not None]
+    own = [objectives.OWN.find(name) for name in of_kind[-1][1] if name not in objectives.OBJECTIVES]
+    recorded = (*plugins.records(sources, points), *map(objectives.record_of, own))
+    protocol = dataclasses.replace(protocol, plugins=recorded)
+    check_protocol(protocol)
+    return protocol
+
+
+def check_protocol(protocol: Protocol) -> None:
+    """Checks what a protocol names, once the files that it recorded are loaded.
+
+    Raises:
+        UsageError: for an unknown anchor, filter or data set, data that is not where it should be, no such device,
+            or a recorded file that is gone or has changed.
+    """
+    from evonas.workers.anchors import check_own
+    from evonas.workers.batches import crop_size
+    from evonas.workers.evaluate import load_data
+    from evonas.workers.filters import FILTERS
+
+    plugins.restore(protocol.plugins)
+    for name in protocol.filters:
+        FILTERS.find(name)
+    data = load_data(protocol)
+    size = crop_size(data.size, protocol.pad, protocol.crop)
     for anchor in protocol.anchors:
-        anchor_named(anchor)
-    load_data(protocol)
+        check_own(anchor, data.channels, size, data.classes)

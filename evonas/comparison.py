@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal
 
-from evonas.assemble import check_protocol, make_executor
+from evonas.assemble import make_executor, named_protocol
 from evonas.errors import UsageError
 from evonas.executor import Executor
 from evonas.graph import Graph
@@ -72,7 +72,7 @@ def compare(
         One comparison a layer, in the order given.
     """
     protocol = protocol or Protocol()
-    check_protocol(protocol)
+    protocol = named_protocol(protocol)
     wanted = [(number, seed) for number in range(len(layers)) for seed in seeds]
     tasks = [
         training_task(layers[number], index, replace(protocol, seed=seed), split=split)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from evonas.backends import BACKENDS
 from evonas.errors import UsageError, shorten
-from evonas.objectives import ANCHORS, check_objectives
+from evonas.objectives import ANCHORS, check_objectives, recall
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class Protocol:
             had is recorded and nobody is turned away.
         objectives: what candidates are selected by: "anchors" for the accuracy on each anchor, an anchor's
             name for the accuracy on that one, and names of `evonas.objectives.OBJECTIVES`.
+        filters: further filters, of the user's own (`evonas.plugins`); they come before anything is trained.
+        plugins: what the run recorded of the user's files and packages that names refer to.
         seed: of initial weights and batches; the same for all candidates of a run, so that they are
             compared on equal terms.
 
@@ -83,6 +85,8 @@ class Protocol:
     hurdle_steps: tuple[int, ...] = (60,)
     hurdle_quantile: float = 0.5
     objectives: tuple[str, ...] = (ANCHORS,)
+    filters: tuple[str, ...] = ()
+    plugins: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -92,6 +96,7 @@ class Protocol:
             raise UsageError(f"an anchor is named twice: {', '.join(self.anchors)}")
         if len(self.early_steps) != len(self.early_floors):
             raise UsageError("early_steps and early_floors should be equally long")
+        recall(self.plugins)
         check_objectives(self.objectives, self.anchors)
         check_whole(self, steps=1, batch=1, quality_step=1, pad=0, seed=0)
         for name in ("image_size", "crop"):

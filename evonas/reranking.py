@@ -16,6 +16,7 @@ from evonas.api import DEFAULT_STORAGE
 from evonas.assemble import check_executor, check_protocol, latest_run, make_executor, open_storage
 from evonas.errors import UsageError, shorten, unknown
 from evonas.executor import Executor
+from evonas.plugins import name_files
 from evonas.published import zoo
 from evonas.ranking import Ranking, by_mean
 from evonas.retrainer import Retrainer
@@ -79,6 +80,8 @@ def rerank(
         if not isinstance(storage, Store):
             stack.enter_context(store)
         run = latest_run(store) if run_id is None else store.run(run_id)
+        if transfer is not None:
+            name_files([transfer])
         plan = _plan(store, run, top, references, seeds, first_seed, steps, held_out, report, transfer)
 
         def start() -> Executor:

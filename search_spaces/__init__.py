@@ -5,24 +5,29 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from evonas.errors import unknown
+from evonas.plugins import Registry
 from evonas.search_spaces.evonorm import evonorm
 from evonas.search_spaces.evonorm_s import evonorm_s
+from evonas.space import SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from evonas.space import SearchSpace
 
 SPACES: Mapping[str, SearchSpace] = MappingProxyType({space.name: space for space in (evonorm, evonorm_s)})
 
 
+def _own(_: str, found: object) -> SearchSpace | None:
+    return found if isinstance(found, SearchSpace) else None
+
+
+REGISTRY = Registry("search space", SPACES, _own, "a SearchSpace")
+
+
 def space_named(name: str) -> SearchSpace:
-    """The space called `name`.
+    """The space called `name`: evonas's own, one of a file that was loaded (`evonas.plugins`), or of a package.
 
     Raises:
         UsageError: when there is none.
     """
-    if name not in SPACES:
-        raise unknown("search space", name, SPACES)
-    return SPACES[name]
+    return REGISTRY.find(name)

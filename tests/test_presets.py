@@ -18,7 +18,7 @@ from evonas.protocol import Protocol
 from evonas.search_spaces import evonorm, evonorm_s
 from tests.test_config import configs
 
-OPTIONAL = {"core_minutes", "seed_graphs"}, {"data_dir", "image_size", "crop", "seed"}
+OPTIONAL = {"core_minutes", "seed_graphs"}, {"data_dir", "image_size", "crop", "seed", "plugins"}
 
 
 def test_the_default_preset_is_the_default_of_every_field() -> None:

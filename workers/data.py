@@ -7,16 +7,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from evonas.errors import UsageError, unknown
+from evonas.errors import UsageError, shorten
+from evonas.plugins import Registry, speaking_of
 from evonas.workers import arrays, cifar, digits, image_folder
 from evonas.workers.batches import Batches
 from evonas.workers.dataset import DataSet
 from evonas.workers.splits import Split, stratified_order
 
-__all__ = ["DATA_SETS", "Batches", "DataSet", "Split", "load_dataset", "stratified_order"]
+__all__ = ["DATA_SETS", "REGISTRY", "Batches", "DataSet", "Split", "load_dataset", "stratified_order"]
 
 
-def _from(name: str, load: Callable[[Path, int | None], DataSet]) -> Callable[[Path | None, int | None], DataSet]:
+Loader = Callable[[Path | None, int | None], DataSet]
+
+
+def _from(name: str, load: Callable[[Path, int | None], DataSet]) -> Loader:
     """A loader of files, which have to be somewhere."""
 
     def loaded(folder: Path | None, image_size: int | None) -> DataSet:
@@ -27,7 +31,7 @@ def _from(name: str, load: Callable[[Path, int | None], DataSet]) -> Callable[[P
     return loaded
 
 
-DATA_SETS: Mapping[str, Callable[[Path | None, int | None], DataSet]] = MappingProxyType(
+DATA_SETS: Mapping[str, Loader] = MappingProxyType(
     {
         "digits": lambda _, image_size: digits.load(image_size),
         "cifar10": _from("cifar10", cifar.load_cifar10),
@@ -39,24 +43,42 @@ DATA_SETS: Mapping[str, Callable[[Path | None, int | None], DataSet]] = MappingP
 """Each called with its folder or file, and the height and width to resample images to."""
 
 
+REGISTRY: Registry[Loader] = Registry(
+    "data set",
+    DATA_SETS,
+    lambda _, found: found if callable(found) else None,
+    "a function of a folder and an image size that returns a DataSet",
+)
+
+
 def load_dataset(name: str, folder: Path | None = None, image_size: int | None = None) -> DataSet:
     """Load a data set by name; a process keeps what it has loaded.
 
     Args:
-        name: a key of :data:`DATA_SETS`.
+        name: a key of :data:`DATA_SETS`, or what `evonas.plugins` says of names.
         folder: the folder or file of data sets that have any.
         image_size: height and width to resample images to as they are read; None leaves them.
 
     Raises:
         UsageError: the name is unknown, the folder does not exist, or what is in it is no such data set.
     """
-    if name not in DATA_SETS:
-        raise unknown("data set", name, DATA_SETS)
+    own = None if name in DATA_SETS else REGISTRY.find(name)
     if folder is not None and not folder.exists():
         raise UsageError(f"data folder {str(folder)!r} does not exist: create it, or name another")
-    return _load(name, folder, image_size)
+    return _load(name, folder, image_size) if own is None else _load_own(name, own, folder, image_size)
 
 
 @functools.cache
 def _load(name: str, folder: Path | None, image_size: int | None) -> DataSet:
     return DATA_SETS[name](folder, image_size)
+
+
+@functools.cache
+def _load_own(name: str, loader: Loader, folder: Path | None, image_size: int | None) -> DataSet:
+    with speaking_of(getattr(getattr(loader, "__code__", None), "co_filename", name)):
+        data = loader(folder, image_size)
+    if not isinstance(data, DataSet):
+        raise UsageError(f"the data set {name} is {shorten(data)}, not a DataSet; `from_splits` makes one")
+    if min(len(data.train), len(data.validation), len(data.test)) == 0:
+        raise UsageError(f"the data set {name} has a split without images")
+    return data

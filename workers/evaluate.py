@@ -105,7 +105,7 @@ class _Work:
         return True
 
     def measures_objectives(self) -> None:
-        for objective in measured(self.task.protocol.objectives):
+        for objective in measured(self.task.protocol.objectives, self.task.protocol.anchors):
             start = process_time()
             self.measures[objective.name] = measure(objective.name, self.trial)
             self.seconds[objective.name] = process_time() - start

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from evonas.candidate import Accept, Reject, Verdict
+from evonas.errors import UsageError, shorten
+from evonas.plugins import Registry
 from evonas.workers.signal import measure, unfit
 
 if TYPE_CHECKING:
@@ -121,11 +123,47 @@ class QualityFilter:
         return Accept(accuracy) if accuracy >= self.floor else Reject("low accuracy", accuracy)
 
 
+@dataclass(frozen=True)
+class OwnFilter:
+    """A user's filter, whose answers are checked."""
+
+    given: Filter
+
+    @property
+    def name(self) -> str:
+        """The name that the user gave it."""
+        return self.given.name
+
+    def judge(self, trial: Trial) -> Verdict:
+        """What the user's filter says.
+
+        Raises:
+            UsageError: it says neither Accept nor Reject.
+        """
+        verdict = self.given.judge(trial)
+        if not isinstance(verdict, Accept | Reject):
+            raise UsageError(f"the filter {self.name} answered {shorten(verdict)}, neither Accept nor Reject")
+        return verdict
+
+
+def _own(_: str, found: Any) -> Filter | None:
+    """A user's filter, or a class of which one can be made without arguments."""
+    made = found() if isinstance(found, type) else found
+    named = isinstance(getattr(made, "name", None), str)
+    return OwnFilter(made) if named and callable(getattr(made, "judge", None)) else None
+
+
+FILTERS: Registry[Filter] = Registry(
+    "filter", {}, _own, "an object with a `name` and a method `judge(trial)`, or the class of one"
+)
+
+
 def filters_of(settings: Settings) -> Sequence[Filter]:
     """The filters that a protocol asks for, in order. None of them trains longer than scoring does."""
     quality_step = min(settings.quality_step, settings.steps)
     filters: list[Filter] = [SignalFilter()] if settings.signal else []
     filters += [StabilityFilter(step) for step in settings.stability_steps]
+    filters += [FILTERS.find(name) for name in settings.filters]
     stages = zip(settings.early_steps, settings.early_floors, strict=True)
     filters += [EarlyFilter(step, floor) for step, floor in stages if step < quality_step]
     return [*filters, QualityFilter(quality_step, settings.quality_floor)]

@@ -12,6 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from evonas.errors import UsageError, shorten
+from evonas.objectives import OWN
+
 if TYPE_CHECKING:
     from evonas.workers.trial import Trial
 
@@ -19,8 +22,19 @@ SMALL_BATCH = 4
 
 
 def measure(name: str, trial: Trial) -> float:
-    """The value of the objective `name` (of `evonas.objectives.OBJECTIVES`) for a trial, in its unit."""
-    return _MEASURES[name](trial)
+    """The value of an objective, evonas's own or a user's, for a trial, in its unit.
+
+    Raises:
+        UsageError: the user's does not give a number.
+    """
+    if name in _MEASURES:
+        return _MEASURES[name](trial)
+    own = OWN.find(name).measure
+    assert own is not None, "an objective of a user's own comes with its measurement"
+    value = own(trial)
+    if not isinstance(value, int | float) or math.isnan(value):
+        raise UsageError(f"the objective {name} gave {shorten(value)} rather than a number")
+    return float(value)
 
 
 def _size(trial: Trial) -> float:

@@ -19,6 +19,7 @@ from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskErro
 from evonas.candidate import Evaluation
 from evonas.errors import EvonasError, UsageError
 from evonas.executor import Executor, Task
+from evonas.plugins import Source, load
 from evonas.workers.local_executor import failed, reason_of
 from evonas.workers.ray_cluster import start
 
@@ -34,11 +35,13 @@ _FAILED_STARTS = 5
 class _Worker:
     """Lives in an actor's process; holds the data set and nothing else."""
 
-    def __init__(self, data: DataSet) -> None:
+    def __init__(self, data: DataSet, files: Sequence[Source]) -> None:
         import torch
 
         from evonas.workers.allocator import keep_freed_memory
 
+        for source in files:
+            load(source)
         torch.set_num_threads(1)
         keep_freed_memory()
         self._data = data
@@ -69,6 +72,7 @@ class RayExecutor(Executor):
         deadline: seconds after which a task is stopped.
         gpus_per_worker: GPUs that Ray keeps for each worker, a share of one or a whole number. With any, there
             are by default as many workers as fit on the GPUs.
+        files: of the user's own, which every worker loads.
 
     Raises:
         UsageError: when the address cannot be reached, or has too few CPUs or GPUs.
@@ -82,6 +86,7 @@ class RayExecutor(Executor):
         address: str | None = None,
         deadline: float = 300.0,
         gpus_per_worker: float = 0.0,
+        files: Sequence[Source] = (),
     ) -> None:
         self._owns_ray = not ray.is_initialized()
         self._dashboard = start(address, workers) if self._owns_ray else None
@@ -92,7 +97,7 @@ class RayExecutor(Executor):
                 ray.shutdown()
             raise
         self._gpus_per_worker = gpus_per_worker
-        self._deadline = deadline
+        self._deadline, self._files = deadline, tuple(files)
         self._data = ray.put(data)
         # Each actor is in one of three places; references are those of the call that is out.
         self._starting: dict[Any, Any] = {}
@@ -171,7 +176,7 @@ class RayExecutor(Executor):
         # Ray retries nothing by itself: attempts are counted by the search.
         gpus = self._gpus_per_worker
         options: Any = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
-        actor = options(_Worker).remote(self._data)
+        actor = options(_Worker).remote(self._data, self._files)
         self._starting[actor.ready.remote()] = actor
 
     def _started(self, reference: Any) -> None:

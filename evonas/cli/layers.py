@@ -80,9 +80,9 @@ def baseline(
     seeds: Annotated[int, typer.Option(help="Trainings of each layer on each anchor.")] = 3,
     first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 0,
     test: Annotated[bool, typer.Option("--test", help="Score on the test split, which no search sees.")] = False,
-    anchor: Annotated[list[str] | None, typer.Option(help="Anchor network; may be repeated.")] = None,
+    anchor: Annotated[list[str] | None, typer.Option(help="Anchor network, or FILE.py:NAME; may be repeated.")] = None,
     data: Annotated[
-        str, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder or npz.")
+        str, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME.")
     ] = Protocol.data,
     data_dir: Annotated[str | None, typer.Option(help="Its folder or file.")] = None,
     steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = Protocol.steps,

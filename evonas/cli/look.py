@@ -18,7 +18,7 @@ from evonas.draw import tree
 from evonas.errors import UsageError
 from evonas.filters import SAMPLING, SELECTION
 from evonas.graph import Graph
-from evonas.objectives import OBJECTIVES
+from evonas.objectives import objective_named
 from evonas.store import Store
 
 app = typer.Typer()
@@ -149,5 +149,5 @@ def _facts(document: dict[str, Any]) -> Table:
     for anchor, score in document.get("scores", {}).items():
         grid.add_row(f"[dim]{anchor}[/]", f"{score:.3f}")
     for name, value in document.get("measures", {}).items():
-        grid.add_row(f"[dim]{name}[/]", OBJECTIVES[name].written(value))
+        grid.add_row(f"[dim]{name}[/]", objective_named(name).written(value))
     return grid

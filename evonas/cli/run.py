@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import tomli_w
@@ -16,6 +17,7 @@ from evonas.config import STRATEGIES, RunConfig
 from evonas.environment import environment, warn_of_changes
 from evonas.lease import check_free
 from evonas.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
+from evonas.search_spaces import SPACES
 from evonas.store import RunInfo, RunStatus, Store
 
 app = typer.Typer()
@@ -26,7 +28,7 @@ def search(
     preset: options.Preset = DEFAULT,
     budget: Annotated[int | None, typer.Option(help="Distinct candidates to judge.")] = None,
     space: Annotated[
-        str | None, typer.Option(help="Search space: evonorm, or evonorm-s without batch statistics.")
+        str | None, typer.Option(help="Search space: evonorm, evonorm-s without batch statistics, or FILE.py:NAME.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice of the run.")] = None,
     strategy: Annotated[str | None, typer.Option(help=f"{', '.join(STRATEGIES)}.")] = None,
@@ -37,13 +39,19 @@ def search(
     core_minutes: Annotated[
         float | None, typer.Option(help="Draw no more candidates once workers have spent this long in all.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder or npz.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME.")
+    ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Its folder or file.")] = None,
     anchor: Annotated[
-        list[str] | None, typer.Option(help="Anchor network, such as resnet50@0.25; may be repeated.")
+        list[str] | None, typer.Option(help="Anchor network, such as resnet50@0.25 or FILE.py:NAME; may be repeated.")
     ] = None,
     objective: Annotated[
-        list[str] | None, typer.Option(help="What to select by: anchors, or names of `evonas config`. May be repeated.")
+        list[str] | None, typer.Option(help="What to select by: anchors, size, …, or FILE.py:NAME. May be repeated.")
+    ] = None,
+    filter_: Annotated[
+        list[str] | None,
+        typer.Option("--filter", help="A filter of your own, FILE.py:NAME; may be repeated."),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps on each anchor.")] = None,
     set_: options.Set = None,
@@ -61,6 +69,7 @@ def search(
         "data_dir": data_dir,
         "anchors": tuple(anchor) if anchor else None,
         "objectives": tuple(objective) if objective else None,
+        "filters": tuple(filter_) if filter_ else None,
         "steps": steps,
     }
     changes = merged(assignments(set_ or []), {"protocol": options.given(protocol), **options.given(run)})
@@ -89,7 +98,8 @@ def config(
     else:
         document = read_preset(preset)
         if space is not None:
-            document["space"] = assemble.named_space(space).name
+            found = assemble.named_space(space)
+            document["space"] = space if space in SPACES else asdict(found)
         document = merged(resolve(document), assignments(set_ or []))
     typer.echo(tomli_w.dumps(document), nl=False)
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from evonas.candidate import Status
 from evonas.comparison import Comparison
 from evonas.filters import CHEAP_FILTERS
-from evonas.objectives import OBJECTIVES
+from evonas.objectives import objective_named
 from evonas.results import Row, references_as_rows
 from evonas.store import RunInfo, RunSummary
 
@@ -34,7 +34,7 @@ def layers_table(
     grid = table(title)
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=20)
-    measures = [OBJECTIVES[name] for name in (rows[0].measures if rows else ())]
+    measures = [objective_named(name) for name in (rows[0].measures if rows else ())]
     for heading in ("mean", *anchors, *(objective.name for objective in measures)):
         grid.add_column(narrow(heading), justify="right", no_wrap=True)
     for row in rows:

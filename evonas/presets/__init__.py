@@ -92,6 +92,7 @@ def preset_of(config: RunConfig) -> Document:
     """A run's configuration as the document of a preset, which gives the same run again."""
     document: Document = json.loads(config.to_json(), object_hook=_without_none)
     del document["protocol"]["seed"]  # follows from the run's
+    document["protocol"].pop("plugins")  # and this from what is named
     return document
 
 
@@ -125,7 +126,7 @@ def _check(document: Mapping[str, Any], place: str = "") -> None:
 
 def _names() -> list[str]:
     run = [name for name in _RUN if name not in ("space", "spaces", "protocol", "seed_graphs")]
-    return [*run, *(f"protocol.{name}" for name in _PROTOCOL if name != "seed")]
+    return [*run, *(f"protocol.{name}" for name in _PROTOCOL if name not in ("seed", "plugins"))]
 
 
 def _check_kind(key: str, value: Any, kind: Any) -> None:

@@ -8,20 +8,32 @@ anchor. Each row of :data:`ANCHORS` is one configuration of a family; the archit
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from evonas.errors import UsageError, shorten, unknown
+from evonas.errors import UsageError, shorten
+from evonas.layer import LayerFactory as PublishedLayers
+from evonas.plugins import Registry, speaking_of
 from evonas.workers.anchors import efficientnet, mobilenet, resnet, vgg
 from evonas.workers.anchors.inverted import InvertedNet
 from evonas.workers.anchors.layers import LayerFactory, initialise
 
-__all__ = ["ANCHORS", "Anchor", "LayerFactory", "anchor_named", "build_anchor", "for_small_images"]
+__all__ = [
+    "ANCHORS",
+    "REGISTRY",
+    "Anchor",
+    "LayerFactory",
+    "anchor_named",
+    "build_anchor",
+    "check_own",
+    "for_small_images",
+]
 
 
 @dataclass(frozen=True)
@@ -108,8 +120,50 @@ _ROWS = (
 ANCHORS: Mapping[str, Anchor] = MappingProxyType({row.name: row for row in _ROWS})
 
 
+def _own(text: str, found: Any) -> Anchor | None:
+    """A user's anchor: a row, or a function (layer, *, in_channels, classes) that returns a network."""
+    if isinstance(found, Anchor):
+        return replace(found, name=text)
+    if not callable(found):
+        return None
+
+    def network(_: None, layer: LayerFactory, *, in_channels: int, classes: int) -> nn.Module:
+        path = getattr(sys.modules.get(found.__module__), "__file__", None) or text
+        with speaking_of(path):
+            model = found(layer, in_channels=in_channels, classes=classes)
+        if not isinstance(model, nn.Module):
+            raise UsageError(f"the anchor {text} is {shorten(model)}, not a torch.nn.Module")
+        return model
+
+    return Anchor(text, text, network, None, "a network of the user's own")
+
+
+REGISTRY = Registry(
+    "anchor", ANCHORS, _own, "a function (layer, *, in_channels, classes) that returns a network, or the class of one"
+)
+
+
+def check_own(name: str, channels: int, size: tuple[int, int], classes: int) -> None:
+    """Builds a user's anchor once and runs it on two images of this size.
+
+    Raises:
+        UsageError: it cannot be built or run, or its output is not (2, classes).
+    """
+    row = anchor_named(name)
+    if row.config is not None:
+        return
+    layer = PublishedLayers.published("bn-relu")
+    model = build_anchor(name, layer, in_channels=channels, classes=classes)
+    path = getattr(sys.modules.get(type(model).__module__), "__file__", None) or name
+    with speaking_of(path):
+        logits = model(torch.zeros(2, channels, *size))
+    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else shorten(logits)
+        raise UsageError(f"the anchor {name} turns two images into {shape} rather than logits of shape (2, {classes})")
+
+
 def anchor_named(text: str) -> Anchor:
-    """The anchor that a text names: a key of :data:`ANCHORS`, with ``@`` and a width multiplier if wanted.
+    """The anchor that a text names: a key of :data:`ANCHORS` or a user's, with ``@`` and a width multiplier if wanted.
 
     ``"resnet50@0.25"`` is ``resnet50`` with a quarter of the channels everywhere, by the rounding rule of
     the papers (:func:`evonas.workers.anchors.layers.scaled_width`).
@@ -118,9 +172,7 @@ def anchor_named(text: str) -> Anchor:
         UsageError: the name is unknown, or the width is no positive number.
     """
     name, at, width = text.partition("@")
-    if name not in ANCHORS:
-        raise unknown("anchor", name, ANCHORS)
-    row = ANCHORS[name]
+    row = REGISTRY.find(name)
     if not at:
         return row
     try:
@@ -129,6 +181,8 @@ def anchor_named(text: str) -> Anchor:
         multiplier = math.nan
     if not 0.0 < multiplier <= 64.0:  # nobody means a network that fits on no machine
         raise UsageError(f"an anchor's width is a number above 0 and at most 64, as in {name}@0.5, not {shorten(text)}")
+    if row.config is None:
+        raise UsageError(f"the anchor {name} has one width: leave out what follows the @ in {text}")
     return replace(row, name=text, config=replace(row.config, width_multiplier=multiplier))
 
 

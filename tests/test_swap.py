@@ -1,0 +1,443 @@
+"""`evonas.swap` on networks as people write them, and on traps."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import warnings
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import evonas
+from evonas.swap_report import Action
+from tests.usual_models import (
+    BasicBlock,
+    Bottleneck,
+    DenseLayer,
+    EfficientNet,
+    Generator,
+    MobileNetV2,
+    NormActOfTimm,
+    PreActResNet,
+    ResNet,
+    UNet,
+    conv3,
+)
+
+IMAGES = (2, 3, 32, 32)
+# (network, shape of its input, pairs, normalisations without activation, the zoo's name of what it has)
+STYLES = {
+    "basic-resnet": (lambda: ResNet(BasicBlock), IMAGES, 4, 4, "bn-relu"),
+    "bottleneck-resnet": (lambda: ResNet(Bottleneck), IMAGES, 7, 5, "bn-relu"),
+    "preactivation": (PreActResNet, (2, 3, 16, 16), 7, 0, "bn-relu"),
+    "mobilenet": (MobileNetV2, IMAGES, 7, 3, "max(min((x - mean_bwh(x)) / std_bwh(x), 6), 0)"),
+    "efficientnet": (EfficientNet, IMAGES, 7, 3, "bn-swish"),
+    "unet": (UNet, (2, 3, 18, 14), 10, 0, "bn-relu"),
+    "generator": (Generator, (2, 16, 1, 1), 2, 0, "bn-relu"),
+}
+
+
+def made(style: str) -> tuple[nn.Module, Tensor]:
+    torch.manual_seed(0)
+    return STYLES[style][0](), torch.randn(STYLES[style][1])
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("layer", ["evonorm-b0", "evonorm-s0"])
+def test_pairs_of_the_usual_styles_are_replaced(style: str, layer: str) -> None:
+    model, x = made(style)
+    report = evonas.swap(model, layer)
+    assert (len(report.replaced), len(report.kept)) == STYLES[style][2:4]
+    assert all(row.certain for row in report.norms)
+    layers = {name for name, module in model.named_modules() if isinstance(module, evonas.NormAct)}
+    assert layers == {row.name for row in report.replaced}
+    assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)] or report.kept
+    model(x).square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert model.eval()(x).isfinite().all()
+
+
+@pytest.mark.parametrize("style", [style for style in STYLES if style != "mobilenet"])
+def test_with_the_layer_that_was_there_the_function_stays(style: str) -> None:
+    """The zoo's BN-ReLU and BN-Swish are what the networks have: nothing else may change with the swap."""
+    model, x = made(style)
+    changed = copy.deepcopy(model)
+    evonas.swap(changed, STYLES[style][4])
+    for mode in (True, False):
+        model.train(mode), changed.train(mode)
+        with torch.random.fork_rng():
+            torch.manual_seed(1)  # of dropout
+            expected = model(x)
+            torch.manual_seed(1)
+            got = changed(x)
+        # Float32 over some ten layers, two of which divide by the deviation of four values.
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_a_swapped_network_is_copied_pickled_and_loaded(style: str) -> None:
+    model, x = made(style)
+    evonas.swap(model, "evonorm-s0", linear="affine")
+    model.eval()
+    y = model(x)
+    assert torch.equal(copy.deepcopy(model)(x), y)
+    assert torch.equal(pickle.loads(pickle.dumps(model))(x), y)
+    other, _ = made(style)
+    evonas.swap(other, "evonorm-s0", linear="affine")
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(other.eval()(x), y)
+
+
+def test_a_block_stays_what_it_is() -> None:
+    model, _ = made("bottleneck-resnet")
+    before = model.layer2[0]
+    report = evonas.swap(model, "evonorm-s0")
+    assert model.layer2[0] is before
+    assert isinstance(before, Bottleneck)
+    assert before.stride == 2
+    assert isinstance(before.relu, nn.ReLU)  # the call after the sum keeps it
+    assert isinstance(model.relu, nn.Identity)  # of the stem, whose only call went with the layer
+    assert set(report.rewritten) == {"layer1.0", "layer2.0", "layer2.1"}
+
+
+@pytest.mark.parametrize(
+    ("linear", "kind", "action"), [("affine", "x", "affine"), ("replace", "evonorm-s0", "replaced")]
+)
+def test_what_has_no_activation_goes_as_wanted(linear: str, kind: str, action: str) -> None:
+    model, x = made("basic-resnet")
+    nn.init.zeros_(model.layer1[0].bn2.weight)  # as residual networks are often started
+    nn.init.constant_(model.layer1[0].bn2.bias, 0.5)
+    report = evonas.swap(model, "evonorm-s0", linear=linear)
+    row = next(row for row in report.norms if row.name == "layer1.0.bn2")
+    placed = model.layer1[0].bn2
+    assert row.action is Action(action)
+    assert placed.graph.key == evonas.NormAct(kind, 1).graph.key
+    assert not placed.weight.any()
+    assert (placed.bias == 0.5).all()
+    assert not report.kept
+    model(x).sum().backward()
+
+
+def test_patterns_choose() -> None:
+    model, _ = made("basic-resnet")
+    report = evonas.swap(model, "evonorm-s0", include="layer*", exclude=["layer1.*"])
+    assert {row.name for row in report.replaced} == {"layer2.0.bn1", "layer2.1.bn1"}
+    assert isinstance(model.bn1, nn.BatchNorm2d)
+    assert isinstance(model.relu, nn.ReLU)
+    with pytest.raises(evonas.UsageError, match="layerr"):
+        evonas.swap(model, "evonorm-s0", include="layerr*")
+
+
+class Module(nn.Module):
+    """One normalisation `bn` and one ReLU `relu`; each trap has a forward of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.relu = conv3(3, 3), nn.BatchNorm2d(3), nn.ReLU()
+
+
+class UsedTwice(Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn(self.conv(x))
+        return self.relu(y) + y
+
+
+class UsedInPlace(Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn(self.conv(x))
+        F.relu_(y)
+        return y
+
+
+class ReturnedToo(Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.bn(self.conv(x))
+        return self.relu(y), y
+
+
+class Gated(Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.bn(self.conv(x))) * x
+
+
+class OneReluForBoth(Module):
+    """One call of the activation that is reached by the normalisation and by something else."""
+
+    class Act(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = self.Act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.bn(self.act(self.conv(x))))
+
+
+class Swish(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(x)
+
+
+class OwnSwish(Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.swish = Swish()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.swish(self.bn(x))
+
+
+class Draws(Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.rand(()) < 0.5:
+            return self.conv(x)
+        return F.relu(self.bn(x))
+
+
+class Optional(Module):
+    def forward(self, x: Tensor, scale: Tensor | None = None) -> Tensor:
+        x = self.bn(x)
+        if scale is not None:
+            x = x * scale
+        return self.relu(x)
+
+
+class Context(Module):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            x = self.conv(x)
+        return F.relu(self.bn(x))
+
+
+class Loops(Module):
+    """Cannot be traced, and its ReLU is called more often than it is registered."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.bn(x))
+        while x.sum() > 1e9:
+            x = x / 2
+        return self.relu(self.conv(x))
+
+
+class Steps(Module):
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = self.bn(x)
+        return F.relu(self.last)
+
+
+class Outer(nn.Module):
+    """Goes around a trap in a forward that cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = nn.Sequential(conv3(3, 3), nn.BatchNorm2d(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.block(x)
+        return F.relu(y) if len(y) else y
+
+
+@pytest.mark.parametrize(
+    ("trap", "why"),
+    [
+        (UsedTwice, "more than the activation: also by add"),
+        (UsedInPlace, "more than the activation"),
+        (ReturnedToo, "more than the activation: also by what the model returns"),
+        (Gated, "sigmoid follows, which is a gate"),
+        (OneReluForBoth, "also applied to what is not replaced (Conv2d)"),
+        (OwnSwish, "Swish follows, which may be an activation"),
+        (Draws, "it draws random numbers"),
+        (Optional, "more than the activation: also by mul"),
+        (Context, "opens a context"),
+        (Loops, "may be called several times"),
+        (Steps, "sets attributes"),
+        (Outer, "cannot trace"),
+    ],
+)
+def test_no_function_is_changed_silently(trap: type[nn.Module], why: str) -> None:
+    torch.manual_seed(0)
+    model, x = trap(), torch.randn(2, 3, 8, 8)
+    before, kinds = copy.deepcopy(model), [type(m) for m in model.modules()]
+    report = evonas.swap(model, "evonorm-s0")
+    assert not report.replaced
+    assert why in report.kept[0].reason
+    assert [type(m) for m in model.modules()] == kinds
+    torch.manual_seed(1)
+    got = model(x)
+    torch.manual_seed(1)
+    assert torch.equal(torch.as_tensor(got[0]), torch.as_tensor(before(x)[0]))
+
+
+def test_activations_of_ones_own_can_be_named() -> None:
+    model = OwnSwish()
+    report = evonas.swap(model, "evonorm-s0", activations=[Swish])
+    assert report.replaced[0].activation == "Swish"
+    assert isinstance(model.swish, nn.Identity)
+
+
+class AcrossModules(nn.Module):
+    """The normalisation ends one module; the activation is in the forward around it."""
+
+    class ConvBN(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = conv3(3, 3), nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn(self.conv(x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.unused = self.ConvBN(), self.ConvBN(), self.ConvBN()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.leaky_relu(self.first(x), 0.2)
+        return torch.relu(self.second(y)) + (y if self.training else 0)
+
+
+def test_pairs_across_modules_and_modes() -> None:
+    model, x = AcrossModules(), torch.randn(2, 3, 8, 8)
+    report = evonas.swap(model, "bn-relu")
+    assert [row.activation for row in report.replaced] == ["leaky_relu", "relu"]
+    assert "unused, which no traced forward calls" in report.kept[0].reason
+    y = model.eval().second(model.first(x))
+    assert torch.equal(model(x), y)  # in evaluation without the shortcut, as written
+    model.train()
+    y = model.first(x)
+    torch.testing.assert_close(model(x), model.second(y) + y, rtol=0, atol=1e-6)
+
+
+def test_a_forward_that_cannot_be_traced_is_read_by_order_and_says_so() -> None:
+    model, x = DenseLayer(3, 4), torch.randn(2, 3, 8, 8)
+    before = copy.deepcopy(model)
+    with pytest.warns(UserWarning, match="norm1, norm2"):
+        report = evonas.swap(model, "bn-relu")
+    assert [row.certain for row in report.replaced] == [False, False]
+    assert "guess" in str(report)
+    torch.testing.assert_close(model([x, x[:, :0]]), before([x, x[:, :0]]), rtol=0, atol=1e-5)  # float32
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not evonas.swap(DenseLayer(3, 4), "bn-relu", by_order=False).replaced
+
+
+def test_a_normalisation_with_its_activation_inside_is_a_pair() -> None:
+    model = nn.Sequential(conv3(3, 4), NormActOfTimm(4), conv3(4, 4), NormActOfTimm(4, apply_act=False), conv3(4, 4))
+    report = evonas.swap(model, "evonorm-s0")
+    assert [row.name for row in report.replaced] == ["1"]
+    assert report.replaced[0].activation == "ReLU"
+    assert "no activation follows" in report.kept[0].reason
+
+
+def test_state_of_the_normalisation_is_taken_over() -> None:
+    model = nn.Sequential(
+        conv3(3, 6), nn.BatchNorm2d(6, eps=1e-3, momentum=0.01), nn.ReLU(), nn.GroupNorm(3, 6), nn.ReLU()
+    )
+    model.double().train()
+    model[1].eval()  # as frozen statistics are
+    seen: list[str] = []
+    norm_handle = model[1].register_forward_hook(
+        lambda m, _, y: seen.append(f"{type(m).__name__} {bool((y < 0).any())}")
+    )
+    model[2].register_forward_hook(lambda m, *_: seen.append(type(m).__name__))
+    report = evonas.swap(model, "evonorm-b0")
+    layer = model[1]
+    assert (layer.training, layer.weight.dtype, layer.eps, layer.momentum) == (False, torch.float64, 1e-3, 0.01)
+    assert model[3].training
+    assert model[3].groups == 3
+    assert "hooks now see the layer" in str(report)
+    model(torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert seen == ["NormAct True", "Identity"]
+    norm_handle.remove()
+    model(torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert len(seen) == 3  # the handle from before the swap took the hook away
+
+    on_meta = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()).to("meta")
+    evonas.swap(on_meta, "evonorm-b0")
+    assert {t.device.type for t in (*on_meta.parameters(), *on_meta.buffers())} == {"meta"}
+
+
+def test_shared_modules_are_replaced_everywhere() -> None:
+    bn, relu = nn.BatchNorm2d(3), nn.ReLU()
+    model = nn.Sequential(conv3(3, 3), bn, relu, conv3(3, 3), bn, relu, conv3(3, 3), relu)
+    report = evonas.swap(model, "bn-relu")
+    assert len(report.replaced) == 1
+    assert model[1] is model[4]
+    assert [type(model[i]) for i in (2, 5, 7)] == [nn.Identity, nn.Identity, nn.ReLU]
+
+
+def test_other_normalisations_are_named_and_kept() -> None:
+    lazy = nn.Sequential(nn.Conv2d(3, 3, 1), nn.LazyBatchNorm2d(), nn.ReLU(), nn.LayerNorm([3, 4, 4]), nn.ReLU())
+    report = evonas.swap(lazy, "evonorm-s0")
+    assert not report.replaced
+    assert "lazy" in report.kept[0].reason
+    assert "LayerNorm" in str(report)
+    assert json.loads(json.dumps(report.as_dict()))["norms"][1]["action"] == "kept"
+
+
+def test_a_swapped_network_compiles() -> None:
+    model, x = nn.Sequential(BasicBlock(3, 3)), torch.randn(2, 3, 8, 8)
+    assert evonas.swap(model, "evonorm-s0", backend="reference").rewritten
+    compiled = torch.compile(model.eval(), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), model(x), rtol=0, atol=1e-5)  # float32, another order of sums
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: evonas.swap(nn.BatchNorm2d(3), "evonorm-s0"), "itself a normalisation"),
+        (lambda: evonas.swap("resnet", "evonorm-s0"), "torch.nn.Module"),
+        (lambda: evonas.swap(nn.Sequential(), "evonorm-s9"), "neither a published layer"),
+        (lambda: evonas.swap(nn.Sequential(), "evonorm-s0", linear="drop"), "keep"),
+        (lambda: evonas.swap(nn.Sequential(), "evonorm-s0", include=3), "include"),
+        (lambda: evonas.swap(nn.Sequential(), "evonorm-s0", groups=-1), "groups"),
+        (lambda: evonas.swap(nn.Sequential(), "evonorm-s0", activations=["Swish"]), "classes"),
+        (lambda: evonas.swap(torch.compile(nn.Sequential(nn.ReLU())), "evonorm-s0"), "compiled"),
+        (lambda: evonas.norm_layer("evonorm-s9"), "neither a published layer"),
+        (lambda: evonas.norm_layer("evonorm-s0", colour=1), "colour"),
+        (lambda: evonas.norm_layer("evonorm-s0")(8, drop_layer=nn.Dropout), "drop_layer"),
+    ],
+)
+def test_bad_use_is_refused(call, message: str) -> None:
+    with pytest.raises(evonas.UsageError, match=message):
+        call()
+
+
+class BatchNormAct(nn.Module):
+    """A block as timm builds it around whatever norm-activation layer it is given."""
+
+    def __init__(self, norm_act) -> None:
+        super().__init__()
+        kwargs = {"act_layer": nn.SiLU, "inplace": True}
+        self.conv, self.bn1 = conv3(3, 8), norm_act(8, **kwargs)
+        self.project, self.bn2 = nn.Conv2d(8, 4, 1), norm_act(4, apply_act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn2(self.project(self.bn1(self.conv(x))))
+
+
+def test_the_factory_drops_into_constructors() -> None:
+    import functools
+    import types
+
+    factory = evonas.norm_layer("evonorm-s0", groups=4)
+    # timm asks this of what it is given.
+    assert isinstance(factory, functools.partial)
+    assert isinstance(factory.func, types.FunctionType)
+    block = BatchNormAct(factory)
+    assert (block.bn1.graph, block.bn1.groups) == (evonas.zoo["evonorm-s0"], 4)
+    assert not block.bn2.graph.nodes
+    block(torch.randn(2, 3, 8, 8)).sum().backward()
+    # torchvision rebinds what it is given, and calls it with the channels alone.
+    rebound = functools.partial(factory, eps=1e-3, momentum=0.01)(16)
+    assert (rebound.channels, rebound.eps, rebound.momentum) == (16, 1e-3, 0.01)
+    assert pickle.loads(pickle.dumps(factory))(8).graph == evonas.zoo["evonorm-s0"]
+    assert (
+        evonas.norm_layer("bn-relu")(8, apply_act=False).graph.key
+        == evonas.NormAct("(x - mean_bwh(x)) / std_bwh(x)", 8).graph.key
+    )
