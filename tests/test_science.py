@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.science import counting, searching
+from benchmarks.science import breeding, counting, searching
 from benchmarks.science.census import read
 from benchmarks.science.runs import VARIANTS
 from evonas.api import Result
@@ -59,6 +59,24 @@ def test_a_run_is_cut_at_its_compute() -> None:
     result = stored([scored(i, 0.1 * i, 0.5) for i in range(8)])
     assert searching.account("x", result, 5.5)["judged"] == 5
     assert searching.account("x", result, 5.5)["best"] == pytest.approx((0.4 + 0.5) / 2)
+
+
+def test_what_is_bred_and_what_is_turned_away() -> None:
+    texts = ["tanh(x)", "tanh(x + v0)", "x", "-tanh(x)"]  # the second and the last start as the first does
+    origins = [Origin(Kind.RANDOM), *(Origin(Kind.MUTATION, parent) for parent in (0, 1, 2))]
+    candidates = [
+        Candidate(n, Graph.parse(text), f"k{n}", f"f{n}", origin, {"duplicate": n})
+        for n, (text, origin) in enumerate(zip(texts, origins, strict=True))
+    ]
+    evaluations = [scored(0, 0.4, 0.6), scored(1, 0.41, 0.6), scored(3, 0.9, 0.7)]
+    found = breeding.inheritance(candidates, evaluations)
+    # The parent of the last was not scored, so that there is nothing to compare it with.
+    assert found == {
+        "scored": 3, "start_as_an_earlier_one": 2, "mutants": 1, "neutral": 1, "better": 0, "median_parent": 0.5
+    }  # fmt: skip
+    counted = breeding.turned_away(candidates, evaluations)
+    assert counted["proposals"] == 4 + 6 and counted["fell"] == {"duplicate": 6}
+    assert counted["filters"]["hurdle b 50"] == {"judged": 3, "rejected": 0, "core_seconds": 0.0}
 
 
 def test_hurdles_replayed() -> None:
@@ -122,5 +140,7 @@ def test_the_command(tmp_path: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     document = json.loads((tmp_path / "science.json").read_text())
     assert {run["label"] for run in document["runs"]} == {variant.label for variant in VARIANTS}
+    assert all(norm < 10 for norm in document["published"]["norms"].values())
+    assert document["runs"][0]["turned_away"]["filters"]["signal"]["judged"] > 0
     assert document["census"]["random"] == 12 and len(document["test"]) > 5
     assert (tmp_path / "science_strategies.svg").exists()

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.science import counting, pictures, searching
-from benchmarks.science.census import read, subjects
+from benchmarks.science.census import published, read, subjects
 from benchmarks.science.runs import REFERENCES, VARIANTS, plan, recorded
 from benchmarks.science.take_census import take
 from evonas.api import Result
@@ -94,8 +94,9 @@ def main() -> None:
     measured = document(runs, arguments.core_minutes, arguments.census)
     if arguments.so_far:
         before = json.loads(file.read_text()) if file.exists() else {}
-        measured["test"] = before.get("test", [])
+        measured |= {name: before[name] for name in ("test", "published") if name in before}
     else:
+        measured["published"] = published(Protocol())
         file.write_text(json.dumps(measured) + "\n")  # the trainings below take minutes
         measured["test"] = on_test_split(runs, arguments.top, arguments.workers)
     file.write_text(json.dumps(measured) + "\n")

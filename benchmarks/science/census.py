@@ -22,6 +22,7 @@ from evonas.graph import Graph
 from evonas.layer import LayerFactory
 from evonas.propose import Proposer
 from evonas.protocol import Protocol
+from evonas.published import zoo
 from evonas.select import Population
 from evonas.store import Store
 from evonas.workers.evaluate import load_data
@@ -124,6 +125,16 @@ def _trained(trial: Trial, anchor: str) -> Record:
 def _accuracy(trial: Trial, anchor: str) -> float:
     training = trial.training(anchor)
     return training.accuracy("validation") if training.advance(trial.protocol.steps) else 0.0
+
+
+def published(protocol: Protocol) -> Record:
+    """The largest norm of the gradient that the whole ascent finds under each layer of the zoo."""
+    data, norms = load_data(protocol), {}
+    for name in zoo:
+        ascent = Trial(LayerFactory.published(name), protocol, data).ascent
+        ascent.advance(ASCENT[-1])
+        norms[name] = max(ascent.norms)
+    return {"steps": ASCENT[-1], "norms": norms}
 
 
 def read(path: Path) -> dict[int, Record]:

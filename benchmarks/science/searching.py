@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
+from benchmarks.science.breeding import inheritance, turned_away
 from evonas.api import Result
 from evonas.candidate import Evaluation, Kind, Status
 from evonas.hurdles import Hurdles, checkpoints
@@ -28,7 +29,9 @@ def account(label: str, result: Result, core_minutes: float) -> Number:
     evaluations = _until(result, core_minutes)
     scored = [e for e in evaluations if e.status is Status.SCORED]
     top = sorted(scored, key=lambda e: -e.mean)[:10]
-    kinds = {c.index: c.origin.kind for c in result.store.candidates(result.run_id)}
+    judged = {e.index for e in evaluations}
+    candidates = [c for c in result.store.candidates(result.run_id) if c.index in judged]
+    kinds = {c.index: c.origin.kind for c in candidates}
     rows = result.best(3)
     return {
         "label": label,
@@ -43,6 +46,8 @@ def account(label: str, result: Result, core_minutes: float) -> Number:
         "top_10": fmean(e.mean for e in top),
         "anchor_spread": fmean(pstdev(e.scores.values()) for e in top),
         "over_time": over_time(evaluations, core_minutes),
+        "inheritance": inheritance(candidates, evaluations),
+        "turned_away": turned_away(candidates, evaluations),
         "layers": [row.as_dict() for row in rows],
     }
 
