@@ -75,7 +75,7 @@ class Meter(ABC):
 
     @abstractmethod
     def record(self, metric: str, value: float, tags: Mapping[str, str]) -> None:
-        """Adds to a counter, sets a gauge, or puts a value into a histogram."""
+        """Takes the new total of a counter, the new value of a gauge, or one more value of a histogram."""
 
 
 def published_task(

@@ -37,8 +37,8 @@ class Notebook(Meter):
         key = metric, tuple(sorted((k, v) for k, v in tags.items() if k != "run"))
         match row.kind:
             case Kind.COUNTER:
-                assert value >= 0
-                self.values[key] = self.values.get(key, 0.0) + value
+                assert value >= self.values.get(key, 0.0)
+                self.values[key] = value
             case Kind.GAUGE:
                 self.values[key] = value
             case Kind.HISTOGRAM:

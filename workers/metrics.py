@@ -1,7 +1,7 @@
 """What can be watched of a running search from outside: the table of metrics, and the observer that keeps them.
 
 Counters hold the totals of the run, not those of the process: a run that is resumed starts with what its store
-has, so that they can be compared with the database at any time.
+has, so that they can be compared with the database at any time. Histograms hold what this session has seen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Kind(Enum):
-    """What recording a value does: adds to a total, replaces the value, counts it among others of its size."""
+    """What a value is: the total so far, the state now, or one of many whose sizes are counted."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -113,6 +113,8 @@ class Metrics:
 
     def __init__(self, run: RunInfo, store: Store, executor: Executor, meter: Meter) -> None:
         self._run, self._executor, self._meter = str(run.id), executor, meter
+        self._gauges: dict[tuple[str, tuple[str, ...]], tuple[float, Mapping[str, str]]] = {}
+        self._totals: dict[tuple[str, tuple[str, ...]], float] = {}
         self._best: dict[str, float] = {}
         self._best_mean: float | None = None
         self._volume = Hypervolume(len(run.config.protocol.anchors))
@@ -127,13 +129,16 @@ class Metrics:
 
     def drawn(self, candidate: Candidate) -> None:
         """See `Observer`."""
-        self._record("evonas_drawn_total", 1)
+        self._add("evonas_drawn_total", 1)
         for name, count in candidate.discarded.items():
-            self._record("evonas_discarded_total", count, filter=name)
+            self._add("evonas_discarded_total", count, filter=name)
 
     def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """See `Observer`."""
         self._count(evaluation)
+        for anchor in self._anchors:
+            if anchor in evaluation.seconds:
+                self._record("evonas_training_seconds", evaluation.seconds[anchor], anchor=anchor)
         self._show_best()
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
@@ -143,25 +148,27 @@ class Metrics:
     def tick(self, pending: int) -> None:
         """See `Observer`."""
         load = self._executor.load()
-        self._record("evonas_queue_length", load.queued)
-        self._record("evonas_running", load.running)
+        self._set("evonas_queue_length", load.queued)
+        self._set("evonas_running", load.running)
         for state, count in (("busy", load.running), ("idle", load.idle), ("starting", load.starting)):
-            self._record("evonas_workers", count, state=state)
+            self._set("evonas_workers", count, state=state)
+        # Ray forgets a gauge once it has told of it, so that those of ended processes do not stay.
+        for (metric, _), (value, labels) in self._gauges.items():
+            self._meter.record(metric, value, {"run": self._run, **labels})
 
     def _count(self, evaluation: Evaluation) -> None:
-        self._record("evonas_evaluated_total", 1, status=evaluation.status.value)
-        self._record("evonas_retries_total", evaluation.attempts - 1)
+        self._add("evonas_evaluated_total", 1, status=evaluation.status.value)
+        self._add("evonas_retries_total", evaluation.attempts - 1)
         for outcome in evaluation.filters:
-            self._record("evonas_judged_total", 1, filter=outcome.name)
-            self._record("evonas_rejected_total", 0 if outcome.accepted else 1, filter=outcome.name)
-            self._record("evonas_filter_seconds_total", outcome.seconds, filter=outcome.name)
+            self._add("evonas_judged_total", 1, filter=outcome.name)
+            self._add("evonas_rejected_total", 0 if outcome.accepted else 1, filter=outcome.name)
+            self._add("evonas_filter_seconds_total", outcome.seconds, filter=outcome.name)
         for name, seconds in evaluation.seconds.items():
             if name == FAILED_ATTEMPTS:
-                self._record("evonas_lost_seconds_total", seconds)
+                self._add("evonas_lost_seconds_total", seconds)
             elif name in self._anchors:
-                self._record("evonas_trainings_total", 1, anchor=name)
-                self._record("evonas_training_seconds_total", seconds, anchor=name)
-                self._record("evonas_training_seconds", seconds, anchor=name)
+                self._add("evonas_trainings_total", 1, anchor=name)
+                self._add("evonas_training_seconds_total", seconds, anchor=name)
         if evaluation.status is Status.SCORED:
             for anchor, score in evaluation.scores.items():
                 self._best[anchor] = max(score, self._best.get(anchor, 0.0))
@@ -170,14 +177,24 @@ class Metrics:
 
     def _show_best(self) -> None:
         for anchor, score in self._best.items():
-            self._record("evonas_best_score", score, anchor=anchor)
+            self._set("evonas_best_score", score, anchor=anchor)
         if self._best_mean is not None:
-            self._record("evonas_best_mean_score", self._best_mean)
-            self._record("evonas_hypervolume", self._volume.value)
+            self._set("evonas_best_mean_score", self._best_mean)
+            self._set("evonas_hypervolume", self._volume.value)
 
     def _refer(self, layer: str, scores: Mapping[str, float]) -> None:
         for anchor, score in scores.items():
-            self._record("evonas_reference_score", score, layer=layer, anchor=anchor)
+            self._set("evonas_reference_score", score, layer=layer, anchor=anchor)
+
+    def _add(self, metric: str, amount: float, **labels: str) -> None:
+        if amount:
+            key = metric, tuple(labels.values())
+            self._totals[key] = self._totals.get(key, 0.0) + amount
+            self._record(metric, self._totals[key], **labels)
+
+    def _set(self, metric: str, value: float, **labels: str) -> None:
+        self._gauges[metric, tuple(labels.values())] = value, labels
+        self._record(metric, value, **labels)
 
     def _record(self, metric: str, value: float, **labels: str) -> None:
         self._meter.record(metric, value, {"run": self._run, **labels})

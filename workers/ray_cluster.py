@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray._private.services import canonicalize_bootstrap_address_or_die
 
 from evonas.environment import usable_cores
 from evonas.errors import UsageError, shorten
@@ -52,7 +53,7 @@ def start(address: str | None, cpus: int) -> Joined:
     """
     address = cluster_address(address)
     if address is not None:
-        _check_reachable(address)
+        address = _reachable(address)
     # Workers log through their results; Ray's own chatter would tear up the live display.
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -60,7 +61,7 @@ def start(address: str | None, cpus: int) -> Joined:
     if address is None:
         settings |= {"num_cpus": max(cpus, usable_cores()), "include_dashboard": True, "dashboard_host": _LOOPBACK}
         settings |= {"_node_ip_address": _LOOPBACK, "address": "local"}
-        here = _on_loopback()
+        here = on_loopback()
     else:
         settings["address"] = address
     # Ray puts a handler of its own in the place of ours, under which a polite kill would be a crash.
@@ -83,7 +84,7 @@ def alive_nodes() -> Mapping[str, Resources]:
 
 
 @contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
+def on_loopback() -> Iterator[None]:
     """Within it, a Ray that starts listens on the loopback interface alone.
 
     Ray does so on systems where it runs no clusters, which is a switch, read when Ray is imported and by the
@@ -93,6 +94,7 @@ def _on_loopback() -> Iterator[None]:
 
     variable, before = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER
     inherited = os.environ.get(variable)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or it would tell its makers of each start
     ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
     try:
         yield
@@ -104,14 +106,26 @@ def _on_loopback() -> Iterator[None]:
             os.environ[variable] = inherited
 
 
-def _check_reachable(address: str) -> None:
-    """Raises UsageError where nothing listens: Ray itself would try for two minutes, then end the process."""
+def _reachable(address: str) -> str:
+    """The address as Ray will use it.
+
+    Raises:
+        UsageError: where nothing listens. Ray itself would try for two minutes, then end the process.
+    """
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if address == "auto":
-        return  # Ray looks for a cluster on this machine, and says so at once when there is none
-    if not (host and port.isascii() and port.isdigit() and 0 < int(port) < 65536) or address.startswith("http"):
+    numbered = bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
+    if address != "auto" and (not numbered or address.startswith("http")):
         raise UsageError(f"a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not {shorten(address)}")
+    if not address.startswith("ray://"):
+        try:
+            # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
+            address = canonicalize_bootstrap_address_or_die(address)
+        except (ConnectionError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(f"no Ray cluster answers at {address}: {reason}") from None
+        host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise UsageError(f"no Ray cluster answers at {address}: {error.strerror or error}") from None
+    return address
