@@ -81,6 +81,8 @@ def search(
     workers: int | None = None,
     ray_address: str | None = None,
     gpus_per_worker: float | None = None,
+    cpus_per_worker: int = 1,
+    recycle_after: int | None = None,
     observers: Sequence[Observer] = (),
     references: Sequence[str] = REFERENCES,
     **settings: float | int | str | None,
@@ -98,9 +100,12 @@ def search(
         storage: path or URL of a database, or a store; kept in memory when None.
         executor: "ray", "local" (in this process), or an executor, which is closed at the end.
         workers: number of Ray workers; by default one a CPU, or as many as fit on the GPUs that they need.
-        ray_address: a running Ray cluster; a local one is started when None.
+        ray_address: a running Ray cluster, HOST:PORT or "auto"; when None, that of the environment variable
+            RAY_ADDRESS, and where there is none a Ray on this machine.
         gpus_per_worker: GPUs that each Ray worker is given, such as 0.25 for four on one GPU; by default 1
             when the protocol trains on cuda, and 0 elsewhere.
+        cpus_per_worker: CPUs of each, and threads that it computes with.
+        recycle_after: candidates after which a worker is replaced by a new process; None for never.
         observers: told of each step.
         references: published layers to score beside the search.
         settings: further fields of `RunConfig`, such as `strategy="random"`.
@@ -122,6 +127,8 @@ def search(
         workers=workers,
         ray_address=ray_address,
         gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        recycle_after=recycle_after,
     ) as running:
         return execute(store.create_run(config, environment()), store, running, observers, references)
 
@@ -134,6 +141,8 @@ def resume(
     workers: int | None = None,
     ray_address: str | None = None,
     gpus_per_worker: float | None = None,
+    cpus_per_worker: int = 1,
+    recycle_after: int | None = None,
     observers: Sequence[Observer] = (),
     references: Sequence[str] = REFERENCES,
 ) -> Result:
@@ -141,7 +150,8 @@ def resume(
 
     Args:
         run_id: the run; the latest of the store when None.
-        storage, executor, workers, ray_address, gpus_per_worker, observers, references: as in `search`.
+        storage, executor, workers, ray_address, gpus_per_worker: as in `search`.
+        cpus_per_worker, recycle_after, observers, references: as there.
 
     Raises:
         UsageError: when there is no such run, or another coordinator is at work on it.
@@ -158,6 +168,8 @@ def resume(
         workers=workers,
         ray_address=ray_address,
         gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        recycle_after=recycle_after,
     ) as running:
         return execute(run, store, running, observers, references)
 
@@ -174,8 +186,10 @@ def execute(
     Raises:
         UsageError: when another coordinator is at work on the run.
     """
+    from evonas.workers.metrics import metering
+
     with claimed(store, run.id):
         store.record(run.id, status=RunStatus.RUNNING)
         run = store.run(run.id)  # as it is now: another coordinator may have had it in the meantime
-        Search(run, store, executor, observers, references).execute()
+        Search(run, store, executor, (*observers, *metering(run, store, executor)), references).execute()
     return Result(store, run.id)

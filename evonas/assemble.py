@@ -127,25 +127,31 @@ def make_executor(
     workers: int | None = None,
     ray_address: str | None = None,
     gpus_per_worker: float | None = None,
+    cpus_per_worker: int = 1,
+    recycle_after: int | None = None,
 ) -> Executor:
     """The executor meant by a name. An executor that is given is used as it is, and closed with its `with`.
 
     Args:
         executor: a name of `EXECUTORS`, or an executor.
         protocol: whose data workers are given.
-        deadline, workers: as in `RayExecutor`.
+        deadline, workers, cpus_per_worker, recycle_after: as in `RayExecutor`.
         ray_address: its address.
         gpus_per_worker: as there; by default 1 where the protocol trains on cuda, and 0 elsewhere.
 
     Raises:
-        UsageError: for an unknown name, or when Ray cannot be had.
+        UsageError: for an unknown name, when Ray cannot be had, or when this machine should train and lacks the
+            protocol's device.
     """
     plugins.restore(protocol.plugins)
     if isinstance(executor, Executor):
         return executor
-    check_executor(executor, workers, gpus_per_worker)
+    check_executor(executor, workers, gpus_per_worker, cpus_per_worker, recycle_after)
     from evonas.workers.evaluate import load_data
+    from evonas.workers.training import check_device
 
+    if executor == "local" or not joins_cluster(ray_address):
+        check_device(protocol.device)  # of a cluster, the machine that coordinates needs no GPU
     data = load_data(protocol)
     if executor == "local":
         from evonas.workers.local_executor import LocalExecutor
@@ -161,16 +167,33 @@ def make_executor(
         address=ray_address,
         deadline=deadline,
         gpus_per_worker=gpus_per_worker,
+        cpus_per_worker=cpus_per_worker,
+        recycle_after=recycle_after,
+        device=protocol.device,
         files=plugins.loaded(),
     )
 
 
-def check_executor(executor: str, workers: int | None, gpus_per_worker: float | None = None) -> None:
-    """Raises UsageError for a name that is no executor's, or a number of workers or GPUs that makes no sense."""
+def joins_cluster(ray_address: str | None) -> bool:
+    """Whether Ray's workers are on a cluster that runs already, which may be on other machines."""
+    from evonas.workers.ray_cluster import cluster_address
+
+    return cluster_address(ray_address) is not None
+
+
+def check_executor(
+    executor: str,
+    workers: int | None,
+    gpus_per_worker: float | None = None,
+    cpus_per_worker: int = 1,
+    recycle_after: int | None = None,
+) -> None:
+    """Raises UsageError for a name that is no executor's, or a number of workers, CPUs or GPUs that makes no sense."""
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
-    if workers is not None and workers < 1:
-        raise UsageError(f"workers should be at least 1, not {workers}")
+    for name, value in (("workers", workers), ("cpus_per_worker", cpus_per_worker), ("recycle_after", recycle_after)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} should be at least 1, not {value}")
     if gpus_per_worker is not None and not (0.0 <= gpus_per_worker <= 1.0 or gpus_per_worker in range(2, 1000)):
         raise UsageError(f"gpus_per_worker should be a share of a GPU or a whole number, not {gpus_per_worker:g}")
 

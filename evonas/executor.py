@@ -42,9 +42,40 @@ class Task:
     floors: Mapping[str, float] = field(default_factory=dict)
 
     @property
-    def label(self) -> str:
-        """The task in a few words, for logs and dashboards."""
+    def name(self) -> str:
+        """The task in two words."""
         return f"candidate {self.index}" if self.index >= 0 else f"reference {-self.index}"
+
+    @property
+    def label(self) -> str:
+        """The task and its anchors, for dashboards."""
+        again = f" (attempt {self.attempt})" if self.attempt > 1 else ""
+        return f"{self.name}{again}: {', '.join(self.protocol.anchors)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an executor is at.
+
+    Attributes:
+        queued: tasks that wait for a worker.
+        running: tasks that are being carried out.
+        idle: workers that wait for a task.
+        starting: workers that are not up yet, or for which there is no room.
+    """
+
+    queued: int = 0
+    running: int = 0
+    idle: int = 0
+    starting: int = 0
+
+
+class Meter(ABC):
+    """Takes numbers for whoever watches from outside; `evonas.workers.metrics` says which there are."""
+
+    @abstractmethod
+    def record(self, metric: str, value: float, tags: Mapping[str, str]) -> None:
+        """Takes the new total of a counter, the new value of a gauge, or one more value of a histogram."""
 
 
 def published_task(
@@ -73,6 +104,20 @@ class Executor(ABC):
     def dashboard(self) -> str | None:
         """Where to watch the workers, as HOST:PORT, if there is such a place."""
         return None
+
+    @property
+    def note(self) -> str:
+        """What the user should know about the workers, if there is anything."""
+        return ""
+
+    @property
+    def meter(self) -> Meter | None:
+        """Where numbers about a search go to be watched, if anybody can watch."""
+        return None
+
+    def load(self) -> Load:
+        """What the executor is at; an executor that does not know says that it is at nothing."""
+        return Load()
 
     @abstractmethod
     def submit(self, task: Task) -> None:

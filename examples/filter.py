@@ -1,7 +1,8 @@
 """A filter of your own: `evonas search --filter examples/filter.py:Bounded`.
 
 A filter has a `name`, which records show, and answers for a `Trial` (the layer, the protocol, the data, and the
-training of the first anchor) with Accept or Reject. It comes after signal propagation and stability, and before any training.
+training of the first anchor) with Accept or Reject. It comes after signal propagation and stability, and before any
+training.
 """
 
 import torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -21,7 +22,6 @@ from evonas.published import zoo
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.evaluate import evaluate
 from evonas.workers.local_executor import LocalExecutor
-from evonas.workers.ray_executor import workers_that_fit
 
 TINY = Protocol(
     anchors=("resnet-small",), steps=2, batch=16, early_steps=(), early_floors=(), quality_step=1, quality_floor=0.0
@@ -212,50 +212,6 @@ def test_the_deadline_stops_a_task_and_only_that(
     assert all(found[index].scores == expected["bn-relu"].scores for index in (1, 2))
 
 
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "workers", "gpus_per_worker", "fit"),
-    [
-        (8, 0, None, 0.0, 8),
-        (8, 2, None, 0.0, 8),
-        (8, 2, 3, 0.0, 3),
-        (8, 2, None, 1.0, 2),
-        (8, 2, None, 0.5, 4),
-        (8, 2, None, 0.4, 4),  # two on each GPU: a share is of one
-        (99, 1, None, 0.1, 10),
-        (3, 1, None, 0.1, 3),
-        (8, 5, None, 2.0, 2),
-        (8, 2, 3, 0.5, 3),
-    ],
-)
-def test_workers_are_as_many_as_fit(
-    cpus: float, gpus: float, workers: int | None, gpus_per_worker: float, fit: int
-) -> None:
-    assert workers_that_fit({"CPU": cpus, "GPU": gpus, "memory": 1e9}, workers, gpus_per_worker) == fit
-
-
-@pytest.mark.parametrize(
-    ("resources", "workers", "gpus_per_worker", "says"),
-    [
-        ({"CPU": 4.0}, None, 1.0, "a worker was asked for, each with 1 GPUs, and Ray has 0 GPUs"),
-        (
-            {"CPU": 8.0, "GPU": 2.0},
-            3,
-            1.0,
-            "3 workers were asked for, each with 1 GPUs, and Ray has 2 GPUs; use --work",
-        ),
-        ({"CPU": 8.0, "GPU": 1.0}, 3, 0.5, "use --workers 1 to 2, or a smaller --gpus-per-worker"),
-        ({"CPU": 8.0, "GPU": 1.0}, None, 2.0, "each with 2 GPUs, and Ray has 1 GPUs; use a"),
-        ({"CPU": 8.0, "GPU": 9.0}, 9, 1.0, "9 workers were asked for, and Ray has 8 CPUs; use --workers 1 to 8"),
-        ({}, None, 0.0, "Ray has no CPU"),
-    ],
-)
-def test_too_few_gpus_are_named(
-    resources: dict[str, float], workers: int | None, gpus_per_worker: float, says: str
-) -> None:
-    with pytest.raises(UsageError, match=says):
-        workers_that_fit(resources, workers, gpus_per_worker)
-
-
 @pytest.mark.parametrize("bad", [-0.5, 1.5, float("nan"), float("inf")])
 def test_a_number_of_gpus_that_makes_no_sense_is_refused(bad: float) -> None:
     for good in (None, 0.0, 0.25, 1.0, 2.0):
@@ -275,18 +231,54 @@ def test_workers_get_the_gpus_that_a_protocol_trains_on(data: DataSet, monkeypat
     assert asked == [0.0, 1.0, 0.25, 0.0]
 
 
-def test_more_workers_than_cpus_are_refused(ray_executor: Executor, data: DataSet) -> None:
+def test_a_ray_that_it_did_not_start_is_left_alone(ray_executor: Executor, data: DataSet) -> None:
     import ray
 
     from evonas.workers.ray_executor import RayExecutor
 
-    cpus = int(ray.cluster_resources()["CPU"])
-    with pytest.raises(UsageError, match=f"{cpus + 1} workers were asked for, and Ray has {cpus} CPUs"):
-        RayExecutor(data, workers=cpus + 1)
     gpus = int(ray.cluster_resources().get("GPU", 0))
-    with pytest.raises(UsageError, match=f"each with {gpus + 1} GPUs, and Ray has {gpus} GPUs"):
-        RayExecutor(data, workers=1, gpus_per_worker=gpus + 1)
-    assert ray.is_initialized()  # a Ray that it did not start is left alone
+    with pytest.raises(UsageError, match=f"each with 1 CPU and {gpus + 1} GPUs?, and Ray has room for none"):
+        RayExecutor(data, gpus_per_worker=gpus + 1)
+    assert ray.is_initialized()
+
+
+def test_a_worker_makes_way_for_a_new_process_after_so_many_tasks(
+    ray_executor: Executor, data: DataSet, expected: dict[str, Evaluation]
+) -> None:
+    """The executor's workers are given back first: there is room for no more."""
+    pool = ray_executor._pool  # type: ignore[attr-defined]
+    before = {id(member) for member in pool._idle}
+    pool._recycle_after = 2
+    try:
+        for index in range(5):
+            ray_executor.submit(task(index))
+        found = results(ray_executor, 5)
+        assert all(evaluation.scores == expected["bn-relu"].scores for evaluation in found.values())
+    finally:
+        pool._recycle_after = None
+    after = {id(member) for member in (*pool._idle, *pool.starting.values())}
+    assert len(after) == 2 and before != after
+    assert max(member.done for member in pool._idle or [*pool.starting.values()]) < 2
+
+
+@needs_proc
+def test_ray_listens_on_loopback_alone(ray_executor: Executor) -> None:
+    """Whatever Ray's processes and this one listen on, read from the kernel."""
+    inodes = set()
+    for pid in (os.getpid(), *descendants()):
+        with contextlib.suppress(OSError):
+            for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    inodes.add(str(descriptor.readlink()))
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
+                listening.append(fields[1].rpartition(":")[0])
+    # 127.0.0.1 in the kernel's hexadecimal, alone, or mapped into IPv6; and ::1.
+    loopback = {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+    assert len(listening) > 4 and set(listening) <= loopback, listening
 
 
 @needs_proc

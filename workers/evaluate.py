@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import process_time
@@ -16,7 +17,6 @@ from evonas.workers.batches import crop_size
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.filters import filters_of
 from evonas.workers.measures import measure
-from evonas.workers.training import check_device
 from evonas.workers.trial import Trial
 
 if TYPE_CHECKING:
@@ -28,10 +28,9 @@ def load_data(protocol: Protocol) -> DataSet:
     """The protocol's data set, once it is known that it can be trained on as the protocol wants.
 
     Raises:
-        UsageError: when it is unknown, its files are missing or not what they should be, crops do not fit
-            into its images, or there is no such device.
+        UsageError: when it is unknown, its files are missing or not what they should be, or crops do not fit
+            into its images.
     """
-    check_device(protocol.device)
     data = load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None, protocol.image_size)
     crop_size(data.size, protocol.pad, protocol.crop)
     return data
@@ -46,14 +45,20 @@ def less_held_out(data: DataSet, share: float) -> DataSet:
     return data.held_out(share, seed=0)
 
 
-def evaluate(task: Task, data: DataSet) -> Evaluation:
-    """Judges and scores the task's layer. Times are core-seconds of this process, on one thread."""
+def evaluate(task: Task, data: DataSet, at: Callable[[str], object] = lambda stage: None) -> Evaluation:
+    """Judges and scores the task's layer. Times are core-seconds of this process.
+
+    Args:
+        task: what to do.
+        data: the protocol's data set.
+        at: told of each filter, anchor and objective when its turn comes.
+    """
     if task.held_out:
         data = less_held_out(data, task.held_out)
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
-    work = _Work(task, Trial(layer, task.protocol, data))
+    work = _Work(task, Trial(layer, task.protocol, data), at)
     if not work.passes_filters() or not work.scores_anchors():
         return work.result(Status.REJECTED)
     work.measures_objectives()
@@ -66,6 +71,7 @@ class _Work:
 
     task: Task
     trial: Trial
+    at: Callable[[str], object]
     outcomes: list[FilterOutcome] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     measures: dict[str, float] = field(default_factory=dict)
@@ -74,6 +80,7 @@ class _Work:
 
     def passes_filters(self) -> bool:
         for judge in filters_of(self.task.protocol) if self.task.filtered else ():
+            self.at(judge.name)
             start = process_time()
             verdict = judge.judge(self.trial)
             if not self._note(judge.name, verdict, process_time() - start):
@@ -83,6 +90,7 @@ class _Work:
     def scores_anchors(self) -> bool:
         protocol, hurdles = self.task.protocol, checkpoints(self.task.protocol) if self.task.filtered else ()
         for anchor in protocol.anchors:
+            self.at(anchor)
             start = process_time()
             training = self.trial.first if anchor == protocol.anchors[0] else self.trial.training(anchor)
             cleared = True
@@ -106,6 +114,7 @@ class _Work:
 
     def measures_objectives(self) -> None:
         for objective in measured(self.task.protocol.objectives, self.task.protocol.anchors):
+            self.at(objective.name)
             start = process_time()
             self.measures[objective.name] = measure(objective.name, self.trial)
             self.seconds[objective.name] = process_time() - start

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from evonas.candidate import FAILED_ATTEMPTS, Evaluation, Status
-from evonas.executor import Executor, Task
+from evonas.executor import Executor, Load, Task
 from evonas.workers.allocator import keep_freed_memory
 from evonas.workers.evaluate import evaluate
 
@@ -34,6 +34,10 @@ class LocalExecutor(Executor):
     def capacity(self) -> int:
         """One."""
         return 1
+
+    def load(self) -> Load:
+        """Tasks wait, and are carried out inside `poll`."""
+        return Load(queued=len(self._queue))
 
     def submit(self, task: Task) -> None:
         """Queues the task."""

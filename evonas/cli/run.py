@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import tomli_w
@@ -60,6 +60,8 @@ def search(
     workers: options.Workers = None,
     ray_address: options.RayAddress = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    cpus_per_worker: options.CpusPerWorker = 1,
+    recycle_after: options.RecycleAfter = None,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Evolve layers; results go to the database as they come. `evonas config` shows every setting."""
@@ -76,9 +78,10 @@ def search(
     config = assemble.configure(
         space, preset=preset, seed_graphs=seed_graph, protocol=changes.pop("protocol"), settings=changes
     )
-    assemble.check_executor(executor, workers, gpus_per_worker)
+    assemble.check_executor(executor, workers, gpus_per_worker, cpus_per_worker, recycle_after)
+    where = _Where(executor, workers, ray_address, gpus_per_worker, cpus_per_worker, recycle_after)
     with assemble.open_storage(storage) as store:
-        _execute(None, config, store, executor, workers, ray_address, gpus_per_worker, form)
+        _execute(None, config, store, where, form)
 
 
 @app.command()
@@ -112,6 +115,8 @@ def resume(
     workers: options.Workers = None,
     ray_address: options.RayAddress = None,
     gpus_per_worker: options.GpusPerWorker = None,
+    cpus_per_worker: options.CpusPerWorker = 1,
+    recycle_after: options.RecycleAfter = None,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Continue a run that was interrupted or killed; it reaches the same candidates."""
@@ -119,29 +124,29 @@ def resume(
         found = options.the_run(store, run)
         check_free(store, found.id)  # before workers are started for nothing
         warn_of_changes(found)
-        _execute(found, found.config, store, executor, workers, ray_address, gpus_per_worker, form)
+        where = _Where(executor, workers, ray_address, gpus_per_worker, cpus_per_worker, recycle_after)
+        _execute(found, found.config, store, where, form)
 
 
-def _execute(
-    run: RunInfo | None,
-    config: RunConfig,
-    store: Store,
-    executor: str,
-    workers: int | None,
-    ray_address: str | None,
-    gpus_per_worker: float | None,
-    form: options.Format,
-) -> None:
+@dataclass(frozen=True)
+class _Where:
+    """What carries out the evaluations of this session; the arguments of `make_executor`."""
+
+    executor: str
+    workers: int | None
+    ray_address: str | None
+    gpus_per_worker: float | None
+    cpus_per_worker: int
+    recycle_after: int | None
+
+
+def _execute(run: RunInfo | None, config: RunConfig, store: Store, where: _Where, form: options.Format) -> None:
     console = options.console if form is options.Format.TABLE else options.stderr
     console.print("[dim]starting workers …[/]")
-    with assemble.make_executor(
-        executor,
-        config.protocol,
-        deadline=config.deadline,
-        workers=workers,
-        ray_address=ray_address,
-        gpus_per_worker=gpus_per_worker,
-    ) as running:
+    made = assemble.make_executor(protocol=config.protocol, deadline=config.deadline, **asdict(where))
+    with made as running:
+        if running.note:
+            console.print(running.note, style="yellow", markup=False, highlight=False)
         run = run or store.create_run(config, environment())
         with Watcher(run, store, console, running.dashboard) as watcher:
             execute(run, store, running, [watcher])
