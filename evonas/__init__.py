@@ -23,6 +23,7 @@ from evonas.reranking import rerank
 from evonas.space import SearchSpace
 from evonas.swap import swap
 from evonas.swap_report import SwapReport
+from evonas.transfer import transfer
 
 __all__ = [
     "Comparison",
@@ -45,6 +46,7 @@ __all__ = [
     "resume",
     "search",
     "swap",
+    "transfer",
     "zoo",
 ]
 

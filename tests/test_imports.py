@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("search_spaces", "workers", "kernels", "db")
-JOINING = {"__init__", "__main__", "api", "assemble", "comparison", "doctor", "reranking"}
+JOINING = {"__init__", "__main__", "api", "assemble", "comparison", "doctor", "reranking", "transfer"}
 """The files of the core that join all rooms, with the command line in evonas/cli and the report in evonas/report."""
 HEAVY = {"ray", "sqlalchemy", "alembic", "pymoo", "triton", "sklearn", "scipy"}
 MAY_USE = {

@@ -10,7 +10,7 @@ import sys
 import typer
 from rich.console import Console
 
-from evonas.cli import compare, export, layers, look, report, rerank, run, watch
+from evonas.cli import compare, export, layers, look, report, rerank, run, transfer, watch
 from evonas.errors import EvonasError
 
 app = typer.Typer(
@@ -21,8 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (run.app, look.app, watch.app, compare.app, report.app, rerank.app, layers.app, export.app):
-    app.add_typer(commands)
+for commands in (run, look, watch, compare, report, rerank, layers, transfer, export):
+    app.add_typer(commands.app)
 
 
 def main() -> None:

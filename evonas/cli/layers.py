@@ -11,14 +11,12 @@ import typer
 from rich.console import Group
 from rich.text import Text
 
-from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import comparison_table, table
 from evonas.comparison import compare
 from evonas.draw import gallery, picture, tree
 from evonas.errors import UsageError, shorten, unknown
-from evonas.graph import Graph
 from evonas.protocol import Protocol
 from evonas.published import PUBLISHED, ROWS, as_graph, zoo
 
@@ -100,7 +98,7 @@ def baseline(
         anchors=tuple(anchor) if anchor else Protocol.anchors,
         steps=steps,
     )
-    layers = [_layer(text, storage) for text in layer] if layer else list(zoo)
+    layers = [options.the_layer(text, storage) for text in layer] if layer else list(zoo)
     for one in layers:
         as_graph(one)  # refuses what is no layer before anything starts
     if seeds < 1:
@@ -130,16 +128,6 @@ def baseline(
     ]
     title = f"{'test' if test else 'validation'} accuracy after {steps} steps, {seeds} seeds"
     options.emit(form, document, comparison_table(comparisons, protocol.anchors, title))
-
-
-def _layer(text: str, storage: str) -> Graph | str:
-    """A layer named on the command line: in the zoo, as an expression, or as RUN/INDEX."""
-    run, slash, index = text.partition("/")
-    if slash and run.strip().isdigit() and index.strip().isdigit():
-        with open_storage(storage, read_only=True) as store:
-            found, number = options.the_candidate(store, text)
-            return store.candidate(found.id, number).graph.canonical
-    return text
 
 
 @app.command()

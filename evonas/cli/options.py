@@ -12,8 +12,9 @@ import typer
 from rich.console import Console, RenderableType
 
 from evonas.api import DEFAULT_STORAGE
-from evonas.assemble import latest_run
+from evonas.assemble import latest_run, open_storage
 from evonas.errors import UsageError, shorten
+from evonas.graph import Graph
 from evonas.store import RunInfo, Store
 
 
@@ -104,6 +105,16 @@ def the_candidate(store: Store, text: str) -> tuple[RunInfo, int]:
     wrong = f"a candidate is RUN/INDEX such as 3/17, or INDEX in the latest run, not {shorten(text)}"
     found = the_run(store, run) if slash else latest_run(store)
     return found, _number(index, wrong)
+
+
+def the_layer(text: str, storage: str) -> Graph | str:
+    """A layer named on the command line: in the zoo, as an expression, or as RUN/INDEX."""
+    run, slash, index = text.partition("/")
+    if slash and run.strip().isdigit() and index.strip().isdigit():
+        with open_storage(storage, read_only=True) as store:
+            found, number = the_candidate(store, text)
+            return store.candidate(found.id, number).graph.canonical
+    return text
 
 
 def _number(text: str, otherwise: str) -> int:

@@ -1,0 +1,119 @@
+"""Tasks that no search trains on: their data, networks, measures, and the comparison of layers on them."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from evonas.cli import main
+from evonas.errors import UsageError
+from evonas.layer import LayerFactory, NormAct
+from evonas.transfer import TASKS, transfer
+from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
+from evonas.workers.transfer.digits import digits
+from evonas.workers.transfer.frechet import frechet_distance
+from evonas.workers.transfer.gan import Discriminator, Generator
+from evonas.workers.transfer.segmentation import mean_iou, segment
+from evonas.workers.transfer.unet import UNet
+
+
+def test_training_and_test_digits_are_apart() -> None:
+    train, test = digits("train"), digits("test")
+    assert (len(train), len(test)) == (1000, 397)
+    seen = {image.numpy().tobytes() for image in train.images}
+    assert not any(image.numpy().tobytes() in seen for image in test.images)
+
+
+def test_a_canvas_shows_digits_and_says_where() -> None:
+    images, classes = compose(digits("train"), 6, torch.Generator().manual_seed(0))
+    assert images.shape == (6, 1, SIZE, SIZE) and classes.shape == (6, SIZE, SIZE)
+    assert int(classes.min()) == 0 and int(classes.max()) < CLASSES
+    for image, wanted in zip(images, classes, strict=True):
+        assert 1 <= len(wanted[wanted > 0].unique()) <= 3
+        assert image[0][wanted > 0].mean() > image[0][wanted == 0].mean() + 0.3
+    again, _ = compose(digits("train"), 6, torch.Generator().manual_seed(0))
+    assert torch.equal(images, again)
+
+
+def test_the_frechet_distance_of_known_gaussians() -> None:
+    random = np.random.default_rng(0)
+    a = torch.from_numpy(random.standard_normal((4000, 5)))
+    assert frechet_distance(a, a) == pytest.approx(0.0, abs=1e-9)
+    assert frechet_distance(a, a + 2.0) == pytest.approx(5 * 4.0, rel=1e-9)
+    # tr(C + s²C − 2sC) = (s − 1)² tr C, and the mean moves by (s − 1) m.
+    scaled = frechet_distance(a, 3.0 * a)
+    covariance, mean = torch.cov(a.T), a.mean(0)
+    assert scaled == pytest.approx(4.0 * float(covariance.trace() + mean.square().sum()), rel=1e-9)
+    from scipy.linalg import sqrtm
+
+    b = torch.from_numpy(random.standard_normal((3000, 5)) @ random.standard_normal((5, 5)))
+    ca, cb = np.cov(a.numpy().T), np.cov(b.numpy().T)
+    root = np.trace(np.real(sqrtm(ca @ cb)))
+    expected = float((a.mean(0) - b.mean(0)).square().sum()) + np.trace(ca) + np.trace(cb) - 2 * root
+    assert frechet_distance(a, b) == pytest.approx(expected, rel=1e-6)  # two ways to a root, in float64
+
+
+def test_mean_iou() -> None:
+    confusion = torch.tensor([[3, 1, 0], [1, 5, 0], [0, 0, 0]])
+    assert mean_iou(confusion) == pytest.approx((3 / 5 + 5 / 7) / 2)
+
+
+def test_networks_hold_the_layer() -> None:
+    layer = LayerFactory.published("evonorm-s0")
+    unet, made, judge = UNet(layer, 1, CLASSES), Generator(layer), Discriminator()
+    assert sum(isinstance(m, NormAct) for m in unet.modules()) == 10
+    assert sum(isinstance(m, NormAct) for m in made.modules()) == 3
+    assert unet(torch.randn(2, 1, SIZE, SIZE)).shape == (2, CLASSES, SIZE, SIZE)
+    labels = torch.tensor([3, 7])
+    images = made(torch.randn(2, 16), labels)
+    assert images.shape == (2, 1, 8, 8) and judge(images, labels).shape == (2,)
+
+
+def test_a_training_is_a_function_of_its_seed_and_learns() -> None:
+    layer = LayerFactory.published("bn-relu")
+    one, other, longer = (segment(layer, 0, steps) for steps in (2, 2, 25))
+    assert one == other and one is not None and longer is not None and longer > one
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_layers_beside_one_another(task: str) -> None:
+    left: list[int] = []
+    rows = transfer(["tanh(x)"], task, seeds=(0, 1), steps=2, references=("bn-relu",), progress=left.append)
+    assert left == [4, 3, 2, 1, 0]
+    by_layer = {row.layer: row for row in rows}
+    assert by_layer.keys() == {"tanh(x)", "bn-relu"}
+    assert by_layer["bn-relu"].versus is None
+    versus = by_layer["tanh(x)"].versus
+    assert versus is not None and versus.pairs == 2
+    means = [row.mean for row in rows]
+    assert all(mean is not None and math.isfinite(mean) for mean in means)
+    assert means == sorted(means, reverse=TASKS[task].larger_is_better)  # type: ignore[type-var]  # none is None
+
+
+def test_a_layer_that_diverges_is_said_to() -> None:
+    (row,) = transfer(["exp(exp(exp(exp(x * x))))"], "segmentation", seeds=(0,), steps=2, references=())
+    assert row.mean is None and list(row.diverged) == [0]
+
+
+def test_what_makes_no_sense_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown task 'chess'"):
+        transfer(["dyt"], "chess")
+    with pytest.raises(UsageError, match="at least one layer"):
+        transfer([], "segmentation")
+    with pytest.raises(UsageError):
+        transfer(["x +"], "segmentation")
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["transfer", "dyt", "--task", "generation", "--seeds", "1", "--steps", "1", "--reference", "bn-relu"]
+    monkeypatch.setattr(sys, "argv", ["evonas", *words, "-f", "json"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["layer"] for row in rows} == {"dyt", "bn-relu"}

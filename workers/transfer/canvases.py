@@ -1,0 +1,62 @@
+"""Digit segmentation: digits and clutter on a canvas, and which digit each pixel belongs to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evonas.workers.splits import Split
+
+SIZE = 32
+CLASSES = 11
+"""Background, then the ten digits."""
+_DIGITS, _PIECES = 3, 8  # on a canvas
+_EXTENT = 13  # pixels across of a digit, before it is scaled by up to a quarter
+_INK = 0.4  # brightness from which a pixel belongs to a digit
+_NOISE = 0.15
+
+
+def compose(digits: Split, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Canvases with three digits each, turned, scaled and placed at random, among pieces of others and noise.
+
+    A piece is a quarter of a digit: it looks like a stroke of one and is background. Where digits overlap, a pixel
+    belongs to the brightest.
+
+    Args:
+        digits: images, float32 (n, 1, 8, 8) between 0 and 1, with their labels.
+        count: b, how many canvases.
+        generator: of the CPU.
+
+    Returns:
+        Images, float32 (b, 1, 32, 32), and classes, int64 (b, 32, 32), 0 for background and 1 + digit elsewhere.
+    """
+    chosen = torch.randint(len(digits), (count * (_DIGITS + _PIECES),), generator=generator)
+    labels = digits.labels[chosen].view(count, -1)[:, :_DIGITS]
+    placed = _placed(digits.images[chosen], generator).view(count, _DIGITS + _PIECES, SIZE, SIZE)
+    whole = placed[:, :_DIGITS]
+    brightest, which = whole.max(1)
+    classes = labels.gather(1, which.flatten(1)).view_as(which) + 1
+    classes = torch.where(brightest > _INK, classes, 0)
+    images = torch.maximum(brightest, placed[:, _DIGITS:].amax(1) * (brightest <= _INK))
+    images = images + _NOISE * torch.randn(images.shape, generator=generator)
+    return images.unsqueeze(1), classes
+
+
+def _placed(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each image somewhere on a canvas of its own; from every canvas's fourth image on, a quarter of it."""
+    count = len(images)
+    piece = torch.arange(count) % (_DIGITS + _PIECES) >= _DIGITS
+    corner = torch.randint(4, (count,), generator=generator)
+    half = torch.arange(8) // 4
+    kept = (half.view(1, 8, 1) == (corner // 2).view(-1, 1, 1)) & (half.view(1, 1, 8) == (corner % 2).view(-1, 1, 1))
+    images = torch.where(piece.view(-1, 1, 1, 1), images * kept.unsqueeze(1), images)
+    turn, zoom, x, y = (2 * torch.rand(4, count, generator=generator) - 1).unbind()
+    zoom = SIZE / (_EXTENT * (1 + 0.25 * zoom))
+    reach = 1 - 1 / zoom  # so that a digit stays on the canvas
+    cos, sin = zoom * torch.cos(0.35 * turn), zoom * torch.sin(0.35 * turn)
+    # The grid asks for each pixel of the canvas where in the image it comes from.
+    x, y = x * reach, y * reach
+    rows = [torch.stack((cos, -sin, -cos * x + sin * y), 1), torch.stack((sin, cos, -sin * x - cos * y), 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), [count, 1, SIZE, SIZE], align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)

@@ -1,0 +1,28 @@
+"""Classification by a network that no search trains on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from evonas.layer import LayerFactory
+from evonas.protocol import Protocol
+from evonas.workers.evaluate import load_data
+from evonas.workers.training import Training
+
+ANCHOR = "vgg-small"
+
+
+def classify(layer: LayerFactory, seed: int, steps: int) -> float | None:
+    """Test accuracy of a plain VGG-like network on distorted digits, trained as a search trains its anchors.
+
+    Args:
+        layer: goes into every position.
+        seed: of weights and batches.
+        steps: of training.
+
+    Returns:
+        Between 0 and 1; None where training diverged.
+    """
+    protocol = replace(Protocol(), anchors=(ANCHOR,), objectives=("anchors",), steps=steps, seed=seed)
+    training = Training(ANCHOR, layer, load_data(protocol), protocol)
+    return training.accuracy("test") if training.advance(steps) else None

@@ -1,0 +1,119 @@
+"""Training the GAN on digits, and the Fréchet distance of what it draws from test images."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evonas.backends import for_training
+from evonas.layer import LayerFactory as PublishedLayers
+from evonas.layer import computed_by
+from evonas.workers.anchors.layers import Classifier, Conv, LayerFactory, initialise
+from evonas.workers.distortion import generator
+from evonas.workers.transfer.digits import digits
+from evonas.workers.transfer.frechet import frechet_distance
+from evonas.workers.transfer.gan import CLASSES, NOISE, Discriminator, Generator
+
+_BATCH, _DRAWN = 64, 2000
+_LR, _BETAS = 1e-3, (0.0, 0.9)
+
+
+def generate(layer: LayerFactory, seed: int, steps: int) -> float | None:
+    """The Fréchet distance between test digits and what a generator with the layer draws.
+
+    Hinge loss (Lim and Ye 2017), Adam for both networks, one step of each in turn. The features are those that a
+    classifier has before its last map; it is trained on the training digits, once and the same for everyone.
+
+    Args:
+        layer: goes into every position of the generator.
+        seed: of weights, noise and batches.
+        steps: of each network, 64 images each.
+
+    Returns:
+        At least 0, lower is better; None where training diverged.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        made, judge = Generator(layer), Discriminator()
+        computed_by(made, for_training("auto", "cpu"))
+        return _trained_distance(made, judge, seed, steps)
+
+
+def _trained_distance(made: Generator, judge: Discriminator, seed: int, steps: int) -> float | None:
+    train, draws = digits("train"), generator("generation", seed)
+    of_made, of_judge = (torch.optim.Adam(m.parameters(), lr=_LR, betas=_BETAS) for m in (made, judge))
+    for _ in range(steps):
+        real = train.take(torch.randint(len(train), (_BATCH,), generator=draws))
+        fake = _drawn(made, real.labels, draws)
+        loss = F.relu(1 - judge(real.images, real.labels)).mean() + F.relu(1 + judge(fake.detach(), real.labels)).mean()
+        of_judge.zero_grad()
+        loss.backward()
+        of_judge.step()
+        labels = torch.randint(CLASSES, (_BATCH,), generator=draws)
+        wanted = -judge(_drawn(made, labels, draws), labels).mean()
+        if not bool((loss + wanted).isfinite()):
+            return None
+        of_made.zero_grad()
+        wanted.backward()
+        of_made.step()
+    made.eval()
+    with torch.no_grad():
+        drawn = _drawn(made, torch.arange(_DRAWN) % CLASSES, generator("drawn"))
+    if not bool(drawn.isfinite().all()):
+        return None
+    return frechet_distance(features(drawn), features(digits("test").images))
+
+
+def floor() -> float:
+    """The distance between the real training and test digits: what no generator of these should be below by much."""
+    return frechet_distance(features(digits("train").images), features(digits("test").images))
+
+
+def _drawn(made: Generator, labels: Tensor, draws: torch.Generator) -> Tensor:
+    images: Tensor = made(torch.randn(len(labels), NOISE, generator=draws), labels)
+    return images
+
+
+class _Features(nn.Module):
+    """A small classifier of digits, with BN-ReLU whatever layer is on trial."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        layer = PublishedLayers.published("bn-relu")
+        self.body = nn.Sequential(
+            Conv(1, width, 3), layer.norm_act(width), Conv(width, width, 3, stride=2), layer.norm_act(width)
+        )
+        self.classifier = Classifier(width, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (b, 1, 8, 8) to logits (b, 10)."""
+        logits: Tensor = self.classifier(self.body(x))
+        return logits
+
+
+@functools.cache
+@torch.enable_grad()
+def classifier() -> nn.Module:
+    """The classifier whose features distances are measured in, in evaluation mode; about 97% right on test digits."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        model = _Features()
+    initialise(model, generator("features weights"))
+    train, draws = digits("train"), generator("features")
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    for _ in range(300):
+        batch = train.take(torch.randint(len(train), (_BATCH,), generator=draws))
+        optimizer.zero_grad()
+        F.cross_entropy(model(batch.images), batch.labels).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def features(images: Tensor) -> Tensor:
+    """What the classifier's last map sees of images (n, 1, 8, 8): (n, 32)."""
+    seen: Tensor = classifier().get_submodule("body")(images)
+    return seen.mean((2, 3))
