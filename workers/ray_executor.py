@@ -139,7 +139,7 @@ class RayExecutor(Executor):
 
     def submit(self, task: Task) -> None:
         """Hands the task to an idle worker, or queues it."""
-        if not (self._running or self._queue or self._broken):
+        if not self._tasks_are_out:
             self._waiting_since = monotonic()
         self._queue.append(task)
         self._dispatch()
@@ -150,8 +150,8 @@ class RayExecutor(Executor):
         Raises:
             EvonasError: when workers cannot be started.
         """
-        if not (self._running or self._queue or self._broken):
-            return []
+        if not self._tasks_are_out:
+            timeout = 0.0  # there is nothing to wait for, but workers may have come up
         if self._running:
             oldest = min(running.started for running in self._running.values())
             timeout = max(0.0, min(timeout, oldest + self._deadline - monotonic()))
@@ -166,7 +166,7 @@ class RayExecutor(Executor):
         finished += self._overdue()
         finished += self._judge_broken()
         self._dispatch()
-        if self._running:
+        if self._running or not self._tasks_are_out:
             self._waiting_since = monotonic()
         elif monotonic() - self._waiting_since > _START_SECONDS:
             raise EvonasError(
@@ -184,6 +184,10 @@ class RayExecutor(Executor):
         self._running = {}
         if self._owns_ray:
             ray.shutdown()
+
+    @property
+    def _tasks_are_out(self) -> bool:
+        return bool(self._running or self._queue or self._broken)
 
     def _dispatch(self) -> None:
         while self._queue and (worker := self._pool.take()):
