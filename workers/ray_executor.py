@@ -36,8 +36,7 @@ _VERDICT_SECONDS = 60.0
 """How long Ray may take to say that a node is dead, after which a broken connection is the worker's fault.
 
 Ray asks a node every 3 seconds and believes in its death after 5 silences."""
-_LOOK_SECONDS = 0.5
-"""How often the executor looks whether a node has died."""
+_LOOK_SECONDS = 0.5  # between two looks whether a node has died
 _LOST_NODES = 3
 """Nodes that may die under a task, which is then taken to be what kills them."""
 
@@ -120,13 +119,7 @@ class RayExecutor(Executor):
     @property
     def note(self) -> str:
         """What to know where workers wait for room."""
-        room = self._room
-        if room.fit == room.workers:
-            return ""
-        return (
-            f"{room.workers} workers were asked for, each with {self._needs}, and {room.fit or 'none'} of them "
-            f"fit now ({room.nodes}); the others start as nodes join"
-        )
+        return self._room.note(self._needs)
 
     @property
     def meter(self) -> RayMeter:
