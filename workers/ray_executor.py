@@ -36,8 +36,7 @@ _VERDICT_SECONDS = 60.0
 """How long Ray may take to say that a node is dead, after which a broken connection is the worker's fault.
 
 Ray asks a node every 3 seconds and believes in its death after 5 silences."""
-_LOOK_SECONDS = 0.5
-"""How often the executor looks whether a node has died."""
+_LOOK_SECONDS = 0.5  # between two looks whether a node has died
 _LOST_NODES = 3
 """Nodes that may die under a task, which is then taken to be what kills them."""
 
@@ -120,13 +119,7 @@ class RayExecutor(Executor):
     @property
     def note(self) -> str:
         """What to know where workers wait for room."""
-        room = self._room
-        if room.fit == room.workers:
-            return ""
-        return (
-            f"{room.workers} workers were asked for, each with {self._needs}, and {room.fit or 'none'} of them "
-            f"fit now ({room.nodes}); the others start as nodes join"
-        )
+        return self._room.note(self._needs)
 
     @property
     def meter(self) -> RayMeter:
@@ -139,7 +132,7 @@ class RayExecutor(Executor):
 
     def submit(self, task: Task) -> None:
         """Hands the task to an idle worker, or queues it."""
-        if not (self._running or self._queue or self._broken):
+        if not self._tasks_are_out:
             self._waiting_since = monotonic()
         self._queue.append(task)
         self._dispatch()
@@ -150,8 +143,8 @@ class RayExecutor(Executor):
         Raises:
             EvonasError: when workers cannot be started.
         """
-        if not (self._running or self._queue or self._broken):
-            return []
+        if not self._tasks_are_out:
+            timeout = 0.0  # there is nothing to wait for, but workers may have come up
         if self._running:
             oldest = min(running.started for running in self._running.values())
             timeout = max(0.0, min(timeout, oldest + self._deadline - monotonic()))
@@ -166,7 +159,7 @@ class RayExecutor(Executor):
         finished += self._overdue()
         finished += self._judge_broken()
         self._dispatch()
-        if self._running:
+        if self._running or not self._tasks_are_out:
             self._waiting_since = monotonic()
         elif monotonic() - self._waiting_since > _START_SECONDS:
             raise EvonasError(
@@ -184,6 +177,10 @@ class RayExecutor(Executor):
         self._running = {}
         if self._owns_ray:
             ray.shutdown()
+
+    @property
+    def _tasks_are_out(self) -> bool:
+        return bool(self._running or self._queue or self._broken)
 
     def _dispatch(self) -> None:
         while self._queue and (worker := self._pool.take()):

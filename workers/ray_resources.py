@@ -42,6 +42,15 @@ class Room:
     fit: int
     nodes: str
 
+    def note(self, needs: Needs) -> str:
+        """What to tell the user where workers wait for room; empty where all fit."""
+        if self.fit == self.workers:
+            return ""
+        return (
+            f"{self.workers} workers were asked for, each with {needs}, and {self.fit or 'none'} of them fit now "
+            f"({self.nodes}); the others start as nodes join"
+        )
+
 
 def on_node(node: Resources, needs: Needs) -> int:
     """How many workers fit on one node, were it empty."""

@@ -36,7 +36,7 @@ class Greeting:
 class Worker:
     """The actor. Its process is named for what it is at: ``ray::candidate 17: resnet-small``."""
 
-    def __init__(self, data: DataSet, needs: Needs, device: str, files: Sequence[Source]) -> None:
+    def __init__(self, data: DataSet, needs: Needs, device: str, files: Sequence[Source] = ()) -> None:
         import torch
 
         from evonas.workers.allocator import keep_freed_memory
