@@ -55,8 +55,22 @@ class Run(Base):
     environment: Mapped[str]
 
 
+class RunTime(Base):
+    """Seconds of wall time that a run has spent on one activity, by the names of `evonas.timekeeping`."""
+
+    __tablename__ = "run_times"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    activity: Mapped[Name]
+    seconds: Mapped[float]
+
+
 class CandidateRow(Base):
-    """A candidate. `expression` is its canonical form for people; NULL where that is too long to write."""
+    """A candidate. `expression` is its canonical form for people; NULL where that is too long to write.
+
+    `start` is a sketch of its response at the start of training, NULL where that was not asked for.
+    """
 
     __tablename__ = "candidates"
     # `parent` has no foreign key: the contract lets a caller record candidates in any order.
@@ -70,6 +84,7 @@ class CandidateRow(Base):
     functional_key: Mapped[str]
     graph: Mapped[str]
     expression: Mapped[str | None]
+    start: Mapped[bytes | None]
 
 
 class Mutation(Base):
@@ -103,7 +118,7 @@ class Drawing(Base):
 
 
 class EvaluationRow(Base):
-    """An evaluation. `mean` is the mean score of a scored one, else NULL."""
+    """An evaluation. `mean` is the mean score of a scored one, else NULL; `wall` is in seconds, NULL in old runs."""
 
     __tablename__ = "evaluations"
     __table_args__ = _part_of("candidates", Index(None, "run_id", "status", "mean"))
@@ -114,6 +129,7 @@ class EvaluationRow(Base):
     mean: Mapped[Number]
     reason: Mapped[str]
     attempts: Mapped[int]
+    wall: Mapped[float | None]
 
 
 class Score(Base):

@@ -6,9 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evonas.candidate import Candidate, Evaluation, Status
+from evonas.candidate import Candidate, Evaluation
 from evonas.expression import MAX_TEXT
-from evonas.objectives import fitness
 from evonas.published import NAMES_BY_KEY
 from evonas.select import pareto_front
 
@@ -74,12 +73,11 @@ def best(store: Store, run_id: int, limit: int = 10) -> list[Row]:
 def pareto(store: Store, run_id: int) -> list[Row]:
     """The scored candidates that no other beats on every objective of the run, best mean first."""
     run = store.run(run_id)
-    scored = [e for e in store.evaluations(run_id) if e.status is Status.SCORED]
-    if not scored:
+    indices, fitness = store.objectives(run_id, run.config.protocol.objectives)
+    if not indices:
         return []
-    front = pareto_front(fitness(scored, run.config.protocol.objectives))
-    chosen = sorted((scored[i] for i in front), key=lambda e: (-e.mean, e.index))
-    return [row(run, store.candidate(run_id, e.index), e) for e in chosen]
+    pairs = store.pairs(run_id, [indices[i] for i in pareto_front(fitness)])
+    return [row(run, *pair) for pair in sorted(pairs, key=lambda pair: (-pair[1].mean, pair[1].index))]
 
 
 def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
