@@ -17,6 +17,8 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for another's lock."""
+CACHE_MIB = 32
+"""Pages that a connection keeps. A batch that does not fit is written to the log in parts, some of them twice."""
 
 
 def sqlite_engine(path: Path, mode: str) -> Engine:
@@ -34,6 +36,7 @@ def sqlite_engine(path: Path, mode: str) -> Engine:
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_MIB * 1024}")
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)
