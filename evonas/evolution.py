@@ -12,6 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Protocol
 
 from evonas.candidate import FAILED_ATTEMPTS, Candidate, Evaluation, Status
+from evonas.collector import rare_collections
 from evonas.executor import Executor, Task, published_task
 from evonas.hurdles import Hurdles
 from evonas.propose import Proposer, SpaceExhausted
@@ -129,23 +130,27 @@ class Search:
         """
         status = RunStatus.INTERRUPTED
         try:
-            for index, name in self._references.items():
-                self._submit(published_task(name, index, 1, self.config.protocol))
-            for index in sorted(self._state.candidates.keys() - self._state.evaluations.keys()):
-                self._show_until(index - self.config.lookahead)
-                self._submit(self._task(index))
-            while True:
-                self._draw()
-                if not self._out:
-                    break
-                # Where there is more to draw, results are only looked in on.
-                self._collect(0.0 if self._may_draw() else POLL_SECONDS)
+            with rare_collections():
+                self._to_the_end()
             status = RunStatus.FINISHED
         except KeyboardInterrupt:
             pass
         finally:
             self._record(status=status)
         return status
+
+    def _to_the_end(self) -> None:
+        for index, name in self._references.items():
+            self._submit(published_task(name, index, 1, self.config.protocol))
+        for index in sorted(self._state.candidates.keys() - self._state.evaluations.keys()):
+            self._show_until(index - self.config.lookahead)
+            self._submit(self._task(index))
+        while True:
+            self._draw()
+            if not self._out:
+                return
+            # Where there is more to draw, results are only looked in on.
+            self._collect(0.0 if self._may_draw() else POLL_SECONDS)
 
     def _record(
         self,

@@ -14,7 +14,6 @@ from evonas.executor import Executor, Task
 from evonas.filters import CHEAP_FILTERS, Passed, Tally
 from evonas.graph import Graph
 from evonas.hurdles import checkpoints
-from evonas.protocol import Protocol
 from evonas.recall import RecallingFilters
 from evonas.workers.filters import filters_of
 
@@ -34,16 +33,12 @@ def answer(task: Task, wall: float = 0.0) -> Evaluation:
         reached = min(int(rng.exponential(1.0)), len(names) - 1)
         outcomes = [FilterOutcome(name, True, "", values.pop(), values.pop()) for name in names[:reached]]
         outcomes.append(FilterOutcome(names[reached], False, "at chance", values.pop(), values.pop()))
-        return Evaluation(
-            task.index, Status.REJECTED, filters=tuple(outcomes), attempts=task.attempt, wall=wall
-        )
+        return Evaluation(task.index, Status.REJECTED, filters=tuple(outcomes), attempts=task.attempt, wall=wall)
     outcomes = [FilterOutcome(name, True, "", values.pop(), values.pop()) for name in names]
     scores = {anchor: values.pop() for anchor in protocol.anchors}
     outcomes += [FilterOutcome(c.name, True, "", scores[c.anchor], 0.0) for c in checkpoints(protocol)]
     seconds = {anchor: values.pop() for anchor in protocol.anchors}
-    return Evaluation(
-        task.index, Status.SCORED, scores, {}, tuple(outcomes), seconds, attempts=task.attempt, wall=wall
-    )
+    return Evaluation(task.index, Status.SCORED, scores, {}, tuple(outcomes), seconds, attempts=task.attempt, wall=wall)
 
 
 class InstantExecutor(Executor):
@@ -158,5 +153,3 @@ class PassingFilters(RecallingFilters):
             with tally.timed(name):
                 tally.discarded[name] += 1
         return Passed(digest, digest)
-
-

@@ -13,7 +13,7 @@ from rich.table import Table
 from evonas import results
 from evonas.assemble import open_storage
 from evonas.cli import options
-from evonas.cli.tables import duration, filters_table, layers_table, runs_table, table
+from evonas.cli.tables import duration, filters_table, layers_table, runs_table, times_tables
 from evonas.draw import tree
 from evonas.errors import UsageError
 from evonas.graph import Graph
@@ -57,20 +57,8 @@ def status(
             f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "
             f"candidates judged in {duration(found.elapsed)} ({counts})"
         )
-        times = table("core-seconds")
-        times.add_column("where")
-        times.add_column("seconds", justify="right")
-        for name, seconds in _times(document):
-            times.add_row(name, f"{seconds:,.1f}")
-        options.emit(form, document, Group(filters_table(summary, title), times))
-
-
-def _times(document: dict[str, Any]) -> list[tuple[str, float]]:
-    drawing = document["seconds"]["drawing"]
-    rows = [("sampling", drawing.get("sampling", 0.0))]
-    rows.append(("cheap filters", sum(drawing.values()) - rows[0][1]))
-    rows.append(("filters on workers", sum(f["seconds"] for f in document["filters"].values())))
-    return rows + [(f"training {anchor}", s) for anchor, s in document["seconds"]["training"].items()]
+        parts = [filters_table(summary, title), *times_tables(results.breakdown(found, summary))]
+        options.emit(form, document, Group(*parts))
 
 
 @app.command()

@@ -25,9 +25,7 @@ def upgrade() -> None:
     op.drop_index("ix_candidates_run_id_parent", "candidates")
     op.drop_index("ix_evaluations_run_id_status_mean", "evaluations")
     op.drop_index("ix_drawing_totals", "drawing")
-    op.create_index(
-        "ix_drawing_by_filter", "drawing", ["run_id", "filter", "number", "discarded", "timed", "seconds"]
-    )
+    op.create_index("ix_drawing_by_filter", "drawing", ["run_id", "filter", "number", "discarded", "timed", "seconds"])
     op.drop_index("ix_filter_outcomes_totals", "filter_outcomes")
     op.create_index(
         "ix_filter_outcomes_by_filter",
