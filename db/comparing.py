@@ -34,7 +34,8 @@ def read_objectives(connection: Connection, run_id: int, names: Sequence[str]) -
             found = _by_objective(connection, run_id, table, value, wanted)
             rows = np.searchsorted(numbers, found[:, 0])
             signs = [1.0 if name in anchors or OBJECTIVES[name].higher_is_better else -1.0 for name in wanted]
-            values[np.ix_(rows, [columns.index(name) for name in wanted])] = found[:, 1:] * signs
+            places = np.array([columns.index(name) for name in wanted])
+            values[rows[:, None], places] = found[:, 1:] * signs
     return numbers, values
 
 

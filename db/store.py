@@ -273,5 +273,5 @@ def _info(connection: Connection, row: Any) -> RunInfo:
         raise StorageError(f"run {row.id} is damaged: {error}") from error
     config = RunConfig.from_json(row.config)
     spent = connection.execute(select(RunTime.activity, RunTime.seconds).where(RunTime.run_id == row.id))
-    times = {activity: seconds for activity, seconds in spent}
+    times = {row.activity: row.seconds for row in spent}
     return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed, times)

@@ -1,4 +1,4 @@
-"""How long this process has spent on building kernels, so that work which happens to need them is not charged with it."""
+"""How long this process has spent on building kernels, so that the work which needs them is not charged with it."""
 
 from __future__ import annotations
 

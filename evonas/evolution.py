@@ -70,6 +70,7 @@ class Search:
         observers: told of each step.
         references: published layers to score under the run's protocol, beside the search, where the
             store does not have them yet.
+        filters: the cheap filters; by default those of the run's configuration.
     """
 
     def __init__(
@@ -79,11 +80,12 @@ class Search:
         executor: Executor,
         observers: Sequence[Observer] = (),
         references: Sequence[str] = (),
+        filters: RecallingFilters | None = None,
     ) -> None:
         self.run, self.config = run, run.config
         self.store, self.executor, self.observers = store, executor, observers
         self.proposer = Proposer(self.config)
-        self.proposer.filters = self._filters = RecallingFilters(self.config.twins)
+        self.proposer.filters = self._filters = filters or RecallingFilters(self.config.twins)
         self.population = Population(self.config.population)
         self._state = _State()
         self.hurdles = Hurdles(self.config.protocol, self.config.population)

@@ -93,9 +93,19 @@ def sketch(graph: Graph) -> bytes:
     if response is None:
         return _NOTHING
     projected = _projection() @ response.astype(np.float64)
-    length = float(np.linalg.norm(projected))
-    direction = projected / length if length > 0.0 else projected
-    return np.float32(length).tobytes() + direction.astype(np.float16).tobytes()
+    return write_sketch(float(np.linalg.norm(projected)), projected)
+
+
+def write_sketch(length: float, direction: NDArray[np.float64]) -> bytes:
+    """A sketch of this length, with the direction of a vector; (64,), of any length."""
+    norm = float(np.linalg.norm(direction))
+    return np.float32(length).tobytes() + (direction / (norm or 1.0)).astype(np.float16).tobytes()
+
+
+def read_sketch(recorded: bytes) -> tuple[float, NDArray[np.float64]]:
+    """The length and direction of a sketch that is not empty."""
+    length = float(np.frombuffer(recorded, np.float32, 1)[0])
+    return length, np.frombuffer(recorded, np.float16, offset=4).astype(np.float64)
 
 
 class Twins:
@@ -138,7 +148,7 @@ class Twins:
         if self._count == len(self._lengths):
             self._lengths = np.concatenate([self._lengths, np.empty_like(self._lengths)])
             self._directions = np.concatenate([self._directions, np.empty_like(self._directions)])
-        length, direction = _read(earlier)
+        length, direction = read_sketch(earlier)
         self._lengths[self._count], self._directions[self._count] = length, direction
         (cell,) = self._cells_near(length, direction, 0.0)
         self._cells.setdefault(cell, []).append(self._count)
@@ -146,12 +156,13 @@ class Twins:
 
     def resembles(self, graph: Graph) -> bool:
         """Whether an earlier graph responds alike."""
-        if self._count == 0:
-            return False
-        known = self._sketch(graph)
+        return self._count > 0 and self.compare(self._sketch(graph))
+
+    def compare(self, known: bytes) -> bool:
+        """Whether an earlier graph responds as one with this sketch does."""
         if known == _NOTHING:
             return False
-        length, direction = _read(known)
+        length, direction = read_sketch(known)
         places: set[int] = set()
         for signed in (direction, -direction):
             for cell in self._cells_near(length, signed, 1.0):
@@ -169,7 +180,8 @@ class Twins:
 
     def _own(self, near: NDArray[np.intp]) -> NDArray[np.float64]:
         directions = self._directions[near].astype(np.float64)
-        return np.einsum("ij,ij->i", directions, directions)
+        squares: NDArray[np.float64] = np.square(directions).sum(axis=1)
+        return squares
 
     def _sketch(self, graph: Graph) -> bytes:
         # A graph that passes is added next.
@@ -188,8 +200,3 @@ class Twins:
             high.append(int(np.floor(stretched[1])))
         for cell in product(*({a, b} for a, b in zip(low, high, strict=True))):
             yield hash(cell)  # that of integers is the same in every process; a collision costs a comparison
-
-
-def _read(recorded: bytes) -> tuple[float, NDArray[np.float64]]:
-    length = float(np.frombuffer(recorded, np.float32, 1)[0])
-    return length, np.frombuffer(recorded, np.float16, offset=4).astype(np.float64)

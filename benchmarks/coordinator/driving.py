@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -96,24 +95,12 @@ def resident() -> float:
 
 def search_of(run: RunInfo, store: Store, workers: int, meter: Meter | None, filters: bool = False) -> Search:
     """A search of the real loop without training, and without filters unless asked for."""
-    with _passing(not filters):
-        search = Search(run, store, InstantExecutor(workers), () if meter is None else [meter])
+    observers = () if meter is None else [meter]
+    stand_in = None if filters else PassingFilters()
+    search = Search(run, store, InstantExecutor(workers), observers, filters=stand_in)
     if meter is not None:
         meter.begin(search)
     return search
-
-
-@contextmanager
-def _passing(active: bool) -> Iterator[None]:
-    from evonas import evolution
-
-    real = evolution.RecallingFilters
-    if active:
-        evolution.RecallingFilters = lambda twins: PassingFilters()  # type: ignore[assignment, misc]
-    try:
-        yield
-    finally:
-        evolution.RecallingFilters = real  # type: ignore[misc]
 
 
 def drive(path: Path, config: RunConfig, workers: int = WORKERS, *, filters: bool = False) -> Meter:
@@ -139,6 +126,7 @@ def told(parts: Sequence[dict[str, float]], judged: int = PART) -> dict[str, Any
         "wall_ms": median(1000 * p["wall"] / judged for p in parts),
         "judged_a_cpu_second": judged * len(parts) / sum(p["cpu"] for p in parts),
         "last_tenth_over_first_tenth": median(even[-tenth:]) / median(even[:tenth]),
+        "last_tenth_over_second": median(even[-tenth:]) / median(even[tenth : 2 * tenth] or even[:tenth]),
         "last_over_first": even[-1] / even[0],
         "resident_mib": {"first": parts[0]["resident"], "last": parts[-1]["resident"]},
         "bytes_a_candidate": (parts[-1]["resident"] - parts[len(parts) // 2]["resident"])

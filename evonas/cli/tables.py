@@ -71,7 +71,7 @@ def times_tables(times: Breakdown) -> list[Table]:
     """Where a run's time went: the coordinator's wall time, the workers', and their core-seconds."""
     core = {"sampling": times.proposing.get("sampling", 0.0)}
     core["cheap filters"] = sum(times.proposing.values()) - core["sampling"]
-    tables = [_shares("core-seconds of coordinator and workers", core | times.workers)]
+    tables = [_shares("core-seconds of coordinator and workers", {**core, **times.workers})]
     if times.coordinator:
         wall = {"evaluating": times.evaluating, "unfinished": times.unfinished, "idle": times.idle}
         tables.insert(0, _shares("wall time of the coordinator", times.coordinator))
