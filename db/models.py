@@ -3,6 +3,10 @@
 Every fact has a column, so that plain SQL can ask for it: `number` is the index of a candidate in its run
 (`index` is a word of SQL), `run_id` and `number` together name it in every table, and `position` keeps the
 order of what belongs to it. Changing a table means a new file in `migrations/versions`.
+
+Tables and indices grow at their ends, or at the ends of a few groups. An index by what is anywhere, such as a
+score, makes every row dirty a page of its own, so that recording slows down as a run grows; sorting a run's
+hundred thousand scores when somebody asks takes hundredths of a second.
 """
 
 from __future__ import annotations
@@ -55,12 +59,25 @@ class Run(Base):
     environment: Mapped[str]
 
 
+class RunTime(Base):
+    """Seconds of wall time that a run has spent on one activity, by the names of `evonas.timekeeping`."""
+
+    __tablename__ = "run_times"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    activity: Mapped[Name]
+    seconds: Mapped[float]
+
+
 class CandidateRow(Base):
-    """A candidate. `expression` is its canonical form for people; NULL where that is too long to write."""
+    """A candidate. `expression` is its canonical form for people; NULL where that is too long to write.
+
+    `start` is a sketch of its response at the start of training, NULL where that was not asked for.
+    """
 
     __tablename__ = "candidates"
     # `parent` has no foreign key: the contract lets a caller record candidates in any order.
-    __table_args__ = (Index(None, "run_id", "parent"), Index(None, "run_id", "key"))
 
     run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
     number: Mapped[Key]
@@ -70,6 +87,7 @@ class CandidateRow(Base):
     functional_key: Mapped[str]
     graph: Mapped[str]
     expression: Mapped[str | None]
+    start: Mapped[bytes | None]
 
 
 class Mutation(Base):
@@ -88,9 +106,9 @@ class Drawing(Base):
     """What one cheap filter did while a candidate was drawn; NULL where it discarded or took nothing."""
 
     __tablename__ = "drawing"
-    # The index holds all that totals need, in the order in which they need it.
+    # The index holds all that totals need, by filter.
     __table_args__ = _part_of(
-        "candidates", Index("ix_drawing_totals", "run_id", "filter", "discarded", "timed", "seconds")
+        "candidates", Index("ix_drawing_by_filter", "run_id", "filter", "number", "discarded", "timed", "seconds")
     )
 
     run_id: Mapped[Key]
@@ -103,10 +121,10 @@ class Drawing(Base):
 
 
 class EvaluationRow(Base):
-    """An evaluation. `mean` is the mean score of a scored one, else NULL."""
+    """An evaluation. `mean` is the mean score of a scored one, else NULL; `wall` is in seconds, NULL in old runs."""
 
     __tablename__ = "evaluations"
-    __table_args__ = _part_of("candidates", Index(None, "run_id", "status", "mean"))
+    __table_args__ = _part_of("candidates")
 
     run_id: Mapped[Key]
     number: Mapped[Key]
@@ -114,6 +132,7 @@ class EvaluationRow(Base):
     mean: Mapped[Number]
     reason: Mapped[str]
     attempts: Mapped[int]
+    wall: Mapped[float | None]
 
 
 class Score(Base):
@@ -161,7 +180,9 @@ class Outcome(Base):
     __tablename__ = "filter_outcomes"
     __table_args__ = _part_of(
         "evaluations",
-        Index("ix_filter_outcomes_totals", "run_id", "filter", "accepted", "reason", "position", "seconds"),
+        Index(
+            "ix_filter_outcomes_by_filter", "run_id", "filter", "accepted", "reason", "number", "position", "seconds"
+        ),
     )
 
     run_id: Mapped[Key]

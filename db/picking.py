@@ -32,6 +32,15 @@ def picked(run_id: int, numbers: Sequence[int]) -> Within:
     return within
 
 
+def between(run_id: int, first: int, last: int) -> Within:
+    """A condition that picks the candidates from one number to another, both included."""
+
+    def within(table: Any) -> ColumnElement[bool]:
+        return and_(table.run_id == run_id, table.number.between(first, last))
+
+    return within
+
+
 def known(connection: Connection, table: type[Base], run_id: int, numbers: Iterable[int]) -> set[int]:
     """Those of `numbers` that the table has."""
     column = table.__table__.c.number

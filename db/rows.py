@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
 from evonas.db.models import (
@@ -17,6 +17,7 @@ from evonas.db.models import (
     Measure,
     Mutation,
     Outcome,
+    RunTime,
     Score,
     Training,
 )
@@ -52,6 +53,7 @@ def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> 
                 "functional_key": candidate.functional_key,
                 "graph": candidate.graph.to_json(space),
                 "expression": _expression(candidate.graph),
+                "start": candidate.start,
             }
         )
         for position, mutation in enumerate(candidate.origin.mutations):
@@ -82,6 +84,7 @@ def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> Rows:
                 "mean": evaluation.mean if evaluation.status is Status.SCORED else None,
                 "reason": storable(evaluation.reason),
                 "attempts": int(evaluation.attempts),
+                "wall": float(evaluation.wall),
             }
         )
         rows[Score] += numbered(at, "objective", "score", evaluation.scores)
@@ -101,6 +104,13 @@ def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> Rows:
                 }
             )
     return rows
+
+
+def replace_times(connection: Connection, run_id: int, times: Mapping[str, float]) -> None:
+    """Write a run's times over those of before."""
+    connection.execute(delete(RunTime).where(RunTime.run_id == run_id))
+    of_run = [{"run_id": run_id, "activity": storable(name), "seconds": float(s)} for name, s in times.items()]
+    insert_rows(connection, {RunTime: of_run})
 
 
 def numbered(at: Row, name: str, value: str, values: Mapping[str, float]) -> list[Row]:
@@ -135,6 +145,7 @@ def read_candidates(connection: Connection, within: Within) -> list[Candidate]:
             origin=Origin(Kind(row.kind), row.parent, tuple(m.mutation for m in mutations[row.number])),
             discarded={d.filter: d.discarded for d in drawn if d.discarded is not None},
             seconds={d.filter: d.seconds for d in drawn if d.timed},
+            start=row.start,
         )
 
     return [_checked(row, build) for row in found]
@@ -163,6 +174,7 @@ def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]
             seconds={t.anchor: t.seconds for t in training[row.number]},
             reason=row.reason,
             attempts=row.attempts,
+            wall=row.wall or 0.0,
         )
 
     return [_checked(row, build) for row in found]

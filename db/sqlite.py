@@ -17,6 +17,8 @@ from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
 
 BUSY_SECONDS = 10.0
 """How long a writer waits for another's lock."""
+CACHE_MIB = 32
+"""Pages that a connection keeps. A batch that does not fit is written to the log in parts, some of them twice."""
 
 
 def sqlite_engine(path: Path, mode: str) -> Engine:
@@ -36,6 +38,7 @@ def sqlite_engine(path: Path, mode: str) -> Engine:
         connection.execute("PRAGMA synchronous = FULL")
         if mode != "rwc":
             connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_MIB * 1024}")
         return connection
 
     engine = create_engine("sqlite://", creator=connect, poolclass=QueuePool)

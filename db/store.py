@@ -6,20 +6,23 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, and_, delete, insert, select, update
 
-from evonas.candidate import Candidate, Evaluation, Status
+from evonas.candidate import Candidate, Evaluation, Known, Status
 from evonas.config import RunConfig
-from evonas.db import coordinators, picking, retrainings, rows
+from evonas.db import comparing, coordinators, picking, resuming, retrainings, rows
 from evonas.db.failures import told_for_people
-from evonas.db.models import CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run
+from evonas.db.models import CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run, RunTime
 from evonas.db.totals import summarise
 from evonas.errors import StorageError
 from evonas.lease import Coordinator
 from evonas.retraining import Retraining
 from evonas.store import RunInfo, RunStatus, RunSummary, Store, no_such_candidate, no_such_run
+
+if TYPE_CHECKING:
+    from evonas.objectives import Fitness
 
 
 class DatabaseStore(Store):
@@ -105,6 +108,7 @@ class DatabaseStore(Store):
         evaluations: Sequence[Evaluation] = (),
         status: RunStatus | None = None,
         elapsed: float | None = None,
+        times: Mapping[str, float] | None = None,
     ) -> None:
         """See `Store`."""
         drawn = {c.index: c for c in reversed(candidates)}  # of two with one index, the first stays
@@ -126,6 +130,8 @@ class DatabaseStore(Store):
             if elapsed is not None:
                 changed["elapsed"] = float(elapsed)
             connection.execute(update(Run).where(Run.id == run_id).values(changed))
+            if times is not None:
+                rows.replace_times(connection, run_id, times)
 
     def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
         """See `Store`."""
@@ -154,10 +160,33 @@ class DatabaseStore(Store):
             _run_row(connection, run_id)
             return retrainings.read(connection, run_id)
 
-    def candidates(self, run_id: int) -> Iterator[Candidate]:
+    def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
         """See `Store`."""
         self._check_run(run_id)
-        return self._by_chunks(run_id, CandidateRow, rows.read_candidates)
+        return self._by_chunks(run_id, CandidateRow, rows.read_candidates, since)
+
+    def known(self, run_id: int) -> Iterator[Known]:
+        """See `Store`."""
+        self._check_run(run_id)
+        return self._by_chunks(run_id, CandidateRow, resuming.read_known, 0, resuming.CHUNK)
+
+    def unevaluated(self, run_id: int) -> Sequence[int]:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return resuming.unevaluated(connection, run_id)
+
+    def newest(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return _pairs(connection, run_id, resuming.newest(connection, run_id, before, limit))
+
+    def filter_values(self, run_id: int, name: str, before: int, limit: int) -> Sequence[float]:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return resuming.filter_values(connection, run_id, name, before, limit)
 
     def candidate(self, run_id: int, index: int) -> Candidate:
         """See `Store`."""
@@ -168,10 +197,10 @@ class DatabaseStore(Store):
                 raise no_such_candidate(run_id, index, picking.count(connection, run_id))
             return found[0]
 
-    def evaluations(self, run_id: int) -> Iterator[Evaluation]:
+    def evaluations(self, run_id: int, since: int = 0) -> Iterator[Evaluation]:
         """See `Store`."""
         self._check_run(run_id)
-        return self._by_chunks(run_id, EvaluationRow, rows.read_evaluations)
+        return self._by_chunks(run_id, EvaluationRow, rows.read_evaluations, since)
 
     def evaluation(self, run_id: int, index: int) -> Evaluation | None:
         """See `Store`."""
@@ -180,21 +209,27 @@ class DatabaseStore(Store):
             found = rows.read_evaluations(connection, picking.picked(run_id, [index]))
             return found[0] if found else None
 
+    def pairs(self, run_id: int, indices: Sequence[int]) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return _pairs(connection, run_id, indices)
+
     def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
         """See `Store`."""
         scored = and_(EvaluationRow.run_id == run_id, EvaluationRow.status == Status.SCORED.value)
         order = EvaluationRow.mean.desc().nulls_last(), EvaluationRow.number
         statement = select(EvaluationRow.number).where(scored).order_by(*order)
-        pairs: list[tuple[Candidate, Evaluation]] = []
         with self._read() as connection:
             _run_row(connection, run_id)
             numbers = connection.scalars(statement.limit(min(max(limit, 0), picking.GREATEST))).all()
-            for chunk in picking.chunks(numbers):
-                within = picking.picked(run_id, chunk)
-                candidates = {c.index: c for c in rows.read_candidates(connection, within)}
-                evaluations = {e.index: e for e in rows.read_evaluations(connection, within)}
-                pairs += [(candidates[number], evaluations[number]) for number in chunk]
-        return pairs
+            return _pairs(connection, run_id, numbers)
+
+    def objectives(self, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:
+        """See `Store`."""
+        with self._read() as connection:
+            _run_row(connection, run_id)
+            return comparing.read_objectives(connection, run_id, names)
 
     def summary(self, run_id: int) -> RunSummary:
         """See `Store`."""
@@ -219,20 +254,33 @@ class DatabaseStore(Store):
         with self._read() as connection:
             _run_row(connection, run_id)
 
-    def _by_chunks(self, run_id: int, table: Any, read: Any) -> Iterator[Any]:
+    def _by_chunks(
+        self, run_id: int, table: Any, read: Any, since: int = 0, size: int = picking.CHUNK
+    ) -> Iterator[Any]:
         # A transaction for each chunk rather than for all: one that stays open while the caller thinks
         # would keep SQLite's log from being folded into the file.
-        after = -1
+        after = min(max(since, 0), picking.GREATEST) - 1
         while True:
             with self._read() as connection:
                 later = and_(table.run_id == run_id, table.number > after)
-                numbers = select(table.number).where(later).order_by(table.number).limit(picking.CHUNK)
+                numbers = select(table.number).where(later).order_by(table.number).limit(size)
                 chunk = connection.scalars(numbers).all()
                 if not chunk:
                     return
-                found = read(connection, picking.picked(run_id, chunk))
+                found = read(connection, picking.between(run_id, chunk[0], chunk[-1]))
             yield from found
             after = chunk[-1]
+
+
+def _pairs(connection: Connection, run_id: int, numbers: Sequence[int]) -> list[tuple[Candidate, Evaluation]]:
+    """Candidates with their evaluations, in the order of their numbers in the list."""
+    pairs: list[tuple[Candidate, Evaluation]] = []
+    for chunk in picking.chunks(numbers):
+        within = picking.picked(run_id, chunk)
+        candidates = {c.index: c for c in rows.read_candidates(connection, within)}
+        evaluations = {e.index: e for e in rows.read_evaluations(connection, within)}
+        pairs += [(candidates[number], evaluations[number]) for number in chunk]
+    return pairs
 
 
 def _run_row(connection: Connection, run_id: int, *, lock: bool = False) -> Any:
@@ -259,4 +307,6 @@ def _info(connection: Connection, row: Any) -> RunInfo:
     except ValueError as error:
         raise StorageError(f"run {row.id} is damaged: {error}") from error
     config = RunConfig.from_json(row.config)
-    return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed)
+    spent = connection.execute(select(RunTime.activity, RunTime.seconds).where(RunTime.run_id == row.id))
+    times = {row.activity: row.seconds for row in spent}
+    return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed, times)

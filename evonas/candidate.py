@@ -58,6 +58,7 @@ class Candidate:
         discarded: how many proposals fell before this one was drawn, by filter.
         seconds: core-seconds spent on drawing it, proposals that fell included, by stage: the cheap filters and what
             `evonas.filters` names beside them.
+        start: what it responds where training starts (`evonas.twins.sketch`); None where that was not asked.
     """
 
     index: int
@@ -67,10 +68,22 @@ class Candidate:
     origin: Origin
     discarded: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
+    start: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What later proposals are compared with of a candidate: its fields of the same names."""
+
+    key: str
+    functional_key: str
+    start: bytes | None = None
 
 
 FAILED_ATTEMPTS = "failed attempts"
 """Among an evaluation's seconds: what attempts that failed have cost."""
+BUILDING = "building kernels"
+"""Among an evaluation's seconds: making the layer's kernels, wherever in the evaluation that came up."""
 
 
 class Status(Enum):
@@ -110,10 +123,12 @@ class Evaluation:
         scores: accuracy in 0..1 by anchor; empty unless scored.
         measures: further objectives by name, each in its own unit (`evonas.objectives`); empty unless scored.
         filters: outcomes in the order in which they were reached.
-        seconds: core-seconds of training by anchor, and of attempts that failed under `FAILED_ATTEMPTS`.
+        seconds: core-seconds of training by anchor, of measuring by further objective, and of what the constants
+            `BUILDING` and `FAILED_ATTEMPTS` name.
         reason: why it failed, or which anchors' trainings of a scored one diverged, and why earlier attempts failed
             where it was tried again; empty otherwise.
         attempts: how often it was tried.
+        wall: seconds from its start to its end on the worker.
     """
 
     index: int
@@ -124,6 +139,7 @@ class Evaluation:
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
     attempts: int = 1
+    wall: float = 0.0
 
     @property
     def mean(self) -> float:

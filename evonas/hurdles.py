@@ -7,14 +7,14 @@ it is shown does, so a run with hurdles is as reproducible as one without.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import deque
 from dataclasses import dataclass
+from math import isnan
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from evonas.candidate import Evaluation
     from evonas.protocol import Protocol
@@ -68,9 +68,13 @@ class Hurdles:
 
     def __init__(self, protocol: Protocol, window: int) -> None:
         self.quantile = protocol.hurdle_quantile
-        self._values: dict[str, deque[float]] = {
-            c.name: deque(maxlen=max(window, LEAST_BEFORE)) for c in checkpoints(protocol)
-        }
+        self.window = max(window, LEAST_BEFORE)
+        self._values = {c.name: _Window(self.window) for c in checkpoints(protocol)}
+
+    @property
+    def names(self) -> Sequence[str]:
+        """What records call the checkpoints."""
+        return tuple(self._values)
 
     def add(self, evaluation: Evaluation) -> None:
         """Takes note of a candidate, whether it cleared its hurdles or not.
@@ -79,14 +83,39 @@ class Hurdles:
         """
         for outcome in evaluation.filters:
             if outcome.name in self._values and outcome.value is not None:
-                self._values[outcome.name].append(outcome.value)
+                self.note(outcome.name, outcome.value)
+
+    def note(self, name: str, value: float) -> None:
+        """Takes note of what a candidate had at a checkpoint."""
+        self._values[name].add(value)
 
     def floors(self) -> Mapping[str, float]:
         """What the next candidate has to reach, by checkpoint; those that have seen too little are left out."""
         if self.quantile == 0.0:
             return {}
         return {
-            name: float(np.quantile(values, self.quantile, method="lower"))
-            for name, values in self._values.items()
-            if len(values) >= LEAST_BEFORE
+            name: values.quantile(self.quantile) for name, values in self._values.items() if len(values) >= LEAST_BEFORE
         }
+
+
+class _Window:
+    """The newest values of a checkpoint, at most `size`, kept in order so that a quantile is a look-up."""
+
+    def __init__(self, size: int) -> None:
+        self._newest: deque[float] = deque(maxlen=size)
+        self._sorted: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def add(self, value: float) -> None:
+        if isnan(value):
+            return  # it has no place in an order
+        if len(self._newest) == self._newest.maxlen:
+            del self._sorted[bisect_left(self._sorted, self._newest[0])]
+        self._newest.append(value)
+        insort(self._sorted, value)
+
+    def quantile(self, share: float) -> float:
+        """The value at that share of the way through the order, rounded down: NumPy's method "lower"."""
+        return float(self._sorted[int((len(self._sorted) - 1) * share)])

@@ -8,11 +8,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from math import isnan
 from time import monotonic
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Status
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Known, Status
 from evonas.config import RunConfig
 from evonas.lease import Coordinator, held_by_another, taken_over
+from evonas.objectives import fitness
 from evonas.retraining import Retraining
 from evonas.store import (
     FilterSummary,
@@ -26,7 +27,11 @@ from evonas.store import (
     no_such_run,
 )
 
+if TYPE_CHECKING:
+    from evonas.objectives import Fitness
+
 Number = TypeVar("Number", int, float)
+T = TypeVar("T")
 
 
 class MemoryStore(Store):
@@ -96,6 +101,7 @@ class MemoryStore(Store):
         evaluations: Sequence[Evaluation] = (),
         status: RunStatus | None = None,
         elapsed: float | None = None,
+        times: Mapping[str, float] | None = None,
     ) -> None:
         """See `Store`."""
         info = self.run(run_id)
@@ -114,6 +120,7 @@ class MemoryStore(Store):
             info,
             status=info.status if status is None else status,
             elapsed=info.elapsed if elapsed is None else elapsed,
+            times=info.times if times is None else dict(times),
         )
 
     def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
@@ -137,11 +144,30 @@ class MemoryStore(Store):
         self.run(run_id)
         return in_order(self._retrainings[run_id].values())
 
-    def candidates(self, run_id: int) -> Iterator[Candidate]:
+    def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
         """See `Store`."""
         self.run(run_id)
         kept = self._candidates[run_id]
-        return (kept[index] for index in sorted(kept))
+        return (kept[index] for index in sorted(kept) if index >= since)
+
+    def known(self, run_id: int) -> Iterator[Known]:
+        """See `Store`."""
+        return (Known(c.key, c.functional_key, c.start) for c in self.candidates(run_id))
+
+    def unevaluated(self, run_id: int) -> Sequence[int]:
+        """See `Store`."""
+        self.run(run_id)
+        return sorted(self._candidates[run_id].keys() - self._evaluations[run_id].keys())
+
+    def newest(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        scored = [e for e in self.evaluations(run_id) if e.index < before and e.status is Status.SCORED]
+        return [(self._candidates[run_id][e.index], e) for e in _last(scored, limit)]
+
+    def filter_values(self, run_id: int, name: str, before: int, limit: int) -> Sequence[float]:
+        """See `Store`."""
+        outcomes = [o for e in self.evaluations(run_id) if e.index < before for o in e.filters if o.name == name]
+        return _last([o.value for o in outcomes if o.value is not None and not isnan(o.value)], limit)
 
     def candidate(self, run_id: int, index: int) -> Candidate:
         """See `Store`."""
@@ -151,22 +177,32 @@ class MemoryStore(Store):
             raise no_such_candidate(run_id, index, len(kept))
         return kept[index]
 
-    def evaluations(self, run_id: int) -> Iterator[Evaluation]:
+    def evaluations(self, run_id: int, since: int = 0) -> Iterator[Evaluation]:
         """See `Store`."""
         self.run(run_id)
         kept = self._evaluations[run_id]
-        return (kept[index] for index in sorted(kept))
+        return (kept[index] for index in sorted(kept) if index >= since)
 
     def evaluation(self, run_id: int, index: int) -> Evaluation | None:
         """See `Store`."""
         self.run(run_id)
         return self._evaluations[run_id].get(index)
 
+    def pairs(self, run_id: int, indices: Sequence[int]) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        self.run(run_id)
+        return [(self._candidates[run_id][i], self._evaluations[run_id][i]) for i in indices]
+
     def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
         """See `Store`."""
         scored = [e for e in self.evaluations(run_id) if e.status is Status.SCORED]
         scored.sort(key=lambda e: (1, 0.0, e.index) if isnan(e.mean) else (0, -e.mean, e.index))
         return [(self._candidates[run_id][e.index], e) for e in scored[: max(limit, 0)]]
+
+    def objectives(self, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:
+        """See `Store`."""
+        scored = [e for e in self.evaluations(run_id) if e.status is Status.SCORED]
+        return [e.index for e in scored], fitness(scored, names)
 
     def summary(self, run_id: int) -> RunSummary:
         """See `Store`."""
@@ -185,6 +221,10 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         """See `Store`."""
+
+
+def _last(items: list[T], limit: int) -> list[T]:
+    return items[max(0, len(items) - max(limit, 0)) :]
 
 
 def _totals(parts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:

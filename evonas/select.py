@@ -7,10 +7,9 @@ layer which is best on one architecture stays in the race. The other strategies 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
@@ -18,8 +17,6 @@ from evonas.errors import unknown
 from evonas.objectives import fitness
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from evonas.candidate import Candidate, Evaluation
@@ -35,11 +32,63 @@ class Member:
     evaluation: Evaluation
 
 
+class Window(Sequence[Member]):
+    """Members, oldest first, at most `size` of them, with what they are compared by in an array.
+
+    A member's row is written once, when it comes; a tournament reads the rows of those that enter it.
+    """
+
+    def __init__(self, size: int, members: Iterable[Member] = ()) -> None:
+        self.size = size
+        self._ring: list[Member] = []
+        self._oldest = 0  # its place in the ring, which is written to round and round
+        self._rows: dict[tuple[str, ...], Fitness] = {}  # by objectives; in the order of the ring
+        for member in members:
+            self.append(member)
+
+    def append(self, member: Member) -> None:
+        """Adds the newest; the oldest leaves a full window."""
+        place = self._oldest
+        if len(self._ring) < self.size:
+            place = len(self._ring)
+            self._ring.append(member)
+        else:
+            self._ring[place] = member
+            self._oldest = (place + 1) % self.size
+        for objectives, rows in self._rows.items():
+            if place == len(rows):
+                rows = self._rows[objectives] = np.concatenate([rows, np.empty_like(rows)])
+            rows[place] = fitness([member.evaluation], objectives)[0]
+
+    def rows(self, objectives: tuple[str, ...], places: NDArray[np.intp] | None = None) -> Fitness:
+        """The objectives of the members at some places of the window, or of all; one row each."""
+        rows = self._rows.get(objectives)
+        if rows is None:
+            rows = self._rows[objectives] = fitness([member.evaluation for member in self._ring], objectives)
+        if places is None:
+            places = np.arange(len(self._ring))
+        return rows[(places + self._oldest) % len(self._ring)]
+
+    def __len__(self) -> int:
+        return len(self._ring)
+
+    @overload
+    def __getitem__(self, place: int) -> Member: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Member]: ...
+    def __getitem__(self, place: int | slice) -> Member | list[Member]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(*place.indices(len(self)))]
+        if not -len(self) <= place < len(self):
+            raise IndexError(place)
+        return self._ring[(place % len(self) + self._oldest) % len(self)]
+
+
 class Population:
     """The newest scored candidates, oldest first, at most `size` of them."""
 
     def __init__(self, size: int) -> None:
-        self.members: deque[Member] = deque(maxlen=size)
+        self.members = Window(size)
 
     def add(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """Appends a scored candidate; the oldest leaves a full window."""
@@ -62,6 +111,10 @@ def pareto_front(scores: Fitness) -> NDArray[np.intp]:
     return np.sort(np.asarray(front, dtype=np.intp))
 
 
+def _window(members: Sequence[Member]) -> Window:
+    return members if isinstance(members, Window) else Window(len(members), members)
+
+
 @dataclass(frozen=True, slots=True)
 class Tournament:
     """The winner among a random share of the window, at least `smallest` of it.
@@ -81,14 +134,13 @@ class Tournament:
     def __call__(self, members: Sequence[Member], rng: np.random.Generator) -> Member:
         """The winner."""
         size = min(len(members), max(self.smallest, round(self.share * len(members))))
-        chosen = [members[i] for i in rng.choice(len(members), size=size, replace=False)]
+        places = rng.choice(len(members), size=size, replace=False)
         if self.average:
-            means = np.array([member.evaluation.mean for member in chosen])
+            means = np.array([members[place].evaluation.mean for place in places.tolist()])
             best = np.flatnonzero(means == means.max())
         else:
-            best = pareto_front(fitness([member.evaluation for member in chosen], self.objectives))
-        winner: Member = chosen[int(rng.choice(best))]
-        return winner
+            best = pareto_front(_window(members).rows(self.objectives, places))
+        return members[int(places[int(rng.choice(best))])]
 
 
 class Nsga2:
@@ -118,7 +170,7 @@ class Nsga2:
             from pymoo.core.problem import Problem
             from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-            scores = fitness([member.evaluation for member in members], self.objectives)
+            scores = _window(members).rows(self.objectives)
             individuals = Individuals.new(F=-scores)
             survivors = RankAndCrowding().do(
                 Problem(n_var=1, n_obj=scores.shape[1]),

@@ -11,13 +11,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from evonas.candidate import Candidate, Evaluation, Status
+from evonas.candidate import Candidate, Evaluation, Known, Status
 from evonas.config import RunConfig
 from evonas.errors import UsageError
 from evonas.lease import Coordinator
 from evonas.retraining import Retraining, Stage
+
+if TYPE_CHECKING:
+    from evonas.objectives import Fitness
 
 
 class RunStatus(Enum):
@@ -40,6 +43,7 @@ class RunInfo:
         environment: versions and hardware at creation, by name.
         references: scores of published layers under the run's protocol, by layer and anchor.
         elapsed: seconds of wall time that coordinators have spent on the run.
+        times: where they went, and the workers' wall time, by the names of `evonas.timekeeping`.
     """
 
     id: int
@@ -49,6 +53,7 @@ class RunInfo:
     environment: Mapping[str, str] = field(default_factory=dict)
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     elapsed: float = 0.0
+    times: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +161,9 @@ class Store(ABC):
         evaluations: Sequence[Evaluation] = (),
         status: RunStatus | None = None,
         elapsed: float | None = None,
+        times: Mapping[str, float] | None = None,
     ) -> None:
-        """Append to a run, and set its status and elapsed seconds where given, in one transaction.
+        """Append to a run, and set its status, elapsed seconds and times where given, in one transaction.
 
         An evaluation's candidate must be recorded, at the latest in the same call; where it is not, the
         call is refused whole, with `UsageError`.
@@ -183,26 +189,58 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def candidates(self, run_id: int) -> Iterator[Candidate]:
-        """The run's candidates, by index."""
+    def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
+        """The run's candidates from index `since` on, by index."""
+
+    @abstractmethod
+    def known(self, run_id: int) -> Iterator[Known]:
+        """What later proposals are compared with of each of the run's candidates, by index."""
+
+    @abstractmethod
+    def unevaluated(self, run_id: int) -> Sequence[int]:
+        """The indices of candidates that have no evaluation, in order."""
+
+    @abstractmethod
+    def newest(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """The last `limit` scored candidates below index `before`, by index."""
+
+    @abstractmethod
+    def filter_values(self, run_id: int, name: str, before: int, limit: int) -> Sequence[float]:
+        """The last `limit` values that a filter has measured of candidates below index `before`, by index.
+
+        Those that are not a number are left out.
+        """
 
     @abstractmethod
     def candidate(self, run_id: int, index: int) -> Candidate:
         """One candidate; `UsageError` when the run has no such index."""
 
     @abstractmethod
-    def evaluations(self, run_id: int) -> Iterator[Evaluation]:
-        """The run's evaluations, by index of the candidate."""
+    def evaluations(self, run_id: int, since: int = 0) -> Iterator[Evaluation]:
+        """The run's evaluations from index `since` on, by index of the candidate."""
 
     @abstractmethod
     def evaluation(self, run_id: int, index: int) -> Evaluation | None:
         """One candidate's evaluation, None while there is none."""
 
     @abstractmethod
+    def pairs(self, run_id: int, indices: Sequence[int]) -> Sequence[tuple[Candidate, Evaluation]]:
+        """Candidates with their evaluations, in the order of `indices`; each has to have one."""
+
+    @abstractmethod
     def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
         """The scored candidates with the highest means, best first; of equals, the earlier first.
 
         A mean that is not a number comes last.
+        """
+
+    @abstractmethod
+    def objectives(self, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:
+        """What scored candidates are compared by: their indices, in order, and one row each (`evonas.objectives`).
+
+        Args:
+            run_id: the run.
+            names: its objectives.
         """
 
     @abstractmethod

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from evonas.building import building
 from evonas.graph import Graph
 from evonas.layer import running_names
 
@@ -76,6 +77,11 @@ def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
         graph: JSON of the layer before its affine.
         training: whether statistics over the batch are taken from the input.
     """
+    with building():
+        return _made(backend, graph, training)
+
+
+def _made(backend: str, graph: str, training: bool) -> CompiledLayer:
     layer = Graph.from_json(graph)
     if not training and not running_names(layer):
         return compiled_layer(backend, graph, True)

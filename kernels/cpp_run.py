@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from evonas.building import building
 from evonas.graph import Graph
 from evonas.kernels.compiled import Settings
 from evonas.kernels.cpp_build import build
@@ -148,7 +149,8 @@ class CppLayer:
     def _built(self, name: str, channels_last: bool, double: bool) -> Any:
         # In evaluation few ask for gradients, and the forward pass alone is built in a third of the time.
         variant = Variant(self.training, channels_last, double, backward=self.training or name == "backward")
-        library = build(cpp_source(self.graph, variant))
+        with building():
+            library = build(cpp_source(self.graph, variant))
         weakref.finalize(self, dlclose, library._handle)  # a search goes through thousands of layers
         for entry in ("forward", "backward") if variant.backward else ("forward",):
             function = library[entry]

@@ -77,12 +77,17 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
         added.append(candidate.index)
         add(self, candidate, evaluation)
 
-    class Watch:
-        def drawn(self, candidate: Candidate) -> None:
-            shown[candidate.index] = list(added)
-            if candidate.origin.parent is not None:
-                assert candidate.origin.parent in added
+    draw = Proposer.draw
 
+    def watched(self: Proposer, index: int, population: Population) -> Candidate:
+        shown[index] = list(added)
+        candidate = draw(self, index, population)
+        if candidate.origin.parent is not None:
+            assert candidate.origin.parent in added
+        return candidate
+
+    class Watch:
+        def drawn(self, candidate: Candidate) -> None: ...
         def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None: ...
         def referenced(self, layer: str, evaluation: Evaluation) -> None: ...
         def tick(self, pending: int) -> None:
@@ -90,6 +95,7 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
             assert pending <= capacity + 1
 
     monkeypatch.setattr(Population, "add", spy)
+    monkeypatch.setattr(Proposer, "draw", watched)
     store = MemoryStore()
     run = store.create_run(settings, {})
     Search(run, store, FakeExecutor(capacity, 5), [Watch()]).execute()

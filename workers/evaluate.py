@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import process_time
+from time import monotonic, process_time
 from typing import TYPE_CHECKING
 
-from evonas.candidate import Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
+from evonas.building import all_seconds, own_seconds
+from evonas.candidate import BUILDING, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
 from evonas.graph import Graph
 from evonas.hurdles import Checkpoint, checkpoints
 from evonas.layer import LayerFactory
@@ -46,23 +47,36 @@ def less_held_out(data: DataSet, share: float) -> DataSet:
 
 
 def evaluate(task: Task, data: DataSet, at: Callable[[str], object] = lambda stage: None) -> Evaluation:
-    """Judges and scores the task's layer. Times are core-seconds of this process.
+    """Judges and scores the task's layer.
+
+    Times are core-seconds of this process, less what went into kernels, which is counted apart and includes the
+    compiler's; `wall` alone is wall time.
 
     Args:
         task: what to do.
         data: the protocol's data set.
         at: told of each filter, anchor and objective when its turn comes.
     """
+    begun, built = monotonic(), all_seconds()
     if task.held_out:
         data = less_held_out(data, task.held_out)
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
     work = _Work(task, Trial(layer, task.protocol, data), at)
-    if not work.passes_filters() or not work.scores_anchors():
-        return work.result(Status.REJECTED)
-    work.measures_objectives()
-    return work.result(Status.SCORED)
+    status = Status.REJECTED
+    if work.passes_filters() and work.scores_anchors():
+        work.measures_objectives()
+        status = Status.SCORED
+    built = all_seconds() - built
+    if built > 0.0:
+        work.seconds[BUILDING] = built
+    return replace(work.result(status), wall=monotonic() - begun)
+
+
+def _spent() -> float:
+    """Core-seconds of this process, those on kernels left out."""
+    return process_time() - own_seconds()
 
 
 @dataclass
@@ -81,9 +95,9 @@ class _Work:
     def passes_filters(self) -> bool:
         for judge in filters_of(self.task.protocol) if self.task.filtered else ():
             self.at(judge.name)
-            start = process_time()
+            start = _spent()
             verdict = judge.judge(self.trial)
-            if not self._note(judge.name, verdict, process_time() - start):
+            if not self._note(judge.name, verdict, _spent() - start):
                 return False
         return True
 
@@ -91,7 +105,7 @@ class _Work:
         protocol, hurdles = self.task.protocol, checkpoints(self.task.protocol) if self.task.filtered else ()
         for anchor in protocol.anchors:
             self.at(anchor)
-            start = process_time()
+            start = _spent()
             training = self.trial.first if anchor == protocol.anchors[0] else self.trial.training(anchor)
             cleared = True
             for hurdle in (c for c in hurdles if c.anchor == anchor and c.step is not None):
@@ -107,7 +121,7 @@ class _Work:
                 self.scores[anchor] = score
                 end = Checkpoint(anchor, None)
                 cleared = end not in hurdles or self._clears(end, score)
-            self.seconds[anchor] = process_time() - start
+            self.seconds[anchor] = _spent() - start
             if not cleared:
                 return False
         return True
@@ -115,9 +129,9 @@ class _Work:
     def measures_objectives(self) -> None:
         for objective in measured(self.task.protocol.objectives, self.task.protocol.anchors):
             self.at(objective.name)
-            start = process_time()
+            start = _spent()
             self.measures[objective.name] = measure(objective.name, self.trial)
-            self.seconds[objective.name] = process_time() - start
+            self.seconds[objective.name] = _spent() - start
 
     def result(self, status: Status) -> Evaluation:
         scored = status is Status.SCORED

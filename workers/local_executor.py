@@ -61,8 +61,10 @@ class LocalExecutor(Executor):
 
 def failed(task: Task, started: float, reason: str) -> Evaluation:
     """The evaluation of a task that failed, with the time since `started` (of `monotonic`) counted as spent."""
-    spent = {FAILED_ATTEMPTS: monotonic() - started}
-    return Evaluation(task.index, Status.FAILED, seconds=spent, reason=reason, attempts=task.attempt)
+    spent = monotonic() - started
+    return Evaluation(
+        task.index, Status.FAILED, seconds={FAILED_ATTEMPTS: spent}, reason=reason, attempts=task.attempt, wall=spent
+    )
 
 
 def reason_of(error: BaseException) -> str:

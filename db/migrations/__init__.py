@@ -19,7 +19,7 @@ from evonas.errors import StorageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision. A constant, so that opening a database which has it need not load Alembic."""
 VERSION_TABLE = "evonas_version"
 """Holds the revision of a database; not Alembic's usual name, so that other programs may share it."""

@@ -13,10 +13,9 @@ from rich.table import Table
 from evonas import results
 from evonas.assemble import open_storage
 from evonas.cli import options
-from evonas.cli.tables import duration, filters_table, layers_table, runs_table, table
+from evonas.cli.tables import duration, filters_table, layers_table, runs_table, times_tables
 from evonas.draw import tree
 from evonas.errors import UsageError
-from evonas.filters import SAMPLING, SELECTION
 from evonas.graph import Graph
 from evonas.objectives import objective_named
 from evonas.store import Store
@@ -59,20 +58,8 @@ def status(
             f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "
             f"candidates judged in {duration(found.elapsed)} ({counts})"
         )
-        times = table("core-seconds")
-        times.add_column("where")
-        times.add_column("seconds", justify="right")
-        for name, seconds in _times(document):
-            times.add_row(name, f"{seconds:,.1f}")
-        options.emit(form, document, Group(filters_table(summary, title), times))
-
-
-def _times(document: dict[str, Any]) -> list[tuple[str, float]]:
-    drawing = document["seconds"]["drawing"]
-    rows = [(stage, drawing.get(stage, 0.0)) for stage in (SELECTION, SAMPLING)]
-    rows.append(("cheap filters", sum(drawing.values()) - sum(seconds for _, seconds in rows)))
-    rows.append(("filters on workers", sum(f["seconds"] for f in document["filters"].values())))
-    return rows + [(f"training {anchor}", s) for anchor, s in document["seconds"]["training"].items()]
+        parts = [filters_table(summary, title), *times_tables(results.breakdown(found, summary))]
+        options.emit(form, document, Group(*parts))
 
 
 @app.command()

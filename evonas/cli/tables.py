@@ -13,7 +13,7 @@ from evonas.candidate import Status
 from evonas.comparison import Comparison
 from evonas.filters import CHEAP_FILTERS
 from evonas.objectives import objective_named
-from evonas.results import Row, references_as_rows
+from evonas.results import Breakdown, Row, references_as_rows
 from evonas.store import RunInfo, RunSummary
 
 _WIDEST = 90  # longest expression shown in a table; `show` prints the whole
@@ -64,6 +64,28 @@ def filters_table(summary: RunSummary, title: str | None = None) -> Table:
     for name, f in summary.filters.items():
         reason = ", ".join(f"{reason} {count}" for reason, count in list(f.reasons.items())[:2])
         _filter_row(grid, name, f.judged, f.rejected, f.seconds, reason)
+    return grid
+
+
+def times_tables(times: Breakdown) -> list[Table]:
+    """Where a run's time went: the coordinator's wall time, the workers', and their core-seconds."""
+    core = {"sampling": times.proposing.get("sampling", 0.0)}
+    core["cheap filters"] = sum(times.proposing.values()) - core["sampling"]
+    tables = [_shares("core-seconds of coordinator and workers", {**core, **times.workers})]
+    if times.coordinator:
+        wall = {"evaluating": times.evaluating, "unfinished": times.unfinished, "idle": times.idle}
+        tables.insert(0, _shares("wall time of the coordinator", times.coordinator))
+        tables.insert(1, _shares("wall time of workers, in all", wall))
+    return tables
+
+
+def _shares(title: str, seconds: Mapping[str, float]) -> Table:
+    grid, whole = table(title), sum(seconds.values())
+    grid.add_column("what")
+    grid.add_column("seconds", justify="right")
+    grid.add_column("share", justify="right")
+    for name, part in seconds.items():
+        grid.add_row(name, f"{part:,.1f}", f"{part / whole:.1%}" if whole else "")
     return grid
 
 

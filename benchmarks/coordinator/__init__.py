@@ -1,0 +1,1 @@
+"""How many candidates a coordinator keeps up with, whatever their training costs."""

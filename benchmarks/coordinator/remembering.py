@@ -1,0 +1,60 @@
+"""What it costs to compare a graph with those before it, and to keep them, as they become many."""
+
+from __future__ import annotations
+
+import tracemalloc
+from time import process_time
+from typing import Any
+
+import numpy as np
+
+from evonas.search_spaces import SPACES
+from evonas.space import generator
+from evonas.twins import Twins, read_sketch, sketch, write_sketch
+
+_SEEDS = 1000
+_ASKED = 500
+
+
+def measure(most: int) -> dict[str, Any]:
+    """Microseconds for a question and an answer that is kept, by how many sketches of candidates are known.
+
+    A hundred thousand candidates that pass the filters take long to find, so that most sketches here are mixtures of
+    two: as many directions as real ones have, and more of them near each other.
+    """
+    real = _real()
+    rng = np.random.default_rng(3)
+    twins, known = Twins(0.02), 0
+    found: list[dict[str, float]] = []
+    tracemalloc.start()
+    for count in sorted({most // 100, most // 10, most}):
+        while known < count:
+            twins.recall(_mixed(real, rng))
+            known += 1
+        held = tracemalloc.get_traced_memory()[0] / known
+        asked = [_mixed(real, rng) for _ in range(_ASKED)]
+        start = process_time()
+        for one in asked:
+            twins.compare(one)
+        per = 1e6 * (process_time() - start) / _ASKED
+        found.append({"known": known, "microseconds_a_comparison": per, "bytes_a_candidate": held})
+    tracemalloc.stop()
+    return {"tolerance": twins.tolerance, "by_known": found}
+
+
+def _real() -> list[bytes]:
+    rng = generator(11)
+    found: list[bytes] = []
+    while len(found) < _SEEDS:
+        canonical = SPACES["evonorm"].random_graph(rng).canonical
+        if 0 in canonical.live and (made := sketch(canonical)):
+            found.append(made)
+    return found
+
+
+def _mixed(real: list[bytes], rng: np.random.Generator) -> bytes:
+    (one, first), (other, second) = (read_sketch(real[int(i)]) for i in rng.integers(len(real), size=2))
+    angle = rng.uniform(0.0, np.pi / 2)
+    return write_sketch(
+        float(np.sqrt(one * other)) * np.exp(rng.normal()), np.cos(angle) * first + np.sin(angle) * second
+    )

@@ -1,0 +1,154 @@
+"""What stands in for the parts of a search that are not measured: training, and the cheap filters."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from evonas.candidate import Evaluation, FilterOutcome, Known, Status
+from evonas.executor import Executor, Task
+from evonas.filters import CHEAP_FILTERS, Passed, Tally
+from evonas.graph import Graph
+from evonas.hurdles import checkpoints
+from evonas.recall import RecallingFilters
+from evonas.workers.filters import filters_of
+
+SCORED = 0.5
+"""Share of candidates that are scored: more than in a real search, where it is a tenth, and scored ones cost most."""
+_START_BYTES = 132  # as long as a sketch of `evonas.twins`
+
+
+def answer(task: Task, wall: float = 0.0) -> Evaluation:
+    """A judgement of a candidate with as many rows as a real one, drawn from a generator keyed by its index."""
+    rng = np.random.default_rng(task.index + 1000)
+    protocol = task.protocol
+    names = [judge.name for judge in filters_of(protocol)]
+    values = rng.random(2 * len(names) + 2 * len(protocol.anchors) + 4).tolist()
+    if task.filtered and values.pop() >= SCORED:
+        # Most fall to the first filter, as in a real search.
+        reached = min(int(rng.exponential(1.0)), len(names) - 1)
+        outcomes = [FilterOutcome(name, True, "", values.pop(), values.pop()) for name in names[:reached]]
+        outcomes.append(FilterOutcome(names[reached], False, "at chance", values.pop(), values.pop()))
+        return Evaluation(task.index, Status.REJECTED, filters=tuple(outcomes), attempts=task.attempt, wall=wall)
+    outcomes = [FilterOutcome(name, True, "", values.pop(), values.pop()) for name in names]
+    scores = {anchor: values.pop() for anchor in protocol.anchors}
+    outcomes += [FilterOutcome(c.name, True, "", scores[c.anchor], 0.0) for c in checkpoints(protocol)]
+    seconds = {anchor: values.pop() for anchor in protocol.anchors}
+    return Evaluation(task.index, Status.SCORED, scores, {}, tuple(outcomes), seconds, attempts=task.attempt, wall=wall)
+
+
+class InstantExecutor(Executor):
+    """Has an answer to every task by the next poll."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._queue: list[Task] = []
+
+    @property
+    def capacity(self) -> int:
+        """As given."""
+        return self._capacity
+
+    def submit(self, task: Task) -> None:
+        """See `Executor`."""
+        self._queue.append(task)
+
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        """Answers everything that was submitted."""
+        queue, self._queue = self._queue, []
+        return [answer(task) for task in queue]
+
+    def close(self) -> None:
+        """See `Executor`."""
+
+
+class SimulatedExecutor(Executor):
+    """Workers on a clock of their own, which jumps to the next result: nobody waits.
+
+    Args:
+        capacity: how many workers.
+        duration: seconds that candidate i takes.
+
+    Attributes:
+        now: simulated seconds since the start.
+        started: when each candidate's training began.
+    """
+
+    def __init__(self, capacity: int, duration: Callable[[int], float]) -> None:
+        self._capacity, self._duration = capacity, duration
+        self.now = 0.0
+        self.started: dict[int, float] = {}
+        self._running: list[tuple[float, int, Task]] = []
+        self._queue: deque[Task] = deque()
+
+    @property
+    def capacity(self) -> int:
+        """The number of workers."""
+        return self._capacity
+
+    def submit(self, task: Task) -> None:
+        """Starts a task where a worker is idle, or queues it."""
+        self._queue.append(task)
+        self._dispatch()
+
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        """Moves the clock to the next end of a task; with a timeout of 0 it stands still and nothing ends."""
+        if timeout == 0.0 or not self._running:
+            return []
+        self.now, _, task = heapq.heappop(self._running)
+        self._dispatch()
+        spent = self.now - self.started[task.index]
+        return [Evaluation(task.index, Status.REJECTED, attempts=task.attempt, wall=spent)]
+
+    def close(self) -> None:
+        """See `Executor`."""
+
+    def _dispatch(self) -> None:
+        while self._queue and len(self._running) < self._capacity:
+            task = self._queue.popleft()
+            self.started[task.index] = self.now
+            heapq.heappush(self._running, (self.now + self._duration(task.index), task.index, task))
+
+
+class PassingFilters(RecallingFilters):
+    """Let every graph pass, with keys and a sketch as long as real ones, and a tally as a real one has it.
+
+    A graph counts as its own canonical form, dead nodes and all, which is longer than real ones are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self._passed = 0
+        self._sketch: bytes | None = None
+
+    @property
+    def start(self) -> bytes | None:
+        """Of the graph that passed last."""
+        return self._sketch
+
+    def recall(self, known: Known) -> bool:
+        """Counts on."""
+        self._passed += 1
+        self._keys.add(known.key)
+        self._functional_keys.add(known.functional_key)
+        return True
+
+    def remember(self, graph: Graph, key: str, functional_key: str) -> None:
+        """Keeps the keys."""
+        self._keys.add(key)
+        self._functional_keys.add(functional_key)
+
+    def judge(self, graph: Graph, tally: Tally) -> Passed:
+        """Passes."""
+        self._passed += 1
+        digest = hashlib.blake2b(self._passed.to_bytes(8, "little"), digest_size=8).hexdigest()
+        self._sketch = digest.encode() * (_START_BYTES // len(digest)) + b"0000"
+        graph.__dict__["canonical"] = graph  # a cached property, which simplification would fill
+        for name in CHEAP_FILTERS:
+            tally.discarded[name] += 1
+            tally.seconds[name] += 1e-6
+        return Passed(digest, digest)
