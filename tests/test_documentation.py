@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -52,10 +53,13 @@ def small(command: str) -> list[str]:
     for pattern, replacement in SMALLER:
         command = re.sub(pattern, replacement, command)
     words = shlex.split(command)
-    if words[1] in TRAINING:
+    if words[1] in (*TRAINING, "transfer"):
         words += ["--steps", "2"]
     if words[1] == "search":
         words += ["--set", "protocol.quality_floor=0.0"]  # two steps teach nothing, and layers are wanted to rerank
+    if words[1] == "transfer":
+        words += ["--seeds", "1", "--reference", "bn-relu"]
+        words = ["2/0" if word == "2/17" else word for word in words]
     if words[1] == "rerank":
         words += ["--seeds", "1", "--reference", "bn-relu", "--transfer", "none"]
     if words[1] in (*TRAINING, "resume"):
@@ -66,7 +70,8 @@ def small(command: str) -> list[str]:
 
 
 def own_data(place: Path) -> None:
-    """The files that the section on one's own data speaks of."""
+    """The files that the sections on one's own data and parts speak of."""
+    shutil.copytree(ROOT / "examples", place / "examples")
     images = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 3), np.uint8)
     np.savez(place / "mine.npz", x_train=images, y_train=np.arange(60) % 2)
     for number, image in enumerate(images):
@@ -95,6 +100,7 @@ def test_there_is_something_to_run() -> None:
         "plot",
         "watch",
         "compare",
+        "transfer",
     } == {command.split()[1] for command in commands() if command.startswith("evonas ")}
 
 
