@@ -40,7 +40,8 @@ class NanAsNull(TypeDecorator[float]):
 
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
         """See SQLAlchemy."""
-        return nan if value is None else value
+        # SQLite keeps text in a column of numbers too, if another program writes it.
+        return nan if value is None else float(value)
 
 
 Number = Annotated[float, mapped_column(NanAsNull, nullable=True)]

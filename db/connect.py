@@ -88,9 +88,10 @@ def _nothing_in(place: str) -> StorageError:
 
 def _path(url_or_path: str) -> Path | None:
     """The SQLite file that is meant, None for a server's URL."""
-    if "\0" in url_or_path or not url_or_path.strip():
-        raise UsageError(f"{shorten(url_or_path)} is no database; give {_KNOWN}")
     scheme, separator, rest = url_or_path.partition("://")
+    if "\0" in url_or_path or not url_or_path.strip():
+        # Of a URL nothing is repeated: a password may be anywhere in it.
+        raise UsageError(f"{shorten(scheme + '://…' if separator else url_or_path)} is no database; give {_KNOWN}")
     if not separator:
         try:
             return Path(url_or_path).expanduser()

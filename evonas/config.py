@@ -94,8 +94,8 @@ class RunConfig:
         """
         try:
             return RunConfig.from_dict(json.loads(text))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"the run's recorded configuration cannot be read: {error}") from None
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UsageError(f"the run's recorded configuration cannot be read: {shorten(str(error), 200)}") from None
 
     @staticmethod
     def from_dict(document: Mapping[str, Any]) -> RunConfig:

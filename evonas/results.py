@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evonas.candidate import BUILDING, Candidate, Evaluation
+from evonas.errors import StorageError, shorten
 from evonas.expression import MAX_TEXT
 from evonas.objectives import OBJECTIVES
 from evonas.published import NAMES_BY_KEY
@@ -59,12 +60,27 @@ class Row:
 
 
 def row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> Row:
-    """The row of a scored candidate."""
+    """The row of a scored candidate.
+
+    Raises:
+        StorageError: it is scored on other anchors than its run's, or by objectives that there are none of.
+    """
+    _check(run, evaluation)
     graph = candidate.graph.canonical
     name = NAMES_BY_KEY.get(candidate.key)
     label = f"{run.id}/{candidate.index}"
     text = graph.written(MAX_TEXT)
     return Row(label, text, name, evaluation.scores, evaluation.mean, evaluation.measures, graph, run.config.space.name)
+
+
+def _check(run: RunInfo, evaluation: Evaluation) -> None:
+    protocol = run.config.protocol
+    strange = [name for name in evaluation.measures if name not in (*OBJECTIVES, *protocol.objectives)]
+    strange += [name for name in protocol.anchors if evaluation.scores and name not in evaluation.scores]
+    if strange:
+        raise StorageError(
+            f"candidate {evaluation.index} of run {run.id} is damaged: {shorten(strange[0])} is not as the run has it"
+        )
 
 
 def best(store: Store, run_id: int, limit: int = 10) -> list[Row]:
@@ -86,7 +102,8 @@ def pareto(store: Store, run_id: int) -> list[Row]:
 def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
     """Everything recorded of one candidate, for JSON."""
     candidate, evaluation = store.candidate(run_id, index), store.evaluation(run_id, index)
-    graph, space = candidate.graph.canonical, store.run(run_id).config.space.name
+    run = store.run(run_id)
+    graph, space = candidate.graph.canonical, run.config.space.name
     known: dict[str, Any] = {
         "id": f"{run_id}/{index}",
         "expression": graph.written(MAX_TEXT),
@@ -102,6 +119,7 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
         "status": "pending",
     }
     if evaluation is not None:
+        _check(run, evaluation)
         known |= {
             "status": evaluation.status.value,
             "reason": evaluation.reason,

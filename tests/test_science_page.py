@@ -64,8 +64,13 @@ def told() -> list[str]:
     searched = next(r["layers"][0]["mean"] for r in SCIENCE["runs"] if r["layers"][0]["expression"] == fragile)
     resnet, mobilenet, efficientnet = SCIENCE["protocol"]["anchors"]
     pairs = {name: f"{value:.2f}" for name, value in agree["correlation"].items()}
-    stages = census["stability"]
+    stages, bred = census["stability"], SCIENCE["repeated"]["inheritance"]
     return [
+        f"the median parent scored {bred['median_parent']:.2f}",
+        f"{bred['neutral']} of {bred['mutants']} scored mutants are within ±0.02 of their parent, and "
+        f"{bred['better']} are better by more; {bred['start_as_an_earlier_one']} of all "
+        f"{bred['scored']} scored candidates compute",
+        f"repeated for {SCIENCE['repeated']['core_minutes']} core-minutes",
         f"`{fragile}`, scored {searched:.2f} with the seed that searches train with, and "
         f"{test[fragile]['mean']:.2f} ± {test[fragile]['spread']:.2f} with others",
         f"{test['-(x / std_wh(x))']['mean']:.3f} against {test['x / std_wh(x)']['mean']:.3f}",

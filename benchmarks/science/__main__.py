@@ -94,7 +94,7 @@ def main() -> None:
     measured = document(runs, arguments.core_minutes, arguments.census)
     if arguments.so_far:
         before = json.loads(file.read_text()) if file.exists() else {}
-        measured |= {name: before[name] for name in ("test", "published") if name in before}
+        measured |= {name: before[name] for name in ("test", "published", "repeated") if name in before}
     else:
         measured["published"] = published(Protocol())
         file.write_text(json.dumps(measured) + "\n")  # the trainings below take minutes

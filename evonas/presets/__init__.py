@@ -47,8 +47,8 @@ def read_preset(name: str) -> Document:
         raise UsageError(f"{unknown('preset', name, PRESETS)}; or the path of a {_SUFFIX} file")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the preset {shorten(name)} is no TOML: {error}") from None
+    except (ValueError, RecursionError) as error:  # beside what is no TOML, numbers and nesting without end
+        raise UsageError(f"the preset {shorten(name)} is no TOML: {shorten(str(error), 200)}") from None
     _check(document)
     return document
 
@@ -103,7 +103,7 @@ def _without_none(table: Document) -> Document:
 def _value(text: str) -> Any:
     try:
         document = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
     return document["value"] if len(document) == 1 else text
 
