@@ -265,5 +265,5 @@ def test_auto_without_a_cluster_says_so(monkeypatch: pytest.MonkeyPatch) -> None
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to")
 
     monkeypatch.setattr(ray_cluster, "canonicalize_bootstrap_address_or_die", found)
-    with pytest.raises(UsageError, match="no Ray cluster answers at auto: Could not find any .* instance. Please spec"):
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at auto: Could not find any .* instance\. Please"):
         ray_cluster.start("auto", 0)
