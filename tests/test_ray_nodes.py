@@ -246,14 +246,24 @@ def test_an_address_joins_the_cluster(address: str, head: tuple[str, str, dict[s
     [
         ("127.0.0.1:1", "no Ray cluster answers at"),
         ("http://127.0.0.1:8265", "a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not"),
-        ("auto", "no Ray cluster answers at auto: Could not find any running Ray instance"),
     ],
 )
 def test_an_address_where_nothing_is_ends_at_once(address: str, says: str, tmp_path: Path) -> None:
     environment = {**os.environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_TMPDIR": str(tmp_path)}
     command = [sys.executable, "-m", "evonas", "search", "--ray-address", address, "--storage", str(tmp_path / "a.db")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
-    if address == "auto" and "multiple active Ray instances" in done.stderr:
-        pytest.skip("other Rays run on this machine")
     assert done.returncode == 2 and says in " ".join(done.stderr.split()), done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_auto_without_a_cluster_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Ray's own search for a cluster cut short: it might find one that others run on this machine."""
+    from evonas.errors import UsageError
+    from evonas.workers import ray_cluster
+
+    def found(address: str) -> str:
+        raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to")
+
+    monkeypatch.setattr(ray_cluster, "canonicalize_bootstrap_address_or_die", found)
+    with pytest.raises(UsageError, match=r"no Ray cluster answers at auto: Could not find any .* instance\. Please"):
+        ray_cluster.start("auto", 0)
