@@ -11,7 +11,7 @@ from evonas.graph import Graph
 from evonas.propose import Proposer
 from evonas.published import zoo
 from evonas.select import Population
-from evonas.twins import Twins, start_response
+from evonas.twins import Twins, read_sketch, sketch, start_response, write_sketch
 from tests.fakes import config
 
 
@@ -111,3 +111,42 @@ def test_a_run_that_goes_on_remembers_the_twins_of_its_past() -> None:
     again = [resumed.draw(index, Population(1)) for index in range(20, 30)]
     assert [c.key for c in again] == [c.key for c in drawn[20:]]
     assert [c.discarded for c in again] == [c.discarded for c in drawn[20:]]
+
+
+def test_the_grid_finds_what_a_comparison_with_all_finds() -> None:
+    """Vectors about as far apart as the tolerance, of either sign, and some of length 0."""
+    rng = np.random.default_rng(2)
+    for tolerance in (1e-3, 0.02, 0.3, 0.9):
+        twins, kept, found = Twins(tolerance), [], 0
+        for _ in range(300):
+            vector = rng.standard_normal(64) * rng.choice([0.0, 1.0, 1.0, 30.0])
+            if kept and rng.random() < 0.7:
+                near = kept[int(rng.integers(len(kept)))]
+                noise = rng.standard_normal(64)
+                vector = near + noise * np.linalg.norm(near) * rng.uniform(0, 2) * tolerance / np.linalg.norm(noise)
+            length, direction = read_sketch(write_sketch(float(np.linalg.norm(vector)), vector))
+            vector = length * direction
+            distances = [min(np.linalg.norm(e - vector), np.linalg.norm(e + vector)) for e in kept]
+            nearest, limit = min(distances, default=np.inf), tolerance * np.linalg.norm(vector)
+            if abs(nearest - limit) < 1e-3 * limit:
+                continue  # float16 leaves lengths within 1e-3 of one
+            sketched = write_sketch(length, direction)
+            assert twins.compare(sketched) == (nearest <= limit)
+            found += nearest <= limit
+            twins.recall(sketched)
+            kept.append(vector)
+        assert 20 < found < 290
+
+
+def test_a_sketch_keeps_distances() -> None:
+    """To about a sixth: 50 random directions beside the landmarks, three standard deviations of 1 / sqrt(2 · 50)."""
+    graphs = list(zoo.values())
+    responses = [start_response(graph) for graph in graphs]
+    sketches = [length * direction for length, direction in map(read_sketch, map(sketch, graphs))]
+    for i in range(len(graphs)):
+        for j in range(i):
+            one, other = responses[i], responses[j]
+            assert one is not None and other is not None
+            true = float(np.linalg.norm(one.astype(np.float64) - other))
+            if true > 0.02 * np.linalg.norm(one):
+                assert 0.7 < np.linalg.norm(sketches[i] - sketches[j]) / true < 1.3
