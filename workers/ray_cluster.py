@@ -116,16 +116,17 @@ def _reachable(address: str) -> str:
     numbered = bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
     if address != "auto" and (not numbered or address.startswith("http")):
         raise UsageError(f"a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not {shorten(address)}")
+    named = address
     if not address.startswith("ray://"):
         try:
             # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
             address = canonicalize_bootstrap_address_or_die(address)
         except (ConnectionError, ValueError) as error:
             reason = " ".join(str(error).split())
-            raise UsageError(f"no Ray cluster answers at {address}: {reason}") from None
+            raise UsageError(f"no Ray cluster answers at {named}: {reason}") from None
         host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
-        raise UsageError(f"no Ray cluster answers at {address}: {error.strerror or error}") from None
+        raise UsageError(f"no Ray cluster answers at {named}: {error.strerror or error}") from None
     return address
