@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Double, and_, case, func, select, type_coerce
 
 from evonas.candidate import Status
 from evonas.db.models import EvaluationRow, Measure, Score
-from evonas.objectives import ANCHORS, OBJECTIVES
+from evonas.objectives import ANCHORS, objective_named
 
 if TYPE_CHECKING:
     from evonas.objectives import Fitness
@@ -33,7 +33,7 @@ def read_objectives(connection: Connection, run_id: int, names: Sequence[str]) -
         if wanted:
             found = _by_objective(connection, run_id, table, value, wanted)
             rows = np.searchsorted(numbers, found[:, 0])
-            signs = [1.0 if name in anchors or OBJECTIVES[name].higher_is_better else -1.0 for name in wanted]
+            signs = [1.0 if name in anchors or objective_named(name).higher_is_better else -1.0 for name in wanted]
             places = np.array([columns.index(name) for name in wanted])
             values[rows[:, None], places] = found[:, 1:] * signs
     return numbers, values

@@ -68,7 +68,7 @@ def told_for_people(place: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         # Its text may hold the statement and its values, so that only the kind is told.
         raise StorageError(f"{place}: the database failed ({type(error).__name__})") from error
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         # SQLite keeps any value in any column, and only what others wrote into it is not of the column's type.
         raise StorageError(
             f"{place} is damaged: a value is not what it should be ({shorten(str(error), 100)})"

@@ -279,7 +279,10 @@ def _pairs(connection: Connection, run_id: int, numbers: Sequence[int]) -> list[
         within = picking.picked(run_id, chunk)
         candidates = {c.index: c for c in rows.read_candidates(connection, within)}
         evaluations = {e.index: e for e in rows.read_evaluations(connection, within)}
-        pairs += [(candidates[number], evaluations[number]) for number in chunk]
+        for number in chunk:
+            if number not in candidates or number not in evaluations:
+                raise StorageError(f"candidate {number} of run {run_id} is damaged: a part of it is missing")
+            pairs.append((candidates[number], evaluations[number]))
     return pairs
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from evonas.candidate import Evaluation, Status
-from evonas.objectives import ANCHORS, OBJECTIVES, fitness
+from evonas.objectives import ANCHORS, fitness, objective_named
 from evonas.report.funnel import Filtered, funnel
 from evonas.report.lineage import Ancestor, lineage
 from evonas.report.progress import Step, finite, progress
@@ -171,8 +171,8 @@ def _axes(run: RunInfo) -> list[Axis]:
     """The anchors, then what else the run selects by, in units that people read."""
     axes = [Axis(anchor, "", 1.0, True) for anchor in run.config.protocol.anchors]
     for name in run.config.protocol.objectives:
-        if name in OBJECTIVES:
-            objective = OBJECTIVES[name]
+        if name != ANCHORS and name not in run.config.protocol.anchors:
+            objective = objective_named(name)
             unit, factor = _UNITS.get(objective.unit, (objective.unit, 1.0))
             axes.append(Axis(name, unit, factor, objective.higher_is_better))
     return axes
