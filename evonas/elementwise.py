@@ -47,7 +47,7 @@ ELEMENTWISE = (
         "div",
         2,
         lambda a, b, eps: quotient(a, away_from_zero(b, eps)),
-        "{0} / away_from_zero({1}, {eps})",
+        "{0} / kept_from_zero({1}, {eps})",
         "ratio",
         r"\frac{{{}}}{{{}}}",
         "/",

@@ -165,12 +165,9 @@ def _method(graph: Graph, running: list[str], kernels: str) -> str:
     if len(inner) > 72:
         inner = "\n" + "".join(f"            {one},\n" for one in given) + "        "
     named = ", ".join(f'"{name}"' for name in ("weight", "bias", *vectors))
-    buffers = ", ".join(f"self.{name}" for name in running) + ("," if len(running) == 1 else "")
-    update = (
-        "        if self.training:  # kernels wrote to them, which autograd does not see\n"
-        f"            torch.autograd.graph.increment_version(({buffers}))\n"
-        "        return y\n"
-    )
+    update = "        if self.training:  # kernels wrote to them, which autograd does not see\n"
+    update += "".join(f"            torch.autograd.graph.increment_version(self.{name})\n" for name in running)
+    update += "        return y\n"
     return _CHOICE.format(
         groups="self.groups" if "G" in taken else "1",
         given=inner,

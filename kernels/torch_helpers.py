@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 
-def away_from_zero(y: Tensor, eps: float) -> Tensor:
+def kept_from_zero(y: Tensor, eps: float) -> Tensor:
     """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0), there without gradient."""
     # Adding 0 turns -0 into 0, whose sign counts as +.
     edge = torch.full_like(y, eps).copysign(y.detach() + 0.0)

@@ -32,7 +32,17 @@ def kernels_text(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) 
     parts.append(kernels.write_back())
     if on_chip.possible:
         parts += [on_chip.forward(), *([] if plan.one_sweep_back else [on_chip.backward()])]
-    return "\n\n".join(parts)
+    return "\n\n".join(_without_unused(part) for part in parts)
+
+
+def _without_unused(kernel: str) -> str:
+    """A kernel without the lines that find its plane, then its sample, where nothing of it depends on them."""
+    for name in ("plane", "b"):
+        found = re.findall(rf"^ +{name} = .*\n", kernel, re.M)
+        if len(re.findall(rf"\b{name}\b", kernel)) == len(found):
+            for line in found:
+                kernel = kernel.replace(line, "")
+    return kernel
 
 
 def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str:

@@ -221,7 +221,7 @@ def test_files_are_tidy(tmp_path):
 
 def test_helpers_are_only_those_needed():
     text = to_torch(zoo["dyt"])
-    assert "away_from_zero" not in text
+    assert "kept_from_zero" not in text
     assert "_batch" not in text
     assert "groups_dividing" not in text
 

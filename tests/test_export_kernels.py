@@ -13,7 +13,9 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.graph import Graph
+from evonas.kernels.copying import definitions
 from evonas.kernels.export import export_layer
+from evonas.kernels.kernel_source import NAMES
 from evonas.kernels.torch_source import to_torch
 from evonas.published import zoo
 from tests.strategies import seeded_graphs
@@ -158,3 +160,8 @@ def test_only_a_layer_with_batch_statistics_has_kernels_for_evaluation() -> None
 def test_a_class_cannot_be_called_as_a_kernel(name: str) -> None:
     with pytest.raises(UsageError, match="the file itself uses the name"):
         to_torch(zoo["evonorm-s0"], name, triton=True)
+
+
+def test_no_name_is_defined_twice_in_a_file() -> None:
+    # A layer's own functions in PyTorch and those that its kernels call stand in one file.
+    assert not set(definitions("torch_helpers.py")) & NAMES
