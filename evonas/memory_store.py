@@ -107,9 +107,9 @@ class MemoryStore(Store):
         info = self.run(run_id)
         if run_id in self._claimed:
             self.renew(run_id, self._claimed[run_id])
-        known = self._candidates[run_id].keys() | {candidate.index for candidate in candidates}
+        drawn, known = {candidate.index for candidate in candidates}, self._candidates[run_id]
         for evaluation in evaluations:  # before anything is kept: all of a call or nothing
-            if evaluation.index not in known:
+            if evaluation.index not in drawn and evaluation.index not in known:
                 raise no_such_candidate(run_id, evaluation.index, len(self._candidates[run_id]))
         for candidate in candidates:
             self._candidates[run_id].setdefault(candidate.index, candidate)
