@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evonas import simplify
+from evonas.draws import Draws
 from evonas.graph import FIRST, Graph, Node
 from evonas.ops import OPS
 from evonas.published import zoo
@@ -196,7 +197,7 @@ def respelled(graph: Graph, rng: np.random.Generator) -> Graph:
         if OPS[op].commutative and rng.random() < 0.5:
             args = args[::-1]
         for _ in range(rng.integers(1, 3)):  # dead ones, and at times the node twice
-            nodes.append(EVONORM._random_node(FIRST + len(nodes), rng))
+            nodes.append(EVONORM._random_node(FIRST + len(nodes), Draws(rng)))
             nodes.append(Node(op, args))
             numbers[chosen] = FIRST + len(nodes) - 1
         waiting.remove(chosen)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evonas.assemble import make_executor
 from evonas.errors import UsageError
 from evonas.layer import LayerFactory
 from evonas.protocol import Protocol
@@ -265,7 +266,7 @@ def test_late_checks_find_the_step_that_diverged(digits: DataSet, monkeypatch: p
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_named_before_anything_starts() -> None:
     with pytest.raises(UsageError, match="device is cuda, and PyTorch sees no GPU here"):
-        load_data(Protocol(device="cuda"))
+        make_executor("local", Protocol(device="cuda"), deadline=60.0)
 
 
 def test_a_crop_that_does_not_fit_is_named_before_anything_starts() -> None:
