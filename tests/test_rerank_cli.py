@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from alembic import command as alembic_command
+from sqlalchemy import create_engine
 
 import evonas
 from evonas.db import migrations
@@ -175,10 +177,10 @@ def test_a_run_without_scored_layers_and_a_database_that_is_not_there(
 @pytest.mark.parametrize("command", ["rerank", "resume"])
 def test_a_database_of_an_older_version_is_upgraded(call: Call, tmp_path: Path, command: str) -> None:
     path = small_database(tmp_path)
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("drop table retrainings")
-        connection.execute("update evonas_version set version_num = '0002'")
-        connection.commit()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        alembic_command.downgrade(migrations._config(connection), "0002")
+    engine.dispose()
     code, _, err = call(command, "--executor", "cloud", "--storage", path)
     assert code == 2 and "older" not in err  # what is refused comes after the upgrade
     with closing(sqlite3.connect(path)) as connection:

@@ -40,7 +40,7 @@ def tables(path: Path) -> bytes:
             name: connection.execute(f"SELECT {columns} FROM {name} ORDER BY run_id, number").fetchall()
             for name, columns in COMPARED.items()
         }
-    return json.dumps(rows).encode()
+    return json.dumps(rows, default=bytes.hex).encode()
 
 
 @pytest.fixture(scope="module")
