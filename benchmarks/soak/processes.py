@@ -69,4 +69,5 @@ def _process(pid: int, coordinator: int) -> Process | None:
         role = "worker"
     else:
         role = "other"
-    return Process(pid, role, command[:80], resident)
+    shown = f"{program} {command.partition(' ')[2]}".strip()  # without the path of the machine's own
+    return Process(pid, role, shown[:80], resident)
