@@ -74,7 +74,14 @@ def test_a_writer_commits_undisturbed_while_it_is_watched(tmp_path: Path) -> Non
 def test_interrupting_it_is_no_fault(tmp_path: Path) -> None:
     file = small_database(tmp_path)
     command = [sys.executable, "-m", "evonas", "watch", "--every", "0.1", "--storage", str(file)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background jobs, such as these tests may be, leave Ctrl-C aside.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as watching:
         assert watching.stdout is not None
         watching.stdout.readline()
         watching.send_signal(signal.SIGINT)
