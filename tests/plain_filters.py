@@ -1,7 +1,7 @@
 """The cheap filters written down as SPEC tells them, with no thought for speed: what the fast ones are held to.
 
 Numbers come from the generator's own methods, graphs are checked node by node, every graph is brought to canonical form
-before it is judged, values and gradients are those of the reference in PyTorch, and twins are compared one by one.
+before it is judged, and values and gradients are those of the reference in PyTorch.
 """
 
 from __future__ import annotations
@@ -114,10 +114,8 @@ def start_response(graph: Graph) -> np.ndarray | None:
 class PlainFilters:
     """`evonas.filters.CheapFilters`, plainly: a verdict is a filter's name, and a reason from the numerical one."""
 
-    twins: float = 0.0
     keys: set[str] = field(default_factory=set)
     functional_keys: set[str] = field(default_factory=set)
-    starts: list[np.ndarray] = field(default_factory=list)
 
     def judge(self, graph: Graph) -> tuple[str, str]:
         """(filter, reason), or ("passed", functional key)."""
@@ -133,17 +131,8 @@ class PlainFilters:
         functional = functional_key(responses)
         if functional in self.functional_keys:
             return "functional", ""
-        start = start_response(canonical) if self.twins else None
-        if start is not None:
-            for earlier in self.starts:
-                for other in (earlier, -earlier):
-                    if np.linalg.norm(start - other) <= self.twins * np.linalg.norm(start):
-                        return "twin", ""
         return "passed", functional
 
     def remember(self, graph: Graph, functional: str) -> None:
         self.keys.add(graph.key)
         self.functional_keys.add(functional)
-        start = start_response(graph.canonical) if self.twins else None
-        if start is not None:
-            self.starts.append(start)

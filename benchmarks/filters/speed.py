@@ -63,11 +63,10 @@ def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     left = proposals
     for stage in (SELECTION, SAMPLING, STRUCTURAL, CANONICAL, *CHEAP_FILTERS[CHEAP_FILTERS.index(DUPLICATE) :]):
         rejected = sum(r["discarded"].get(stage, 0) for r in rounds)
-        stages[stage] = {
-            "judged": left,
-            "rejected": rejected,
-            "core_seconds": sum(r["seconds"].get(stage, 0.0) for r in rounds),
-        }
+        spent = sum(r["seconds"].get(stage, 0.0) for r in rounds)
+        # Choosing parents, making graphs and rewriting them judges nothing.
+        counts = {"judged": left, "rejected": rejected} if stage in CHEAP_FILTERS else {"graphs": left}
+        stages[stage] = {**counts, "core_seconds": spent}
         left -= rejected
     return {
         "graphs_a_second": median(rate(r) for r in rounds),
@@ -105,9 +104,10 @@ def table(row: Row, found: Mapping[str, Any]) -> Table:
     for name, stage in found["stages"].items():
         if (name == TWIN and not row.twins) or (name == SELECTION and row.strategy == "random"):
             continue
-        filters = name in CHEAP_FILTERS
-        share = f"{100 * stage['rejected'] / stage['judged']:.1f}%" if filters and stage["judged"] else ""
-        numbers = (f"{stage['judged']:,}", f"{stage['rejected']:,}" if filters else "", share)
+        numbers = ("", "", "")
+        if stage.get("judged"):
+            share = stage["rejected"] / stage["judged"]
+            numbers = (f"{stage['judged']:,}", f"{stage['rejected']:,}", f"{100 * share:.1f}%")
         spent = stage["core_seconds"]
         grid.add_row(name, *numbers, f"{spent:.3f}", f"{1e6 * spent / found['proposals']:.2f}")
     rest = found["core_seconds"] - sum(stage["core_seconds"] for stage in found["stages"].values())
