@@ -62,8 +62,12 @@ def test_a_wheel_holds_every_module_and_nothing_outside_evonas(tmp_path: Path) -
     outside = {n for n in names if not n.startswith(("evonas/", "evonas-"))}
     assert outside == set()
     for package, folder in listed().items():
-        for module in folder.glob("*.py"):
-            assert f"{package.replace('.', '/')}/{module.name}" in names
+        for module in folder.iterdir():  # what code reads beside modules too: presets, headers, templates
+            if module.is_file() and module.suffix != ".pyc":
+                assert f"{package.replace('.', '/')}/{module.name}" in names
+        templates = folder / "templates"
+        for template in templates.iterdir() if templates.is_dir() else ():
+            assert f"{package.replace('.', '/')}/templates/{template.name}" in names
     assert "evonas/py.typed" in names
     for part in ("report.html.j2", "report.css", "report.js"):
         assert f"evonas/report/templates/{part}" in names
