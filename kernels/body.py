@@ -88,7 +88,8 @@ class Body:
         used = {a for n in order if self.plan.varies(n) for a in self._arguments(n)}
         # A negated row is written as a difference, beside the tile.
         outer = {self._arguments(n)[0] if self._is_negation(n) else n for n in used} | set(wanted)
-        late = {n for n in used if self._is_negation(n)} - outer
+        by_rows = {a for n in order if not self.plan.varies(n) for a in self._arguments(n)}
+        late = {n for n in used if self._is_negation(n)} - outer - by_rows
         self._write([n for n in order if not self.plan.varies(n) and n not in late], outer)
 
     def values(self, wanted: Collection[int]) -> list[str]:

@@ -175,3 +175,15 @@ def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.Mo
 def test_signs_that_meet_are_no_decrement() -> None:
     compare(Graph.parse("-(-square(x))"), SHAPES[0], CppLayer)
     compare(Graph.parse("-(-mean_wh(x)) * x - -(-x)"), SHAPES[0], CppLayer)
+
+
+NEGATED_DIVISORS = (
+    "tanh(x / -sqrt(std_wh(x)))",
+    "x / -(max(v0, std_wh(x)) * (std_wh(x) / -sqrt(std_wh(x))))",
+)
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("text", NEGATED_DIVISORS)
+def test_a_negated_row_that_tiles_and_rows_need(text: str, channels_last: bool) -> None:
+    compare(Graph.parse(text), SHAPES[0], CppLayer, channels_last=channels_last)

@@ -33,3 +33,8 @@ def test_a_layer_whose_gradient_is_a_number(text: str, training: bool) -> None:
 
 def test_random_candidates() -> None:
     compare_many(250, lambda graph, training, n: TritonLayer(graph, training, n % 2 == 0), lambda n: torch.float32)
+
+
+@pytest.mark.parametrize("text", ["tanh(x / -sqrt(std_wh(x)))", "std_wh(x) / -sqrt(std_wh(x)) * x"])
+def test_a_negated_row_that_tiles_and_rows_need(text: str) -> None:
+    compare(Graph.parse(text), SHAPES[0], partial(TritonLayer, on_chip=False))
