@@ -7,6 +7,7 @@ short stands where it is used.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from enum import IntEnum
@@ -99,8 +100,7 @@ class Body:
 
     def tile(self, number: int) -> str:
         """A known node as it is written beside tiles."""
-        text, _, level = self.known[number]
-        return self.dialect.beside_tiles.format(text) if level is Level.ROW else text
+        return self._beside(number, Level.TILE).text
 
     def row(self, number: int) -> str:
         """A known node that is constant on planes, as it is written beside rows."""
@@ -195,10 +195,12 @@ class Body:
 
     def _beside(self, number: int, level: Level) -> Written:
         text, binds, own = self.known[number]
-        if level is Level.TILE and own is Level.ROW:
-            assert binds == ATOM or text.startswith("-")  # rows that tiles need have names
+        if level is not Level.TILE or own is not Level.ROW or self.dialect.beside_tiles == "{}":
+            return Written(text, binds)
+        if binds == ATOM or re.fullmatch(r"-\w+", text):
             return Written(self.dialect.beside_tiles.format(text), binds)
-        return Written(text, binds)
+        # What an earlier part of the kernel needed once, and wrote where it needed it.
+        return Written(self.dialect.beside_tiles.format(f"({text})"), ATOM)
 
     def _is_large(self, number: int) -> bool:
         """Whether a divisor is at least √eps, so that no clamp is needed."""

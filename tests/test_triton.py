@@ -38,3 +38,12 @@ def test_random_candidates() -> None:
 @pytest.mark.parametrize("text", ["tanh(x / -sqrt(std_wh(x)))", "std_wh(x) / -sqrt(std_wh(x)) * x"])
 def test_a_negated_row_that_tiles_and_rows_need(text: str) -> None:
     compare(Graph.parse(text), SHAPES[0], partial(TritonLayer, on_chip=False))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x * (v0 / v1) / std_whcg(x)", "rms_whc(x - std_whc(v1))", "x * (std_whcg(x) * tanh(std_whcg(x))) / std_whcg(x)"],
+)
+def test_a_row_that_one_part_of_a_kernel_needs_and_then_another(text: str) -> None:
+    for training in (True, False):
+        compare(Graph.parse(text), SHAPES[0], TritonLayer, training=training)
