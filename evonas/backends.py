@@ -21,7 +21,7 @@ TRITON_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 CPP_TYPES = (torch.float32, torch.float64)
 """Types of input that C++ kernels take."""
 
-BREAK_EVEN = 2**25
+BREAK_EVEN = 2**24
 """Values that the reference computes before building C++ kernels has cost less than going on without them.
 
 Measured by `python -m benchmarks.layers_cpu`, which prints it: the time of a build over what kernels save on a value.
