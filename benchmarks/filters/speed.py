@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -51,7 +52,8 @@ def run(count: int, rounds: int, seed: int, output: Path, against: Path | None) 
         found = summary(ours) | ({"before": beside(ours, theirs)} if theirs else {})
         rows.append({**row._asdict(), **found})
         console.print(table(row, found))
-        document = {"environment": environment(), "count": count, "rounds": rounds, "seed": seed, "rows": rows}
+        settings = {"count": count, "rounds": rounds, "seed": seed, "before": against and commit_of(against)}
+        document = {"environment": environment(), **settings, "rows": rows}
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(document, indent=1) + "\n")
 
@@ -75,6 +77,12 @@ def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "core_seconds": sum(r["core_seconds"] for r in rounds),
         "stages": stages,
     }
+
+
+def commit_of(checkout: Path) -> str:
+    """The commit that a checkout stands at, or what it is instead of one."""
+    command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "no git checkout"
 
 
 def rate(measurement: Mapping[str, Any]) -> float:
