@@ -38,7 +38,7 @@ class TransferTask:
 TASKS: Mapping[str, TransferTask] = {
     task.name: task
     for task in (
-        TransferTask("segmentation", "mean IoU", True, 300),
+        TransferTask("segmentation", "mean IoU", True, 800),
         TransferTask("generation", "Fréchet distance", False, 1000),
         TransferTask("classification", "accuracy", True, 100),
     )

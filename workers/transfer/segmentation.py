@@ -15,7 +15,7 @@ from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.unet import UNet
 
 _BATCH, _TESTED, _AT_ONCE = 16, 400, 50
-_LR = 3e-3
+_LR = 5e-3
 
 
 def segment(layer: LayerFactory, seed: int, steps: int) -> float | None:

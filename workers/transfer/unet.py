@@ -28,6 +28,8 @@ class UNet(nn.Module):
         upwards = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.expand = nn.ModuleList(nn.ConvTranspose2d(i, o, 2, stride=2) for i, o in upwards)
         self.up = nn.ModuleList(_twice(layer, 2 * o, o) for _, o in upwards)
+        for expansion in self.expand:
+            _keep_scale(expansion)
         self.classify = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,6 +42,17 @@ class UNet(nn.Module):
             x = convolutions(torch.cat([beside, expand(x)], 1))
         logits: Tensor = self.classify(x)
         return logits
+
+
+def _keep_scale(expansion: nn.Module) -> None:
+    """Starts a transposed convolution whose stride is its kernel so that outputs vary as inputs do.
+
+    PyTorch's own start makes them 2.4 times smaller beside what comes over the shortcut.
+    """
+    assert isinstance(expansion, nn.ConvTranspose2d)
+    nn.init.normal_(expansion.weight, 0.0, expansion.in_channels**-0.5)
+    assert expansion.bias is not None
+    nn.init.zeros_(expansion.bias)
 
 
 def _twice(layer: LayerFactory, inputs: int, outputs: int) -> nn.Sequential:
