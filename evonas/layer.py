@@ -210,6 +210,17 @@ class LayerFactory:
         row = ROWS[name]
         return LayerFactory(zoo[name], AFFINE_ALONE if row.linear_graph is None else row.linear_graph)
 
+    @staticmethod
+    def of(layer: Graph | str) -> LayerFactory:
+        """A published layer, by its name, as its publication places it; any other as `as_graph` reads it.
+
+        Raises:
+            UsageError: for text that is neither a name nor an expression.
+        """
+        if isinstance(layer, str) and layer in ROWS:
+            return LayerFactory.published(layer)
+        return LayerFactory(as_graph(layer))
+
     def norm_act(self, channels: int) -> nn.Module:
         """The layer for a position with normalisation and activation."""
         return NormAct(self.graph, channels, self.groups, self.eps)

@@ -11,8 +11,8 @@ from torch import nn
 
 from evonas.errors import UsageError, shorten
 from evonas.graph import Graph
-from evonas.layer import AFFINE_ALONE, NormAct
-from evonas.published import ROWS, as_graph
+from evonas.layer import LayerFactory, NormAct
+from evonas.published import as_graph
 
 
 def norm_layer(
@@ -39,17 +39,13 @@ def norm_layer(
     Raises:
         UsageError: a layer cannot be read, or a setting makes no sense.
     """
-    graph = as_graph(layer)
-    if linear is None:
-        row = ROWS.get(layer) if isinstance(layer, str) else None
-        placed = AFFINE_ALONE if row is None or row.linear_graph is None else row.linear_graph
-    else:
-        placed = as_graph(linear)
+    placed = LayerFactory.of(layer)
+    without = placed.linear if linear is None else as_graph(linear)
     surplus = set(settings) - _SETTINGS
     if surplus:
         raise UsageError(f"a layer has no setting {shorten(min(surplus))}; known: {', '.join(sorted(_SETTINGS))}")
-    factory = functools.partial(norm_act_layer, graph=graph, linear=placed, groups=groups, **settings)
-    norm_act_layer(1, graph=graph, linear=placed, groups=groups, **settings)  # raises for a setting out of range
+    factory = functools.partial(norm_act_layer, graph=placed.graph, linear=without, groups=groups, **settings)
+    factory(num_features=1)  # raises for a setting out of range
     return factory
 
 

@@ -10,7 +10,7 @@ from statistics import fmean
 from evonas.errors import UsageError, unknown
 from evonas.graph import Graph
 from evonas.layer import LayerFactory
-from evonas.published import ROWS, as_graph
+from evonas.published import ROWS
 from evonas.statistics import Interval, Paired, interval, paired
 
 REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
@@ -107,7 +107,7 @@ def transfer(
     if not layers or not seeds or steps < 1:
         raise UsageError("transfer needs at least one layer, one seed and one step")
     train = _trainer(task, steps)
-    wanted = {_label(layer): _factory(layer) for layer in (*layers, *references)}
+    wanted = {_label(layer): LayerFactory.of(layer) for layer in (*layers, *references)}
     found: dict[str, dict[int, float | None]] = {label: {} for label in wanted}
     left = len(wanted) * len(seeds)
     for seed in seeds:
@@ -144,9 +144,3 @@ def _row(label: str, values: Mapping[int, float | None], baseline: Mapping[int, 
 
 def _label(layer: Graph | str) -> str:
     return layer if isinstance(layer, str) else layer.written()
-
-
-def _factory(layer: Graph | str) -> LayerFactory:
-    if isinstance(layer, str) and layer in ROWS:
-        return LayerFactory.published(layer)
-    return LayerFactory(as_graph(layer))

@@ -25,8 +25,8 @@ def read(address: str, index: str, dialect: Dialect) -> str:
     assert dialect is CPP_VECTORS
     if index in _SIDE_BY_SIDE:
         return f"load({address} + {index}, left)"
-    if _OF_GROUPS in index:
-        return f"spread({address}{index.replace(_OF_GROUPS, '').rstrip(' +') and ' + b * G'}, c, C / G, left)"
+    if index.endswith(_OF_GROUPS):
+        return f"spread({address}{' + b * G' if index != _OF_GROUPS else ''}, c, C / G, left)"
     return f"all({_element(address, index)})"
 
 

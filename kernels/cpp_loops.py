@@ -39,39 +39,50 @@ class Tiles:
 Section = Rows | Tiles
 
 
+@dataclass(frozen=True)
+class _Form:
+    """How one memory format is gone over: the heads of the loops over planes and positions, and sums of tiles.
+
+    A sum is written by its name and what is added: before the loop over positions, in it, and after it.
+    """
+
+    planes: tuple[str, str]
+    positions: tuple[str, str]
+    before: str
+    adds: str
+    after: str
+
+
+_PLANES = _Form(
+    ("for (i64 c = 0; c < C; ++c) {", "    const i64 plane = b * C + c;"),
+    ("    for (i64 p = 0; p < HW; p += W) {", "        const i64 at = plane * HW + p, left = HW - p;"),
+    "    V {0}_lanes = {{}};",
+    "{0}_lanes += first({1}, left);",
+    "    const T {0} = sum_of({0}_lanes);",
+)
+_CHANNELS = _Form(
+    ("for (i64 c = 0; c < C; c += W) {", "    const i64 plane = b * C + c, left = C - c;"),
+    ("    for (i64 p = 0; p < HW; ++p) {", "        const i64 at = (b * HW + p) * C + c;"),
+    "    V {0} = {{}};",
+    "{0} += {1};",  # in lanes beyond the last channel, what nobody reads
+    "",
+)
+
+
 def loops(name: str, sections: Sequence[Section], channels_last: bool) -> str:
     """The function for one sample `b`."""
-    return _channels(name, sections) if channels_last else _planes(name, sections)
-
-
-def _planes(name: str, sections: Sequence[Section]) -> str:
-    """Contiguous planes."""
-    lines = ["for (i64 c = 0; c < C; ++c) {", "    const i64 plane = b * C + c;"]
+    form = _CHANNELS if channels_last else _PLANES
+    lines = list(form.planes)
     for section in sections:
         if isinstance(section, Rows):
             lines += _indented(section.lines, 1)
             continue
-        lines += [f"    V {total}_lanes = {{}};" for total in section.sums]
-        lines += ["    for (i64 p = 0; p < HW; p += W) {", "        const i64 at = plane * HW + p, left = HW - p;"]
-        sums = [f"{total}_lanes += first({value}, left);" for total, value in section.sums.items()]
+        sums = [form.adds.format(total, value) for total, value in section.sums.items()]
+        lines += [*(form.before.format(total) for total in section.sums), *form.positions]
         lines += _indented([*_loads(section), *section.lines, *sums, *_stores(section)], 2)
         lines.append("    }")
-        lines += [f"    const T {total} = sum_of({total}_lanes);" for total in section.sums]
-    return function(name, [*lines, "}"])
-
-
-def _channels(name: str, sections: Sequence[Section]) -> str:
-    """Contiguous channels. Lanes beyond the last one hold what nobody reads."""
-    lines = ["for (i64 c = 0; c < C; c += W) {", "    const i64 plane = b * C + c, left = C - c;"]
-    for section in sections:
-        if isinstance(section, Rows):
-            lines += _indented(section.lines, 1)
-            continue
-        lines += [f"    V {total} = {{}};" for total in section.sums]
-        lines += ["    for (i64 p = 0; p < HW; ++p) {", "        const i64 at = (b * HW + p) * C + c;"]
-        sums = [f"{total} += {value};" for total, value in section.sums.items()]
-        lines += _indented([*_loads(section), *section.lines, *sums, *_stores(section)], 2)
-        lines.append("    }")
+        if form.after:
+            lines += [form.after.format(total) for total in section.sums]
     return function(name, [*lines, "}"])
 
 
