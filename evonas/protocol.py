@@ -117,6 +117,9 @@ class Protocol:
         _check_one_of(self, "schedule", ("constant", "cosine"))
         _check_one_of(self, "device", ("cpu", "cuda"))
         _check_one_of(self, "backend", BACKENDS)
+        needed = {"triton": "cuda", "cpp": "cpu"}.get(self.backend, self.device)
+        if self.device != needed:
+            raise UsageError(f"backend {self.backend} computes on device {needed}, not {self.device}; auto fits both")
         _check_one_of(self, "precision", ("float32", "bfloat16", "float16"))
 
 

@@ -189,6 +189,7 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["search", "--storage", "~nobody-here/runs.db"], "~nobody-here"),
         (["baseline", "--first-seed", "-5", "--layer", "dyt"], "seed should be at least 0"),
         (["zoo", "-o", "x" * 300 + ".svg"], "cannot be written"),
+        (["search", "--set", "protocol.backend=triton"], "backend triton computes on device cuda, not cpu"),
         (["search", "--seed-graph", "softmax(x)"], "unknown name 'softmax'"),
         (["search", "--seed-graph", "v0 + v1"], "ignores its input"),
         (["search", "--seed-graph", "-(-(x + x) * x) / (x * tanh(x) + exp(x) * log(x) + sqrt(x) * x)"], "nodes"),
