@@ -3,7 +3,7 @@
     python -m benchmarks.layers_cpu -o benchmarks/results/layers_cpu.json
 
 Forward and backward over the shapes that the small anchors have, on one core, contenders in turn. `--evolved` takes
-layers from a file that `benchmarks.whole_search` wrote. A ratio is the geometric mean over shapes.
+layers that a search found, as `evonas best --top 50 -f json` prints them. A ratio is the geometric mean over shapes.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=25, help="calls of each, of which the median counts")
     parser.add_argument("--layers", nargs="*", default=list(zoo), help="published layers or expressions")
-    parser.add_argument("--evolved", type=Path, help="JSON with a list `best` of layers with an `expression`")
+    parser.add_argument("--evolved", type=Path, help="what `evonas best -f json` printed")
     parser.add_argument("--most", type=int, default=50, help="of the evolved layers")
     parser.add_argument("--no-compiled", action="store_true", help="leave out torch.compile, which takes minutes")
     parser.add_argument("-o", "--output", type=Path, help="JSON file to write")
@@ -173,9 +173,7 @@ def main() -> None:
     keep_freed_memory()
     weights = shapes(Protocol())
     largest = max(weights, key=math.prod)
-    evolved = (
-        [one["expression"] for one in json.loads(arguments.evolved.read_text())["best"]] if arguments.evolved else []
-    )
+    evolved = [one["expression"] for one in json.loads(arguments.evolved.read_text())] if arguments.evolved else []
     rows, summaries, console = [], {}, Console()
     for layer in [*arguments.layers, *evolved[: arguments.most]]:
         of_layer = []
