@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NO_SECOND_DERIVATIVE = "kernels have no second derivative: use NormAct(..., backend='reference') there"
+
+
 class Settings(NamedTuple):
     """What a layer knows beside its tensors; see `evonas.NormAct`."""
 
@@ -52,6 +55,25 @@ class CompiledLayer(Protocol):
     def stats_size(self, b: int, c: int, groups: int) -> int:
         """How many numbers the forward pass leaves for the backward pass."""
 
+    def call(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        v0: Tensor | None,
+        v1: Tensor | None,
+        running: tuple[Tensor, ...],
+        settings: Settings,
+    ) -> Tensor | None:
+        """The layer's value with its derivative, where something faster than Python sees to both; None where not.
+
+        Args:
+            x: as for `forward`.
+            weight, bias, v0, v1: (c,), of any floating type.
+            running: running values in the order of `running`, which are updated in training.
+            settings: of the layer.
+        """
+
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """The layer's value, and the numbers of planes and cells that its backward pass needs.
 
@@ -66,6 +88,10 @@ class CompiledLayer(Protocol):
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """The gradients of `x` and of the parameters; `dy` has the type and memory format of `x`."""
+
+
+PARAMETERS = ("weight", "bias", "v0", "v1")
+"""What operators take beside x, in order."""
 
 
 @lru_cache(maxsize=512)

@@ -10,18 +10,37 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from evonas.errors import EvonasError
 from evonas.kernels.cache import cache_folder, prune, write_whole
 
-FLAGS = (
-    *("-std=c++17", "-shared", "-fPIC", "-O2", "-march=native", "-w"),
-    # Not -ffast-math: it takes it that every number is one, and loading what is built with it changes the processor's
-    # mode for the whole process.
-    *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=fast"),
+
+@dataclass(frozen=True)
+class Options:
+    """How the compiler is called.
+
+    Attributes:
+        flags: before the source.
+        libraries: after it.
+    """
+
+    flags: tuple[str, ...]
+    libraries: tuple[str, ...]
+
+
+KERNELS = Options(
+    (
+        *("-std=c++17", "-shared", "-fPIC", "-O2", "-march=native", "-w"),
+        # Not -ffast-math: it takes it that every number is one, and loading what is built with it changes the
+        # processor's mode for the whole process.
+        *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=fast"),
+    ),
+    ("-lm", "-lpthread"),
 )
+"""For a layer's file, which stands by itself."""
 _COMPILERS = ("g++", "clang++")
 _NO_COMPILER = "no C++ compiler: install g++ or clang++, or say where one is in $CXX"
 _KEPT, _PRUNED_EVERY = 4096, 64  # files of 10 to 40 KiB, two for each library; builds of a process
@@ -60,39 +79,66 @@ def compiler() -> str | None:
 
 
 def build(source: str) -> ctypes.CDLL:
-    """The library of a source, from the cache or built for it.
-
-    The cache's key is the source, the compiler with its version, its flags, and what the processor can do: a folder
-    that several machines share holds a library for each kind.
+    """The library of a layer's source, from the cache or built for it, and loaded.
 
     Raises:
         BuildError: when there is no compiler, or it fails.
         OSError: when the cache cannot be written to.
     """
+    path = library(source)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError:  # cut short, by a disk that was full say
+        path.unlink(missing_ok=True)
+    return ctypes.CDLL(str(library(source)))
+
+
+def library(source: str, options: Options = KERNELS) -> Path:
+    """The library of a source, from the cache or built for it.
+
+    Raises:
+        BuildError: when there is no compiler, or it fails.
+        OSError: when the cache cannot be written to.
+    """
+    compiled = _place(source, options)
+    if not compiled.exists():
+        _compile(source, compiled, options)
+        if next(_builds) % _PRUNED_EVERY == 0:
+            prune(compiled.parent, _KEPT)
+    return compiled
+
+
+def built(source: str, options: Options = KERNELS) -> Path | None:
+    """The library of a source where it lies in the cache."""
+    try:
+        path = _place(source, options)
+    except BuildError:
+        return None
+    return path if path.exists() else None
+
+
+def _place(source: str, options: Options) -> Path:
+    """Where the library of a source lies.
+
+    The key is the source, the compiler with its version, its flags, and what the processor can do: a folder
+    that several machines share holds a library for each kind.
+    """
     path = compiler()
     if path is None:
         raise BuildError(_NO_COMPILER)
-    key = hashlib.blake2b("\0".join([source, path, _version(path), *FLAGS, _processor()]).encode(), digest_size=16)
-    library = cache_folder() / "cpp" / f"{key.hexdigest()}.so"
-    if library.exists():
-        try:
-            return ctypes.CDLL(str(library))
-        except OSError:  # cut short, by a disk that was full say
-            library.unlink(missing_ok=True)
-    _compile(path, source, library)
-    if next(_builds) % _PRUNED_EVERY == 0:
-        prune(library.parent, _KEPT)
-    return ctypes.CDLL(str(library))
+    parts = [source, path, _version(path), *options.flags, *options.libraries, _processor()]
+    key = hashlib.blake2b("\0".join(parts).encode(), digest_size=16)
+    return cache_folder() / "cpp" / f"{key.hexdigest()}.so"
 
 
-def _compile(path: str, source: str, library: Path) -> None:
-    text = library.with_suffix(".cpp")
+def _compile(source: str, library: Path, options: Options) -> None:
+    path, text = compiler(), library.with_suffix(".cpp")
     write_whole(text, source)
     # Workers may build the same layer at once: each under a name of its own, and whole or not at all.
     handle, temporary = tempfile.mkstemp(dir=library.parent, suffix=".so")
     os.close(handle)
     try:
-        command = [path, *FLAGS, "-o", temporary, str(text), "-lm", "-lpthread"]
+        command = [str(path), *options.flags, "-o", temporary, str(text), *options.libraries]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:

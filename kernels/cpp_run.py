@@ -15,8 +15,9 @@ from torch import Tensor
 
 from evonas.building import building
 from evonas.graph import Graph
-from evonas.kernels.compiled import Settings
-from evonas.kernels.cpp_build import build
+from evonas.kernels.compiled import PARAMETERS, Settings
+from evonas.kernels.cpp_build import build, library
+from evonas.kernels.cpp_calls import Calls, calls
 from evonas.kernels.cpp_source import COUNTS, POINTERS, REALS, Variant, cpp_source, kernels_of
 from evonas.layer import running_names
 
@@ -69,10 +70,33 @@ class CppLayer:
         pointers = len(POINTERS) + len(self.running)
         self._pack = struct.Struct(f"{pointers}P{len(COUNTS)}q{len(REALS)}d").pack  # `Call`, whose fields have 8 bytes
         self._form = lru_cache(_FORMS_KNOWN)(self._form_of)
+        self._handle = lru_cache(_FORMS_KNOWN)(self._handle_of)
 
     def stats_size(self, b: int, c: int, groups: int) -> int:
         """See `CompiledLayer`."""
         return self._kernels.stats.size(b, c, groups)
+
+    def call(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        v0: Tensor | None,
+        v1: Tensor | None,
+        running: tuple[Tensor, ...],
+        settings: Settings,
+    ) -> Tensor | None:
+        """See `CompiledLayer`.
+
+        Raises:
+            BuildError: when the layer has to be built, and cannot be.
+        """
+        by = calls()
+        # In evaluation few ask for gradients, and the backward pass is built when one does.
+        if by is None or not (self.training or not torch.is_grad_enabled()):
+            return None
+        handle = self._handle(by, x.shape, x.is_contiguous(), x.dtype, settings)
+        return by.norm_act(x, weight, bias, v0, v1, running, handle.number)
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """See `CompiledLayer`.
@@ -119,6 +143,16 @@ class CppLayer:
             totals=self._kernels.sums.size(b, c, groups),
         )
 
+    def _handle_of(
+        self, by: Calls, shape: torch.Size, contiguous: bool, dtype: torch.dtype, settings: Settings
+    ) -> _Handle:
+        form, densities = self._form(shape, contiguous, dtype, settings.groups), self._kernels.densities
+        with building():
+            path = library(cpp_source(self.graph, self._variant("forward", form.channels_last, form.double)))
+        sizes = (*form.counts, settings.groups, form.threads, form.stats, form.totals, len(self.running))
+        rows = [densities.index(name) if name in densities else -1 for name in PARAMETERS]
+        return _Handle(by, str(path), self.training, sizes, (settings.eps, settings.momentum, form.unbias), rows)
+
     def _run(
         self,
         name: str,
@@ -147,8 +181,7 @@ class CppLayer:
         entry(call, min(form.threads, torch.get_num_threads()) if form.threads > 1 else 1)
 
     def _built(self, name: str, channels_last: bool, double: bool) -> Any:
-        # In evaluation few ask for gradients, and the forward pass alone is built in a third of the time.
-        variant = Variant(self.training, channels_last, double, backward=self.training or name == "backward")
+        variant = self._variant(name, channels_last, double)
         with building():
             library = build(cpp_source(self.graph, variant))
         weakref.finalize(self, dlclose, library._handle)  # a search goes through thousands of layers
@@ -157,6 +190,24 @@ class CppLayer:
             function.restype, function.argtypes = None, [ctypes.c_char_p, ctypes.c_longlong]
             self._entries[(entry, channels_last, double)] = function
         return self._entries[(name, channels_last, double)]
+
+    def _variant(self, name: str, channels_last: bool, double: bool) -> Variant:
+        # In evaluation few ask for gradients, and the forward pass alone is built in a third of the time.
+        return Variant(self.training, channels_last, double, backward=self.training or name == "backward")
+
+
+class _Handle:
+    """A form of `calls.h`, forgotten with this.
+
+    Attributes:
+        number: what the operator knows it by.
+    """
+
+    def __init__(
+        self, by: Calls, path: str, training: bool, sizes: tuple[int, ...], reals: tuple[float, ...], rows: list[int]
+    ) -> None:
+        self.number = by.make_form(path, training, sizes, reals, rows)
+        weakref.finalize(self, by.forget_form, self.number)
 
 
 def _as(vector: Tensor, x: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from evonas.kernels import torch_operator
-from evonas.kernels.compiled import How, compiled_layer
-from evonas.kernels.torch_operator import PARAMETERS, dense, given, kept_in, memory_format
+from evonas.kernels.compiled import PARAMETERS, How, compiled_layer
+from evonas.kernels.torch_operator import dense, given, kept_in, memory_format
 
 
 class _Function(torch.autograd.Function):
@@ -95,6 +95,11 @@ def norm_act(
         how: the kernels, and the layer's settings; `groups` divides c.
     """
     if _is_plain(x):
+        found = compiled_layer(how.backend, how.graph, how.training).call(
+            dense(x), weight, bias, v0, v1, running, how.settings
+        )
+        if found is not None:
+            return found
         if not torch.is_grad_enabled():
             return _forward(dense(x), weight, bias, v0, v1, running, how)[0]
         y: Tensor = _Function.apply(x, weight, bias, v0, v1, running, how)  # type: ignore[no-untyped-call]  # torch leaves it untyped

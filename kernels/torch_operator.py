@@ -14,10 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.kernels.compiled import Settings, compiled_layer
-
-PARAMETERS = ("weight", "bias", "v0", "v1")
-"""What the operators take, in order."""
+from evonas.kernels.compiled import NO_SECOND_DERIVATIVE, PARAMETERS, Settings, compiled_layer
 
 
 @torch.library.custom_op("evonas::norm_act", mutates_args=())
@@ -137,7 +134,7 @@ def _backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
 
 
 def _no_second_derivative(ctx: Any, *_: Any) -> Any:
-    raise NotImplementedError("kernels have no second derivative: use NormAct(..., backend='reference') there")
+    raise NotImplementedError(NO_SECOND_DERIVATIVE)
 
 
 norm_act.register_autograd(_backward, setup_context=_setup)

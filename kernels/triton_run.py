@@ -60,6 +60,9 @@ class TritonLayer:
         """See `CompiledLayer`."""
         return self.kernels.stats.size(b, c, groups)
 
+    def call(self, *_: object) -> None:
+        """See `CompiledLayer`: Triton's kernels are launched from Python."""
+
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """See `CompiledLayer`; float32, float16 or bfloat16."""
         work = self._work_on(x, settings)

@@ -1,0 +1,199 @@
+// Calls a layer's kernels from PyTorch: one operator for every layer, with its autograd node. Python would take longer
+// to find the arguments than kernels take on small tensors. `cpp_calls.py` puts the order of a `Call`'s fields before
+// this text, and builds it once for each PyTorch.
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <c10/util/SmallVector.h>
+#include <dlfcn.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Vector = std::optional<Tensor>;
+
+typedef void (*Entry)(const int64_t* call, long long threads);
+
+// A library stays loaded while a form or a node of an autograd graph needs it.
+struct Library {
+    explicit Library(const std::string& path) : handle(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
+        TORCH_CHECK(handle, "cannot load ", path, ": ", dlerror());
+    }
+    ~Library() { dlclose(handle); }
+    Library(const Library&) = delete;
+    Entry entry(const char* name) const { return reinterpret_cast<Entry>(dlsym(handle, name)); }
+    void* handle;
+};
+
+// A layer's kernels, and all that follows from the settings and from the shape, type and memory format of an input.
+struct Form : torch::CustomClassHolder {
+    Form(const std::string& path, bool training, at::IntArrayRef sizes, at::ArrayRef<double> reals, at::IntArrayRef rows)
+        : library(path),
+          forward(library.entry("forward")),
+          backward(library.entry("backward")),
+          training(training),
+          counts(sizes.begin(), sizes.begin() + N_COUNTS),
+          threads(sizes[N_COUNTS]),
+          stats(sizes[N_COUNTS + 1]),
+          totals(sizes[N_COUNTS + 2]),
+          running(sizes[N_COUNTS + 3]),
+          reals(reals.begin(), reals.end()),
+          rows(rows.begin(), rows.end()),
+          gradients(std::count_if(rows.begin(), rows.end(), [](int64_t row) { return row >= 0; })) {}
+
+    const Library library;
+    const Entry forward, backward;
+    const bool training;
+    const std::vector<int64_t> counts;
+    const int64_t threads, stats, totals, running;  // threads worth starting; numbers that the passes leave; vectors
+    const std::vector<double> reals;
+    const std::vector<int64_t> rows;  // of the gradients of weight, bias, v0 and v1 among those found, or -1
+    const int64_t gradients;
+};
+
+// A vector of the type of x, without gaps.
+Tensor as(const Tensor& vector, const Tensor& x) {
+    return vector.scalar_type() == x.scalar_type() && vector.is_contiguous()
+               ? vector
+               : vector.to(x.scalar_type()).contiguous();
+}
+
+// The fields of a `Call`, each of 8 bytes; what it points to has to live until it was run.
+struct Call {
+    Call(const Form& form, const Tensor& x, at::ArrayRef<Tensor> vectors, at::TensorList running)
+        : words(N_POINTERS + form.running + N_COUNTS + N_REALS, 0) {
+        const int first = at_v0_ptr;  // v0, v1, weight and bias lie in this order
+        for (size_t i = 0; i < vectors.size(); ++i)
+            if (vectors[i].defined()) point(first + i, own(vectors[i], x));
+        for (size_t i = 0; i < running.size(); ++i) point(N_POINTERS + i, own(running[i], x));
+        auto* next = std::copy(form.counts.begin(), form.counts.end(), words.data() + N_POINTERS + form.running);
+        std::memcpy(next, form.reals.data(), N_REALS * sizeof(double));
+        point(at_x_ptr, x);
+    }
+    Tensor own(const Tensor& vector, const Tensor& x) { return owned.emplace_back(as(vector, x)); }
+    void point(size_t field, const Tensor& to) { words[field] = reinterpret_cast<int64_t>(to.data_ptr()); }
+    void point(size_t field, const Tensor& to, int64_t from) {
+        point(field, to);
+        words[field] += from * to.element_size();
+    }
+    void run(Entry entry, const Form& form) {
+        entry(words.data(), form.threads > 1 ? std::min<int64_t>(form.threads, at::get_num_threads()) : 1);
+    }
+    c10::SmallVector<int64_t, 40> words;
+    c10::SmallVector<Tensor, 8> owned;
+};
+
+// Hands gradients through that are themselves to have a gradient, and refuses to give it.
+struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
+    static Tensor forward(AutogradContext*, const Tensor& gradient, at::TensorList) { return gradient.view_as(gradient); }
+    static variable_list backward(AutogradContext*, variable_list) {
+        C10_THROW_ERROR(NotImplementedError, NO_SECOND_DERIVATIVE);
+    }
+};
+
+struct Function : torch::autograd::Function<Function> {
+    static Tensor forward(
+        AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, const Vector& v0,
+        const Vector& v1, at::TensorList running, int64_t number) {
+        auto form = c10::intrusive_ptr<Form>::reclaim_copy(reinterpret_cast<Form*>(number));
+        const Tensor vectors[] = {v0.value_or(Tensor()), v1.value_or(Tensor()), weight, bias};
+        Tensor y = at::empty_like(x), stats = at::empty({form->stats}, x.options());
+        Call call(*form, x, vectors, running);
+        call.point(at_y_ptr, y);
+        call.point(at_stats_ptr, stats);
+        call.run(form->forward, *form);
+        variable_list kept = {x, stats, vectors[0], vectors[1], weight, bias};
+        if (form->training) {
+            const auto* own = call.owned.end() - running.size();
+            for (size_t i = 0; i < running.size(); ++i) {
+                if (!own[i].is_same(running[i])) running[i].copy_(own[i]);
+                // A kernel wrote to it, which autograd does not see.
+                else if (!running[i].is_inference()) running[i].unsafeGetTensorImpl()->bump_version();
+            }
+        } else {
+            kept.insert(kept.end(), running.begin(), running.end());
+        }
+        ctx->save_for_backward(std::move(kept));
+        ctx->saved_data["form"] = c10::IValue::make_capsule(form);
+        ctx->saved_data["inputs"] = int64_t(6 + running.size());
+        ctx->set_materialize_grads(false);
+        return y;
+    }
+
+    static variable_list backward(AutogradContext* ctx, variable_list given) {
+        variable_list found(ctx->saved_data["inputs"].toInt());
+        Tensor dy = given[0];
+        if (!dy.defined()) return found;
+        const auto capsule = ctx->saved_data["form"].toCapsule();
+        const Form& form = static_cast<const Form&>(*capsule);
+        const variable_list saved = ctx->get_saved_variables();
+        const Tensor &x = saved[0], &stats = saved[1];
+        {
+            at::NoGradGuard no_grad;
+            if (dy.scalar_type() != x.scalar_type() || dy.strides() != x.strides())
+                dy = at::empty_like(x).copy_(dy);
+            const int64_t channels = x.size(1), planes = x.size(0) * channels;
+            found[0] = at::empty_like(x);
+            const Tensor gradients = at::empty({form.gradients, channels}, x.options());
+            // The totals, and the gradients of every plane.
+            const Tensor between = at::empty({form.totals + form.gradients * planes}, x.options());
+            const at::ArrayRef<Tensor> all(saved);
+            Call call(form, x, all.slice(2, 4), all.slice(6));
+            call.point(at_dy_ptr, dy);
+            call.point(at_dx_ptr, found[0]);
+            call.point(at_stats_ptr, stats);
+            call.point(at_totals_ptr, between);
+            call.point(at_densities_ptr, between, form.totals);
+            call.point(at_gradients_ptr, gradients);
+            call.run(form.backward, form);
+            const int of[] = {4, 5, 2, 3};  // where weight, bias, v0 and v1 were saved
+            for (int i = 0; i < 4; ++i)
+                if (form.rows[i] >= 0)
+                    found[i + 1] = gradients.select(0, form.rows[i]).to(saved[of[i]].scalar_type());
+        }
+        if (at::GradMode::is_enabled()) {
+            variable_list of(saved.begin(), saved.begin() + 6);
+            of.erase(std::remove_if(of.begin(), of.end(), [](const Tensor& t) { return !t.defined(); }), of.end());
+            of.push_back(given[0]);
+            for (Tensor& gradient : found)
+                if (gradient.defined()) gradient = NoSecondDerivative::apply(gradient, at::TensorList(of));
+        }
+        return found;
+    }
+};
+
+Tensor norm_act(
+    const Tensor& x, const Tensor& weight, const Tensor& bias, const Vector& v0, const Vector& v1,
+    at::TensorList running, int64_t form) {
+    return Function::apply(x, weight, bias, v0, v1, running, form);
+}
+
+int64_t make_form(
+    const std::string& path, bool training, at::IntArrayRef sizes, at::ArrayRef<double> reals, at::IntArrayRef rows) {
+    return reinterpret_cast<int64_t>(c10::make_intrusive<Form>(path, training, sizes, reals, rows).release());
+}
+
+void forget_form(int64_t form) { c10::intrusive_ptr<Form>::reclaim(reinterpret_cast<Form*>(form)); }
+
+}  // namespace
+
+TORCH_LIBRARY(evonas_calls, library) {
+    library.def(
+        "norm_act(Tensor x, Tensor weight, Tensor bias, Tensor? v0, Tensor? v1, Tensor[] running, int form) -> Tensor",
+        &norm_act);
+    library.def(
+        "make_form(str path, bool training, int[] sizes, float[] reals, int[] rows) -> int",
+        [](std::string path, bool training, std::vector<int64_t> sizes, std::vector<double> reals,
+           std::vector<int64_t> rows) { return make_form(path, training, sizes, reals, rows); });
+    library.def("forget_form(int form) -> ()", &forget_form);
+}
