@@ -15,7 +15,6 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -28,6 +27,7 @@ from torch import Tensor, nn
 from evonas.backends import has_cpp, has_triton
 from evonas.environment import environment
 from evonas.kernels.compiled import compiled_layer
+from evonas.kernels.cpp_calls import build_calls
 from evonas.layer import NormAct
 
 LAYERS = ("bn-relu", "evonorm-b0", "evonorm-s0")
@@ -63,7 +63,8 @@ def without_launches(layer: NormAct) -> NormAct:
         assert isinstance(own, TritonLayer)
         cells = OnChipKernels(own.plan, running_names(layer.graph))
         kernels = {name: NotLaunched(getattr(own.module, name)) for name in own.names}
-        own._work = lru_cache(256)(Launches(own.kernels, cells, kernels.__getitem__, True).of)
+        own._launches = Launches(own.kernels, cells, kernels.__getitem__, True)
+        own._work.cache_clear()
     return layer
 
 
@@ -119,6 +120,8 @@ def main() -> None:
     arguments = parser.parse_args()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
+    if has_cpp():
+        build_calls()
     x = torch.randn(SHAPE, device=device, requires_grad=True)
     rows: list[dict[str, Any]] = []
     grid = Table(title=f"a call on {'x'.join(map(str, SHAPE))}, {device}: microseconds, and times nn.BatchNorm2d's")

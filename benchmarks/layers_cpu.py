@@ -27,6 +27,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from evonas.environment import environment
+from evonas.kernels.cpp_calls import build_calls
 from evonas.kernels.plan import plan_of
 from evonas.layer import LayerFactory, NormAct
 from evonas.protocol import Protocol
@@ -170,6 +171,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    build_calls()
     keep_freed_memory()
     weights = shapes(Protocol())
     largest = max(weights, key=math.prod)

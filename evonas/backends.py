@@ -68,8 +68,14 @@ def for_training(backend: str, device: str) -> str:
     """What computes the layers of a network that is about to be trained, where `backend` is what was asked for.
 
     A training goes over so many values that a build pays, and its bits should not depend on when that became known.
+    It also calls so many layers that the operator which calls C++ kernels is built, where it was not before.
     """
-    return "cpp" if backend == "auto" and device == "cpu" and has_cpp() else backend
+    taken = "cpp" if backend == "auto" and device == "cpu" and has_cpp() else backend
+    if taken == "cpp":
+        from evonas.kernels.cpp_calls import build_calls
+
+        build_calls()
+    return taken
 
 
 def _pays(computed: int) -> bool:

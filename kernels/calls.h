@@ -3,6 +3,7 @@
 // this text, and builds it once for each PyTorch.
 
 #include <ATen/Parallel.h>
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -105,6 +106,7 @@ struct Function : torch::autograd::Function<Function> {
     static Tensor forward(
         AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, const Vector& v0,
         const Vector& v1, at::TensorList running, int64_t number) {
+        const at::AutoDispatchBelowADInplaceOrView below;  // nothing in here is to be looked at by autograd
         auto form = c10::intrusive_ptr<Form>::reclaim_copy(reinterpret_cast<Form*>(number));
         const Tensor vectors[] = {v0.value_or(Tensor()), v1.value_or(Tensor()), weight, bias};
         Tensor y = at::empty_like(x), stats = at::empty({form->stats}, x.options());
@@ -117,8 +119,8 @@ struct Function : torch::autograd::Function<Function> {
             const auto* own = call.owned.end() - running.size();
             for (size_t i = 0; i < running.size(); ++i) {
                 if (!own[i].is_same(running[i])) running[i].copy_(own[i]);
-                // A kernel wrote to it, which autograd does not see.
-                else if (!running[i].is_inference()) running[i].unsafeGetTensorImpl()->bump_version();
+                // So that autograd refuses to go back through what has read the values before.
+                if (!running[i].is_inference()) running[i].unsafeGetTensorImpl()->bump_version();
             }
         } else {
             kept.insert(kept.end(), running.begin(), running.end());
@@ -139,7 +141,7 @@ struct Function : torch::autograd::Function<Function> {
         const variable_list saved = ctx->get_saved_variables();
         const Tensor &x = saved[0], &stats = saved[1];
         {
-            at::NoGradGuard no_grad;
+            const at::AutoDispatchBelowADInplaceOrView below;
             if (dy.scalar_type() != x.scalar_type() || dy.strides() != x.strides())
                 dy = at::empty_like(x).copy_(dy);
             const int64_t channels = x.size(1), planes = x.size(0) * channels;

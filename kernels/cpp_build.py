@@ -25,10 +25,12 @@ class Options:
     Attributes:
         flags: before the source.
         libraries: after it.
+        folder: of the cache, where what it makes goes. Each is pruned by itself.
     """
 
     flags: tuple[str, ...]
     libraries: tuple[str, ...]
+    folder: str = "cpp"
 
 
 KERNELS = Options(
@@ -128,7 +130,7 @@ def _place(source: str, options: Options) -> Path:
         raise BuildError(_NO_COMPILER)
     parts = [source, path, _version(path), *options.flags, *options.libraries, _processor()]
     key = hashlib.blake2b("\0".join(parts).encode(), digest_size=16)
-    return cache_folder() / "cpp" / f"{key.hexdigest()}.so"
+    return cache_folder() / options.folder / f"{key.hexdigest()}.so"
 
 
 def _compile(source: str, library: Path, options: Options) -> None:

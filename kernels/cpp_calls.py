@@ -21,13 +21,14 @@ from evonas.kernels.cpp_build import BuildError, Options, built, library
 from evonas.kernels.cpp_source import COUNTS, POINTERS, REALS
 
 _ROOT = Path(torch.__file__).parent
+_FOLDER = "calls"
 
 
 class Calls(NamedTuple):
     """What `calls.h` registers.
 
     Attributes:
-        norm_act: from x, weight, bias, v0, v1, running values and a form's number to y; an operator that autograd knows.
+        norm_act: from x, weight, bias, v0, v1, running values and a form's number to y; autograd knows it.
         make_form: see `Form` there; its number.
         forget_form: what was made of a form stays usable for the backward passes that need it.
     """
@@ -48,8 +49,9 @@ def calls() -> Calls | None:
     return _state[0]
 
 
+@cache
 def build_calls() -> str | None:
-    """Builds the operator where it is missing: ten seconds that pay in a process which trains many layers.
+    """Builds the operator where it is missing: ten seconds, once for each machine and PyTorch.
 
     Of processes that ask at once, one builds and the others wait.
 
@@ -59,7 +61,7 @@ def build_calls() -> str | None:
     if calls() is not None:
         return None
     try:
-        with building(), alone(cache_folder() / "cpp" / "calls.lock"):
+        with building(), alone(cache_folder() / _FOLDER / "lock"):
             _state[:] = [_loaded(library(_source(), _options()))]
     except (BuildError, OSError) as error:
         return str(error).strip().splitlines()[0]
@@ -93,4 +95,4 @@ def _options() -> Options:
     places = (f"-I{include}", f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}")
     flags = ("-std=c++20", "-shared", "-fPIC", "-O2", "-w", *places)
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
-    return Options((*flags, abi), (f"-L{_ROOT / 'lib'}", "-ltorch_cpu", "-lc10"))
+    return Options((*flags, abi), (f"-L{_ROOT / 'lib'}", "-ltorch_cpu", "-lc10"), _FOLDER)

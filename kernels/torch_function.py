@@ -50,13 +50,13 @@ class _Function(torch.autograd.Function):
         else:
             layer = compiled_layer(how.backend, how.graph, how.training)
             vectors = given(*parameters)
-            vectors.update(zip(layer.running, running, strict=False))  # in training the batch's own are in `stats`
+            if running:  # in training the batch's own are in `stats`
+                vectors.update(zip(layer.running, running, strict=True))
             if dy.dtype != x.dtype or dy.stride() != x.stride():
                 dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
             gradients = layer.backward(dy, x, stats, vectors, how.settings)
             dx, found = gradients["x"], [gradients.get(name) for name in PARAMETERS]
-        wanted = zip(parameters, found, ctx.needs_input_grad[1:5], strict=True)
-        return (dx, *[_of_type(p, g) if p is not None and needed else None for p, g, needed in wanted], None, None)
+        return (dx, *map(_of_type, parameters, found), None, None)
 
 
 def _forward(
@@ -113,8 +113,10 @@ def norm_act(
     return y
 
 
-def _of_type(parameter: Tensor, gradient: Tensor) -> Tensor:
-    return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)
+def _of_type(parameter: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    if parameter is None or gradient is None or gradient.dtype == parameter.dtype:
+        return None if parameter is None else gradient
+    return gradient.to(parameter.dtype)
 
 
 def _stacked(running: Any, dtype: torch.dtype) -> Tensor | None:

@@ -143,8 +143,12 @@ norm_act_backward.register_autograd(_no_second_derivative)
 
 def given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:
     """By name, those that are there."""
-    named = zip(PARAMETERS, (weight, bias, v0, v1), strict=True)
-    return {name: value for name, value in named if value is not None}
+    vectors = {"weight": weight, "bias": bias}
+    if v0 is not None:
+        vectors["v0"] = v0
+    if v1 is not None:
+        vectors["v1"] = v1
+    return vectors
 
 
 def kept_in(backend: str, x: Tensor) -> torch.dtype:

@@ -48,8 +48,8 @@ class TritonLayer:
         self.kernels, cells = StreamingKernels(self.plan, names), OnChipKernels(self.plan, names)
         self.source = source(self.plan, self.kernels, cells)
         self.module = load(self.source)
-        launches = Launches(self.kernels, cells, lambda name: getattr(self.module, name), on_chip)
-        self._work = lru_cache(_SHAPES_KNOWN)(launches.of)
+        self._launches = Launches(self.kernels, cells, lambda name: getattr(self.module, name), on_chip)
+        self._work = lru_cache(_SHAPES_KNOWN)(self._work_of)
 
     @property
     def names(self) -> list[str]:
@@ -65,7 +65,7 @@ class TritonLayer:
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """See `CompiledLayer`; float32, float16 or bfloat16."""
-        work = self._work_on(x, settings)
+        work = self._work(x.shape, x.is_contiguous(), settings)
         y = torch.empty_like(x)
         stats = x.new_empty(work.stats, dtype=torch.float32)
         given = {**vectors, "x": x, "y": y, "stats": stats}
@@ -77,7 +77,7 @@ class TritonLayer:
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """See `CompiledLayer`; gradients of parameters are float32."""
-        work = self._work_on(x, settings)
+        work = self._work(x.shape, x.is_contiguous(), settings)
         dx = torch.empty_like(x)
         densities = x.new_empty((len(self.kernels.densities), *x.shape[:2]), dtype=torch.float32)
         totals = x.new_empty(work.totals, dtype=torch.float32)
@@ -86,8 +86,7 @@ class TritonLayer:
             launch(given)
         return {"x": dx, **dict(zip(self.kernels.densities, densities.sum(1).unbind(), strict=True))}
 
-    def _work_on(self, x: Tensor, settings: Settings) -> Work:
-        b, c, h, w = x.shape
+    def _work_of(self, shape: torch.Size, contiguous: bool, settings: Settings) -> Work:
+        b, c, h, w = shape
         # Of strides alone: a 1×1 plane or a single channel is both, and goes as contiguous.
-        shape = Shape(b, c, h * w, settings.groups, not x.is_contiguous())
-        return self._work(shape, settings.eps, settings.momentum)
+        return self._launches.of(Shape(b, c, h * w, settings.groups, not contiguous), settings.eps, settings.momentum)

@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from evonas.backends import chosen
 from evonas.errors import UsageError
 from evonas.graph import Graph
+from evonas.kernels import cpp_run
+from evonas.kernels.cpp_calls import build_calls
 from evonas.layer import NormAct
 from evonas.published import zoo
 
@@ -22,10 +24,15 @@ SHAPE = (2, 6, 4, 3)
 SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
 
 
-@pytest.fixture(params=["triton", "cpp"])
-def backend(request: pytest.FixtureRequest) -> str:
-    """Every backend that makes kernels."""
-    return str(request.param)
+@pytest.fixture(params=["triton", "cpp", "cpp from Python"])
+def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Every backend that makes kernels, and every way to call them."""
+    name = str(request.param)
+    if name == "cpp":
+        assert build_calls() is None
+    elif name == "cpp from Python":
+        monkeypatch.setattr(cpp_run, "calls", lambda: None)
+    return name.split()[0]
 
 
 def both(graph: str | Graph, backend: str, **settings: Any) -> tuple[NormAct, NormAct]:

@@ -1,0 +1,158 @@
+"""The operator that calls C++ kernels, against the same calls from Python."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import multiprocessing
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from evonas.kernels import compiled, cpp_calls, cpp_run
+from evonas.kernels.cpp_build import Options, compiler
+from evonas.kernels.cpp_calls import Calls, build_calls
+from evonas.layer import NormAct
+from evonas.published import zoo
+
+SHAPE = (3, 6, 5, 4)
+pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
+
+
+@pytest.fixture(autouse=True)
+def operator() -> Calls:
+    assert build_calls() is None
+    found = cpp_calls.calls()
+    assert found is not None
+    return found
+
+
+def steps(layer: NormAct, x: Tensor) -> list[Tensor]:
+    """Everything that two steps of training and an evaluation leave behind."""
+    found = []
+    for _ in range(2):
+        leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+        y = layer(leaf)
+        (y * torch.arange(y.numel(), dtype=y.dtype).view(y.shape).cos()).sum().backward()
+        assert leaf.grad is not None
+        found += [y.detach(), leaf.grad]
+    with torch.no_grad():
+        found.append(layer.eval()(x))
+    leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+    layer(leaf).sum().backward()  # in evaluation, with gradients
+    assert leaf.grad is not None
+    return [*found, leaf.grad, *(p.grad for p in layer.parameters() if p.grad is not None), *layer.buffers()]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("name", zoo)
+def test_both_ways_give_the_same_bits(
+    name: str, channels_last: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.randn(SHAPE, dtype=dtype)
+    if channels_last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    one = NormAct(name, SHAPE[1], groups=2, backend="cpp", dtype=dtype)
+    two = copy.deepcopy(one)
+    found = steps(one, x)
+    monkeypatch.setattr(cpp_run, "calls", lambda: None)
+    wanted = steps(two, x)
+    assert len(found) == len(wanted)
+    for a, b in zip(found, wanted, strict=True):
+        assert torch.equal(a, b) and a.stride() == b.stride() and a.dtype == b.dtype
+
+
+def test_parameters_of_another_type_than_the_input() -> None:
+    """Kernels get copies; gradients have the parameters' type, and running values are written back."""
+    wide = NormAct("evonorm-b0", SHAPE[1], backend="cpp").double()
+    narrow = NormAct("evonorm-b0", SHAPE[1], backend="cpp")
+    x = torch.randn(SHAPE)
+    for a, b in zip(steps(wide, x), steps(narrow, x), strict=True):
+        # Running values are rounded to float32 on their way, once a step.
+        torch.testing.assert_close(a.float(), b, rtol=1e-6, atol=1e-6)
+    assert {p.grad.dtype for p in wide.parameters() if p.grad is not None} == {torch.float64}
+
+
+def test_a_backward_pass_outlives_its_layer() -> None:
+    """A search forgets thousands of layers, and their libraries are unloaded."""
+    layer = NormAct("tanh(v1 * x) / rms_wh(x) + x", SHAPE[1], backend="cpp")
+    x = torch.randn(SHAPE, requires_grad=True)
+    y, wanted = layer(x), NormAct(layer.graph, SHAPE[1], backend="reference")(x)
+    del layer
+    compiled.compiled_layer.cache_clear()
+    gc.collect()
+    (found,) = torch.autograd.grad(y.sum(), x)
+    # Sums of 20 numbers of about 1 in float32, in two orders.
+    torch.testing.assert_close(found, torch.autograd.grad(wanted.sum(), x)[0], rtol=1e-5, atol=1e-5)
+
+
+def test_inference_mode_and_running_values_that_were_read() -> None:
+    layer = NormAct("bn-relu", SHAPE[1], backend="cpp")
+    x = torch.randn(SHAPE)
+    with torch.inference_mode():
+        assert layer(x).is_inference() and layer.eval()(x).is_inference()
+    layer.train()
+    read = layer.get_buffer("running_mean") * torch.ones(6, requires_grad=True)
+    layer(x)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        read.sum().backward()
+
+
+def test_threads_that_share_a_layer() -> None:
+    layer = NormAct("evonorm-s0", SHAPE[1], groups=2, backend="cpp")
+    x = torch.randn(SHAPE)
+    wanted, found = layer(x), []
+
+    def work() -> None:
+        for _ in range(50):
+            leaf = x.clone().requires_grad_()
+            y = layer(leaf)
+            torch.autograd.grad(y.sum(), leaf)
+            found.append(torch.equal(y, wanted))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 200
+
+
+def test_a_compiler_that_cannot_build_it_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    monkeypatch.setattr(cpp_calls, "_state", [])
+    monkeypatch.setattr(cpp_calls, "_options", lambda: Options(("-std=c++20", "-w"), (), "calls"))  # without headers
+    assert "could not compile" in str(build_calls.__wrapped__())
+    layer = NormAct("evonorm-s0", SHAPE[1], groups=2, backend="cpp")
+    assert bool(layer(torch.randn(SHAPE)).isfinite().all())
+    assert not list((tmp_path / "calls").glob("*.so"))
+
+
+def test_what_was_cut_short_is_not_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "half.so"
+    path.write_bytes(b"\x7fELF")
+    assert cpp_calls._loaded(path) is None
+    assert not path.exists()
+
+
+def build_in(folder: str) -> None:
+    import os
+
+    os.environ["EVONAS_CACHE"] = folder
+    assert build_calls() is None
+
+
+@pytest.mark.slow
+def test_of_workers_that_ask_at_once_one_builds(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=build_in, args=(str(tmp_path),)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+    assert [worker.exitcode for worker in workers] == [0] * 3
+    assert sorted(p.suffix for p in (tmp_path / "calls").iterdir()) == ["", ".cpp", ".so"]
