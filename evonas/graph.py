@@ -89,6 +89,10 @@ class Graph:
 
         return read(source)
 
+    def __deepcopy__(self, memo: dict[int, object]) -> Graph:
+        """Itself, for it never changes: copies of networks would spend most of their time on it."""
+        return self
+
     def to_json(self, space: str = "evonorm") -> str:
         """The graph as one line of JSON; `Graph.from_json` is its inverse.
 

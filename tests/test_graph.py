@@ -1,5 +1,6 @@
 """Graphs as values: construction, validation, JSON both ways, and hostile JSON."""
 
+import copy
 import json
 import time
 from dataclasses import FrozenInstanceError
@@ -236,3 +237,8 @@ def test_text_for_people_is_cut_and_always_there():
     assert builder.build(number).written() == "a graph of 41 nodes"
     assert Graph.parse("x").written() == "x"
     assert len(Graph.parse(" + ".join(["x * v1"] * 60)).written(20)) == 20
+
+
+def test_a_copy_is_the_graph_itself() -> None:
+    graph = Graph.parse("x * sigmoid(x)")
+    assert copy.deepcopy(graph) is graph
