@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +17,11 @@ from evonas.published import ROWS, as_graph, zoo
 from evonas.reference import evaluate, groups_dividing, raw_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
+
+    from evonas.kernels.compiled import How
 
 _RUNNING_NAMES = {Moment.MEAN: "running_mean", Moment.RMS: "running_square", Moment.STD: "running_var"}
 
@@ -129,16 +133,15 @@ class NormAct(nn.Module):
         return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
 
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
-        from evonas.kernels import compiled, torch_function
-
         own = self._parameters  # an attribute of a module is looked for in three places
         buffers: Any = self._buffers
         weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
         bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
         running = tuple([buffers[name] for name in self._running.values()])
-        settings = compiled.Settings(self._dividing, self.eps, self.momentum)
-        how = compiled.How(backend, self._json, self.training, settings)
-        return torch_function.norm_act(x, weight, bias, own["v0"], own["v1"], running, how)
+        # What torch.compile traces it goes through itself, and warns of caches.
+        known = _kernels.__wrapped__ if torch.compiler.is_compiling() else _kernels
+        by, how = known(backend, self._json, self.training, self._dividing, self.eps, self.momentum)
+        return by(x, weight, bias, own["v0"], own["v1"], running, how)
 
     def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
         """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""
@@ -182,6 +185,17 @@ def computed_by(network: nn.Module, backend: str) -> None:
     for module in network.modules():
         if isinstance(module, NormAct):
             module.backend = backend
+
+
+@lru_cache(maxsize=1024)
+def _kernels(
+    backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float
+) -> tuple[Callable[..., Tensor], How]:
+    """What calls kernels, and which: what follows from a layer alone is not worked out at each call."""
+    from evonas.kernels.compiled import How, Settings
+    from evonas.kernels.torch_function import norm_act
+
+    return norm_act, How(backend, graph, training, Settings(groups, eps, momentum))
 
 
 AFFINE_ALONE = Graph((), X)
