@@ -107,12 +107,13 @@ def build_seconds(layer: str) -> float:
         before = os.environ.get("EVONAS_CACHE")
         os.environ["EVONAS_CACHE"] = folder
         try:
+            from evonas.kernels.cpp_loops import Layout
             from evonas.kernels.cpp_run import CppLayer
 
             x, one = torch.randn(2, 4, 3, 3), NormAct(layer, 4, backend="cpp")
             start = perf_counter()
             for training in (True, False) if one._running else (True,):
-                CppLayer(one.graph, training)._built("forward", channels_last=True, double=x.dtype == torch.float64)
+                CppLayer(one.graph, training)._built("forward", Layout.CHANNELS, double=x.dtype == torch.float64)
             return perf_counter() - start
         finally:
             if before is None:

@@ -15,7 +15,7 @@ from evonas.graph import FIRST, X
 from evonas.kernels.body import Body, Level
 from evonas.kernels.buffers import JOINED, Buffers
 from evonas.kernels.cpp_access import read, write
-from evonas.kernels.cpp_loops import Rows, Section, Tiles, function, loops
+from evonas.kernels.cpp_loops import Layout, Rows, Section, Tiles, function, loops
 from evonas.kernels.dialects import CPP, CPP_VECTORS
 from evonas.kernels.plan import Plan, Taken
 from evonas.kernels.schedule import Join
@@ -27,13 +27,13 @@ class CppKernels(Buffers):
 
     Args:
         plan, running: as for `Buffers`.
-        channels_last: whether neighbouring channels lie side by side, or neighbouring positions.
+        layout: of the input.
     """
 
-    def __init__(self, plan: Plan, running: dict[int, str], channels_last: bool = False) -> None:
+    def __init__(self, plan: Plan, running: dict[int, str], layout: Layout = Layout.PLANES) -> None:
         super().__init__(plan, running)
-        self.channels_last = channels_last
-        self.dialect = CPP_VECTORS if channels_last else CPP
+        self.layout = layout
+        self.dialect = CPP_VECTORS if layout.of_channels else CPP
 
     def sweep(self, number: int) -> str:
         """One sweep before the one that writes: means, then variances from the means, plane by plane."""
@@ -199,7 +199,7 @@ class CppKernels(Buffers):
         return self.plan.nodes[node - FIRST].args[0]
 
     def _loops(self, name: str, sections: Sequence[Section]) -> str:
-        return loops(name, sections, self.channels_last)
+        return loops(name, sections, self.layout)
 
 
 def _total(leaf: str) -> str:

@@ -1,15 +1,17 @@
-"""Loops over the planes of one sample, as C++: one function where planes are contiguous, one where channels are.
+"""Loops over the planes of one sample, as C++, for each way in which an input may lie in memory.
 
 A kernel is a row of sections: what is computed once for each plane, and loops over the positions of a plane that add
 up or store. Contiguous planes are gone over one by one, and W positions make a vector; where channels lie side by
-side, W of those do, and what belongs to their planes is a vector as well.
+side, W of those do, and what belongs to their planes is a vector as well. Of contiguous planes that would leave much
+of a vector empty, W are gone over at once too, and their values are gathered.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,25 @@ class Tiles:
 Section = Rows | Tiles
 
 
+class Layout(Enum):
+    """How an input lies in memory, and what makes a vector of it."""
+
+    PLANES = "contiguous"
+    SMALL_PLANES = "contiguous, of small planes"
+    CHANNELS = "channels last"
+
+    @property
+    def of_channels(self) -> bool:
+        """Whether neighbouring channels make a vector, or neighbouring positions."""
+        return self is not Layout.PLANES
+
+
 @dataclass(frozen=True)
 class _Form:
-    """How one memory format is gone over: the heads of the loops over planes and positions, and sums of tiles.
+    """How one layout is gone over: the heads of the loops over planes and positions, and sums of tiles.
 
-    A sum is written by its name and what is added: before the loop over positions, in it, and after it.
+    A sum is written by its name and what is added: before the loop over positions, in it, and after it. A load is
+    written by its pointer, a store by that and the value.
     """
 
     planes: tuple[str, str]
@@ -51,6 +67,8 @@ class _Form:
     before: str
     adds: str
     after: str
+    load: str = "load({0} + at, left)"
+    store: str = "store({0} + at, {1}, left)"
 
 
 _PLANES = _Form(
@@ -67,11 +85,18 @@ _CHANNELS = _Form(
     "{0} += {1};",  # in lanes beyond the last channel, what nobody reads
     "",
 )
+_SMALL_PLANES = replace(
+    _CHANNELS,
+    positions=(_CHANNELS.positions[0], "        const i64 at = plane * HW + p;"),
+    load="gather({0} + at, HW, left)",
+    store="scatter({0} + at, {1}, HW, left)",
+)
+_FORMS = {Layout.PLANES: _PLANES, Layout.SMALL_PLANES: _SMALL_PLANES, Layout.CHANNELS: _CHANNELS}
 
 
-def loops(name: str, sections: Sequence[Section], channels_last: bool) -> str:
+def loops(name: str, sections: Sequence[Section], layout: Layout) -> str:
     """The function for one sample `b`."""
-    form = _CHANNELS if channels_last else _PLANES
+    form = _FORMS[layout]
     lines = list(form.planes)
     for section in sections:
         if isinstance(section, Rows):
@@ -79,7 +104,7 @@ def loops(name: str, sections: Sequence[Section], channels_last: bool) -> str:
             continue
         sums = [form.adds.format(total, value) for total, value in section.sums.items()]
         lines += [*(form.before.format(total) for total in section.sums), *form.positions]
-        lines += _indented([*_loads(section), *section.lines, *sums, *_stores(section)], 2)
+        lines += _indented([*_loads(form, section), *section.lines, *sums, *_stores(form, section)], 2)
         lines.append("    }")
         if form.after:
             lines += [form.after.format(total) for total in section.sums]
@@ -98,12 +123,12 @@ def function(name: str, lines: Sequence[str], of: str = "const Call& call, const
     return "\n".join([f"void {name}({of}) {{", *unpacked, text, "}\n"])
 
 
-def _loads(section: Tiles) -> list[str]:
-    return [f"const V {name} = load({pointer} + at, left);" for name, pointer in section.reads.items()]
+def _loads(form: _Form, section: Tiles) -> list[str]:
+    return [f"const V {name} = {form.load.format(pointer)};" for name, pointer in section.reads.items()]
 
 
-def _stores(section: Tiles) -> list[str]:
-    return [f"store({pointer} + at, {value}, left);" for pointer, value in section.stores.items()]
+def _stores(form: _Form, section: Tiles) -> list[str]:
+    return [form.store.format(pointer, value) + ";" for pointer, value in section.stores.items()]
 
 
 def _indented(lines: Sequence[str], depth: int) -> list[str]:

@@ -18,11 +18,14 @@ from evonas.graph import Graph
 from evonas.kernels.compiled import PARAMETERS, Settings
 from evonas.kernels.cpp_build import build, library
 from evonas.kernels.cpp_calls import Calls, calls
+from evonas.kernels.cpp_loops import Layout
 from evonas.kernels.cpp_source import COUNTS, POINTERS, REALS, Variant, cpp_source, kernels_of
 from evonas.layer import running_names
 
 WORTH_A_THREAD = 2**16
 """Values of x for each thread, below which a thread costs more than it does, about 20 microseconds."""
+GATHERED_BELOW = 16
+"""Positions of a plane, below which those of several planes make a vector."""
 _FORMS_KNOWN = 1024
 _NOWHERE = 0
 
@@ -31,7 +34,7 @@ class Form(NamedTuple):
     """What follows from the shape, memory format and type of an input.
 
     Attributes:
-        channels_last: whether kernels for neighbouring channels are taken.
+        layout: whose kernels are taken.
         double: whether kernels for float64 are.
         counts: b, c and h·w.
         unbias: from the biased variance over the batch to the unbiased one.
@@ -39,7 +42,7 @@ class Form(NamedTuple):
         stats, totals: numbers that the forward pass leaves, and that the backward pass finds on its way.
     """
 
-    channels_last: bool
+    layout: Layout
     double: bool
     counts: tuple[int, int, int]
     unbias: float
@@ -65,7 +68,7 @@ class CppLayer:
         self.graph, self.training = graph, training
         self.running = tuple(running_names(graph).values())
         self._kernels = kernels_of(graph, Variant(training))
-        self._entries: dict[tuple[str, bool, bool], Any] = {}
+        self._entries: dict[tuple[str, Layout, bool], Any] = {}
         self._given = ("v0", "v1", "weight", "bias", *self.running)
         pointers = len(POINTERS) + len(self.running)
         self._pack = struct.Struct(f"{pointers}P{len(COUNTS)}q{len(REALS)}d").pack  # `Call`, whose fields have 8 bytes
@@ -133,8 +136,7 @@ class CppLayer:
         b, c, h, w = shape
         count = b * h * w
         return Form(
-            # With planes of 1×1 both memory formats are the same, and channels make the longer vectors.
-            channels_last=h * w == 1 or not contiguous,
+            layout=_layout(h * w, contiguous),
             double=dtype == torch.float64,
             counts=(b, c, h * w),
             unbias=count / (count - 1) if count > 1 else 1.0,
@@ -148,7 +150,7 @@ class CppLayer:
     ) -> _Handle:
         form, densities = self._form(shape, contiguous, dtype, settings.groups), self._kernels.densities
         with building():
-            path = library(cpp_source(self.graph, self._variant("forward", form.channels_last, form.double)))
+            path = library(cpp_source(self.graph, self._variant("forward", form.layout, form.double)))
         sizes = (*form.counts, settings.groups, form.threads, form.stats, form.totals, len(self.running))
         rows = [densities.index(name) if name in densities else -1 for name in PARAMETERS]
         return _Handle(by, str(path), self.training, sizes, (settings.eps, settings.momentum, form.unbias), rows)
@@ -172,28 +174,28 @@ class CppLayer:
             tensors: where x, dy, y and dx lie.
             numbers: where stats and, in the backward pass, totals, densities and gradients lie.
         """
-        entry = self._entries.get((name, form.channels_last, form.double))
+        entry = self._entries.get((name, form.layout, form.double))
         if entry is None:
-            entry = self._built(name, form.channels_last, form.double)
+            entry = self._built(name, form.layout, form.double)
         given = [vectors[name].data_ptr() if name in vectors else _NOWHERE for name in self._given]
         numbers += (_NOWHERE,) * (4 - len(numbers))
         call = self._pack(*tensors, *given[:4], *numbers, *given[4:], *form.counts, *settings, form.unbias)
         entry(call, min(form.threads, torch.get_num_threads()) if form.threads > 1 else 1)
 
-    def _built(self, name: str, channels_last: bool, double: bool) -> Any:
-        variant = self._variant(name, channels_last, double)
+    def _built(self, name: str, layout: Layout, double: bool) -> Any:
+        variant = self._variant(name, layout, double)
         with building():
             library = build(cpp_source(self.graph, variant))
         weakref.finalize(self, dlclose, library._handle)  # a search goes through thousands of layers
         for entry in ("forward", "backward") if variant.backward else ("forward",):
             function = library[entry]
             function.restype, function.argtypes = None, [ctypes.c_char_p, ctypes.c_longlong]
-            self._entries[(entry, channels_last, double)] = function
-        return self._entries[(name, channels_last, double)]
+            self._entries[(entry, layout, double)] = function
+        return self._entries[(name, layout, double)]
 
-    def _variant(self, name: str, channels_last: bool, double: bool) -> Variant:
+    def _variant(self, name: str, layout: Layout, double: bool) -> Variant:
         # In evaluation few ask for gradients, and the forward pass alone is built in a third of the time.
-        return Variant(self.training, channels_last, double, backward=self.training or name == "backward")
+        return Variant(self.training, layout, double, backward=self.training or name == "backward")
 
 
 class _Handle:
@@ -208,6 +210,13 @@ class _Handle:
     ) -> None:
         self.number = by.make_form(path, training, sizes, reals, rows)
         weakref.finalize(self, by.forget_form, self.number)
+
+
+def _layout(positions: int, contiguous: bool) -> Layout:
+    # With planes of 1×1 both memory formats are the same.
+    if positions == 1 or not contiguous:
+        return Layout.CHANNELS
+    return Layout.SMALL_PLANES if positions < GATHERED_BELOW else Layout.PLANES
 
 
 def _as(vector: Tensor, x: Tensor) -> Tensor:

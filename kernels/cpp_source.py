@@ -10,6 +10,7 @@ from pathlib import Path
 from evonas.graph import Graph
 from evonas.kernels.cpp_build import helpers
 from evonas.kernels.cpp_kernels import CppKernels
+from evonas.kernels.cpp_loops import Layout
 from evonas.kernels.plan import plan_of
 from evonas.kernels.schedule import Join
 from evonas.layer import running_names
@@ -32,20 +33,20 @@ class Variant:
 
     Attributes:
         training: whether statistics over the batch are taken from it.
-        channels_last: whether neighbouring channels lie side by side, or neighbouring positions.
+        layout: of the input.
         double: whether for float64, else for float32.
         backward: whether it has the backward pass too.
     """
 
     training: bool
-    channels_last: bool = False
+    layout: Layout = Layout.PLANES
     double: bool = False
     backward: bool = True
 
 
 def kernels_of(graph: Graph, variant: Variant) -> CppKernels:
     """The writer of a layer's kernels."""
-    return CppKernels(plan_of(graph, variant.training), running_names(graph), variant.channels_last)
+    return CppKernels(plan_of(graph, variant.training), running_names(graph), variant.layout)
 
 
 def cpp_source(graph: Graph, variant: Variant) -> str:
@@ -54,10 +55,9 @@ def cpp_source(graph: Graph, variant: Variant) -> str:
     pointers = [*POINTERS, *(f"{name}_ptr" for name in running_names(graph).values())]
     entries = [_forward(kernels), *([_backward(kernels)] if variant.backward else [])]
     mode = "training" if variant.training else "evaluation"
-    form = "channels last" if variant.channels_last else "contiguous"
     parts = [
         # Expressions are made of names and signs alone, and end no comment.
-        f"// y = weight * f(x) + bias, in {mode}, x being {form}, with\n//\n//     f(x) = {graph.written()}\n",
+        f"// y = weight * f(x) + bias, in {mode}, x being {variant.layout.value}, with\n//\n//     f(x) = {graph.written()}\n",
         f"#define DOUBLE {int(variant.double)}\n",
         helpers(),
         _call(pointers),

@@ -84,6 +84,36 @@ inline void store(T* to, V a, i64 left) {
 }
 inline void store(T* to, T a, i64 left) { store(to, all(a), left); }
 
+// Numbers that lie `apart`, the first `left` of them.
+#if defined(__AVX512F__) && !defined(__clang__)
+inline unsigned mask_up_to(i64 left) { return left >= W ? (1u << W) - 1 : mask_of(left); }
+#if DOUBLE
+inline V gather(const T* from, i64 apart, i64 left) {
+    return __builtin_ia32_gatherdiv8df(V{}, from, lanes() * apart, mask_up_to(left), sizeof(T));
+}
+inline void scatter(T* to, V a, i64 apart, i64 left) {
+    __builtin_ia32_scatterdiv8df(to, mask_up_to(left), lanes() * apart, a, sizeof(T));
+}
+#else
+inline V gather(const T* from, i64 apart, i64 left) {
+    return __builtin_ia32_gathersiv16sf(V{}, from, lanes() * I(apart), mask_up_to(left), sizeof(T));
+}
+inline void scatter(T* to, V a, i64 apart, i64 left) {
+    __builtin_ia32_scattersiv16sf(to, mask_up_to(left), lanes() * I(apart), a, sizeof(T));
+}
+#endif
+#else
+inline V gather(const T* from, i64 apart, i64 left) {
+    V a = {};
+    for (int i = 0; i < W; ++i) a[i] = i < left ? from[i * apart] : T(0);
+    return a;
+}
+inline void scatter(T* to, V a, i64 apart, i64 left) {
+    for (int i = 0; i < W && i < left; ++i) to[i * apart] = a[i];
+}
+#endif
+inline void scatter(T* to, T a, i64 apart, i64 left) { scatter(to, all(a), apart, left); }
+
 // From and to the numbers of groups of `width` channels, for the channels from c on.
 inline V spread(const T* from, i64 c, i64 width, i64 left) {
     if (width == 1) return load(from + c, left);

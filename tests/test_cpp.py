@@ -12,6 +12,7 @@ import torch
 from evonas.graph import Graph
 from evonas.kernels import cpp_build
 from evonas.kernels.cpp_build import BuildError, build, compiler
+from evonas.kernels.cpp_loops import Layout
 from evonas.kernels.cpp_run import CppLayer
 from evonas.kernels.cpp_source import Variant, cpp_source
 from evonas.layer import NormAct
@@ -51,7 +52,7 @@ def test_a_thousand_random_candidates() -> None:
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_many_channels_and_planes_that_end_between_vectors(channels_last: bool) -> None:
-    for shape in [(2, 130, 3, 3), (2, 65, 5, 7), (3, 64, 1, 33)]:
+    for shape in [(2, 130, 3, 3), (2, 65, 5, 7), (3, 64, 1, 33), (3, 35, 2, 7)]:
         compare(zoo["evonorm-s0"], shape, CppLayer, channels_last=channels_last)
         compare(zoo["bn-relu"], shape, CppLayer, channels_last=channels_last)
 
@@ -123,11 +124,14 @@ def test_threads_change_no_bit(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "channels_last", "golden"),
-    [("evonorm-s0", False, "cpp_evonorm-s0.txt"), ("evonorm-b0", True, "cpp_evonorm-b0_channels-last.txt")],
+    ("layer", "layout", "golden"),
+    [
+        ("evonorm-s0", Layout.PLANES, "cpp_evonorm-s0.txt"),
+        ("evonorm-b0", Layout.CHANNELS, "cpp_evonorm-b0_channels-last.txt"),
+    ],
 )
-def test_kernels_read_as_they_should(layer: str, channels_last: bool, golden: str) -> None:
-    own = cpp_source(zoo[layer], Variant(training=True, channels_last=channels_last)).split("}  // namespace\n")
+def test_kernels_read_as_they_should(layer: str, layout: Layout, golden: str) -> None:
+    own = cpp_source(zoo[layer], Variant(training=True, layout=layout)).split("}  // namespace\n")
     assert own[-2] + own[-1] == (GOLDEN / golden).read_text()
 
 
