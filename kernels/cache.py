@@ -36,6 +36,8 @@ def write_whole(path: Path, text: str) -> None:
 def alone(path: Path) -> Iterator[None]:
     """Keeps other processes waiting that ask for the same file, and is let go of when a process ends in whatever way.
 
+    File systems that know no locks let all of them through.
+
     Raises:
         OSError: when the file cannot be made.
     """
@@ -43,7 +45,8 @@ def alone(path: Path) -> Iterator[None]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -55,9 +55,10 @@ def cpp_source(graph: Graph, variant: Variant) -> str:
     pointers = [*POINTERS, *(f"{name}_ptr" for name in running_names(graph).values())]
     entries = [_forward(kernels), *([_backward(kernels)] if variant.backward else [])]
     mode = "training" if variant.training else "evaluation"
+    lies = variant.layout.value
     parts = [
         # Expressions are made of names and signs alone, and end no comment.
-        f"// y = weight * f(x) + bias, in {mode}, x being {variant.layout.value}, with\n//\n//     f(x) = {graph.written()}\n",
+        f"// y = weight * f(x) + bias, in {mode}, x being {lies}, with\n//\n//     f(x) = {graph.written()}\n",
         f"#define DOUBLE {int(variant.double)}\n",
         helpers(),
         _call(pointers),
