@@ -169,12 +169,21 @@ inline V tanh(V a) { return each<::tanh>(a); }
 // Exponential, logarithm and hyperbolic tangent of float32, the first two after Cephes (Moshier 1989), to 2 units in
 // the last place.
 
-// 2^n e^r with |r| <= ln 2 / 2. The power of 2 is applied in halves, so that results below the smallest normal
-// number are right as well.
+// a 2^n for whole n, infinite or 0 where that is out of range. The power is applied in halves, so that results below
+// the smallest normal number are right as well.
+#if defined(__AVX512F__) && !defined(__clang__)
+inline V scaled(V a, V n) { return __builtin_ia32_scalefps512_mask(a, n, a, -1, 4); }
+#else
+inline V scaled(V a, V n) {
+    const M k = whole(select(n == n, n, V{})), half = k >> 1;  // no whole number is near what is none
+    return a * of_bits((half + 127) << 23) * of_bits((k - half + 127) << 23);
+}
+#endif
+
+// 2^n e^r with |r| <= ln 2 / 2. What is not a number passes every step.
 inline V exponential(V a) {
     V x = select(a < -104.0f, all(-104.0f), a);
     x = select(x > 89.0f, all(89.0f), x);
-    x = select(a == a, x, V{});  // no whole number is near what is none
     const float shift = 12582912.0f;  // 1.5 * 2^23: so large that adding it rounds to a whole number
     const V n = (x * 1.44269504088896341f + shift) - shift;
     const V r = x - n * 0.693359375f - n * -2.12194440e-4f;
@@ -184,9 +193,7 @@ inline V exponential(V a) {
     p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
-    const V y = p * (r * r) + r + 1.0f;
-    const M k = whole(n), half = k >> 1;
-    return select(a == a, y * of_bits((half + 127) << 23) * of_bits((k - half + 127) << 23), a);
+    return scaled(p * (r * r) + r + 1.0f, n);
 }
 
 // Of a positive normal number or infinity: e ln 2 + ln m with m in [sqrt(1/2), sqrt 2).

@@ -191,3 +191,22 @@ NEGATED_DIVISORS = (
 @pytest.mark.parametrize("text", NEGATED_DIVISORS)
 def test_a_negated_row_that_tiles_and_rows_need(text: str, channels_last: bool) -> None:
     compare(Graph.parse(text), SHAPES[0], CppLayer, channels_last=channels_last)
+
+
+@pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid"])
+def test_transcendental_functions_to_a_few_units_in_the_last_place(name: str) -> None:
+    """Over all that float32 holds, where results are below the smallest normal number too."""
+    x = torch.cat([torch.linspace(-110, 95, 200_000), torch.logspace(-30, 1, 10_000), -torch.logspace(-30, 1, 10_000)])
+    x = torch.cat([x, torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0, -0.0, 88.72, 88.73, -103.97, -103.98])])
+    if name == "sigmoid":  # 1 / (1 + exp(-x)), which is 0 where exp(-x) is infinite: below the smallest normal number
+        x = torch.where(x < -87, -87.0, x)
+    with torch.no_grad():
+        found = NormAct(f"{name}(x)", 1, affine=False, backend="cpp")(x.view(1, 1, 1, -1)).flatten()
+    exact = getattr(torch, name)(x.double())
+    limit = torch.finfo(torch.float32)
+    ends = exact.abs() > limit.max  # rounds to infinity
+    assert torch.equal(found[ends].double(), exact[ends].float().double())
+    inside = exact.isfinite() & ~ends
+    unit = torch.maximum(exact[inside].abs() * limit.eps, torch.tensor(limit.smallest_normal * limit.eps).double())
+    assert float(((found[inside].double() - exact[inside]).abs() / unit).max()) < 3
+    assert torch.equal(found.isnan(), x.isnan())
