@@ -11,11 +11,10 @@ import pytest
 import typer
 
 import evonas
-from evonas.assemble import Workers, make_executor
+from evonas.assemble import Workers
 from evonas.cli import app
 from evonas.comparison import compare
 from evonas.errors import UsageError
-from evonas.evolution import Search
 from evonas.reranking import rerank
 from tests.test_cli import TINY, Call
 
@@ -52,7 +51,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("searched") / "runs.db"
     seeds = ["evonorm-s0"]
-    evonas.search(budget=1, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=()).store.close()
+    evonas.search(
+        budget=1, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=()
+    ).store.close()
     return path
 
 
