@@ -16,10 +16,11 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
 
 from evonas.environment import usable_cores
-from evonas.errors import UsageError, shorten
+from evonas.errors import EvonasError, UsageError, shorten
 from evonas.workers.ray_resources import Resources
 
 _LOOPBACK = "127.0.0.1"
+_CLIENT = "ray://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,12 @@ class Joined:
     Attributes:
         dashboard: where its dashboard is, as HOST:PORT, if it has one.
         cluster: whether it was running before, and so may grow.
+        client: whether it is reached through Ray Client, which serves no metrics of this process.
     """
 
     dashboard: str | None
     cluster: bool
+    client: bool = False
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -75,12 +78,29 @@ def start(address: str | None, cpus: int) -> Joined:
         raise UsageError(f"{where}: {reason}; `--executor local` works without Ray") from None
     if threading.current_thread() is threading.main_thread() and on_terminate is not None:
         signal.signal(signal.SIGTERM, on_terminate)
-    return Joined(context.dashboard_url or None, address is not None)
+    return Joined(context.dashboard_url or None, address is not None, (address or "").startswith(_CLIENT))
 
 
 def alive_nodes() -> Mapping[str, Resources]:
     """What the nodes of the cluster have, by Ray's ids of them, without those that have died."""
     return {node["NodeID"]: node.get("Resources", {}) for node in ray.nodes() if node["Alive"]}
+
+
+@contextlib.contextmanager
+def while_connected() -> Iterator[None]:
+    """Says for people that the connection to a cluster broke, as those through Ray Client do when the network fails.
+
+    Raises:
+        EvonasError: in the place of Ray's error.
+    """
+    try:
+        yield
+    except ConnectionError as error:
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        raise EvonasError(
+            f"the connection to Ray's cluster was lost: {reason}; what is recorded is safe, and `evonas resume` goes "
+            "on. A search that `ray job submit` starts on the cluster itself needs no connection"
+        ) from None
 
 
 @contextlib.contextmanager
@@ -117,7 +137,7 @@ def _reachable(address: str) -> str:
     if address != "auto" and (not numbered or address.startswith("http")):
         raise UsageError(f"a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not {shorten(address)}")
     named = address
-    if not address.startswith("ray://"):
+    if not address.startswith(_CLIENT):
         try:
             # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
             address = canonicalize_bootstrap_address_or_die(address)
