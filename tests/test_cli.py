@@ -200,6 +200,8 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["search", "--storage", "/nowhere/runs.db"], "/nowhere"),
         (["search", "--storage", "mysql://host/db"], "mysql"),
         (["search", "--ray-address", "127.0.0.1:1"], "no Ray cluster answers at 127.0.0.1:1"),
+        (["search", "--ray-address", "ray://127.0.0.1:10001"], "for Ray Client, under which a search would end"),
+        (["search", "--ray-address", "http://127.0.0.1:8265"], "a Ray address is HOST:PORT or 'auto', not"),
         (["resume", "--storage", "absent.db"], "absent.db"),
         (["best", "--storage", "absent.db"], "absent.db"),
         (["zoo", "resnet"], "unknown layer 'resnet'"),

@@ -16,7 +16,7 @@ import ray
 from ray._private.services import canonicalize_bootstrap_address_or_die
 
 from evonas.environment import usable_cores
-from evonas.errors import EvonasError, UsageError, shorten
+from evonas.errors import UsageError, shorten
 from evonas.workers.ray_resources import Resources
 
 _LOOPBACK = "127.0.0.1"
@@ -30,12 +30,10 @@ class Joined:
     Attributes:
         dashboard: where its dashboard is, as HOST:PORT, if it has one.
         cluster: whether it was running before, and so may grow.
-        client: whether it is reached through Ray Client, which serves no metrics of this process.
     """
 
     dashboard: str | None
     cluster: bool
-    client: bool = False
 
 
 def cluster_address(address: str | None) -> str | None:
@@ -48,7 +46,7 @@ def start(address: str | None, cpus: int) -> Joined:
     """Joins the cluster at `address` or RAY_ADDRESS; where there is neither, starts a Ray on this machine.
 
     Args:
-        address: HOST:PORT, ray://HOST:PORT, or "auto" for the cluster that this machine is a node of.
+        address: HOST:PORT, or "auto" for the cluster that this machine is a node of.
         cpus: that a Ray which is started here should have at least.
 
     Raises:
@@ -78,29 +76,12 @@ def start(address: str | None, cpus: int) -> Joined:
         raise UsageError(f"{where}: {reason}; `--executor local` works without Ray") from None
     if threading.current_thread() is threading.main_thread() and on_terminate is not None:
         signal.signal(signal.SIGTERM, on_terminate)
-    return Joined(context.dashboard_url or None, address is not None, (address or "").startswith(_CLIENT))
+    return Joined(context.dashboard_url or None, address is not None)
 
 
 def alive_nodes() -> Mapping[str, Resources]:
     """What the nodes of the cluster have, by Ray's ids of them, without those that have died."""
     return {node["NodeID"]: node.get("Resources", {}) for node in ray.nodes() if node["Alive"]}
-
-
-@contextlib.contextmanager
-def while_connected() -> Iterator[None]:
-    """Says for people that the connection to a cluster broke, as those through Ray Client do when the network fails.
-
-    Raises:
-        EvonasError: in the place of Ray's error.
-    """
-    try:
-        yield
-    except ConnectionError as error:
-        reason = " ".join(str(error).split())[:400] or type(error).__name__
-        raise EvonasError(
-            f"the connection to Ray's cluster was lost: {reason}; what is recorded is safe, and `evonas resume` goes "
-            "on. A search that `ray job submit` starts on the cluster itself needs no connection"
-        ) from None
 
 
 @contextlib.contextmanager
@@ -130,21 +111,27 @@ def _reachable(address: str) -> str:
     """The address as Ray will use it.
 
     Raises:
-        UsageError: where nothing listens. Ray itself would try for two minutes, then end the process.
+        UsageError: where nothing listens, Ray itself would try for two minutes, then end the process; and for Ray
+            Client, under which a search ends with its connection, in one of several ways, and has no metrics.
     """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if address.startswith(_CLIENT):
+        raise UsageError(
+            f"{shorten(address)} is an address for Ray Client, under which a search would end when the connection "
+            "breaks; start it on the cluster: `ray job submit --address http://HOST:8265 -- evonas search …`, or there "
+            "with --ray-address auto"
+        )
+    host, _, port = address.rpartition(":")
     numbered = bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
-    if address != "auto" and (not numbered or address.startswith("http")):
-        raise UsageError(f"a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not {shorten(address)}")
+    if address != "auto" and (not numbered or "://" in address):
+        raise UsageError(f"a Ray address is HOST:PORT or 'auto', not {shorten(address)}")
     named = address
-    if not address.startswith(_CLIENT):
-        try:
-            # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
-            address = canonicalize_bootstrap_address_or_die(address)
-        except (ConnectionError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UsageError(f"no Ray cluster answers at {named}: {reason}") from None
-        host, _, port = address.rpartition(":")
+    try:
+        # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
+        address = canonicalize_bootstrap_address_or_die(address)
+    except (ConnectionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"no Ray cluster answers at {named}: {reason}") from None
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:

@@ -21,7 +21,7 @@ from evonas.errors import EvonasError, UsageError
 from evonas.executor import Executor, Load, Task
 from evonas.plugins import Source
 from evonas.workers.local_executor import failed, reason_of
-from evonas.workers.ray_cluster import alive_nodes, start, while_connected
+from evonas.workers.ray_cluster import alive_nodes, start
 from evonas.workers.ray_meter import RayMeter
 from evonas.workers.ray_pool import Member, Pool, node_died
 from evonas.workers.ray_resources import Needs, room_for
@@ -104,7 +104,7 @@ class RayExecutor(Executor):
         self._broken: list[_Running] = []  # their nodes may have died
         self._nodes_lost: Counter[tuple[int, int]] = Counter()  # by index and attempt
         self._waiting_since = monotonic()  # for a first worker
-        self._meter = None if joined is not None and joined.client else RayMeter()
+        self._meter = RayMeter()
 
     @property
     def capacity(self) -> int:
@@ -122,15 +122,14 @@ class RayExecutor(Executor):
         return self._room.note(self._needs)
 
     @property
-    def meter(self) -> RayMeter | None:
-        """Ray's metrics; None through Ray Client, where no node serves those of this process."""
+    def meter(self) -> RayMeter:
+        """Ray's metrics."""
         return self._meter
 
     def load(self) -> Load:
         """See `Executor`."""
         return Load(len(self._queue), len(self._running), self._pool.idle, len(self._pool.starting))
 
-    @while_connected()
     def submit(self, task: Task) -> None:
         """Hands the task to an idle worker, or queues it."""
         if not self._tasks_are_out:
@@ -138,12 +137,11 @@ class RayExecutor(Executor):
         self._queue.append(task)
         self._dispatch()
 
-    @while_connected()
     def poll(self, timeout: float) -> Sequence[Evaluation]:
         """See `Executor`.
 
         Raises:
-            EvonasError: when workers cannot be started, or the connection to the cluster is lost.
+            EvonasError: when workers cannot be started.
         """
         if not self._tasks_are_out:
             timeout = 0.0  # there is nothing to wait for, but workers may have come up
