@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Unpack
 
 from evonas import results
-from evonas.assemble import configure, latest_run, make_executor, open_storage
+from evonas.assemble import Workers, configure, latest_run, make_executor, open_storage
 from evonas.environment import environment, warn_of_changes
 from evonas.evolution import Observer, Search
 from evonas.executor import Executor
@@ -119,17 +119,15 @@ def search(
     config = configure(
         space, preset=preset, seed_graphs=seed_graphs, protocol=protocol, settings={"seed": seed, **settings}
     )
-    store = open_storage(storage)
-    with make_executor(
-        executor,
-        config.protocol,
-        deadline=config.deadline,
+    asked = Workers(
         workers=workers,
         ray_address=ray_address,
         gpus_per_worker=gpus_per_worker,
         cpus_per_worker=cpus_per_worker,
         recycle_after=recycle_after,
-    ) as running:
+    )
+    store = open_storage(storage)
+    with make_executor(executor, config.protocol, deadline=config.deadline, **asked) as running:
         return execute(store.create_run(config, environment()), store, running, observers, references)
 
 
@@ -138,20 +136,16 @@ def resume(
     *,
     storage: str | Path | Store = DEFAULT_STORAGE,
     executor: str | Executor = "ray",
-    workers: int | None = None,
-    ray_address: str | None = None,
-    gpus_per_worker: float | None = None,
-    cpus_per_worker: int = 1,
-    recycle_after: int | None = None,
     observers: Sequence[Observer] = (),
     references: Sequence[str] = REFERENCES,
+    **workers: Unpack[Workers],
 ) -> Result:
     """Continues a run that was interrupted or killed, to the candidates that it would have reached.
 
     Args:
         run_id: the run; the latest of the store when None.
-        storage, executor, workers, ray_address, gpus_per_worker: as in `search`.
-        cpus_per_worker, recycle_after, observers, references: as there.
+        storage, executor, observers, references: as in `search`.
+        workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as there.
 
     Raises:
         UsageError: when there is no such run, or another coordinator is at work on it.
@@ -161,16 +155,7 @@ def resume(
     config = run.config
     check_free(store, run.id)  # before workers are started for nothing
     warn_of_changes(run)
-    with make_executor(
-        executor,
-        config.protocol,
-        deadline=config.deadline,
-        workers=workers,
-        ray_address=ray_address,
-        gpus_per_worker=gpus_per_worker,
-        cpus_per_worker=cpus_per_worker,
-        recycle_after=recycle_after,
-    ) as running:
+    with make_executor(executor, config.protocol, deadline=config.deadline, **workers) as running:
         return execute(run, store, running, observers, references)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean, stdev
-from typing import Literal
+from typing import Literal, Unpack
 
-from evonas.assemble import make_executor, named_protocol
+from evonas.assemble import Workers, make_executor, named_protocol
 from evonas.errors import UsageError
 from evonas.executor import Executor
 from evonas.graph import Graph
@@ -53,9 +53,8 @@ def compare(
     seeds: Sequence[int] = (0, 1, 2),
     split: Literal["validation", "test"] = "validation",
     executor: str | Executor = "ray",
-    workers: int | None = None,
-    ray_address: str | None = None,
     progress: Progress | None = None,
+    **workers: Unpack[Workers],
 ) -> list[Comparison]:
     """Trains layers on every anchor with several seeds, without filters.
 
@@ -65,8 +64,9 @@ def compare(
         protocol: as in `search`; its seed is replaced by each of `seeds`.
         seeds: of initial weights and batches.
         split: which images to score on.
-        executor, workers, ray_address: as in `search`.
+        executor: as in `search`.
         progress: its `tick` is called with the number of trainings left.
+        workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Returns:
         One comparison a layer, in the order given.
@@ -80,7 +80,7 @@ def compare(
     ]
     if not tasks:
         raise UsageError("there is nothing to compare: name at least one layer and one seed")
-    with make_executor(executor, protocol, workers=workers, ray_address=ray_address) as running:
+    with make_executor(executor, protocol, **workers) as running:
         evaluations = sorted(carry_out(tasks, running, progress=progress), key=lambda e: e.index)
     comparisons = []
     for number, layer in enumerate(layers):

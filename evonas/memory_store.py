@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import isnan
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Known, Status
+from evonas.candidate import Candidate, Evaluation, Known, Status
 from evonas.config import RunConfig
 from evonas.lease import Coordinator, held_by_another, taken_over
 from evonas.objectives import fitness
 from evonas.retraining import Retraining
 from evonas.store import (
-    FilterSummary,
     RunInfo,
     RunStatus,
     RunSummary,
     Store,
-    by_frequency,
     in_order,
     no_such_candidate,
     no_such_run,
 )
+from evonas.totals import Totals
 
 if TYPE_CHECKING:
     from evonas.objectives import Fitness
 
-Number = TypeVar("Number", int, float)
 T = TypeVar("T")
 
 
@@ -206,18 +203,12 @@ class MemoryStore(Store):
 
     def summary(self, run_id: int) -> RunSummary:
         """See `Store`."""
-        candidates, evaluations = list(self.candidates(run_id)), list(self.evaluations(run_id))
-        ended = Counter(e.status for e in evaluations)
-        return RunSummary(
-            candidates=len(candidates),
-            statuses={status: ended[status] for status in Status},
-            filters=_filters(evaluations),
-            discarded=_totals(c.discarded for c in candidates),
-            drawing=_totals(c.seconds for c in candidates),
-            training=_totals(e.seconds for e in evaluations),
-            retries=sum(e.attempts - 1 for e in evaluations),
-            last_activity=self._touched[run_id],
-        )
+        totals = Totals()
+        for candidate in self.candidates(run_id):
+            totals.drawn(candidate)
+        for evaluation in self.evaluations(run_id):
+            totals.evaluated(evaluation)
+        return totals.summary(self._touched[run_id])
 
     def close(self) -> None:
         """See `Store`."""
@@ -225,30 +216,3 @@ class MemoryStore(Store):
 
 def _last(items: list[T], limit: int) -> list[T]:
     return items[max(0, len(items) - max(limit, 0)) :]
-
-
-def _totals(parts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
-    """The sums by name, names in alphabetical order."""
-    sums: dict[str, Number] = {}
-    for part in parts:
-        for name, amount in part.items():
-            sums[name] = sums[name] + amount if name in sums else amount
-    return dict(sorted(sums.items()))
-
-
-def _filters(evaluations: Sequence[Evaluation]) -> dict[str, FilterSummary]:
-    reached = [(position, o) for e in evaluations for position, o in enumerate(e.filters)]
-    places: dict[str, int] = {}
-    outcomes: dict[str, list[FilterOutcome]] = {}
-    for position, outcome in reached:
-        places[outcome.name] = min(position, places.get(outcome.name, position))
-        outcomes.setdefault(outcome.name, []).append(outcome)
-    return {
-        name: FilterSummary(
-            judged=len(outcomes[name]),
-            rejected=sum(not o.accepted for o in outcomes[name]),
-            seconds=sum(o.seconds for o in outcomes[name]),
-            reasons=by_frequency(Counter(o.reason for o in outcomes[name] if not o.accepted)),
-        )
-        for name in sorted(outcomes, key=lambda name: (places[name], name))
-    }

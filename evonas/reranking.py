@@ -11,9 +11,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import count, islice
 from pathlib import Path
+from typing import Unpack
 
 from evonas.api import DEFAULT_STORAGE
-from evonas.assemble import check_executor, check_protocol, latest_run, make_executor, open_storage
+from evonas.assemble import Workers, check_executor, check_protocol, latest_run, make_executor, open_storage
 from evonas.errors import UsageError, shorten, unknown
 from evonas.executor import Executor
 from evonas.plugins import name_files
@@ -43,9 +44,8 @@ def rerank(
     report: int = 3,
     transfer: str | None = TRANSFER,
     executor: str | Executor = "ray",
-    workers: int | None = None,
-    ray_address: str | None = None,
     progress: Progress | None = None,
+    **workers: Unpack[Workers],
 ) -> Ranking:
     """Trains the best layers of a run again, longer and with fresh seeds, and scores the best of those on test.
 
@@ -65,8 +65,9 @@ def rerank(
         held_out: share of the training split to score on.
         report: how many of the best to report.
         transfer: the anchor that the search never saw; None for none.
-        executor, workers, ray_address: as in `search`.
+        executor: as in `search`.
         progress: told how many trainings are left, at most.
+        workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Raises:
         UsageError: for a run that is not there or has no scored layer, or a setting that makes no sense.
@@ -75,7 +76,7 @@ def rerank(
         if isinstance(executor, Executor):
             stack.enter_context(executor)
         else:
-            check_executor(executor, workers)
+            check_executor(executor, **workers)
         store = open_storage(storage, create=False)
         if not isinstance(storage, Store):
             stack.enter_context(store)
@@ -90,9 +91,7 @@ def rerank(
             longer = max(1.0, max(plan.steps, plan.test_steps) / run.config.protocol.steps)
             deadline = longer * run.config.deadline
             _check_share(plan, run)
-            made = make_executor(
-                executor, run.config.protocol, deadline=deadline, workers=workers, ray_address=ray_address
-            )
+            made = make_executor(executor, run.config.protocol, deadline=deadline, **workers)
             return stack.enter_context(made)
 
         trainer = Retrainer(store, run, start, progress)

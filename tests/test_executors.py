@@ -224,9 +224,9 @@ def test_the_deadline_stops_a_task_and_only_that(
 @pytest.mark.parametrize("bad", [-0.5, 1.5, float("nan"), float("inf")])
 def test_a_number_of_gpus_that_makes_no_sense_is_refused(bad: float) -> None:
     for good in (None, 0.0, 0.25, 1.0, 2.0):
-        check_executor("ray", 1, good)
+        check_executor("ray", gpus_per_worker=good)
     with pytest.raises(UsageError, match="gpus_per_worker should be a share of a GPU or a whole number"):
-        check_executor("ray", 1, bad)
+        check_executor("ray", gpus_per_worker=bad)
 
 
 def test_workers_get_the_gpus_that_a_protocol_trains_on(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from evonas.config import RunConfig
 from evonas.evolution import Search
 from evonas.executor import Executor, Task
 from evonas.memory_store import MemoryStore
+from evonas.protocol import Protocol
 from evonas.published import zoo
 from evonas.search_spaces import evonorm
 from evonas.store import RunInfo, RunStatus, Store
@@ -73,13 +74,18 @@ class Sabotaged(Executor):
     Args:
         inner: does the work.
         changes: of tasks, by index of the candidate.
-        harm: what is done to the process that is at a task, by index; that task is endless until then.
+        harm: what is done to the process that is at a task, by index.
+        harmed: the protocol of such a task, by default one that has no end.
     """
 
     def __init__(
-        self, inner: Executor, changes: dict[int, Callable[[Task], Task]], harm: dict[int, Callable[[int], None]]
+        self,
+        inner: Executor,
+        changes: dict[int, Callable[[Task], Task]],
+        harm: dict[int, Callable[[int], None]],
+        harmed: Protocol = ENDLESS,
     ) -> None:
-        self._inner, self._changes, self._harm = inner, changes, harm
+        self._inner, self._changes, self._harm, self._harmed = inner, changes, harm, harmed
         self._threads: list[threading.Thread] = []
 
     @property
@@ -90,7 +96,7 @@ class Sabotaged(Executor):
         if task.attempt == 1 and task.index in self._changes:
             task = self._changes[task.index](task)
         if task.attempt == 1 and task.index in self._harm:
-            task = replace(task, protocol=ENDLESS)
+            task = replace(task, protocol=self._harmed)
             thread = threading.Thread(target=self._do_harm, args=(task,))
             thread.start()
             self._threads.append(thread)
@@ -177,13 +183,21 @@ def test_one_that_always_fails_is_recorded_and_the_search_goes_on(
 SABOTAGE_FREE = '{"nodes": [["max", [0, 1]]]}'
 
 
+LONG = replace(TINY, steps=60, signal=False, stability_steps=())
+"""A training takes a second or so, in which its process can be found; and it ends, because it is done again."""
+
+
+@needs_proc
 @pytest.mark.slow
-def test_a_node_that_is_lost(data: DataSet, undisturbed: list[tuple[object, ...]]) -> None:
-    """Three nodes on this machine, of which one goes with its workers and another comes later."""
+def test_a_node_that_is_lost(data: DataSet) -> None:
+    """Twice a node of this machine goes with its worker, in the midst of a training, and another comes."""
     from ray.cluster_utils import Cluster
 
     from evonas.workers.ray_executor import RayExecutor
 
+    settings = replace(SETTINGS, protocol=LONG, max_attempts=1)
+    with LocalExecutor(data) as local:
+        undisturbed = found(*searched(local, settings))
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
@@ -196,6 +210,10 @@ def test_a_node_that_is_lost(data: DataSet, undisturbed: list[tuple[object, ...]
                         lose(doomed.pop())
                     return super().poll(timeout)
 
+            def freeze(pid: int) -> None:
+                os.kill(pid, signal.SIGSTOP)  # or it might be done before its node is gone
+                doomed.append(pid)
+
             def lose(pid: int) -> None:
                 # The node whose process the worker descends from.
                 parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
@@ -203,15 +221,17 @@ def test_a_node_that_is_lost(data: DataSet, undisturbed: list[tuple[object, ...]
                     raylets = getattr(node, "all_processes", {}).get("raylet", ())
                     if any(info.process.pid == parent for info in raylets):
                         cluster.remove_node(node, allow_graceful=False)
+                        os.kill(pid, signal.SIGKILL)  # nothing of a machine that is gone goes on
                         nodes.append(cluster.add_node(num_cpus=1))
                         return
                 raise AssertionError(f"no node has process {pid}")
 
-            executor = OnLosingNodes(inner, {}, {1: doomed.append, 5: doomed.append})
-            store, run = searched(executor)
+            executor = OnLosingNodes(inner, {}, {1: freeze, 5: freeze}, LONG)
+            store, run = searched(executor, settings)
             for thread in executor._threads:
                 thread.join(60)
         assert len(nodes) == 4
         assert found(store, run) == undisturbed
+        assert all(e.attempts == 1 for e in store.evaluations(run.id))  # what is done again costs no attempt
     finally:
         cluster.shutdown()

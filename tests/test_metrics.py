@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.api import execute
-from evonas.candidate import Status
+from evonas.candidate import BUILDING, FAILED_ATTEMPTS, Status
 from evonas.executor import Load, Meter
 from evonas.hypervolume import Hypervolume
 from evonas.memory_store import MemoryStore
@@ -79,6 +79,8 @@ def agrees(book: Notebook | Mapping[str, float], store: Store, run: RunInfo) -> 
         assert book[f"evonas_rejected_total filter={name}"] == judged.rejected
         # Sums of the same seconds in another order.
         assert book[f"evonas_filter_seconds_total filter={name}"] == pytest.approx(judged.seconds, rel=1e-9)
+    for metric, spent in (("evonas_building_seconds_total", BUILDING), ("evonas_lost_seconds_total", FAILED_ATTEMPTS)):
+        assert book[metric] == pytest.approx(summary.training.get(spent, 0.0), rel=1e-9)
     scored = [e for e in store.evaluations(run.id) if e.status is Status.SCORED]
     for anchor in anchors:
         seconds = [e.seconds[anchor] for e in store.evaluations(run.id) if anchor in e.seconds]
@@ -111,6 +113,7 @@ def test_totals_agree_with_the_store() -> None:
     execute(run, store, executor, references=("bn-relu",))
     agrees(executor.book, store, run)
     assert executor.book["evonas_evaluated_total status=scored"] > 5
+    assert executor.book["evonas_building_seconds_total"] > 1
     assert executor.book["evonas_evaluated_total status=failed"] > 0 < executor.book["evonas_retries_total"]
     assert executor.book[f"evonas_training_seconds anchor={ANCHORS[0]}"] > 5
     references = store.run(run.id).references["bn-relu"]

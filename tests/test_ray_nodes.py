@@ -12,7 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -177,9 +177,17 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Head(NamedTuple):
+    """The head of a cluster: its address, that of its dashboard, and the environment to reach it in."""
+
+    address: str
+    dashboard: str
+    environment: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """`ray start --head` on loopback: its address, that of its dashboard, and the environment to reach it in."""
+def head() -> Iterator[Head]:
+    """`ray start --head` on loopback."""
     place = Path("/tmp") / f"evonas-ray-{os.getpid()}"  # sockets are in it, whose paths have to be short
     place.mkdir()
     gcs, dashboard = free_port(), free_port()
@@ -202,7 +210,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str, d
         while "Ray runtime started" not in (place / "log").read_text():
             assert process.poll() is None and time.monotonic() < end, (place / "log").read_text()
             time.sleep(0.5)
-        yield f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment
+        yield Head(f"127.0.0.1:{gcs}", f"http://127.0.0.1:{dashboard}", environment)
     finally:
         process.terminate()
         process.wait(60)
@@ -212,9 +220,9 @@ RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 SMALL = ["--steps", "2", "--budget", "3", "--anchor", "resnet-small", "--set", "deadline=600.0"]
 
 
-def test_a_job_of_ray_searches_on_its_cluster(head: tuple[str, str, dict[str, str]], tmp_path: Path) -> None:
+def test_a_job_of_ray_searches_on_its_cluster(head: Head, tmp_path: Path) -> None:
     """As the guide says: no address is needed, because Ray tells its jobs."""
-    _, dashboard, environment = head
+    dashboard, environment = head.dashboard, head.environment
     path = tmp_path / "runs.db"
     job = [*RAY, "job", "submit", "--address", dashboard, "--", "evonas", "search", *SMALL, "--storage", str(path)]
     done = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=500, check=False)
@@ -228,12 +236,11 @@ def test_a_job_of_ray_searches_on_its_cluster(head: tuple[str, str, dict[str, st
 
 
 @pytest.mark.parametrize("address", ["auto", "given"])
-def test_an_address_joins_the_cluster(address: str, head: tuple[str, str, dict[str, str]], tmp_path: Path) -> None:
-    given, _, environment = head
+def test_an_address_joins_the_cluster(address: str, head: Head, tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     command = [sys.executable, "-m", "evonas", "search", *SMALL, "--storage", str(path), "--workers", "3"]
-    command += ["--ray-address", given if address == "given" else address]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
+    command += ["--ray-address", head.address if address == "given" else address]
+    done = subprocess.run(command, env=head.environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
     assert "3 workers were asked for, each with 1 CPU, and 2 of them fit now (1 node with 2 CPUs)" in said
@@ -245,7 +252,8 @@ def test_an_address_joins_the_cluster(address: str, head: tuple[str, str, dict[s
     ("address", "says"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at"),
-        ("http://127.0.0.1:8265", "a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not"),
+        ("http://127.0.0.1:8265", "a Ray address is HOST:PORT or 'auto', not"),
+        ("ray://127.0.0.1:10001", "is an address for Ray Client, under which a search would end when the connection"),
     ],
 )
 def test_an_address_where_nothing_is_ends_at_once(address: str, says: str, tmp_path: Path) -> None:

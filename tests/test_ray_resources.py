@@ -117,10 +117,10 @@ def test_more_may_be_asked_for_where_nodes_may_join() -> None:
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
-    check_executor("ray", 3, 0.25, 2, 100)
-    for name, arguments in (("cpus_per_worker", (1, 0.0, 0, None)), ("recycle_after", (1, 0.0, 1, 0))):
+    check_executor("ray", workers=3, gpus_per_worker=0.25, cpus_per_worker=2, recycle_after=100)
+    for name in ("workers", "cpus_per_worker", "recycle_after"):
         with pytest.raises(UsageError, match=f"{name} should be at least 1, not 0"):
-            check_executor("ray", *arguments)
+            check_executor("ray", **{name: 0})  # type: ignore[arg-type]  # one of the names that there are
 
 
 GIB = 2**30

@@ -12,7 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from evonas.candidate import FAILED_ATTEMPTS, Candidate, Evaluation, Status
+from evonas.candidate import BUILDING, FAILED_ATTEMPTS, Candidate, Evaluation, Status
 from evonas.hypervolume import Hypervolume
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ _ROWS = (
         ("anchor",),
         (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0),
     ),
+    Metric("evonas_building_seconds_total", Kind.COUNTER, "Core-seconds of building kernels, compilers included."),
     Metric("evonas_lost_seconds_total", Kind.COUNTER, "Seconds of attempts that failed."),
     Metric("evonas_queue_length", Kind.GAUGE, "Tasks that wait for a worker."),
     Metric("evonas_running", Kind.GAUGE, "Tasks that workers are at."),
@@ -166,6 +167,8 @@ class Metrics:
         for name, seconds in evaluation.seconds.items():
             if name == FAILED_ATTEMPTS:
                 self._add("evonas_lost_seconds_total", seconds)
+            elif name == BUILDING:
+                self._add("evonas_building_seconds_total", seconds)
             elif name in self._anchors:
                 self._add("evonas_trainings_total", 1, anchor=name)
                 self._add("evonas_training_seconds_total", seconds, anchor=name)

@@ -20,6 +20,7 @@ from evonas.errors import UsageError, shorten
 from evonas.workers.ray_resources import Resources
 
 _LOOPBACK = "127.0.0.1"
+_CLIENT = "ray://"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def start(address: str | None, cpus: int) -> Joined:
     """Joins the cluster at `address` or RAY_ADDRESS; where there is neither, starts a Ray on this machine.
 
     Args:
-        address: HOST:PORT, ray://HOST:PORT, or "auto" for the cluster that this machine is a node of.
+        address: HOST:PORT, or "auto" for the cluster that this machine is a node of.
         cpus: that a Ray which is started here should have at least.
 
     Raises:
@@ -110,21 +111,27 @@ def _reachable(address: str) -> str:
     """The address as Ray will use it.
 
     Raises:
-        UsageError: where nothing listens. Ray itself would try for two minutes, then end the process.
+        UsageError: where nothing listens, Ray itself would try for two minutes, then end the process; and for Ray
+            Client, under which a search ends with its connection, in one of several ways, and has no metrics.
     """
-    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if address.startswith(_CLIENT):
+        raise UsageError(
+            f"{shorten(address)} is an address for Ray Client, under which a search would end when the connection "
+            "breaks; start it on the cluster: `ray job submit --address http://HOST:8265 -- evonas search …`, or there "
+            "with --ray-address auto"
+        )
+    host, _, port = address.rpartition(":")
     numbered = bool(host) and port.isascii() and port.isdigit() and 0 < int(port) < 65536
-    if address != "auto" and (not numbered or address.startswith("http")):
-        raise UsageError(f"a Ray address is HOST:PORT, ray://HOST:PORT or 'auto', not {shorten(address)}")
+    if address != "auto" and (not numbered or "://" in address):
+        raise UsageError(f"a Ray address is HOST:PORT or 'auto', not {shorten(address)}")
     named = address
-    if not address.startswith("ray://"):
-        try:
-            # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
-            address = canonicalize_bootstrap_address_or_die(address)
-        except (ConnectionError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise UsageError(f"no Ray cluster answers at {named}: {reason}") from None
-        host, _, port = address.rpartition(":")
+    try:
+        # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
+        address = canonicalize_bootstrap_address_or_die(address)
+    except (ConnectionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"no Ray cluster answers at {named}: {reason}") from None
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:

@@ -14,6 +14,7 @@ from rich.text import Text
 from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import comparison_table, table
+from evonas.cli.where import Where, says_where
 from evonas.comparison import compare
 from evonas.draw import gallery, picture, tree
 from evonas.errors import UsageError, shorten, unknown
@@ -70,6 +71,7 @@ def list_zoo(
 
 
 @app.command()
+@says_where
 def baseline(
     layer: Annotated[
         list[str] | None,
@@ -85,9 +87,8 @@ def baseline(
     data_dir: Annotated[str | None, typer.Option(help="Its folder or file.")] = None,
     steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = Protocol.steps,
     storage: options.Storage = options.STORAGE,
-    executor: options.Executor = "ray",
-    workers: options.Workers = None,
-    ray_address: options.RayAddress = None,
+    *,
+    where: Where,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Train layers on the anchors with several seeds: mean and spread, the whole zoo by default."""
@@ -110,10 +111,8 @@ def baseline(
             protocol=protocol,
             seeds=range(first_seed, first_seed + seeds),
             split="test" if test else "validation",
-            executor=executor,
-            workers=workers,
-            ray_address=ray_address,
             progress=bar,
+            **where,
         )
     document = [
         {

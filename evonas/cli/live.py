@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from contextlib import suppress
+from dataclasses import replace
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,8 +14,8 @@ from rich.text import Text
 from evonas.candidate import Candidate, Evaluation, Status
 from evonas.cli.pace import Pace
 from evonas.cli.tables import filters_table, layers_table
-from evonas.errors import StorageUnavailableError
 from evonas.results import Row, row
+from evonas.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,20 +33,19 @@ class Watcher:
 
     Args:
         run: the run that is being executed.
-        store: where it is recorded; totals are read from it.
+        store: where it is recorded, which is read once: totals of a long run take long to add up.
         console: where to show it.
         dashboard: address of Ray's dashboard, if there is one.
     """
 
     def __init__(self, run: RunInfo, store: Store, console: Console, dashboard: str | None = None) -> None:
-        self.run, self.store, self.console, self.dashboard = run, store, console, dashboard
+        self.run, self.console, self.dashboard = run, console, dashboard
         self.best: list[Row] = [row(run, *pair) for pair in store.best(run.id, SHOWN)]
         summary = store.summary(run.id)
+        self._totals, self._references = Totals(summary), dict(run.references)
         self.judged = summary.evaluations
         self._core_seconds = core_seconds(summary)
         self._pace = Pace(run.config, self.judged, self._core_seconds)
-        self._discarded = Counter(summary.discarded)
-        self._rejected = Counter({name: f.rejected for name, f in summary.filters.items()})
         self._shown_at = 0.0
         self._pending = 0
         self._bar = bar_of(run, self.judged)
@@ -65,13 +63,13 @@ class Watcher:
 
     def drawn(self, candidate: Candidate) -> None:
         """See `Observer`."""
-        self._discarded.update(candidate.discarded)
+        self._totals.drawn(candidate)
 
     def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
         """See `Observer`."""
+        self._totals.evaluated(evaluation)
         self.judged += 1
         self._core_seconds += evaluation.core_seconds
-        self._rejected.update(outcome.name for outcome in evaluation.filters if not outcome.accepted)
         self._pace.saw(self.judged, self._core_seconds)
         if evaluation.status is not Status.SCORED:
             return
@@ -83,6 +81,8 @@ class Watcher:
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
         """See `Observer`."""
+        if evaluation.scores:
+            self._references[layer] = dict(evaluation.scores)
         if self._live is None:
             told = f"{evaluation.mean:.3f}" if evaluation.scores else f"failed: {evaluation.reason}"
             self.console.print(f"  {layer} under this protocol: {told}", markup=False, highlight=False)
@@ -97,19 +97,23 @@ class Watcher:
         """Draws the display anew, or prints a line."""
         self._shown_at = monotonic()
         if self._live is not None:
-            with suppress(StorageUnavailableError):  # the search waits for it, and so does the display
-                self._live.update(self._display(), refresh=True)
+            self._live.update(self._display(), refresh=True)
         else:
             best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
-            fell = ", ".join(f"{name} {count:,}" for name, count in (self._discarded + self._rejected).items())
+            fell = ", ".join(f"{name} {count:,}" for name, count in _fell(self._totals.summary()) if count)
             line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace}; fell: {fell}"
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> RenderableType:
         self._bar.update(self._bar.tasks[0].id, completed=self.judged, pace=str(self._pace))
-        run, summary = self.store.run(self.run.id), self.store.summary(self.run.id)
+        run, summary = replace(self.run, references=self._references), self._totals.summary()
         footer = f"{self._pending} in flight; Ctrl-C stops, `evonas resume {self.run.id}` continues"
         return overview(run, summary, self.best, self._bar, footer, self.dashboard)
+
+
+def _fell(summary: RunSummary) -> list[tuple[str, int]]:
+    """What filters turned away, the cheap ones first."""
+    return [*summary.discarded.items(), *((name, found.rejected) for name, found in summary.filters.items())]
 
 
 def core_seconds(summary: RunSummary) -> float:

@@ -31,28 +31,12 @@ Storage = Annotated[
 OutputFormat = Annotated[Format, typer.Option("-f", "--format", help="How to print the result.")]
 RunId = Annotated[str, typer.Argument(metavar="[RUN]", help="The run's number, or 'last'.")]
 CandidateId = Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, or INDEX in the latest run.")]
-Executor = Annotated[str, typer.Option(help="'ray', or 'local' for one task at a time in this process.")]
-Workers = Annotated[int | None, typer.Option(help="Ray workers; by default as many as fit on its CPUs and GPUs.")]
-GpusPerWorker = Annotated[
-    float | None, typer.Option(help="GPUs of a Ray worker, such as 0.25; 1 by default when training on cuda.")
-]
-CpusPerWorker = Annotated[int, typer.Option(help="CPUs of a Ray worker, and threads that it computes with.")]
-RecycleAfter = Annotated[
-    int | None, typer.Option(help="Replace a Ray worker by a new process after so many candidates; never by default.")
-]
 Preset = Annotated[
     str, typer.Option(help="Where settings come from: small, paper, or the path of a TOML file (`evonas config`).")
 ]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Any setting: --set protocol.lr=0.05. May be repeated."),
-]
-RayAddress = Annotated[
-    str | None,
-    typer.Option(
-        help="A running Ray cluster: HOST:PORT, or 'auto' on one of its machines (docs/CLUSTER.md). By default that "
-        "of RAY_ADDRESS, which `ray job submit` sets, or else a Ray on this machine."
-    ),
 ]
 
 STORAGE = DEFAULT_STORAGE

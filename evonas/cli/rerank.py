@@ -16,6 +16,7 @@ from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, narrow, table
+from evonas.cli.where import Where, says_where
 from evonas.ranking import Against, Ranked, Ranking, Sample
 from evonas.reranking import REFERENCES, TRANSFER
 from evonas.reranking import rerank as train_again
@@ -26,6 +27,7 @@ _NONE = "none"
 
 
 @app.command()
+@says_where
 def rerank(
     run: options.RunId = options.LAST,
     top: Annotated[int, typer.Option(help="Layers to train again, the best by mean score.")] = 10,
@@ -39,9 +41,8 @@ def rerank(
     ] = None,
     transfer: Annotated[str, typer.Option(help="Anchor that the search never saw, or 'none'.")] = TRANSFER,
     storage: options.Storage = options.STORAGE,
-    executor: options.Executor = "ray",
-    workers: options.Workers = None,
-    ray_address: options.RayAddress = None,
+    *,
+    where: Where,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Train a run's best layers again, longer and with fresh seeds; score the best on the test split, once.
@@ -63,10 +64,8 @@ def rerank(
                     held_out=held_out,
                     report=report,
                     transfer=None if transfer == _NONE else transfer,
-                    executor=executor,
-                    workers=workers,
-                    ray_address=ray_address,
                     progress=bar,
+                    **where,
                 )
         except KeyboardInterrupt:
             kept = len(store.retrainings(found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Annotated
 
 import tomli_w
@@ -13,6 +13,7 @@ from evonas.api import execute
 from evonas.cli import options
 from evonas.cli.live import Watcher
 from evonas.cli.tables import duration, layers_table
+from evonas.cli.where import Where, says_where
 from evonas.config import STRATEGIES, RunConfig
 from evonas.environment import environment, warn_of_changes
 from evonas.lease import check_free
@@ -24,6 +25,7 @@ app = typer.Typer()
 
 
 @app.command()
+@says_where
 def search(
     preset: options.Preset = DEFAULT,
     budget: Annotated[int | None, typer.Option(help="Distinct candidates to judge.")] = None,
@@ -56,12 +58,8 @@ def search(
     steps: Annotated[int | None, typer.Option(help="Training steps on each anchor.")] = None,
     set_: options.Set = None,
     storage: options.Storage = options.STORAGE,
-    executor: options.Executor = "ray",
-    workers: options.Workers = None,
-    ray_address: options.RayAddress = None,
-    gpus_per_worker: options.GpusPerWorker = None,
-    cpus_per_worker: options.CpusPerWorker = 1,
-    recycle_after: options.RecycleAfter = None,
+    *,
+    where: Where,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Evolve layers; results go to the database as they come. `evonas config` shows every setting."""
@@ -78,8 +76,6 @@ def search(
     config = assemble.configure(
         space, preset=preset, seed_graphs=seed_graph, protocol=changes.pop("protocol"), settings=changes
     )
-    assemble.check_executor(executor, workers, gpus_per_worker, cpus_per_worker, recycle_after)
-    where = _Where(executor, workers, ray_address, gpus_per_worker, cpus_per_worker, recycle_after)
     with assemble.open_storage(storage) as store:
         _execute(None, config, store, where, form)
 
@@ -108,15 +104,12 @@ def config(
 
 
 @app.command()
+@says_where
 def resume(
     run: options.RunId = options.LAST,
     storage: options.Storage = options.STORAGE,
-    executor: options.Executor = "ray",
-    workers: options.Workers = None,
-    ray_address: options.RayAddress = None,
-    gpus_per_worker: options.GpusPerWorker = None,
-    cpus_per_worker: options.CpusPerWorker = 1,
-    recycle_after: options.RecycleAfter = None,
+    *,
+    where: Where,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Continue a run that was interrupted or killed; it reaches the same candidates."""
@@ -124,26 +117,13 @@ def resume(
         found = options.the_run(store, run)
         check_free(store, found.id)  # before workers are started for nothing
         warn_of_changes(found)
-        where = _Where(executor, workers, ray_address, gpus_per_worker, cpus_per_worker, recycle_after)
         _execute(found, found.config, store, where, form)
 
 
-@dataclass(frozen=True)
-class _Where:
-    """What carries out the evaluations of this session; the arguments of `make_executor`."""
-
-    executor: str
-    workers: int | None
-    ray_address: str | None
-    gpus_per_worker: float | None
-    cpus_per_worker: int
-    recycle_after: int | None
-
-
-def _execute(run: RunInfo | None, config: RunConfig, store: Store, where: _Where, form: options.Format) -> None:
+def _execute(run: RunInfo | None, config: RunConfig, store: Store, where: Where, form: options.Format) -> None:
     console = options.console if form is options.Format.TABLE else options.stderr
     console.print("[dim]starting workers …[/]")
-    made = assemble.make_executor(protocol=config.protocol, deadline=config.deadline, **asdict(where))
+    made = assemble.make_executor(protocol=config.protocol, deadline=config.deadline, **where)
     with made as running:
         if running.note:
             console.print(running.note, style="yellow", markup=False, highlight=False)

@@ -22,6 +22,8 @@ from evonas.store import RunInfo, RunStatus, RunSummary
 
 app = typer.Typer()
 _SILENT = 120.0  # seconds without a record after which a run may have been killed
+_REST = 9.0
+"""How many times as long as a look took it waits for the next: totals of 100,000 candidates take a while to add up."""
 _LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
 
@@ -48,7 +50,9 @@ def watch(
     """The live table of a run that goes on elsewhere. It only reads, and ends when the run does."""
     if not 0.1 <= every <= 3600:
         raise UsageError(f"every should be between 0.1 and 3600 seconds, not {shorten(every)}")
+    since = monotonic()
     seen = look(storage, run)
+    took = monotonic() - since
     number = str(seen.run.id)  # 'last' stays the run that it was
     pace = Pace(seen.run.config, seen.summary.evaluations, core_seconds(seen.summary))
     bar, console = bar_of(seen.run, seen.summary.evaluations), options.console
@@ -61,8 +65,10 @@ def watch(
             elif monotonic() - told_at >= _LINE_EVERY:
                 told_at = monotonic()
                 console.print(_line(seen, pace), markup=False, highlight=False, soft_wrap=True)
-            sleep(every)
+            sleep(max(every, _REST * took))
+            since = monotonic()
             seen = look(storage, number)
+            took = monotonic() - since
             pace.saw(seen.summary.evaluations, core_seconds(seen.summary))
     title = (
         f"run {number}, {seen.run.status.value}: {seen.summary.evaluations:,} judged in {duration(seen.run.elapsed)}"

@@ -1,0 +1,68 @@
+"""A run that goes on under another version, machine or state of the code says so, and goes on."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evonas
+from evonas.assemble import configure
+from evonas.db import open_store
+from evonas.environment import DECISIVE, changes, environment
+from evonas.store import RunStatus
+from tests.test_cli import TINY
+
+TOLD = "goes on under other conditions than it began with, and may end with other candidates"
+
+
+def recorded(path: Path, **otherwise: str) -> None:
+    """A run of one candidate, not begun yet, as if made by another installation."""
+    config = configure(seed_graphs=["evonorm-s0"], protocol=TINY, settings={"budget": 1})
+    with open_store(str(path)) as store:
+        store.create_run(config, {**environment(), **otherwise})
+
+
+@pytest.mark.parametrize(
+    "otherwise", [{"evonas": "0.0.1"}, {"torch": "1.13.0", "processor": "Z80"}, {"code": "commit 0123456789ab"}]
+)
+def test_a_resume_under_another_version_warns_and_goes_on(
+    otherwise: dict[str, str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recorded(tmp_path / "runs.db", **otherwise)
+    with caplog.at_level(logging.WARNING, "evonas"):
+        found = evonas.resume(storage=tmp_path / "runs.db", executor="local", references=())
+    (said,) = [r.getMessage() for r in caplog.records if r.name == "evonas"]
+    now = environment()
+    assert said.startswith(f"run 1 {TOLD}: ")
+    assert [*said.partition(": ")[2].split("; ")] == [
+        f"{name} was {otherwise[name]} and is {now[name]}" for name in DECISIVE if name in otherwise
+    ]
+    assert found.run.status is RunStatus.FINISHED and found.summary.evaluations == 1
+    assert found.run.environment["evonas"] == otherwise.get("evonas", now["evonas"])  # as it began
+    found.store.close()
+
+
+def test_the_command_warns_on_stderr_and_ends_well(tmp_path: Path) -> None:
+    recorded(tmp_path / "runs.db", evonas="0.0.1")
+    command = [sys.executable, "-m", "evonas", "resume", "--executor", "local", "-f", "json"]
+    command += ["--storage", str(tmp_path / "runs.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"run 1 {TOLD}: evonas was 0.0.1 and is {environment()['evonas']}" in done.stderr
+    assert TOLD not in done.stdout
+
+
+def test_what_does_not_decide_scores_is_no_reason_to_warn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recorded(tmp_path / "runs.db", host="elsewhere", memory="1.0 GiB", ray="1.0", python="3.99")
+    with caplog.at_level(logging.WARNING, "evonas"):
+        evonas.resume(storage=tmp_path / "runs.db", executor="local", references=()).store.close()
+    assert not [r for r in caplog.records if r.name == "evonas"]
+
+
+def test_what_is_gone_is_told_and_what_was_not_recorded_is_not() -> None:
+    assert changes({"numpy": "2.0"}, {}) == ["numpy was 2.0 and is not installed"]
+    assert changes({}, environment()) == [] == changes(environment(), environment())

@@ -1,0 +1,86 @@
+"""The live display of a search: what it shows is what the store holds, without reading it again and again."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from rich.console import Console
+
+from evonas.api import execute
+from evonas.candidate import Candidate, Evaluation
+from evonas.cli.live import SHOWN, Watcher, overview
+from evonas.memory_store import MemoryStore
+from evonas.results import best
+from evonas.store import RunInfo, RunSummary
+from tests.fakes import FakeExecutor, config
+
+
+class Counting(MemoryStore):
+    """A store that counts how often it is asked for what grows with a run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def summary(self, run_id: int) -> RunSummary:
+        self.asked += 1
+        return super().summary(run_id)
+
+
+class Often(Watcher):
+    """Draws at every tick, however short ago it did."""
+
+    def tick(self, pending: int) -> None:
+        self._shown_at = -1e9
+        super().tick(pending)
+
+
+def shown(console: Console, renderable: Any) -> str:
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get()
+
+
+def searched(store: MemoryStore, run: RunInfo, console: Console) -> Watcher:
+    with Often(run, store, console) as watcher:
+        execute(run, store, FakeExecutor(3), [watcher], references=("bn-relu", "gn-relu"))
+    return watcher
+
+
+def test_it_shows_what_the_store_holds_and_reads_it_once() -> None:
+    store = Counting()
+    run = store.create_run(config(budget=60), {})
+    console = Console(file=io.StringIO(), force_terminal=True, width=120, height=60)
+    watcher = searched(store, run, console)
+    assert watcher._live is not None
+    assert store.asked == 2  # by the search as it begins, and by the display
+    drawn = shown(console, watcher._display())
+    held, summary = store.run(run.id), store.summary(run.id)
+    footer = f"0 in flight; Ctrl-C stops, `evonas resume {run.id}` continues"
+    assert drawn == shown(console, overview(held, summary, best(store, run.id, SHOWN), watcher._bar, footer))
+    for word in ("60/60", "quality", "bn-relu", "gn-relu"):
+        assert word in drawn
+
+
+def test_without_a_terminal_its_lines_count_what_fell() -> None:
+    store = MemoryStore()
+    run = store.create_run(config(budget=30), {})
+    console = Console(file=io.StringIO(), width=300)
+    searched(store, run, console)
+    assert isinstance(console.file, io.StringIO)
+    summary = store.summary(run.id)
+    last = [line for line in console.file.getvalue().splitlines() if "candidates judged" in line][-1]
+    assert last.startswith("30 of 30 candidates judged, best mean 0.")
+    fell = {**summary.discarded, **{name: one.rejected for name, one in summary.filters.items()}}
+    assert last.partition("; fell: ")[2] == ", ".join(f"{name} {count:,}" for name, count in fell.items() if count)
+    assert summary.filters["quality"].rejected > 0
+
+
+def test_a_resumed_run_starts_from_what_is_there() -> None:
+    store = MemoryStore()
+    run = store.create_run(config(budget=30), {})
+    execute(run, store, FakeExecutor(3), references=())
+    watcher = Watcher(store.run(run.id), store, Console(file=io.StringIO()))
+    seen: list[tuple[Candidate, Evaluation]] = list(store.best(run.id, 1))
+    assert watcher.judged == 30 and watcher.best[0].mean == seen[0][1].mean

@@ -1,0 +1,89 @@
+"""Every command and call that starts trainings takes the same options for workers, and hands them on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import typer
+
+import evonas
+from evonas.assemble import Workers
+from evonas.cli import app
+from evonas.comparison import compare
+from evonas.errors import UsageError
+from evonas.reranking import rerank
+from tests.test_cli import TINY, Call
+
+ASKED = {
+    "workers": 3,
+    "ray_address": "127.0.0.1:1",
+    "gpus_per_worker": 0.25,
+    "cpus_per_worker": 2,
+    "recycle_after": 50,
+}
+OPTIONS = [word for name, value in ASKED.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+COMMANDS = ("search", "resume", "rerank", "baseline")
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    return Call(monkeypatch, capsys)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `RayExecutor` was asked for, in the place of starting any."""
+    seen: list[dict[str, Any]] = []
+
+    def refuse(data: object, **settings: Any) -> None:
+        seen.append(settings)
+        raise UsageError("no Ray in this test")
+
+    monkeypatch.setattr("evonas.workers.ray_executor.RayExecutor", refuse)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("searched") / "runs.db"
+    seeds = ["evonorm-s0"]
+    evonas.search(
+        budget=1, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=()
+    ).store.close()
+    return path
+
+
+def handed_on(seen: list[dict[str, Any]]) -> dict[str, Any]:
+    (settings,) = seen
+    return {("ray_address" if name == "address" else name): value for name, value in settings.items()}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_hands_on_what_workers_are_asked_for(
+    command: str, call: Call, asked: list[dict[str, Any]], database: Path
+) -> None:
+    code, _, err = call(command, *OPTIONS, "--storage", database)
+    assert code == 2 and "no Ray in this test" in err
+    assert handed_on(asked).items() >= ASKED.items()
+
+
+@pytest.mark.parametrize("start", [evonas.search, evonas.resume, rerank, compare])
+def test_a_call_hands_on_what_workers_are_asked_for(
+    start: Callable[..., object], asked: list[dict[str, Any]], database: Path
+) -> None:
+    arguments: dict[str, Any] = {"layers": ["dyt"]} if start is compare else {"storage": database}
+    with pytest.raises(UsageError, match="no Ray in this test"):
+        start(**arguments, **ASKED)
+    assert handed_on(asked).items() >= ASKED.items()
+
+
+def test_the_commands_have_options_for_all_of_it_and_no_others() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group of them
+    for name in COMMANDS:
+        own = {one.name: one for one in commands[name].params if isinstance(one, click.Option) or one.opts}
+        assert Workers.__annotations__.keys() | {"executor"} <= own.keys()
+        assert "where" not in own
