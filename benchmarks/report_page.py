@@ -27,8 +27,9 @@ from evonas.filters import structural
 from evonas.graph import Graph
 from evonas.report.gather import gather
 from evonas.report.page import page
+from evonas.runs import RunStatus
 from evonas.search_spaces import SPACES
-from evonas.store import RunStatus, Store
+from evonas.store import Store
 
 RESULT = Path(__file__).parent / "results" / "report_page.json"
 _CHUNK = 500

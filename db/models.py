@@ -12,34 +12,11 @@ hundred thousand scores when somebody asks takes hundredths of a second.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import BigInteger, Double, ForeignKey, ForeignKeyConstraint, Index, MetaData, Text
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
+from sqlalchemy.orm import Mapped, mapped_column
 
-from evonas.db.columns import Key, Name, Number, UtcTime
-
-
-class Base(DeclarativeBase):
-    """Base of the models. Constraints are named, because a migration can only drop what has a name."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {str: Text, datetime: UtcTime, float: Double}  # noqa: RUF012  SQLAlchemy's own name
-
-
-def _part_of(table: str, *indices: Index) -> tuple[Any, ...]:
-    """Arguments of a table whose rows belong to a candidate or an evaluation.
-
-    Such a table is stored in the order of its key on SQLite, which halves its size.
-    """
-    parent = ForeignKeyConstraint(["run_id", "number"], [f"{table}.run_id", f"{table}.number"])
-    return (parent, *indices, {"sqlite_with_rowid": False})
+from evonas.db.columns import Base, Key, Name, Number, part_of
 
 
 class Run(Base):
@@ -94,7 +71,7 @@ class Mutation(Base):
     """What one mutation replaced on the way from a candidate's parent to it."""
 
     __tablename__ = "mutations"
-    __table_args__ = _part_of("candidates")
+    __table_args__ = part_of("candidates")
 
     run_id: Mapped[Key]
     number: Mapped[Key]
@@ -107,7 +84,7 @@ class Drawing(Base):
 
     __tablename__ = "drawing"
     # The index holds all that totals need, by filter.
-    __table_args__ = _part_of(
+    __table_args__ = part_of(
         "candidates", Index("ix_drawing_by_filter", "run_id", "filter", "number", "discarded", "timed", "seconds")
     )
 
@@ -124,7 +101,7 @@ class EvaluationRow(Base):
     """An evaluation. `mean` is the mean score of a scored one, else NULL; `wall` is in seconds, NULL in old runs."""
 
     __tablename__ = "evaluations"
-    __table_args__ = _part_of("candidates")
+    __table_args__ = part_of("candidates")
 
     run_id: Mapped[Key]
     number: Mapped[Key]
@@ -139,7 +116,7 @@ class Score(Base):
     """One score: accuracy on an anchor."""
 
     __tablename__ = "scores"
-    __table_args__ = _part_of("evaluations")
+    __table_args__ = part_of("evaluations")
 
     run_id: Mapped[Key]
     number: Mapped[Key]
@@ -152,7 +129,7 @@ class Measure(Base):
     """One further objective of a scored candidate, in its own unit."""
 
     __tablename__ = "measures"
-    __table_args__ = _part_of("evaluations")
+    __table_args__ = part_of("evaluations")
 
     run_id: Mapped[Key]
     number: Mapped[Key]
@@ -165,7 +142,7 @@ class Training(Base):
     """Core-seconds that training a candidate on one anchor took."""
 
     __tablename__ = "training"
-    __table_args__ = _part_of("evaluations")
+    __table_args__ = part_of("evaluations")
 
     run_id: Mapped[Key]
     number: Mapped[Key]
@@ -178,7 +155,7 @@ class Outcome(Base):
     """One filter's verdict. Where it is `measured`, a NULL `value` is NaN; else it measured nothing."""
 
     __tablename__ = "filter_outcomes"
-    __table_args__ = _part_of(
+    __table_args__ = part_of(
         "evaluations",
         Index(
             "ix_filter_outcomes_by_filter", "run_id", "filter", "accepted", "reason", "number", "position", "seconds"

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from evonas.db.models import Base, CandidateRow
+from evonas.db.columns import Base
+from evonas.db.models import CandidateRow
 from evonas.db.rows import Within
 
 CHUNK = 500

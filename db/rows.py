@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
+from evonas.db.columns import Base
 from evonas.db.models import (
-    Base,
     CandidateRow,
     Drawing,
     EvaluationRow,

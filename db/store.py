@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, and_, delete, insert, select, update
+from sqlalchemy import Connection, Engine, and_, select
 
 from evonas.candidate import Candidate, Evaluation, Known, Status
 from evonas.config import RunConfig
-from evonas.db import comparing, coordinators, picking, resuming, retrainings, rows
+from evonas.db import comparing, coordinators, picking, resuming, retrainings, rows, runs
 from evonas.db.failures import told_for_people
-from evonas.db.models import CandidateRow, EvaluationRow, ReferenceLayer, ReferenceScore, Run, RunTime
+from evonas.db.models import CandidateRow, EvaluationRow, Run
 from evonas.db.totals import summarise
-from evonas.errors import StorageError
 from evonas.lease import Coordinator
 from evonas.retraining import Retraining
-from evonas.store import RunInfo, RunStatus, RunSummary, Store, no_such_candidate, no_such_run
+from evonas.runs import RunInfo, RunStatus, RunSummary
+from evonas.store import Store, no_such_candidate
 
 if TYPE_CHECKING:
     from evonas.objectives import Fitness
@@ -48,21 +46,8 @@ class DatabaseStore(Store):
 
     def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
         """See `Store`."""
-        now = datetime.now(UTC)
-        values = {
-            "status": RunStatus.RUNNING.value,
-            "created": now,
-            "updated": now,
-            "elapsed": 0.0,
-            "space": config.space.name,
-            "strategy": config.strategy,
-            "seed": str(config.seed),
-            "config": config.to_json(),
-            "environment": json.dumps(dict(environment)),
-        }
         with self._write() as connection:
-            run_id = connection.execute(insert(Run).values(values).returning(Run.id)).scalar_one()
-        return RunInfo(run_id, config, RunStatus.RUNNING, now, dict(environment))
+            return runs.create(connection, config, environment)
 
     def run_ids(self) -> Sequence[int]:
         """See `Store`."""
@@ -72,32 +57,32 @@ class DatabaseStore(Store):
     def run(self, run_id: int) -> RunInfo:
         """See `Store`."""
         with self._read() as connection:
-            return _info(connection, _run_row(connection, run_id))
+            return runs.info(connection, runs.run_row(connection, run_id))
 
     def claim(self, run_id: int, coordinator: Coordinator) -> None:
         """See `Store`."""
         with self._write() as connection:
-            _run_row(connection, run_id, lock=True)
+            runs.run_row(connection, run_id, lock=True)
             coordinators.claim(connection, run_id, coordinator)
         self._claimed[run_id] = coordinator.token
 
     def renew(self, run_id: int, coordinator: Coordinator) -> None:
         """See `Store`."""
         with self._write() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             coordinators.renew(connection, run_id, coordinator.token)
 
     def release(self, run_id: int, coordinator: Coordinator) -> None:
         """See `Store`."""
         self._claimed.pop(run_id, None)
         with self._write() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             coordinators.release(connection, run_id, coordinator)
 
     def coordinator(self, run_id: int) -> Coordinator | None:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             return coordinators.coordinator(connection, run_id)
 
     def record(
@@ -114,7 +99,7 @@ class DatabaseStore(Store):
         drawn = {c.index: c for c in reversed(candidates)}  # of two with one index, the first stays
         ended = {e.index: e for e in reversed(evaluations)}
         with self._write() as connection:
-            run = _run_row(connection, run_id, lock=True)
+            run = runs.run_row(connection, run_id, lock=True)
             if run_id in self._claimed:
                 coordinators.renew(connection, run_id, self._claimed[run_id])
             missing = sorted(ended.keys() - drawn.keys() - picking.known(connection, CandidateRow, run_id, ended))
@@ -124,40 +109,28 @@ class DatabaseStore(Store):
             rows.insert_rows(connection, rows.candidate_rows(run_id, run.space, (drawn[i] for i in sorted(fresh))))
             fresh = ended.keys() - picking.known(connection, EvaluationRow, run_id, ended)
             rows.insert_rows(connection, rows.evaluation_rows(run_id, (ended[i] for i in sorted(fresh))))
-            changed: dict[str, Any] = {"updated": datetime.now(UTC)}
-            if status is not None:
-                changed["status"] = status.value
-            if elapsed is not None:
-                changed["elapsed"] = float(elapsed)
-            connection.execute(update(Run).where(Run.id == run_id).values(changed))
+            runs.touch(connection, run_id, status, elapsed)
             if times is not None:
                 rows.replace_times(connection, run_id, times)
 
     def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
         """See `Store`."""
-        at = {"run_id": run_id, "layer": rows.storable(layer)}
         with self._write() as connection:
-            _run_row(connection, run_id)
-            of_run = ReferenceLayer.run_id == run_id
-            known = connection.scalars(select(ReferenceLayer.layer).where(of_run)).all()
-            if at["layer"] not in known:
-                connection.execute(insert(ReferenceLayer).values(**at, position=len(known)))
-            earlier = and_(ReferenceScore.run_id == run_id, ReferenceScore.layer == at["layer"])
-            connection.execute(delete(ReferenceScore).where(earlier))
-            rows.insert_rows(connection, {ReferenceScore: rows.numbered(at, "anchor", "score", scores)})
-            connection.execute(update(Run).where(Run.id == run_id).values(updated=datetime.now(UTC)))
+            runs.run_row(connection, run_id)
+            runs.keep_reference(connection, run_id, layer, scores)
+            runs.touch(connection, run_id)
 
     def record_retraining(self, run_id: int, retraining: Retraining) -> None:
         """See `Store`."""
         with self._write() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             retrainings.keep(connection, run_id, retraining)
-            connection.execute(update(Run).where(Run.id == run_id).values(updated=datetime.now(UTC)))
+            runs.touch(connection, run_id)
 
     def retrainings(self, run_id: int) -> Sequence[Retraining]:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             return retrainings.read(connection, run_id)
 
     def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
@@ -173,25 +146,25 @@ class DatabaseStore(Store):
     def unevaluated(self, run_id: int) -> Sequence[int]:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             return resuming.unevaluated(connection, run_id)
 
     def newest(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
-            return _pairs(connection, run_id, resuming.newest(connection, run_id, before, limit))
+            runs.run_row(connection, run_id)
+            return runs.pairs(connection, run_id, resuming.newest(connection, run_id, before, limit))
 
     def filter_values(self, run_id: int, name: str, before: int, limit: int) -> Sequence[float]:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             return resuming.filter_values(connection, run_id, name, before, limit)
 
     def candidate(self, run_id: int, index: int) -> Candidate:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             found = rows.read_candidates(connection, picking.picked(run_id, [index]))
             if not found:
                 raise no_such_candidate(run_id, index, picking.count(connection, run_id))
@@ -205,15 +178,15 @@ class DatabaseStore(Store):
     def evaluation(self, run_id: int, index: int) -> Evaluation | None:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             found = rows.read_evaluations(connection, picking.picked(run_id, [index]))
             return found[0] if found else None
 
     def pairs(self, run_id: int, indices: Sequence[int]) -> Sequence[tuple[Candidate, Evaluation]]:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
-            return _pairs(connection, run_id, indices)
+            runs.run_row(connection, run_id)
+            return runs.pairs(connection, run_id, indices)
 
     def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
         """See `Store`."""
@@ -221,20 +194,20 @@ class DatabaseStore(Store):
         order = EvaluationRow.mean.desc().nulls_last(), EvaluationRow.number
         statement = select(EvaluationRow.number).where(scored).order_by(*order)
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             numbers = connection.scalars(statement.limit(min(max(limit, 0), picking.GREATEST))).all()
-            return _pairs(connection, run_id, numbers)
+            return runs.pairs(connection, run_id, numbers)
 
     def objectives(self, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:
         """See `Store`."""
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
             return comparing.read_objectives(connection, run_id, names)
 
     def summary(self, run_id: int) -> RunSummary:
         """See `Store`."""
         with self._read() as connection:
-            return summarise(connection, run_id, _run_row(connection, run_id).updated)
+            return summarise(connection, run_id, runs.run_row(connection, run_id).updated)
 
     def close(self) -> None:
         """See `Store`."""
@@ -252,7 +225,7 @@ class DatabaseStore(Store):
 
     def _check_run(self, run_id: int) -> None:
         with self._read() as connection:
-            _run_row(connection, run_id)
+            runs.run_row(connection, run_id)
 
     def _by_chunks(
         self, run_id: int, table: Any, read: Any, since: int = 0, size: int = picking.CHUNK
@@ -270,46 +243,3 @@ class DatabaseStore(Store):
                 found = read(connection, picking.between(run_id, chunk[0], chunk[-1]))
             yield from found
             after = chunk[-1]
-
-
-def _pairs(connection: Connection, run_id: int, numbers: Sequence[int]) -> list[tuple[Candidate, Evaluation]]:
-    """Candidates with their evaluations, in the order of their numbers in the list."""
-    pairs: list[tuple[Candidate, Evaluation]] = []
-    for chunk in picking.chunks(numbers):
-        within = picking.picked(run_id, chunk)
-        candidates = {c.index: c for c in rows.read_candidates(connection, within)}
-        evaluations = {e.index: e for e in rows.read_evaluations(connection, within)}
-        for number in chunk:
-            if number not in candidates or number not in evaluations:
-                raise StorageError(f"candidate {number} of run {run_id} is damaged: a part of it is missing")
-            pairs.append((candidates[number], evaluations[number]))
-    return pairs
-
-
-def _run_row(connection: Connection, run_id: int, *, lock: bool = False) -> Any:
-    """The run's row; with `lock`, no other may write to the run until the transaction ends."""
-    if 0 < run_id <= picking.GREATEST:
-        found = select(Run.__table__).where(Run.id == run_id)
-        # SQLite has no such clause, and lets one transaction write at a time anyway.
-        row = connection.execute(found.with_for_update() if lock else found).one_or_none()
-        if row is not None:
-            return row
-    raise no_such_run(run_id, connection.scalars(select(Run.id).order_by(Run.id)).all())
-
-
-def _info(connection: Connection, row: Any) -> RunInfo:
-    layers = select(ReferenceLayer.layer).where(ReferenceLayer.run_id == row.id)
-    references: dict[str, dict[str, float]] = {
-        layer: {} for layer in connection.scalars(layers.order_by(ReferenceLayer.position))
-    }
-    scores = select(ReferenceScore.__table__).where(ReferenceScore.run_id == row.id)
-    for score in connection.execute(scores.order_by(ReferenceScore.position)):
-        references[score.layer][score.anchor] = score.score
-    try:
-        status, environment = RunStatus(row.status), json.loads(row.environment)
-    except ValueError as error:
-        raise StorageError(f"run {row.id} is damaged: {error}") from error
-    config = RunConfig.from_json(row.config)
-    spent = connection.execute(select(RunTime.activity, RunTime.seconds).where(RunTime.run_id == row.id))
-    times = {row.activity: row.seconds for row in spent}
-    return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed, times)

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, case, func, select
 
 from evonas.candidate import Status
 from evonas.db.models import CandidateRow, Drawing, EvaluationRow, Outcome, Training
-from evonas.store import FilterSummary, RunSummary, by_frequency
+from evonas.runs import FilterSummary, RunSummary
+from evonas.store import by_frequency
 
 
 def summarise(connection: Connection, run_id: int, last_activity: datetime) -> RunSummary:

@@ -12,16 +12,19 @@ from statistics import fmean
 from typing import Any, Unpack
 
 from evonas import results
-from evonas.assemble import Workers, configure, latest_run, make_executor, open_storage
+from evonas.assemble import configure, latest_run, open_storage
 from evonas.environment import environment, warn_of_changes
-from evonas.evolution import Observer, Search
+from evonas.evolution import Search
 from evonas.executor import Executor
+from evonas.executors import Workers, make_executor
 from evonas.graph import Graph
 from evonas.lease import check_free, claimed
+from evonas.observer import Observer
 from evonas.presets import DEFAULT
 from evonas.protocol import Protocol
+from evonas.runs import RunInfo, RunStatus, RunSummary
 from evonas.space import SearchSpace
-from evonas.store import RunInfo, RunStatus, RunSummary, Store
+from evonas.store import Store
 
 REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
 """Published layers that each run scores under its own protocol, to stand beside what it finds."""

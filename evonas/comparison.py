@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Literal, Unpack
 
-from evonas.assemble import Workers, make_executor, named_protocol
+from evonas.assemble import named_protocol
 from evonas.errors import UsageError
 from evonas.executor import Executor
+from evonas.executors import Workers, make_executor
 from evonas.graph import Graph
 from evonas.protocol import Protocol
 from evonas.trainings import Progress, carry_out, training_task

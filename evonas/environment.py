@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from evonas.store import RunInfo
+    from evonas.runs import RunInfo
 
 RECORDED = ("evonas", "torch", "triton", "ray", "numpy", "pymoo", "scikit-learn", "sqlalchemy")
 """Distributions whose versions a run records."""

@@ -14,15 +14,8 @@ from evonas.config import RunConfig
 from evonas.lease import Coordinator, held_by_another, taken_over
 from evonas.objectives import fitness
 from evonas.retraining import Retraining
-from evonas.store import (
-    RunInfo,
-    RunStatus,
-    RunSummary,
-    Store,
-    in_order,
-    no_such_candidate,
-    no_such_run,
-)
+from evonas.runs import RunInfo, RunStatus, RunSummary
+from evonas.store import Store, in_order, no_such_candidate, no_such_run
 from evonas.totals import Totals
 
 if TYPE_CHECKING:

@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Unpack
 
 from evonas.api import DEFAULT_STORAGE
-from evonas.assemble import Workers, check_executor, check_protocol, latest_run, make_executor, open_storage
+from evonas.assemble import check_protocol, latest_run, open_storage
 from evonas.errors import UsageError, shorten, unknown
 from evonas.executor import Executor
+from evonas.executors import Workers, check_executor, make_executor
 from evonas.plugins import name_files
 from evonas.published import zoo
 from evonas.ranking import Ranking, by_mean
 from evonas.retrainer import Retrainer
 from evonas.retraining import Key, Layer, Stage
-from evonas.store import RunInfo, Store
+from evonas.runs import RunInfo
+from evonas.store import Store
 from evonas.trainings import Progress
 
 REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from evonas.graph import Graph
     from evonas.lease import Coordinator
-    from evonas.store import RunInfo, RunSummary, Store
+    from evonas.runs import RunInfo, RunSummary
+    from evonas.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,8 @@ from evonas.objectives import ANCHORS
 from evonas.published import ROWS
 from evonas.ranking import Ranked, sample
 from evonas.retraining import Key, Layer, Retraining, Stage
-from evonas.store import RunInfo, Store
+from evonas.runs import RunInfo
+from evonas.store import Store
 from evonas.trainings import Progress, carry_out, training_task
 
 

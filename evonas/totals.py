@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Status
-from evonas.store import FilterSummary, RunSummary, by_frequency
+from evonas.runs import FilterSummary, RunSummary
+from evonas.store import by_frequency
 
 Number = TypeVar("Number", int, float)
 

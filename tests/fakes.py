@@ -15,8 +15,9 @@ from evonas.config import RunConfig
 from evonas.executor import Executor, Task
 from evonas.graph import Graph
 from evonas.protocol import Protocol
+from evonas.runs import RunInfo
 from evonas.search_spaces import evonorm
-from evonas.store import RunInfo, Store
+from evonas.store import Store
 
 ANCHORS = ("wide", "deep")  # not in the alphabet's order, which a store might fall into
 SETTINGS = {"budget": 40, "seed": 3, "lookahead": 8, "population": 12, "tournament": 0.4, "fresh": 0.3}

@@ -19,7 +19,7 @@ import torch
 import evonas
 from evonas.assemble import open_storage
 from evonas.cli import main
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 
 TINY = evonas.Protocol(
     anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0

@@ -16,7 +16,7 @@ from evonas.candidate import Candidate, Kind, Origin
 from evonas.db import migrations, open_store, sqlite
 from evonas.db.models import Base
 from evonas.graph import Graph, Node
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from tests.store_samples import CONFIG, candidate, failed, query, rejected, scored, small_database
 
 ROOT = Path(__file__).parents[1]
@@ -184,7 +184,7 @@ def test_numbers_of_numpy_are_numbers(path: Path) -> None:
 RECORDS_FOR_EVER = """
 import sys
 from evonas.db import open_store
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from tests.store_samples import CONFIG, candidate, scored
 
 with open_store(sys.argv[1]) as store:

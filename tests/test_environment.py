@@ -13,7 +13,7 @@ import evonas
 from evonas.assemble import configure
 from evonas.db import open_store
 from evonas.environment import DECISIVE, changes, environment
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from tests.test_cli import TINY
 
 TOLD = "goes on under other conditions than it began with, and may end with other candidates"

@@ -16,9 +16,9 @@ from evonas.graph import Graph
 from evonas.memory_store import MemoryStore
 from evonas.propose import Proposer
 from evonas.published import zoo
+from evonas.runs import RunInfo, RunStatus
 from evonas.select import Population
 from evonas.space import SearchSpace
-from evonas.store import RunInfo, RunStatus
 from tests.fakes import FakeExecutor, config, outcome, table
 
 

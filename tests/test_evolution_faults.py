@@ -11,7 +11,7 @@ from evonas.candidate import Candidate, Evaluation, Status
 from evonas.evolution import Search
 from evonas.executor import Task
 from evonas.memory_store import MemoryStore
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from tests.fakes import ANCHORS, FakeExecutor, config, outcome, table
 from tests.test_evolution import searched
 

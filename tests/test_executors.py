@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from evonas.assemble import check_executor, make_executor
 from evonas.candidate import Evaluation, Status
 from evonas.errors import UsageError
 from evonas.executor import Executor, Task
+from evonas.executors import check_executor, make_executor
 from evonas.protocol import Protocol
 from evonas.published import zoo
 from evonas.workers.data import DataSet, load_dataset

@@ -19,8 +19,9 @@ from evonas.executor import Executor, Task
 from evonas.memory_store import MemoryStore
 from evonas.protocol import Protocol
 from evonas.published import zoo
+from evonas.runs import RunInfo, RunStatus
 from evonas.search_spaces import evonorm
-from evonas.store import RunInfo, RunStatus, Store
+from evonas.store import Store
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.local_executor import LocalExecutor
 from tests.test_executors import ENDLESS, TINY, descendants, process_of

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evonas.db.connect import open_store
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from tests.fakes import FakeExecutor, config, table
 from tests.test_evolution import searched
 

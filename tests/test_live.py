@@ -12,7 +12,7 @@ from evonas.candidate import Candidate, Evaluation
 from evonas.cli.live import SHOWN, Watcher, overview
 from evonas.memory_store import MemoryStore
 from evonas.results import best
-from evonas.store import RunInfo, RunSummary
+from evonas.runs import RunInfo, RunSummary
 from tests.fakes import FakeExecutor, config
 
 

@@ -17,7 +17,8 @@ from evonas.candidate import BUILDING, FAILED_ATTEMPTS, Status
 from evonas.executor import Load, Meter
 from evonas.hypervolume import Hypervolume
 from evonas.memory_store import MemoryStore
-from evonas.store import RunInfo, Store
+from evonas.runs import RunInfo
+from evonas.store import Store
 from evonas.workers.metrics import METRICS, Kind, metering
 from tests.fakes import ANCHORS, FakeExecutor, config
 

@@ -20,7 +20,8 @@ from evonas.candidate import Candidate
 from evonas.db import open_store, sqlite
 from evonas.errors import StorageError, StorageUnavailableError
 from evonas.evolution import Search
-from evonas.store import RunStatus, Store
+from evonas.runs import RunStatus
+from evonas.store import Store
 from tests.fakes import FakeExecutor, config, table
 from tests.postgres import VARIABLE, started
 from tests.test_evolution import searched

@@ -11,8 +11,9 @@ import pytest
 
 import evonas
 from evonas import plugins
-from evonas.assemble import configure, make_executor, named_protocol, open_storage
+from evonas.assemble import configure, named_protocol, open_storage
 from evonas.cli import main
+from evonas.executors import make_executor
 from evonas.protocol import Protocol
 from evonas.trainings import carry_out, training_task
 from evonas.workers.anchors import anchor_named

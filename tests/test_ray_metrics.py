@@ -14,7 +14,8 @@ import pytest
 from evonas.api import execute
 from evonas.db.connect import open_store
 from evonas.executor import Executor
-from evonas.store import RunInfo, Store
+from evonas.runs import RunInfo
+from evonas.store import Store
 from evonas.workers.data import load_dataset
 from evonas.workers.metrics import METRICS, metering
 from tests.fakes import config

@@ -21,7 +21,7 @@ from evonas.candidate import Status
 from evonas.db.connect import open_store
 from evonas.executor import Executor
 from evonas.memory_store import MemoryStore
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.local_executor import LocalExecutor
 from tests.fakes import config, table

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas.assemble import check_executor
 from evonas.errors import UsageError
+from evonas.executors import check_executor
 from evonas.workers.ray_resources import Needs, on_node, room_for
 from evonas.workers.ray_worker import CONTEXT_BYTES, limit_gpu_memory
 

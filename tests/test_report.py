@@ -25,8 +25,8 @@ from evonas.report.gather import Report, gather
 from evonas.report.page import page
 from evonas.report.times import spent
 from evonas.retraining import Retraining, Stage
+from evonas.runs import RunStatus
 from evonas.search_spaces import evonorm
-from evonas.store import RunStatus
 from tests.fakes import ANCHORS, FakeExecutor, config
 from tests.test_evolution import searched
 

@@ -11,7 +11,7 @@ from PIL import Image
 from evonas.db.connect import open_store
 from evonas.evolution import Search
 from evonas.report.pictures import PICTURES
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from tests.fakes import ANCHORS, FakeExecutor, config
 from tests.test_cli import Call, call  # noqa: F401  a fixture
 

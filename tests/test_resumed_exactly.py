@@ -20,7 +20,7 @@ from benchmarks.soak.processes import family
 from evonas.config import RunConfig
 from evonas.db import open_store
 from evonas.evolution import Search
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 from evonas.workers.data import load_dataset
 from evonas.workers.local_executor import LocalExecutor
 from tests.test_executors import PATIENCE
@@ -68,7 +68,7 @@ _SESSION = """
 import sys
 from evonas.api import execute
 from evonas.db import open_store
-from evonas.assemble import make_executor
+from evonas.executors import make_executor
 path, kind, workers = sys.argv[1:]
 with open_store(path) as store:
     run = store.run(1)

@@ -24,7 +24,8 @@ from evonas.graph import Graph
 from evonas.lease import Coordinator
 from evonas.memory_store import MemoryStore
 from evonas.retraining import Stage
-from evonas.store import FilterSummary, RunStatus, Store
+from evonas.runs import FilterSummary, RunStatus
+from evonas.store import Store
 from tests.postgres import emptied
 from tests.store_samples import CONFIG, EXPRESSIONS, candidate, failed, rejected, retraining, scored
 

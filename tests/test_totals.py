@@ -15,7 +15,8 @@ from evonas.api import execute
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Status
 from evonas.db import open_store
 from evonas.memory_store import MemoryStore
-from evonas.store import RunSummary, Store
+from evonas.runs import RunSummary
+from evonas.store import Store
 from evonas.totals import Totals
 from tests.fakes import FakeExecutor, config
 from tests.store_samples import candidate

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.assemble import make_executor
 from evonas.errors import UsageError
+from evonas.executors import make_executor
 from evonas.layer import LayerFactory
 from evonas.protocol import Protocol
 from evonas.published import as_graph

@@ -11,10 +11,10 @@ import pytest
 import typer
 
 import evonas
-from evonas.assemble import Workers
 from evonas.cli import app
 from evonas.comparison import compare
 from evonas.errors import UsageError
+from evonas.executors import Workers
 from evonas.reranking import rerank
 from tests.test_cli import TINY, Call
 

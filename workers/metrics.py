@@ -16,9 +16,10 @@ from evonas.candidate import BUILDING, FAILED_ATTEMPTS, Candidate, Evaluation, S
 from evonas.hypervolume import Hypervolume
 
 if TYPE_CHECKING:
-    from evonas.evolution import Observer
     from evonas.executor import Executor, Meter
-    from evonas.store import RunInfo, Store
+    from evonas.observer import Observer
+    from evonas.runs import RunInfo
+    from evonas.store import Store
 
 
 class Kind(Enum):

@@ -1,8 +1,7 @@
 """Evaluation on Ray: one actor a worker, one task at a time on each, a deadline kept from outside.
 
 The data set travels once to each node, through Ray's object store. A worker that dies or overstays its
-deadline is replaced, and its task comes back as failed; the search decides whether to try again. A task whose
-node was lost says nothing about its candidate: it is done again, without a word.
+deadline is replaced, and its task comes back as failed; one whose node was lost has its task done again.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ from evonas.candidate import Candidate, Evaluation
 from evonas.config import RunConfig
 from evonas.db import open_store
 from evonas.evolution import Search
-from evonas.store import RunInfo, Store
+from evonas.runs import RunInfo
+from evonas.store import Store
 
 WORKERS = 256
 LOOKAHEAD = 4 * WORKERS

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from rich.console import Console
 
 from evonas.api import Result, execute
-from evonas.assemble import configure, make_executor
+from evonas.assemble import configure
 from evonas.cli.live import Watcher
 from evonas.config import RunConfig
 from evonas.environment import environment
-from evonas.store import RunStatus, Store
+from evonas.executors import make_executor
+from evonas.runs import RunStatus
+from evonas.store import Store
 
 REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
 BUDGET = 1_000_000

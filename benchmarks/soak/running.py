@@ -120,9 +120,9 @@ class Soak:
 
     def _drain(self) -> int:
         """Evaluates what is drawn and not judged, in this process, and nothing more; how many that was."""
-        from evonas.assemble import make_executor
         from evonas.db import open_store
         from evonas.evolution import Search
+        from evonas.executors import make_executor
         from evonas.lease import claimed
 
         with open_store(str(self.database)) as store:

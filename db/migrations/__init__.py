@@ -33,13 +33,13 @@ def revision(connection: sa.Connection, place: str) -> str | None:
     Raises:
         StorageError: when the database belongs to another program.
     """
-    from evonas.db.models import Base
+    from evonas.db.models import Run  # with all tables
 
     tables = set(sa.inspect(connection).get_table_names())
     if VERSION_TABLE in tables:
         return connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
     # A database file is one program's own; a server's database may hold others' tables beside ours.
-    foreign = tables if connection.dialect.name == "sqlite" else tables & set(Base.metadata.tables)
+    foreign = tables if connection.dialect.name == "sqlite" else tables & set(Run.metadata.tables)
     if foreign:
         raise StorageError(f"{place} is a database of another program, not of evonas; choose another place")
     return None

@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy.types import TypeDecorator
 
 from evonas.db.migrations import VERSION_TABLE
-from evonas.db.models import Base
+from evonas.db.models import Run  # with all tables
 
 
 def plain_type(kind: str, item: Any, autogen_context: object) -> str | Literal[False]:
@@ -16,7 +16,7 @@ def plain_type(kind: str, item: Any, autogen_context: object) -> str | Literal[F
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=Base.metadata,
+    target_metadata=Run.metadata,
     version_table=VERSION_TABLE,
     render_item=plain_type,
     render_as_batch=True,  # SQLite cannot alter most of a table; Alembic then copies it

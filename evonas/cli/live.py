@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
-    from evonas.store import RunInfo, RunSummary, Store
+    from evonas.runs import RunInfo, RunSummary
+    from evonas.store import Store
 
 SHOWN = 8  # best layers in the display
 _LINE_EVERY = 15.0  # seconds between lines where there is no terminal

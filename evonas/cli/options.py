@@ -15,7 +15,8 @@ from evonas.api import DEFAULT_STORAGE
 from evonas.assemble import latest_run, open_storage
 from evonas.errors import UsageError, shorten
 from evonas.graph import Graph
-from evonas.store import RunInfo, Store
+from evonas.runs import RunInfo
+from evonas.store import Store
 
 
 class Format(Enum):

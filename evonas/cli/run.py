@@ -8,7 +8,7 @@ from typing import Annotated
 import tomli_w
 import typer
 
-from evonas import assemble, results
+from evonas import assemble, executors, results
 from evonas.api import execute
 from evonas.cli import options
 from evonas.cli.live import Watcher
@@ -18,8 +18,9 @@ from evonas.config import STRATEGIES, RunConfig
 from evonas.environment import environment, warn_of_changes
 from evonas.lease import check_free
 from evonas.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
+from evonas.runs import RunInfo, RunStatus
 from evonas.search_spaces import SPACES
-from evonas.store import RunInfo, RunStatus, Store
+from evonas.store import Store
 
 app = typer.Typer()
 
@@ -123,7 +124,7 @@ def resume(
 def _execute(run: RunInfo | None, config: RunConfig, store: Store, where: Where, form: options.Format) -> None:
     console = options.console if form is options.Format.TABLE else options.stderr
     console.print("[dim]starting workers …[/]")
-    made = assemble.make_executor(protocol=config.protocol, deadline=config.deadline, **where)
+    made = executors.make_executor(protocol=config.protocol, deadline=config.deadline, **where)
     with made as running:
         if running.note:
             console.print(running.note, style="yellow", markup=False, highlight=False)

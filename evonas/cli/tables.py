@@ -14,7 +14,7 @@ from evonas.comparison import Comparison
 from evonas.filters import CHEAP_FILTERS
 from evonas.objectives import objective_named
 from evonas.results import Breakdown, Row, references_as_rows
-from evonas.store import RunInfo, RunSummary
+from evonas.runs import RunInfo, RunSummary
 
 _WIDEST = 90  # longest expression shown in a table; `show` prints the whole
 

@@ -18,7 +18,7 @@ from evonas.cli.pace import Pace
 from evonas.cli.tables import duration, layers_table
 from evonas.errors import UsageError, shorten
 from evonas.results import Row
-from evonas.store import RunInfo, RunStatus, RunSummary
+from evonas.runs import RunInfo, RunStatus, RunSummary
 
 app = typer.Typer()
 _SILENT = 120.0  # seconds without a record after which a run may have been killed

@@ -9,10 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
-from evonas import assemble
+from evonas import executors
 
 
-class Where(assemble.Workers):
+class Where(executors.Workers):
     """What those options say; the arguments of `make_executor`, and of what calls it."""
 
     executor: str
@@ -66,5 +66,5 @@ def _where(
         cpus_per_worker=cpus_per_worker,
         recycle_after=recycle_after,
     )
-    assemble.check_executor(**where)
+    executors.check_executor(**where)
     return where

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from evonas.filters import CHEAP_FILTERS
-from evonas.store import RunSummary
+from evonas.runs import RunSummary
 
 MEANINGS: Mapping[str, str] = {
     "structural": "ignores its input, or is constant on every plane",

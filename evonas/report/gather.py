@@ -16,8 +16,9 @@ from evonas.report.response import Response, response
 from evonas.report.standing import Standing, standings
 from evonas.report.times import Spent, spent
 from evonas.results import Row, row
+from evonas.runs import RunInfo, RunSummary
 from evonas.select import pareto_front
-from evonas.store import RunInfo, RunSummary, Store
+from evonas.store import Store
 
 if TYPE_CHECKING:
     from evonas.kernels.plan import Plan

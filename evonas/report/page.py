@@ -16,7 +16,7 @@ from evonas.report.graph_svg import graph_svg
 from evonas.report.lanes import lanes_svg, lanes_width
 from evonas.report.words import duration, megabytes, number
 from evonas.retraining import Stage
-from evonas.store import RunStatus
+from evonas.runs import RunStatus
 
 _SHAPE = (128, 64, 32, 32)
 """Of the activations for which traffic is told in bytes."""

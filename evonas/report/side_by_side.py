@@ -10,7 +10,8 @@ from typing import Any
 from evonas.candidate import Status
 from evonas.config import RunConfig
 from evonas.report.progress import at_compute, progress
-from evonas.store import RunStatus, Store
+from evonas.runs import RunStatus
+from evonas.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from statistics import fmean
 
 from evonas.ranking import Sample, sample
 from evonas.retraining import Layer, Retraining, Stage
-from evonas.store import RunInfo
+from evonas.runs import RunInfo
 
 
 @dataclass(frozen=True, slots=True)

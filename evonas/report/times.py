@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evonas.candidate import FAILED_ATTEMPTS
-from evonas.store import RunSummary
+from evonas.runs import RunSummary
 
 DRAWING, FILTERS, TRAINING, LOST = "drawing", "filters", "training", "lost"
 
