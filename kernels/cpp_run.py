@@ -209,7 +209,7 @@ class _Handle:
         self, by: Calls, path: str, training: bool, sizes: tuple[int, ...], reals: tuple[float, ...], rows: list[int]
     ) -> None:
         self.number = by.make_form(path, training, sizes, reals, rows)
-        weakref.finalize(self, by.forget_form, self.number)
+        weakref.finalize(self, by.forget_form, self.number).atexit = False  # PyTorch may be gone by then
 
 
 def _layout(positions: int, contiguous: bool) -> Layout:
