@@ -48,9 +48,16 @@ class Task:
 
     @property
     def label(self) -> str:
-        """The task and its anchors, for dashboards."""
+        """The task and its anchors."""
         again = f" (attempt {self.attempt})" if self.attempt > 1 else ""
         return f"{self.name}{again}: {', '.join(self.protocol.anchors)}"
+
+    @property
+    def group(self) -> str:
+        """The same for a hundred candidates together, for who keeps something by the names of tasks."""
+        first = self.index - self.index % 100
+        who = f"candidates {first} to {first + 99}" if self.index >= 0 else "references"
+        return f"{who}: {', '.join(self.protocol.anchors)}"
 
 
 @dataclass(frozen=True, slots=True)

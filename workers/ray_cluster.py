@@ -73,6 +73,8 @@ def start(address: str | None, cpus: int) -> Joined:
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray could not be started here"
         reason = " ".join(str(error).split())[:400]
+        if address and "RAY_AUTH_MODE" not in os.environ:
+            reason += "; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UsageError(f"{where}: {reason}; `--executor local` works without Ray") from None
     if threading.current_thread() is threading.main_thread() and on_terminate is not None:
         signal.signal(signal.SIGTERM, on_terminate)
@@ -136,4 +138,4 @@ def _reachable(address: str) -> str:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise UsageError(f"no Ray cluster answers at {named}: {error.strerror or error}") from None
-    return address
+    return named if named == "auto" else address  # Ray takes the token of a cluster of this machine alone unasked

@@ -184,7 +184,8 @@ class RayExecutor(Executor):
     def _dispatch(self) -> None:
         while self._queue and (worker := self._pool.take()):
             task = self._queue.popleft()
-            reference = worker.actor.evaluate.options(name=task.label).remote(task)
+            # Ray counts tasks by name in every process, for ever: 35 KiB a name. That of the process has the number.
+            reference = worker.actor.evaluate.options(name=task.group).remote(task)
             self._running[reference] = _Running(task, worker, monotonic())
 
     def _ready(self, timeout: float) -> Sequence[Any]:
