@@ -9,8 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import ray
 import torch
 
 from evonas.candidate import Evaluation, Status
@@ -128,6 +130,27 @@ def executor(request: pytest.FixtureRequest, data: DataSet) -> Iterator[Executor
 def expected(data: DataSet) -> dict[str, Evaluation]:
     torch.set_num_threads(1)
     return {layer: evaluate(task(0, layer), data) for layer in LAYERS}
+
+
+def test_few_names_are_told_to_ray(ray_executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never forgets one: with a name for each candidate the coordinator of a long search would run out of memory."""
+    told: list[str] = []
+    options = ray.actor.ActorMethod.options
+
+    def noted(method: ray.actor.ActorMethod, **settings: Any) -> Any:
+        told.append(settings["name"])
+        return options(method, **settings)
+
+    monkeypatch.setattr(ray.actor.ActorMethod, "options", noted)
+    for index in (7, 8, 99, 100, -1, -2):
+        ray_executor.submit(replace(task(index), graph="no graph"))
+    results(ray_executor, 6)
+    assert set(told) == {
+        "candidates 0 to 99: resnet-small",
+        "candidates 100 to 199: resnet-small",
+        "references: resnet-small",
+    }
+    assert len({replace(task(index), attempt=3).group for index in range(5000)}) == 50
 
 
 def test_nothing_to_do_gives_nothing(executor: Executor) -> None:

@@ -74,7 +74,7 @@ SMALL = ["--steps", "2", "--budget", "3", "--anchor", "resnet-small", "--set", "
 
 def test_a_job_of_ray_searches_on_its_cluster(head: Head, tmp_path: Path) -> None:
     """As the guide says: no address is needed, because Ray tells its jobs."""
-    dashboard, environment = head.dashboard, head.environment
+    dashboard, environment = head.dashboard, {**head.environment, "RAY_AUTH_MODE": "token"}
     path = tmp_path / "runs.db"
     job = [*RAY, "job", "submit", "--address", dashboard, "--", "evonas", "search", *SMALL, "--storage", str(path)]
     done = subprocess.run(job, env=environment, capture_output=True, text=True, timeout=500, check=False)
