@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from evonas.environment import environment
-from evonas.transfer import REFERENCES, TASKS, transfer
+from evonas.transferring import REFERENCES, TASKS, transfer
 
 FOUND = "x * sigmoid(sqrt(x)) / rms_bwh(x * sigmoid(sqrt(x)))"
 """The best layer of the first of the README's searches."""

@@ -1,16 +1,13 @@
 """Draws graphs: as a networkx graph, as a tree for terminals, and as pictures.
 
 A picture reads from left to right: the input, one column per depth, the affine, the output; statistics
-stand out by their colour. networkx is imported here, and rich and matplotlib only where they are used, so
-that this file is to be imported by those alone who draw.
+stand out by their colour. networkx, rich and matplotlib are imported where they are used.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import networkx as nx
 
 from evonas.errors import UsageError
 from evonas.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
@@ -19,6 +16,7 @@ from evonas.ops import OPS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import networkx as nx
     from rich.tree import Tree
 
 INPUT, PARAMETER, CONSTANT, ELEMENTWISE, STATISTIC = "input", "parameter", "constant", "element-wise", "statistic"
@@ -37,6 +35,8 @@ def to_networkx(graph: Graph) -> nx.DiGraph:
     "statistic"), `op` ("" for inputs) and `index_set` ("" but for statistics). An edge has `places`, which
     of the operation's arguments it is: `(0, 1)` in a square written as a product.
     """
+    import networkx as nx
+
     drawn = nx.DiGraph()
     for number in graph.live:
         if number < FIRST:
@@ -111,6 +111,8 @@ def gallery(graphs: Mapping[str, Graph], path: str | Path) -> Path:
 
 def framed(graph: Graph) -> nx.DiGraph:
     """The graph as pictures show it: with its affine and output, and a `mark` at arrows that need one."""
+    import networkx as nx
+
     drawn = to_networkx(graph)
     for node, data in drawn.nodes(data=True):
         data["label"] = _INPUT_LABELS.get(node, data["label"])

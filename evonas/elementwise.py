@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from evonas.arithmetic import away_from_zero, maximum, quotient
 from evonas.op import ATOM, POWER, PRODUCT, SUM, UNARY, Op, Parity
@@ -90,7 +89,7 @@ ELEMENTWISE = (
     Op(
         "sigmoid",
         1,
-        lambda a, eps: torch.sigmoid(a),
+        lambda a, eps: a.sigmoid(),
         "torch.sigmoid({0})",
         "gate",
         r"\sigma\left({}\right)",
@@ -103,7 +102,7 @@ ELEMENTWISE = (
     Op(
         "tanh",
         1,
-        lambda a, eps: torch.tanh(a),
+        lambda a, eps: a.tanh(),
         "torch.tanh({0})",
         "squashed",
         r"\tanh\left({}\right)",
@@ -116,7 +115,7 @@ ELEMENTWISE = (
     Op(
         "exp",
         1,
-        lambda a, eps: torch.exp(a),
+        lambda a, eps: a.exp(),
         "torch.exp({0})",
         "power",
         r"\exp\left({}\right)",
@@ -144,7 +143,7 @@ ELEMENTWISE = (
     Op(
         "abs",
         1,
-        lambda a, eps: torch.abs(a),
+        lambda a, eps: a.abs(),
         "torch.abs({0})",
         "size",
         r"\left|{}\right|",
@@ -157,7 +156,7 @@ ELEMENTWISE = (
     Op(
         "log",
         1,
-        lambda a, eps: torch.sign(a) * torch.log(torch.abs(a) + eps),
+        lambda a, eps: a.sign() * (a.abs() + eps).log(),
         "torch.sign({0}) * torch.log(torch.abs({0}) + {eps})",
         "signed_log",
         r"\operatorname{{slog}}\left({}\right)",
@@ -170,7 +169,7 @@ ELEMENTWISE = (
     Op(
         "sqrt",
         1,
-        lambda a, eps: torch.sign(a) * torch.sqrt(torch.abs(a) + eps),
+        lambda a, eps: a.sign() * (a.abs() + eps).sqrt(),
         "torch.sign({0}) * torch.sqrt(torch.abs({0}) + {eps})",
         "signed_root",
         r"\operatorname{{ssqrt}}\left({}\right)",
@@ -181,81 +180,3 @@ ELEMENTWISE = (
         array=lambda a, eps: np.sign(a) * np.sqrt(np.abs(a) + eps),
     ),
 )
-
-ROOT = Op(
-    "root",
-    1,
-    lambda a, eps: torch.sqrt(a + eps),
-    "torch.sqrt({0} + {eps})",
-    "root",
-    r"\sqrt{{{} + \epsilon}}",
-    positive=True,
-    triton="tl.sqrt_rn({0} + eps)",
-    cpp="square_root({0} + eps)",
-    array=lambda a, eps: np.sqrt(a + eps),
-)
-"""What an rms or a standard deviation is of its mean square."""
-
-SLOPES = (
-    Op(
-        "sign",
-        1,
-        lambda a, eps: torch.sign(a),
-        "torch.sign({0})",
-        "direction",
-        r"\operatorname{{sign}}\left({}\right)",
-        parity=Parity.ODD,
-        triton="sign({0})",
-        cpp="sign({0})",
-        array=lambda a, eps: np.sign(a),
-    ),
-    Op(
-        "share",
-        2,
-        lambda a, b, eps: torch.sign(a - b).add(1.0).mul(0.5),
-        "(torch.sign({0} - {1}) + 1) / 2",
-        "portion",
-        r"\left[{} \ge {}\right]",
-        triton="share({0}, {1})",
-        cpp="share({0}, {1})",
-        array=lambda a, b, eps: np.add(a > b, a >= b, dtype=np.float64) * 0.5,
-    ),
-    Op(
-        "kept",
-        1,
-        lambda a, eps: (a.abs() >= eps).to(a.dtype),
-        "({0}.abs() >= {eps})",
-        "free",
-        r"\left[\left|{}\right| \ge \epsilon\right]",
-        parity=Parity.EVEN,
-        triton="kept({0}, eps)",
-        cpp="kept({0}, eps)",
-        array=lambda a, eps: 1.0 * (np.abs(a) >= eps),
-    ),
-    Op(
-        "log_slope",
-        1,
-        lambda a, eps: torch.sign(a).square() / (a.abs() + eps),
-        "torch.sign({0}).square() / ({0}.abs() + {eps})",
-        "slope",
-        r"\operatorname{{slog}}'\left({}\right)",
-        parity=Parity.EVEN,
-        triton="log_slope({0}, eps)",
-        cpp="log_slope({0}, eps)",
-        array=lambda a, eps: (a != 0.0) / (np.abs(a) + eps),
-    ),
-    Op(
-        "sqrt_slope",
-        1,
-        lambda a, eps: torch.sign(a).square() / (2 * torch.sqrt(a.abs() + eps)),
-        "torch.sign({0}).square() / (2 * torch.sqrt({0}.abs() + {eps}))",
-        "slope",
-        r"\operatorname{{ssqrt}}'\left({}\right)",
-        parity=Parity.EVEN,
-        triton="root_slope({0}, eps)",
-        cpp="root_slope({0}, eps)",
-        array=lambda a, eps: (a != 0.0) / (2.0 * np.sqrt(np.abs(a) + eps)),
-    ),
-)
-"""What derivatives need beyond the primitives: the sign of a number; max(a, b)'s share of gradient for a, which is 1/2
-at a tie; whether a divisor is outside of the clamp; and the slopes of the signed logarithm and root, 0 at 0."""

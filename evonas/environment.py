@@ -12,8 +12,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 if TYPE_CHECKING:
     from evonas.runs import RunInfo
 
@@ -89,6 +87,13 @@ def _said(command: list[str]) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
+def gpus() -> list[str]:
+    """The GPUs that PyTorch sees, by name."""
+    import torch
+
+    return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
 def environment() -> dict[str, str]:
     """Versions and hardware by name, as a run records them."""
     versions = {name: version_of(name) for name in RECORDED}
@@ -102,7 +107,7 @@ def environment() -> dict[str, str]:
         "processor": processor(),
         "cores": str(usable_cores()),
         "memory": memory(),
-        "gpus": ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())) or "none",
+        "gpus": ", ".join(gpus()) or "none",
     }
 
 

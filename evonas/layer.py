@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from evonas.backends import check_backend, chosen
+from evonas.backends import check_backend
+from evonas.dispatch import chosen
 from evonas.errors import UsageError, shorten
 from evonas.graph import FIRST, INPUTS, V0, V1, Graph, X
 from evonas.ops import OPS, IndexSet, Moment
@@ -45,7 +46,7 @@ class NormAct(nn.Module):
         momentum: weight of the newest batch in running values.
         affine: whether to learn `weight` and `bias`.
         backend: `reference` in PyTorch, kernels by `triton` or `cpp`, or `auto`: kernels for inputs that they can take,
-            on a CPU where that is measured to pay; see `evonas.backends`.
+            on a CPU where that is measured to pay; see `evonas.dispatch`.
 
     Attributes:
         weight, bias: gamma, starting at 1, and beta, starting at 0; (c,); None without `affine`.

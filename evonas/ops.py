@@ -15,8 +15,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from evonas.aggregations import AGGREGATIONS, OF_PLANES
-from evonas.elementwise import ELEMENTWISE, ROOT, SLOPES
+from evonas.elementwise import ELEMENTWISE
 from evonas.op import ATOM, POWER, PRODUCT, SUM, UNARY, IndexSet, Moment, Op, Parity
+from evonas.slopes import ROOT, SLOPES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from evonas.backends import chosen
+from evonas.dispatch import chosen
 from evonas.errors import UsageError
 from evonas.graph import Graph
 from evonas.kernels import cpp_run

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from evonas.db import open_store
+from tests import store_samples
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("search_spaces", "workers", "kernels", "db")
-JOINING = {"__init__", "__main__", "api", "assemble", "comparison", "doctor", "reranking", "transfer"}
+JOINING = {"__init__", "__main__", "api", "assemble", "comparison", "doctor", "executors", "reranking", "transferring"}
 """The files of the core that join all rooms, with the command line in evonas/cli and the report in evonas/report."""
 HEAVY = {"ray", "sqlalchemy", "alembic", "pymoo", "triton", "sklearn", "scipy"}
 MAY_USE = {
@@ -184,3 +187,37 @@ def test_a_fresh_interpreter_loads_nothing_heavy(modules):
     assert not loaded
     # DESIGN: under half a second beyond torch. In processor time, so that a busy machine does not count.
     assert float(spent) < 0.5
+
+
+LOOKING = """
+import sys
+from evonas.cli import main
+sys.argv = ["evonas", *sys.argv[1:]]
+try:
+    main()
+finally:
+    heavy = {"torch", "ray", "pymoo", "networkx", "matplotlib", "triton", "alembic", "sklearn", "scipy"}
+    print(*sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "search --help", "runs", "status", "best", "pareto", "show 0"])
+def test_commands_that_look_load_nothing_heavy(command: str, tmp_path: Path) -> None:
+    """They should answer at once: importing PyTorch alone takes a second."""
+    storage = tmp_path / "evonas.db"
+    with open_store(str(storage)) as store:
+        run = store.create_run(store_samples.CONFIG, {})
+        candidates = [store_samples.candidate(i) for i in range(3)]
+        store.record(run.id, candidates=candidates, evaluations=[store_samples.scored(i, 0.5) for i in range(3)])
+    place = [] if "--help" in command else ["--storage", str(storage)]
+    result = subprocess.run(
+        [sys.executable, "-c", LOOKING, *command.split(), *place],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    # networkx draws the tree of `show`, pymoo sorts fronts; a database whose tables are up to date needs no migration.
+    assert result.stderr.split() == {"show 0": ["networkx"], "pareto": ["pymoo"]}.get(command, [])

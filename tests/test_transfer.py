@@ -13,7 +13,7 @@ import torch
 from evonas.cli import main
 from evonas.errors import UsageError
 from evonas.layer import LayerFactory, NormAct
-from evonas.transfer import TASKS, transfer
+from evonas.transferring import TASKS, transfer
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
 from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.frechet import frechet_distance

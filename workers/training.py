@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.backends import for_training
+from evonas.dispatch import for_training
 from evonas.errors import UsageError
 from evonas.layer import computed_by
 from evonas.workers.anchors import LayerFactory, build_anchor

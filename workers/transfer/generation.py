@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.backends import for_training
+from evonas.dispatch import for_training
 from evonas.layer import LayerFactory as PublishedLayers
 from evonas.layer import computed_by
 from evonas.workers.anchors.layers import Classifier, Conv, LayerFactory, initialise

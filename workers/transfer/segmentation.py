@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.backends import for_training
+from evonas.dispatch import for_training
 from evonas.layer import computed_by
 from evonas.workers.anchors.layers import LayerFactory, initialise
 from evonas.workers.distortion import generator

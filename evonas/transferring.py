@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from evonas.errors import UsageError, unknown
 from evonas.graph import Graph
-from evonas.layer import LayerFactory
 from evonas.published import ROWS
 from evonas.statistics import Interval, Paired, interval, paired
+
+if TYPE_CHECKING:
+    from evonas.layer import LayerFactory
 
 REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
 """Published layers that a layer is held beside."""
@@ -98,6 +101,8 @@ def transfer(
     Raises:
         UsageError: for an unknown task or layer, no layer, no seed, or no step.
     """
+    from evonas.layer import LayerFactory
+
     if task not in TASKS:
         raise unknown("task", task, TASKS)
     for reference in references:
