@@ -23,7 +23,8 @@ from evonas.protocol import Protocol
 from evonas.report.funnel import funnel
 from evonas.report.gather import Report, gather
 from evonas.report.page import page
-from evonas.report.times import spent
+from evonas.report.times import clocks
+from evonas.results import breakdown
 from evonas.retraining import Retraining, Stage
 from evonas.runs import RunStatus
 from evonas.search_spaces import evonorm
@@ -109,11 +110,19 @@ def test_every_proposal_ends_at_one_filter_or_goes_on(store: MemoryStore) -> Non
     for one, other in pairwise(cheap):
         assert one.judged - one.rejected == other.judged
     assert all(f.meaning for f in filters)
-    assert sum(part.seconds for part in spent(summary)) == pytest.approx(
+
+
+def test_every_clock_adds_up(store: MemoryStore) -> None:
+    run, summary = store.run(1), store.summary(1)
+    core, workers, coordinator = clocks(breakdown(run, summary))
+    assert core.total == pytest.approx(
         sum(summary.drawing.values())
         + sum(summary.training.values())
         + sum(f.seconds for f in summary.filters.values())
     )
+    assert workers.total == pytest.approx(run.times["available"])
+    assert coordinator.total == pytest.approx(run.elapsed, abs=1e-3)  # the elapsed time is read a moment earlier
+    assert all(part.seconds > 0 for clock in (core, workers, coordinator) for part in clock.parts)
 
 
 def test_the_page_holds_every_part(report: Report) -> None:

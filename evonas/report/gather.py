@@ -14,8 +14,8 @@ from evonas.report.lineage import Ancestor, lineage
 from evonas.report.progress import Step, finite, progress
 from evonas.report.response import Response, response
 from evonas.report.standing import Standing, standings
-from evonas.report.times import Spent, spent
-from evonas.results import Row, row
+from evonas.report.times import Clock, clocks
+from evonas.results import Row, breakdown, row
 from evonas.runs import RunInfo, RunSummary
 from evonas.select import pareto_front
 from evonas.store import Store
@@ -96,7 +96,7 @@ class Report:
         axes: what candidates are shown by: the anchors, then the measures of the run's objectives.
         points: the scored candidates, by index.
         filters: what each rejected.
-        times: where the time went.
+        times: where the time went, by clock.
         tree: the family of the best layers.
         top: the best layers, best first.
         published: published layers under the run's protocol, best first.
@@ -109,7 +109,7 @@ class Report:
     axes: Sequence[Axis]
     points: Sequence[Point]
     filters: Sequence[Filtered]
-    times: Sequence[Spent]
+    times: Sequence[Clock]
     tree: Sequence[Ancestor]
     top: Sequence[Top]
     published: Sequence[Standing]
@@ -154,7 +154,7 @@ def gather(store: Store, run_id: int, top: int = 5) -> Report:
         axes,
         points,
         funnel(summary),
-        spent(summary),
+        clocks(breakdown(run, summary)),
         lineage(indices, candidates, evaluations),
         [look(one, standing) for one, standing in zip(best, found, strict=True)],
         published,

@@ -44,7 +44,7 @@ def page(report: Report) -> str:
         rival=_rival(report),
         top=[_card(report, one) for one in report.top],
         front=sorted((point for point in report.points if point.front), key=lambda point: -point.mean),
-        total=sum(part.seconds for part in report.times),
+        core_seconds=report.times[0].total if report.times else 0.0,
         lanes=lanes_svg(report.tree),
         lanes_width=lanes_width(report.tree),
         shape=" × ".join(map(str, _SHAPE)),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from evonas.errors import UsageError, shorten, unknown
 from evonas.report.dots import dots
 from evonas.report.gather import Report, Top
-from evonas.report.times import DRAWING, FILTERS, LOST, TRAINING
+from evonas.report.times import DRAWING, FILTERS, IDLE, KERNELS, LOST, OTHER, TRAINING
 from evonas.report.words import duration
 
 if TYPE_CHECKING:
@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 
 COLOURS = ("#1c66a8", "#b4501f", "#2b7a57", "#96690b", "#a8345f", "#7648a0")
 _INK, _MUTED, _PALE = "#171b22", "#566070", "#c9d8e6"
-_KINDS = {DRAWING: COLOURS[3], FILTERS: COLOURS[0], TRAINING: COLOURS[2], LOST: COLOURS[4]}
+_KINDS = {
+    DRAWING: COLOURS[3],
+    FILTERS: COLOURS[0],
+    KERNELS: COLOURS[1],
+    TRAINING: COLOURS[2],
+    LOST: COLOURS[4],
+    OTHER: _MUTED,
+    IDLE: _PALE,
+}
 
 
 def draw(report: Report, what: str, path: Path, axes: tuple[str, str] | None = None) -> None:
@@ -51,11 +59,13 @@ def draw(report: Report, what: str, path: Path, axes: tuple[str, str] | None = N
             raise UsageError(f"cannot write {shorten(str(path), 200)}: {error}") from None
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def _figure(width: float, height: float, columns: int = 1, heights: Sequence[float] = ()) -> tuple[Figure, list[Axes]]:
+    """Plots side by side, or of some heights one above the other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, columns, squeeze=False)[0].tolist()
+    rows = {"height_ratios": list(heights)} if heights else None
+    axes = figure.subplots(max(1, len(heights)), columns, squeeze=False, gridspec_kw=rows).flatten().tolist()
     for one in axes:
         one.spines[["top", "right"]].set_visible(False)
         one.spines[["left", "bottom"]].set_color(_PALE)
@@ -138,17 +148,19 @@ def _filters(report: Report) -> Figure:
 
 
 def _time(report: Report) -> Figure:
-    figure, (plot,) = _figure(8, 0.8 + 0.3 * max(1, len(report.times)))
-    places = range(len(report.times))
-    plot.barh(places, [part.seconds / 60 for part in report.times], color=[_KINDS[part.kind] for part in report.times])
-    for place, part in zip(places, report.times, strict=True):
-        at = (part.seconds / 60, place)
-        told = duration(part.seconds)
-        plot.annotate(told, at, (4, 0), textcoords="offset points", va="center", fontsize=8, color=_MUTED)
-    plot.set_yticks(places, [part.where for part in report.times])
-    plot.invert_yaxis()
-    plot.margins(x=0.12)
-    plot.set(xlabel="core-minutes")
+    heights = [1 + len(clock.parts) for clock in report.times] or [1]
+    figure, axes = _figure(8, 0.5 + 0.3 * sum(heights), heights=heights)
+    for plot, clock in zip(axes, report.times, strict=False):
+        places, parts = range(len(clock.parts)), clock.parts
+        plot.barh(places, [part.seconds / 60 for part in parts], color=[_KINDS[part.kind] for part in parts])
+        for place, part in enumerate(parts):
+            at = (part.seconds / 60, place)
+            told = f"{duration(part.seconds)}, {part.seconds / clock.total:.1%}"
+            plot.annotate(told, at, (4, 0), textcoords="offset points", va="center", fontsize=8, color=_MUTED)
+        plot.set_yticks(places, [part.where for part in parts])
+        plot.invert_yaxis()
+        plot.margins(x=0.2)
+        plot.set(title=f"{clock.title}, in minutes")
     return figure
 
 
