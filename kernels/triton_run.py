@@ -65,6 +65,9 @@ class TritonLayer:
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """See `CompiledLayer`; float32, float16 or bfloat16."""
+        if elsewhere(x):
+            with torch.cuda.device(x.device):
+                return self.forward(x, vectors, settings)
         work = self._work(x.shape, x.is_contiguous(), settings)
         y = torch.empty_like(x)
         stats = x.new_empty(work.stats, dtype=torch.float32)
@@ -77,6 +80,9 @@ class TritonLayer:
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """See `CompiledLayer`; gradients of parameters are float32."""
+        if elsewhere(x):
+            with torch.cuda.device(x.device):
+                return self.backward(dy, x, stats, vectors, settings)
         work = self._work(x.shape, x.is_contiguous(), settings)
         dx = torch.empty_like(x)
         densities = x.new_empty((len(self.kernels.densities), *x.shape[:2]), dtype=torch.float32)
@@ -90,3 +96,8 @@ class TritonLayer:
         b, c, h, w = shape
         # Of strides alone: a 1×1 plane or a single channel is both, and goes as contiguous.
         return self._launches.of(Shape(b, c, h * w, settings.groups, not contiguous), settings.eps, settings.momentum)
+
+
+def elsewhere(x: Tensor) -> bool:
+    """Whether x is on another GPU than the current one, on which Triton launches kernels."""
+    return x.is_cuda and x.get_device() != torch.cuda.current_device()

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
 from evonas.graph import Graph
+from evonas.kernels import triton_run
+from evonas.kernels.launches import Launch
 from evonas.kernels.triton_run import TritonLayer
+from evonas.layer import NormAct
 from evonas.published import zoo
 from tests.compiled_layers import SHAPES, compare, compare_many
 
@@ -47,3 +53,26 @@ def test_a_negated_row_that_tiles_and_rows_need(text: str) -> None:
 def test_a_row_that_one_part_of_a_kernel_needs_and_then_another(text: str) -> None:
     for training in (True, False):
         compare(Graph.parse(text), SHAPES[0], TritonLayer, training=training)
+
+
+def test_kernels_run_on_the_gpu_that_the_input_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton launches on the current one. Without GPUs, that another is switched to is what can be seen."""
+    current: list[Any] = [None]
+
+    @contextmanager
+    def device(wanted: torch.device) -> Iterator[None]:
+        current.append(wanted)
+        yield
+        current.pop()
+
+    x = torch.randn(2, 4, 3, 3, requires_grad=True)
+    layer = NormAct("evonorm-s0", 4, groups=2, backend="triton")
+    wanted = torch.autograd.grad(layer(x).sum(), x)[0]
+    launched: list[Any] = []
+    run = Launch.__call__
+    monkeypatch.setattr(Launch, "__call__", lambda self, given: (launched.append(current[-1]), run(self, given))[1])
+    monkeypatch.setattr(triton_run, "elsewhere", lambda x: current[-1] != x.device)
+    monkeypatch.setattr(torch.cuda, "device", device)
+    assert torch.equal(torch.autograd.grad(layer(x).sum(), x)[0], wanted)
+    assert launched and set(launched) == {x.device}
+    assert current == [None]
