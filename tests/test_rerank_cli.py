@@ -181,7 +181,7 @@ def test_a_database_of_an_older_version_is_upgraded(call: Call, tmp_path: Path, 
     with engine.begin() as connection:
         alembic_command.downgrade(migrations._config(connection), "0002")
     engine.dispose()
-    code, _, err = call(command, "--executor", "cloud", "--storage", path)
-    assert code == 2 and "older" not in err  # what is refused comes after the upgrade
+    code, _, err = call(command, "--ray-address", "127.0.0.1:1", "--storage", path)
+    assert code == 2 and "older evonas" not in err  # what is refused comes after the upgrade
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("select version_num from evonas_version").fetchone() == (migrations.HEAD,)
