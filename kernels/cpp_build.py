@@ -61,8 +61,10 @@ def trouble() -> str | None:
         return _NO_COMPILER
     try:
         build(f'#define DOUBLE 0\n{helpers()}\nextern "C" int works() {{ return 1; }}\n')
-    except (BuildError, OSError) as error:
+    except BuildError as error:
         return str(error).strip().splitlines()[0]
+    except OSError as error:
+        return f"the cache {cache_folder()} cannot be used, name another by $EVONAS_CACHE: {error.strerror}"
     return None
 
 

@@ -125,7 +125,7 @@ def baseline(
         }
         for c in comparisons
     ]
-    title = f"{'test' if test else 'validation'} accuracy after {steps} steps, {seeds} seeds"
+    title = f"{'test' if test else 'validation'} accuracy after {steps} steps, {seeds} seed{'' if seeds == 1 else 's'}"
     options.emit(form, document, comparison_table(comparisons, protocol.anchors, title))
 
 

@@ -102,7 +102,8 @@ class Watcher:
         else:
             best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
             fell = ", ".join(f"{name} {count:,}" for name, count in _fell(self._totals.summary()) if count)
-            line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace}; fell: {fell}"
+            line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace}"
+            line += f"; fell: {fell}" if fell else ""
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> RenderableType:

@@ -118,7 +118,8 @@ def comparison_table(comparisons: Sequence[Comparison], anchors: Sequence[str], 
         if not c.scores[anchors[0]]:
             grid.add_row(escape(cut(c.layer)), f"failed: {escape(c.failures[0])}")
             continue
-        cells = [f"{c.mean(a):.3f} ±{c.spread(a):.3f}" for a in (None, *anchors)]
+        several = len(c.scores[anchors[0]]) > 1  # one training has no spread
+        cells = [f"{c.mean(a):.3f}" + (f" ±{c.spread(a):.3f}" if several else "") for a in (None, *anchors)]
         grid.add_row(escape(cut(c.layer)), *cells, f"{fmean(c.seconds.values()):.1f}")
     return grid
 
