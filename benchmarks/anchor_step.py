@@ -4,7 +4,8 @@
 
 A whole training of the protocol's anchors on one core, first timed, then profiled. Shares are of the profiled
 operators; each operator's time counts where it was called from. `other` is the rest of PyTorch: the autograd engine,
-additions and pooling of the anchors, the gates of the EfficientNet. `python` is what the clock saw and no operator did.
+additions and pooling of the anchors, the gates of the EfficientNet. `python` is what the clock saw and no operator did,
+what the profiler itself takes included.
 """
 
 from __future__ import annotations

@@ -62,6 +62,7 @@ def contenders(layer: str, channels: int, compiled: bool) -> dict[str, nn.Module
     found: dict[str, nn.Module | Callable[[Tensor], Tensor]] = {"ours": ours, "eager": eager}
     found["batchnorm-relu"] = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
     if compiled:
+        torch._dynamo.reset()  # else it gives up on a module's code after eight layers
         found["compiled"] = torch.compile(copy.deepcopy(eager), dynamic=False)
     return found
 
