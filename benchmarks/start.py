@@ -1,7 +1,7 @@
 """How long commands take that only look, on a run of a hundred thousand candidates.
 
     python -m benchmarks.start
-    python -m benchmarks.start --against ../before      with another checkout, command by command in turns
+    python -m benchmarks.start --against ../before      with another checkout, in turns, called by its folder
 
 Whole commands, the start of Python and all imports included: wall time, which another process on the machine
 lengthens, and processor time beside it, which it hardly does. Each is the median of several turns. The run is
@@ -106,14 +106,14 @@ def main() -> None:
     )
     parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--repeats", type=int, default=7, help="turns of each command, of which the median counts")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, measured in turns")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, called by its folder")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/start.json"))
     arguments = parser.parse_args()
     checkouts = {"here": ROOT}
     if arguments.against is not None:
         if not (arguments.against / "evonas" / "__main__.py").exists():
             parser.error(f"there is no checkout of evonas at {arguments.against}")
-        checkouts["against"] = arguments.against.resolve()
+        checkouts[f"against {arguments.against.resolve().name}"] = arguments.against.resolve()
     code = state_of_code()
     rows = measure(checkouts, arguments.candidates, arguments.repeats)
     grid = Table(title=f"seconds of a command on a run of {arguments.candidates:,} candidates: wall (processor)")
