@@ -1,61 +1,136 @@
 """How long commands take that only look, on a run of a hundred thousand candidates.
 
     python -m benchmarks.start
+    python -m benchmarks.start --against ../before      with another checkout, in turns, called by its folder
 
-Wall time of whole commands, the start of Python and all imports included; the median of several, in turn.
+Whole commands, the start of Python and all imports included: wall time, which another process on the machine
+lengthens, and processor time beside it, which it hardly does. Each is the median of several turns. The run is
+finished, half of its candidates are scored, and all have as many rows in the database as real ones.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.coordinator.driving import config_of, drive
-from evonas.environment import environment
+from benchmarks.coordinator.driving import config_of
+from benchmarks.coordinator.stand_ins import answer
+from evonas.candidate import Candidate, Kind, Origin
+from evonas.db import open_store
+from evonas.environment import environment, state_of_code
+from evonas.executor import Task
+from evonas.filters import CHEAP_FILTERS
+from evonas.runs import RunStatus
+from evonas.space import generator
 
 COMMANDS = ("--help", "runs", "status", "best", "pareto", "show 0")
+ROOT = Path(__file__).resolve().parents[1]
+_GRAPHS = 500
+"""Different graphs, taken round and round: simplifying a new one for each candidate would take most of the time."""
+_CHUNK = 10_000
+"""Candidates recorded in one transaction."""
 
 
-def seconds(command: str, storage: Path) -> float:
-    """Wall time of a command."""
-    words = command.split()
+def fill(storage: Path, candidates: int) -> None:
+    """Records a finished run of that many candidates, half of them scored, in a new database."""
+    config = config_of(candidates)
+    graphs = [config.space.random_graph(generator(config.seed, i)) for i in range(_GRAPHS)]
+    discarded, seconds = dict.fromkeys(CHEAP_FILTERS, 1), dict.fromkeys(("sampling", *CHEAP_FILTERS), 1e-3)
+    with open_store(str(storage)) as store:
+        run = store.create_run(config, {})
+        for start in range(0, candidates, _CHUNK):
+            indices = range(start, min(start + _CHUNK, candidates))
+            origins = [
+                Origin(Kind.MUTATION, i - 1, ("node 5: mul to add",)) if i else Origin(Kind.RANDOM) for i in indices
+            ]
+            drawn = [
+                Candidate(i, graphs[i % _GRAPHS], f"{i:016x}", f"{i:016x}", origin, discarded, seconds)
+                for i, origin in zip(indices, origins, strict=True)
+            ]
+            judged = [answer(Task(i, 1, "", config.protocol)) for i in indices]
+            store.record(run.id, candidates=drawn, evaluations=judged)
+        store.record(run.id, status=RunStatus.FINISHED, elapsed=3600.0)
+
+
+def taken(checkout: Path, command: str, storage: Path) -> dict[str, float]:
+    """Wall and processor seconds of one command of a checkout, in a process of its own."""
     place = [] if command == "--help" else ["--storage", str(storage)]
-    start = perf_counter()
-    subprocess.run([sys.executable, "-m", "evonas", *words, *place], check=True, stdout=subprocess.DEVNULL)
-    return perf_counter() - start
+    # As installed: Python keeps what it has compiled, which development environments often forbid.
+    surroundings = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    line = [sys.executable, "-m", "evonas", *command.split(), *place]
+    before, start = os.times(), perf_counter()
+    subprocess.run(line, check=True, stdout=subprocess.DEVNULL, cwd=checkout, env=surroundings)
+    wall, after = perf_counter() - start, os.times()
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return {"wall": wall, "cpu": cpu}
+
+
+def measure(checkouts: Mapping[str, Path], candidates: int, repeats: int) -> list[dict[str, Any]]:
+    """A row for each command: the median seconds of each checkout by name, and ratios to the first."""
+    with TemporaryDirectory() as folder:
+        storage = Path(folder) / "evonas.db"
+        fill(storage, candidates)
+        turns: dict[tuple[str, str], list[dict[str, float]]] = {}
+        for _ in range(repeats + 1):  # the first fills caches, Python's and the system's
+            for command in COMMANDS:
+                for name, checkout in checkouts.items():
+                    turns.setdefault((command, name), []).append(taken(checkout, command, storage))
+    rows = []
+    for command in COMMANDS:
+        found = {
+            name: {kind: median(turn[kind] for turn in turns[command, name][1:]) for kind in ("wall", "cpu")}
+            for name in checkouts
+        }
+        here = next(iter(found.values()))
+        ratios = {name: {kind: times[kind] / here[kind] for kind in times} for name, times in found.items()}
+        rows.append({"command": command, "seconds": found, "ratios": ratios})
+    return rows
 
 
 def main() -> None:
-    """Runs the benchmark."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
+    """Measures, prints a table and writes JSON."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.start", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--candidates", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=7, help="of each command, of which the median counts")
+    parser.add_argument("--repeats", type=int, default=7, help="turns of each command, of which the median counts")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, called by its folder")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/start.json"))
     arguments = parser.parse_args()
-    with TemporaryDirectory() as folder:
-        storage = Path(folder) / "evonas.db"
-        drive(storage, config_of(arguments.candidates))
-        taken: dict[str, list[float]] = {command: [] for command in COMMANDS}
-        for _ in range(arguments.repeats + 1):  # the first brings files into the system's cache
-            for command in COMMANDS:
-                taken[command].append(seconds(command, storage))
-    found = {command: median(times[1:]) for command, times in taken.items()}
-    grid = Table(title=f"seconds of a command on a run of {arguments.candidates:,} candidates")
-    for heading in ("command", "seconds"):
-        grid.add_column(heading)
-    for command, spent in found.items():
-        grid.add_row(f"evonas {command}", f"{spent:.2f}")
+    checkouts = {"here": ROOT}
+    if arguments.against is not None:
+        if not (arguments.against / "evonas" / "__main__.py").exists():
+            parser.error(f"there is no checkout of evonas at {arguments.against}")
+        checkouts[f"against {arguments.against.resolve().name}"] = arguments.against.resolve()
+    code = state_of_code()
+    rows = measure(checkouts, arguments.candidates, arguments.repeats)
+    grid = Table(title=f"seconds of a command on a run of {arguments.candidates:,} candidates: wall (processor)")
+    grid.add_column("command")
+    for name in checkouts:
+        grid.add_column(name, justify="right")
+    for row in rows:
+        cells = [f"{times['wall']:.2f} ({times['cpu']:.2f})" for times in row["seconds"].values()]
+        grid.add_row(f"evonas {row['command']}", *cells)
     Console().print(grid)
-    document = {"environment": environment(), "candidates": arguments.candidates, "seconds": found}
+    document = {
+        "environment": {**environment(), "code": code},
+        "load": os.getloadavg()[0],  # of the last minute; above the number of cores, wall times are too long
+        "candidates": arguments.candidates,
+        "repeats": arguments.repeats,
+        "rows": rows,
+    }
     arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
 

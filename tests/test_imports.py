@@ -1,6 +1,8 @@
 """Imports run one way: DESIGN's rooms, read from the source with `ast`, and checked in a fresh interpreter."""
 
 import ast
+import importlib
+import importlib.util
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import evonas
 from evonas.db import open_store
 from tests import store_samples
 
@@ -221,3 +224,29 @@ def test_commands_that_look_load_nothing_heavy(command: str, tmp_path: Path) -> 
     assert result.returncode == 0, result.stderr
     # networkx draws the tree of `show`, pymoo sorts fronts; a database whose tables are up to date needs no migration.
     assert result.stderr.split() == {"show 0": ["networkx"], "pareto": ["pymoo"]}.get(command, [])
+
+
+def test_the_names_of_the_package_are_the_same_to_readers_and_to_type_checkers() -> None:
+    """They stand in three places of `evonas/__init__.py`: what type checkers see, `__all__`, and where each is from."""
+    file = ROOT / "evonas" / "__init__.py"
+    checked = {
+        alias.asname or alias.name: node.module
+        for block in ast.parse(file.read_text()).body
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert checked == evonas._FROM
+    assert sorted(checked) == evonas.__all__
+    assert set(evonas.__all__) <= set(dir(evonas))
+    for name, module in checked.items():
+        assert getattr(evonas, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = evonas.nonsense
+
+
+@pytest.mark.parametrize("name", sorted(evonas.__all__))
+def test_no_module_stands_in_the_way_of_a_name(name: str) -> None:
+    """Importing a module `evonas.swap` would put it where the function `evonas.swap` is expected."""
+    assert importlib.util.find_spec(f"evonas.{name}") is None
