@@ -32,9 +32,8 @@ if TYPE_CHECKING:
 _START_SECONDS = 300.0
 """How long the executor waits for a worker while none is running."""
 _VERDICT_SECONDS = 60.0
-"""How long Ray may take to say that a node is dead, after which a broken connection is the worker's fault.
-
-Ray asks a node every 3 seconds and believes in its death after 5 silences."""
+"""How long Ray may take to say that a node is dead, after which a broken connection is the worker's fault. It asks a
+node every 3 seconds and believes in its death after 5 silences."""
 _LOOK_SECONDS = 0.5  # between two looks whether a node has died
 _LOST_NODES = 3
 """Nodes that may die under a task, which is then taken to be what kills them."""
