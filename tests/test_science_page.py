@@ -129,8 +129,8 @@ def test_every_published_layer_stands_the_whole_ascent() -> None:
 
 def test_the_readme_repeats_it() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
-    start = lines.index("## What it found")
-    rows = [line.replace("| evonas, seed", "| mended, seed") for line in lines[start:] if line.startswith("| `")]
+    start, end = lines.index("## What it found"), lines.index("## How candidates are turned away")
+    rows = [line.replace("| evonas, seed", "| mended, seed") for line in lines[start:end] if line.startswith("| `")]
     assert len(rows) > 6 and set(rows) <= set(TABLES["test"])
     every = [
         f"| {row['layer']} | {row['mean']:.3f} ± {row['spread']:.3f} | "
@@ -140,6 +140,17 @@ def test_the_readme_repeats_it() -> None:
     assert len(shown) == len(every) and all(any(line.startswith(row) for row in every) for line in shown)
     for row in BASELINE:
         assert row["mean"] == pytest.approx(fmean(fmean(scores) for scores in row["scores"].values()))
+
+
+def test_the_readme_says_how_fast_layers_are() -> None:
+    measured = json.loads((RESULTS / "layers_cpu.json").read_text())["layers"]
+    text = (ROOT / "README.md").read_text()
+    for name in ("bn-relu", "evonorm-b0", "evonorm-s0"):
+        row = measured[name]
+        keys = ("over_eager", "over_eager_with_build", "over_compiled")
+        assert (
+            f"| `{name}` | {' | '.join(f'{row[key]:.1f}' for key in keys)} | {row['over_batchnorm_relu']:.2f} |" in text
+        )
 
 
 def test_pictures_are_drawn_from_the_json_alone(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from benchmarks.start import COMMANDS, fill
 from evonas import results
 from evonas.db import open_store
@@ -23,6 +25,7 @@ def test_the_run_that_is_looked_at_is_like_a_real_one(tmp_path: Path) -> None:
         assert len(results.best(store, 1)) == 10 and results.pareto(store, 1)
 
 
+@pytest.mark.slow
 def test_every_command_is_measured_in_turns(tmp_path: Path) -> None:
     file = tmp_path / "start.json"
     command = [sys.executable, "-m", "benchmarks.start", "--candidates", "20", "--repeats", "1", "-o", str(file)]
