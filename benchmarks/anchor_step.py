@@ -33,16 +33,7 @@ from evonas.workers.training import Training
 PARTS = {
     "convolution": ("conv", "Conv"),
     "layer": ("norm_act", "CppNode", "_Function", "batch_norm", "BatchNorm"),
-    "linear and loss": (
-        "linear",
-        "Addmm",
-        "cross_entropy",
-        "LogSoftmax",
-        "NllLoss",
-        "log_softmax",
-        "nll_loss",
-        "AddmmB",
-    ),
+    "linear and loss": ("linear", "Addmm", "cross_entropy", "LogSoftmax", "NllLoss", "log_softmax", "nll_loss"),
     "optimiser": ("Optimizer", "zero_grad"),
     "data": ("batch of images",),
 }

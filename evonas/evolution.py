@@ -138,8 +138,7 @@ class Search:
                 except SpaceExhausted:
                     self._exhausted = True
                     break
-                self._history.candidates[index] = replace(candidate, start=self._filters.start)
-                self._history.drawn += 1
+                self._history.draw(replace(candidate, start=self._filters.start))
                 tasks.append(self._task(index))
         if not tasks:
             return

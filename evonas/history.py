@@ -74,6 +74,11 @@ class History:
         self.candidates = {c.index: c for c in store.candidates(run_id, self.shown)}
         self.evaluations = {e.index: e for e in store.evaluations(run_id, self.shown)}
 
+    def draw(self, candidate: Candidate) -> None:
+        """One more candidate."""
+        self.candidates[candidate.index] = candidate
+        self.drawn += 1
+
     def add(self, evaluation: Evaluation) -> None:
         """A result came in."""
         self.evaluations[evaluation.index] = evaluation

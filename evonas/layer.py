@@ -15,7 +15,7 @@ from evonas.errors import UsageError, shorten
 from evonas.graph import FIRST, INPUTS, V0, V1, Graph, X
 from evonas.ops import OPS, IndexSet, Moment
 from evonas.published import ROWS, as_graph, zoo
-from evonas.reference import evaluate, groups_dividing, raw_moment
+from evonas.reference import evaluate, groups_dividing, memory_format, raw_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ class NormAct(nn.Module):
             weight, bias = (p.to(y.dtype).view(1, -1, 1, 1) for p in (self.weight, self.bias))
             y = torch.addcmul(bias, y, weight)
         # A graph that does not vary over every axis is an expanded view up to here.
-        return y.to(x.dtype).contiguous(memory_format=_memory_format(x))
+        return y.to(x.dtype).contiguous(memory_format=memory_format(x))
 
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
         own = self._parameters  # an attribute of a module is looked for in three places
@@ -243,8 +243,3 @@ class LayerFactory:
     def norm(self, channels: int) -> nn.Module:
         """The layer for a position with normalisation alone."""
         return NormAct(self.linear, channels, self.groups, self.eps)
-
-
-def _memory_format(x: Tensor) -> torch.memory_format:
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format

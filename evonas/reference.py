@@ -120,3 +120,9 @@ def groups_dividing(channels: int, groups: int) -> int:
     while channels % groups:
         groups -= 1
     return groups
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Channels last where x is so and nothing else."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

@@ -6,13 +6,13 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from evonas.candidate import BUILDING, Candidate, Evaluation
+from evonas.breakdown import breakdown
+from evonas.candidate import Candidate, Evaluation
 from evonas.errors import StorageError, shorten
 from evonas.expression import MAX_TEXT
 from evonas.objectives import OBJECTIVES
 from evonas.published import NAMES_BY_KEY
 from evonas.select import pareto_front
-from evonas.timekeeping import AVAILABLE, COORDINATOR, EVALUATING, UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -172,68 +172,6 @@ def status(run: RunInfo, summary: RunSummary, coordinator: Coordinator | None = 
         "retries": summary.retries,
         "references": {name: dict(scores) for name, scores in run.references.items()},
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Breakdown:
-    """Where a run's time went, in seconds.
-
-    Attributes:
-        elapsed: wall time of the coordinator, over all sessions.
-        coordinator: the same by activity (`evonas.timekeeping.COORDINATOR`); empty in runs of earlier versions.
-        proposing: what proposing consists of: selection, sampling, canonical forms, and each cheap filter.
-        workers: core-seconds of workers by what they did: each filter, building kernels, training by anchor, further
-            objectives, failed attempts.
-        available: wall time of all workers.
-        evaluating: what of it evaluations took that came back.
-        unfinished: what of it went into evaluations that are in flight, or were when a session ended.
-    """
-
-    elapsed: float
-    coordinator: Mapping[str, float]
-    proposing: Mapping[str, float]
-    workers: Mapping[str, float]
-    available: float
-    evaluating: float
-    unfinished: float
-
-    @property
-    def idle(self) -> float:
-        """Wall time in which workers waited: for the coordinator, for the lookahead, or to be started."""
-        return max(0.0, self.available - self.evaluating - self.unfinished)
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {
-            "elapsed": self.elapsed,
-            "coordinator": dict(self.coordinator),
-            "proposing": dict(self.proposing),
-            "workers": dict(self.workers),
-            "workers_wall": {
-                "available": self.available,
-                "evaluating": self.evaluating,
-                "unfinished": self.unfinished,
-                "idle": self.idle,
-            },
-        }
-
-
-def breakdown(run: RunInfo, summary: RunSummary) -> Breakdown:
-    """Where a run's time went."""
-    anchors, training = run.config.protocol.anchors, dict(summary.training)
-    building = training.pop(BUILDING, None)
-    workers = {f"filter {name}": f.seconds for name, f in summary.filters.items() if not name.startswith("hurdle ")}
-    workers |= {} if building is None else {BUILDING: building}
-    workers |= {f"training {anchor}": training.pop(anchor) for anchor in anchors if anchor in training}
-    workers |= {f"objective {name}": training.pop(name) for name in OBJECTIVES if name in training}
-    times = run.times
-    return Breakdown(
-        run.elapsed,
-        {activity: times[activity] for activity in COORDINATOR if activity in times},
-        dict(summary.drawing),
-        workers | training,
-        *(times.get(name, 0.0) for name in (AVAILABLE, EVALUATING, UNFINISHED)),
-    )
 
 
 def references_as_rows(

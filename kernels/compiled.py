@@ -13,8 +13,14 @@ from evonas.layer import running_names
 if TYPE_CHECKING:
     from torch import Tensor
 
+    Parameters = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+
 
 NO_SECOND_DERIVATIVE = "kernels have no second derivative: use NormAct(..., backend='reference') there"
+
+
+PARAMETERS = ("weight", "bias", "v0", "v1")
+"""What a layer is called with beside x, in order: (c,), of any floating type; v0 and v1 where the layer has them."""
 
 
 class Settings(NamedTuple):
@@ -55,21 +61,12 @@ class CompiledLayer(Protocol):
     def stats_size(self, b: int, c: int, groups: int) -> int:
         """How many numbers the forward pass leaves for the backward pass."""
 
-    def call(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        v0: Tensor | None,
-        v1: Tensor | None,
-        running: tuple[Tensor, ...],
-        settings: Settings,
-    ) -> Tensor | None:
+    def call(self, x: Tensor, parameters: Parameters, running: tuple[Tensor, ...], settings: Settings) -> Tensor | None:
         """The layer's value with its derivative, where something faster than Python sees to both; None where not.
 
         Args:
             x: as for `forward`.
-            weight, bias, v0, v1: (c,), of any floating type.
+            parameters: see `PARAMETERS`.
             running: running values in the order of `running`, which are updated in training.
             settings: of the layer.
         """
@@ -88,10 +85,6 @@ class CompiledLayer(Protocol):
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """The gradients of `x` and of the parameters; `dy` has the type and memory format of `x`."""
-
-
-PARAMETERS = ("weight", "bias", "v0", "v1")
-"""What operators take beside x, in order."""
 
 
 @lru_cache(maxsize=512)

@@ -10,12 +10,16 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 from evonas.errors import EvonasError
 from evonas.kernels.cache import cache_folder, prune, write_whole
+
+Loaded = TypeVar("Loaded")
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,29 @@ def build(source: str) -> ctypes.CDLL:
     """The library of a layer's source, from the cache or built for it, and loaded.
 
     Raises:
-        BuildError: when there is no compiler, or it fails.
+        BuildError, OSError: as `loaded`.
+    """
+    return loaded(source, lambda path: ctypes.CDLL(str(path)))
+
+
+def loaded(source: str, load: Callable[[Path], Loaded], options: Options = KERNELS) -> Loaded:
+    """What `load` makes of the library of a source. One that was cut short, by a disk that was full say, is built anew.
+
+    Raises:
+        BuildError: when there is no compiler, or it fails, or what it builds cannot be loaded.
         OSError: when the cache cannot be written to.
     """
-    path = library(source)
+    path = library(source, options)
     try:
-        return ctypes.CDLL(str(path))
-    except OSError:  # cut short, by a disk that was full say
+        return load(path)
+    except (OSError, RuntimeError):
         path.unlink(missing_ok=True)
-    return ctypes.CDLL(str(library(source)))
+    path = library(source, options)
+    try:
+        return load(path)
+    except (OSError, RuntimeError) as error:
+        path.unlink(missing_ok=True)
+        raise BuildError(f"what {compiler()} builds cannot be loaded: {error}") from error
 
 
 def library(source: str, options: Options = KERNELS) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor
 from evonas.building import building
 from evonas.kernels.cache import alone, cache_folder
 from evonas.kernels.compiled import NO_SECOND_DERIVATIVE
-from evonas.kernels.cpp_build import BuildError, Options, built, library
+from evonas.kernels.cpp_build import BuildError, Options, built, loaded
 from evonas.kernels.cpp_source import COUNTS, POINTERS, REALS
 
 _ROOT = Path(torch.__file__).parent
@@ -62,21 +62,25 @@ def build_calls() -> str | None:
         return None
     try:
         with building(), alone(cache_folder() / _FOLDER / "lock"):
-            _state[:] = [_loaded(library(_source(), _options()))]
+            _state[:] = [loaded(_source(), _registered, _options())]
     except (BuildError, OSError) as error:
         return str(error).strip().splitlines()[0]
-    return None if _state[0] is not None else "PyTorch cannot load what was built"
+    return None
 
 
 def _loaded(path: Path | None) -> Calls | None:
     if path is None:
         return None
     try:
-        torch.ops.load_library(path)
-        return Calls(*(getattr(torch.ops.evonas_calls, name).default for name in Calls._fields))
-    except (OSError, RuntimeError, AttributeError):  # cut short, or of a PyTorch that was replaced since
+        return _registered(path)
+    except (OSError, RuntimeError):  # cut short, or of a PyTorch that was replaced since
         path.unlink(missing_ok=True)
         return None
+
+
+def _registered(path: Path) -> Calls:
+    torch.ops.load_library(path)
+    return Calls(*(getattr(torch.ops.evonas_calls, name).default for name in Calls._fields))
 
 
 @cache

@@ -8,7 +8,8 @@ import weakref
 from _ctypes import dlclose
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,11 +17,14 @@ from torch import Tensor
 from evonas.building import building
 from evonas.graph import Graph
 from evonas.kernels.compiled import PARAMETERS, Settings
-from evonas.kernels.cpp_build import build, library
+from evonas.kernels.cpp_build import build, loaded
 from evonas.kernels.cpp_calls import Calls, calls
 from evonas.kernels.cpp_loops import Layout
 from evonas.kernels.cpp_source import COUNTS, POINTERS, REALS, Variant, cpp_source, kernels_of
 from evonas.layer import running_names
+
+if TYPE_CHECKING:
+    from evonas.kernels.compiled import Parameters
 
 WORTH_A_THREAD = 2**16
 """Values of x for each thread, below which a thread costs more than it does, about 20 microseconds."""
@@ -79,16 +83,7 @@ class CppLayer:
         """See `CompiledLayer`."""
         return self._kernels.stats.size(b, c, groups)
 
-    def call(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        v0: Tensor | None,
-        v1: Tensor | None,
-        running: tuple[Tensor, ...],
-        settings: Settings,
-    ) -> Tensor | None:
+    def call(self, x: Tensor, parameters: Parameters, running: tuple[Tensor, ...], settings: Settings) -> Tensor | None:
         """See `CompiledLayer`.
 
         Raises:
@@ -96,10 +91,10 @@ class CppLayer:
         """
         by = calls()
         # In evaluation few ask for gradients, and the backward pass is built when one does.
-        if by is None or not (self.training or not torch.is_grad_enabled()):
+        if by is None or (torch.is_grad_enabled() and not self.training):
             return None
         handle = self._handle(by, x.shape, x.is_contiguous(), x.dtype, settings)
-        return by.norm_act(x, weight, bias, v0, v1, running, handle.number)
+        return by.norm_act(x, *parameters, running, handle.number)
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """See `CompiledLayer`.
@@ -149,11 +144,12 @@ class CppLayer:
         self, by: Calls, shape: torch.Size, contiguous: bool, dtype: torch.dtype, settings: Settings
     ) -> _Handle:
         form, densities = self._form(shape, contiguous, dtype, settings.groups), self._kernels.densities
-        with building():
-            path = library(cpp_source(self.graph, self._variant("forward", form.layout, form.double)))
         sizes = (*form.counts, settings.groups, form.threads, form.stats, form.totals, len(self.running))
         rows = [densities.index(name) if name in densities else -1 for name in PARAMETERS]
-        return _Handle(by, str(path), self.training, sizes, (settings.eps, settings.momentum, form.unbias), rows)
+        reals = (settings.eps, settings.momentum, form.unbias)
+        source = cpp_source(self.graph, self._variant("forward", form.layout, form.double))
+        with building():
+            return loaded(source, lambda path: _Handle(by, path, self.training, sizes, reals, rows))
 
     def _run(
         self,
@@ -206,9 +202,9 @@ class _Handle:
     """
 
     def __init__(
-        self, by: Calls, path: str, training: bool, sizes: tuple[int, ...], reals: tuple[float, ...], rows: list[int]
+        self, by: Calls, path: Path, training: bool, sizes: tuple[int, ...], reals: tuple[float, ...], rows: list[int]
     ) -> None:
-        self.number = by.make_form(path, training, sizes, reals, rows)
+        self.number = by.make_form(str(path), training, sizes, reals, rows)
         weakref.finalize(self, by.forget_form, self.number).atexit = False  # PyTorch may be gone by then
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from evonas.kernels import torch_operator
 from evonas.kernels.compiled import PARAMETERS, How, compiled_layer
-from evonas.kernels.torch_operator import dense, given, kept_in, memory_format
+from evonas.kernels.torch_operator import dense, given, kept_in
+from evonas.reference import memory_format
 
 
 class _Function(torch.autograd.Function):
@@ -96,7 +97,7 @@ def norm_act(
     """
     if _is_plain(x):
         found = compiled_layer(how.backend, how.graph, how.training).call(
-            dense(x), weight, bias, v0, v1, running, how.settings
+            dense(x), (weight, bias, v0, v1), running, how.settings
         )
         if found is not None:
             return found
@@ -114,9 +115,9 @@ def norm_act(
 
 
 def _of_type(parameter: Tensor | None, gradient: Tensor | None) -> Tensor | None:
-    if parameter is None or gradient is None or gradient.dtype == parameter.dtype:
-        return None if parameter is None else gradient
-    return gradient.to(parameter.dtype)
+    if parameter is None or gradient is None:
+        return None
+    return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)
 
 
 def _stacked(running: Any, dtype: torch.dtype) -> Tensor | None:

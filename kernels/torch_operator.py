@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from evonas.kernels.compiled import NO_SECOND_DERIVATIVE, PARAMETERS, Settings, compiled_layer
+from evonas.reference import memory_format
 
 
 @torch.library.custom_op("evonas::norm_act", mutates_args=())
@@ -154,12 +155,6 @@ def given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) ->
 def kept_in(backend: str, x: Tensor) -> torch.dtype:
     """What kernels compute in, and keep what they find in."""
     return torch.float32 if backend == "triton" else x.dtype
-
-
-def memory_format(x: Tensor) -> torch.memory_format:
-    """Channels last where x is so and nothing else."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
-    return torch.channels_last if last else torch.contiguous_format
 
 
 def dense(x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 from collections.abc import Callable
 
 import torch
@@ -112,3 +113,14 @@ def compare_many(
             compare(graph, shape, lambda graph, training, n=number: compiled(graph, training, n), **form)
         except (AssertionError, RuntimeError) as error:
             raise AssertionError(f"{label} on {shape}, {form}: {graph.written()}") from error
+
+
+def at_once(work: Callable[[str], None], argument: str) -> None:
+    """Has three processes do the same, all of which have to end well."""
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=work, args=(argument,)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(300)
+    assert [worker.exitcode for worker in workers] == [0] * 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from evonas.kernels.cpp_run import CppLayer
 from evonas.kernels.cpp_source import Variant, cpp_source
 from evonas.layer import NormAct
 from evonas.published import zoo
-from tests.compiled_layers import SHAPES, compare, compare_many
+from tests.compiled_layers import SHAPES, at_once, compare, compare_many
 
 GOLDEN = Path(__file__).parent / "golden"
 TYPES = [torch.float32, torch.float64]
@@ -144,13 +143,7 @@ def build_in(folder: str) -> None:
 
 
 def test_workers_that_build_the_same_layer_at_once_leave_one(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=build_in, args=(str(tmp_path),)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(300)
-    assert [worker.exitcode for worker in workers] == [0] * 3
+    at_once(build_in, str(tmp_path))
     # Theirs, and the one that tells whether the compiler works; nothing half done.
     assert sorted(p.suffix for p in (tmp_path / "cpp").iterdir()) == [".cpp", ".cpp", ".so", ".so"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import multiprocessing
 import threading
 from pathlib import Path
 
@@ -12,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.kernels import compiled, cpp_calls, cpp_run
-from evonas.kernels.cpp_build import Options, compiler
+from evonas.kernels import compiled, cpp_build, cpp_calls, cpp_run
+from evonas.kernels.cpp_build import BuildError, Options, compiler
 from evonas.kernels.cpp_calls import Calls, build_calls
 from evonas.layer import NormAct
 from evonas.published import zoo
+from tests.compiled_layers import at_once
 
 SHAPE = (3, 6, 5, 4)
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
@@ -139,6 +139,33 @@ def test_what_was_cut_short_is_not_loaded(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert not path.exists()
 
 
+def test_a_layer_that_was_cut_short_is_built_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    x = torch.randn(SHAPE)
+
+    def value() -> Tensor:
+        compiled.compiled_layer.cache_clear()
+        gc.collect()  # nothing has the library loaded any more
+        return NormAct("tanh(x) * sigmoid(v1 * x)", SHAPE[1], backend="cpp")(x).detach()
+
+    wanted = value()
+    compiled.compiled_layer.cache_clear()
+    gc.collect()
+    for library in (tmp_path / "cpp").glob("*.so"):
+        library.unlink()
+        library.write_bytes(b"\x7fELF")
+    assert torch.equal(value(), wanted)
+
+
+def test_a_compiler_that_builds_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    monkeypatch.setattr(cpp_build, "compiler", lambda: "/bin/true")
+    with pytest.raises(BuildError, match="cannot be loaded"):
+        cpp_build.build("int works() { return 1; }")
+    assert "cannot be loaded" in str(cpp_build.trouble.__wrapped__())
+    assert not list(tmp_path.rglob("*.so"))
+
+
 def build_in(folder: str) -> None:
     import os
 
@@ -148,11 +175,5 @@ def build_in(folder: str) -> None:
 
 @pytest.mark.slow
 def test_of_workers_that_ask_at_once_one_builds(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=build_in, args=(str(tmp_path),)) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(300)
-    assert [worker.exitcode for worker in workers] == [0] * 3
+    at_once(build_in, str(tmp_path))
     assert sorted(p.suffix for p in (tmp_path / "calls").iterdir()) == ["", ".cpp", ".so"]

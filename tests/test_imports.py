@@ -173,19 +173,19 @@ print(spent, *sorted(loaded & HEAVY), *sorted(rooms))
 """
 
 
+def fresh(source: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """What a program prints in an interpreter of its own, which has to end well."""
+    line = [sys.executable, "-c", source, *words]
+    result = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert result.returncode == 0, result.stderr
+    return result
+
+
 @pytest.mark.parametrize("modules", ["evonas", "core"])
 def test_a_fresh_interpreter_loads_nothing_heavy(modules):
     names = [f"evonas.{file.stem}" for file in files("core") if file.stem != "__init__"] if modules == "core" else []
     source = FRESH.replace("HEAVY", repr(HEAVY))
-    result = subprocess.run(
-        [sys.executable, "-c", source, *names],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    result = fresh(source, *names)
     spent, *loaded = result.stdout.split()
     assert not loaded
     # DESIGN: under half a second beyond torch. In processor time, so that a busy machine does not count.
@@ -213,15 +213,7 @@ def test_commands_that_look_load_nothing_heavy(command: str, tmp_path: Path) -> 
         candidates = [store_samples.candidate(i) for i in range(3)]
         store.record(run.id, candidates=candidates, evaluations=[store_samples.scored(i, 0.5) for i in range(3)])
     place = [] if "--help" in command else ["--storage", str(storage)]
-    result = subprocess.run(
-        [sys.executable, "-c", LOOKING, *command.split(), *place],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
+    result = fresh(LOOKING, *command.split(), *place)
     # networkx draws the tree of `show`, pymoo sorts fronts; a database whose tables are up to date needs no migration.
     assert result.stderr.split() == {"show 0": ["networkx"], "pareto": ["pymoo"]}.get(command, [])
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.report_page import synthetic
+from evonas.breakdown import breakdown
 from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
 from evonas.config import RunConfig
 from evonas.graph import Graph
@@ -24,7 +25,6 @@ from evonas.report.funnel import funnel
 from evonas.report.gather import Report, gather
 from evonas.report.page import page
 from evonas.report.times import clocks
-from evonas.results import breakdown
 from evonas.retraining import Retraining, Stage
 from evonas.runs import RunStatus
 from evonas.search_spaces import evonorm

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from evonas.breakdown import breakdown
 from evonas.building import all_seconds, building, own_seconds
 from evonas.candidate import BUILDING
 from evonas.evolution import Search
 from evonas.memory_store import MemoryStore
-from evonas.results import breakdown
 from evonas.timekeeping import (
     AVAILABLE,
     COORDINATOR,

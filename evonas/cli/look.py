@@ -12,6 +12,7 @@ from rich.table import Table
 
 from evonas import results
 from evonas.assemble import open_storage
+from evonas.breakdown import breakdown
 from evonas.cli import options
 from evonas.cli.tables import duration, filters_table, layers_table, runs_table, times_tables
 from evonas.draw import tree
@@ -58,7 +59,7 @@ def status(
             f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "
             f"candidates judged in {duration(found.elapsed)} ({counts})"
         )
-        parts = [filters_table(summary, title), *times_tables(results.breakdown(found, summary))]
+        parts = [filters_table(summary, title), *times_tables(breakdown(found, summary))]
         options.emit(form, document, Group(*parts))
 
 

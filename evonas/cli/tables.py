@@ -9,11 +9,12 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from evonas.breakdown import Breakdown
 from evonas.candidate import Status
 from evonas.comparison import Comparison
 from evonas.filters import CHEAP_FILTERS
 from evonas.objectives import objective_named
-from evonas.results import Breakdown, Row, references_as_rows
+from evonas.results import Row, references_as_rows
 from evonas.runs import RunInfo, RunSummary
 
 _WIDEST = 90  # longest expression shown in a table; `show` prints the whole
@@ -69,13 +70,10 @@ def filters_table(summary: RunSummary, title: str | None = None) -> Table:
 
 def times_tables(times: Breakdown) -> list[Table]:
     """Where a run's time went: the coordinator's wall time, the workers', and their core-seconds."""
-    core = {"sampling": times.proposing.get("sampling", 0.0)}
-    core["cheap filters"] = sum(times.proposing.values()) - core["sampling"]
-    tables = [_shares("core-seconds of coordinator and workers", {**core, **times.workers})]
+    tables = [_shares("core-seconds of coordinator and workers", times.core)]
     if times.coordinator:
-        wall = {"evaluating": times.evaluating, "unfinished": times.unfinished, "idle": times.idle}
         tables.insert(0, _shares("wall time of the coordinator", times.coordinator))
-        tables.insert(1, _shares("wall time of workers, in all", wall))
+        tables.insert(1, _shares("wall time of workers, in all", times.workers_wall))
     return tables
 
 

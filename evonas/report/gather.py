@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from evonas.breakdown import breakdown
 from evonas.candidate import Evaluation, Status
 from evonas.objectives import ANCHORS, fitness, objective_named
 from evonas.report.funnel import Filtered, funnel
@@ -15,7 +16,7 @@ from evonas.report.progress import Step, finite, progress
 from evonas.report.response import Response, response
 from evonas.report.standing import Standing, standings
 from evonas.report.times import Clock, clocks
-from evonas.results import Row, breakdown, row
+from evonas.results import Row, row
 from evonas.runs import RunInfo, RunSummary
 from evonas.select import pareto_front
 from evonas.store import Store

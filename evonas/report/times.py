@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from evonas import breakdown
+from evonas.breakdown import CHEAP, Breakdown
 from evonas.candidate import BUILDING, FAILED_ATTEMPTS
-from evonas.results import Breakdown
+from evonas.filters import SAMPLING
 from evonas.timekeeping import DATABASE, EVALUATING, PROPOSING, UNFINISHED, WAITING
 
 DRAWING, FILTERS, KERNELS, TRAINING, LOST, OTHER, IDLE = (
@@ -14,9 +16,22 @@ DRAWING, FILTERS, KERNELS, TRAINING, LOST, OTHER, IDLE = (
     *("lost", "otherwise", "idle"),
 )
 """Kinds of parts, each with its colour."""
-_COORDINATOR = {PROPOSING: DRAWING, DATABASE: FILTERS, WAITING: IDLE}
-_WORKERS = {EVALUATING: TRAINING, UNFINISHED: LOST, "idle": IDLE}
-_PREFIXES = {"filter": FILTERS, "training": TRAINING}
+_KINDS = {
+    SAMPLING: DRAWING,
+    CHEAP: DRAWING,
+    "filter": FILTERS,
+    BUILDING: KERNELS,
+    "training": TRAINING,
+    FAILED_ATTEMPTS: LOST,
+    EVALUATING: TRAINING,
+    UNFINISHED: LOST,
+    breakdown.IDLE: IDLE,
+    PROPOSING: DRAWING,
+    DATABASE: FILTERS,
+    WAITING: IDLE,
+}
+"""By what `Breakdown` calls a part, or the first word of it."""
+_CALLED = {SAMPLING: "making graphs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,29 +72,18 @@ def clocks(times: Breakdown) -> list[Clock]:
 
     The latter two are missing in runs of versions that did not keep them.
     """
-    sampling = times.proposing.get("sampling", 0.0)
-    cheap = sum(times.proposing.values()) - sampling
-    drawing = [Spent("making graphs", DRAWING, sampling), Spent("cheap filters", DRAWING, cheap)]
-    work = [Spent(name, _kind(name), seconds) for name, seconds in times.workers.items()]
-    wall = {EVALUATING: times.evaluating, UNFINISHED: times.unfinished, "idle": times.idle}
     found = [
-        _clock("core time of the coordinator and the workers", [*drawing, *work]),
-        _clock("wall time of the workers", _parts(wall, _WORKERS)),
-        _clock("wall time of the coordinator", _parts(times.coordinator, _COORDINATOR)),
+        _clock("core time of the coordinator and the workers", times.core),
+        _clock("wall time of the workers", times.workers_wall),
+        _clock("wall time of the coordinator", times.coordinator),
     ]
     return [clock for clock in found if clock.parts]
 
 
-def _clock(title: str, parts: Sequence[Spent]) -> Clock:
+def _clock(title: str, seconds: Mapping[str, float]) -> Clock:
+    parts = [Spent(_CALLED.get(name, name), _kind(name), spent) for name, spent in seconds.items()]
     return Clock(title, [part for part in parts if part.seconds > 0])
 
 
-def _parts(seconds: Mapping[str, float], kinds: Mapping[str, str]) -> list[Spent]:
-    return [Spent(name, kinds.get(name, OTHER), spent) for name, spent in seconds.items()]
-
-
 def _kind(name: str) -> str:
-    """The kind of what workers do, by its name in `Breakdown.workers`."""
-    if name in (BUILDING, FAILED_ATTEMPTS):
-        return KERNELS if name == BUILDING else LOST
-    return _PREFIXES.get(name.partition(" ")[0], OTHER)
+    return _KINDS.get(name) or _KINDS.get(name.partition(" ")[0], OTHER)
