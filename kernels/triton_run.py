@@ -60,6 +60,10 @@ class TritonLayer:
         """See `CompiledLayer`."""
         return self.kernels.stats.size(b, c, groups)
 
+    def work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
+        """Which kernels run for inputs of a shape, each with everything but its tensors."""
+        return self._launches.of(shape, eps, momentum)
+
     def call(self, *_: object) -> None:
         """See `CompiledLayer`: Triton's kernels are launched from Python."""
 
@@ -95,7 +99,7 @@ class TritonLayer:
     def _work_of(self, shape: torch.Size, contiguous: bool, settings: Settings) -> Work:
         b, c, h, w = shape
         # Of strides alone: a 1×1 plane or a single channel is both, and goes as contiguous.
-        return self._launches.of(Shape(b, c, h * w, settings.groups, not contiguous), settings.eps, settings.momentum)
+        return self.work(Shape(b, c, h * w, settings.groups, not contiguous), settings.eps, settings.momentum)
 
 
 def elsewhere(x: Tensor) -> bool:

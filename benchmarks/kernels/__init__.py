@@ -1,13 +1,16 @@
-"""Triton kernels on a GPU: right, and how fast.
+"""Triton kernels on a GPU: right, and how fast. Needs torch, triton and numpy alone.
 
-    python -m benchmarks.kernels
+    python -m benchmarks.kernels --minutes 9 -o FOLDER
 
-First correctness on the hardware: the zoo and 100 random graphs against the reference in float64. Then, for the shapes
-of the norm-activation layers of ResNet-50 at batch 128 and of MobileNetV2, both memory formats, float32 and bfloat16,
-forward and forward with backward: our kernels, the reference run eagerly, the reference under
-`torch.compile(dynamic=False)`, and cuDNN's batch normalisation followed by a ReLU. Everything is measured side by
-side in one run, with the L2 cache flushed before each call, beside the bytes that the plan has to move and the
-bandwidth of a copy of the same size. A row is written to the JSON as soon as it is measured, and what was not
-measured is absent. Then training steps of a ResNet-50 at batch 128 with the same layers. `--part` measures some of
-it, and keeps what the file has of the same machine and versions. Needs torch, triton and numpy alone.
+A GPU may be had for minutes, so the most important is measured first, each row is on the disk as soon as it is known,
+and the same command goes on where the last one stopped. In order: what the machine is and how fast it copies;
+everything compiled, and looked at for correctness against the reference in float64, in as many processes as there are
+cores; layers on ResNet-50's shapes in bfloat16, channels last, beside the reference run eagerly, `nn.BatchNorm2d` with
+a ReLU, and the reference under `torch.compile`; each kernel alone; what a call costs the host; training steps of a
+whole ResNet-50; other tiles and ways to write kernels; other formats and types; what a profiler says; further shapes.
+
+All contenders of a row are measured side by side, with the L2 cache flushed before each call, beside the bytes that
+have to be moved and the bandwidth of a copy of the same size. FOLDER gets `rows-….jsonl`, a file for each code,
+version and GPU, and `kernels.json`, the summary of the last. Without a GPU, `--device cpu` looks at correctness in
+Triton's interpreter.
 """

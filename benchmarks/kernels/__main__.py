@@ -4,165 +4,83 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
-import torch
-import triton
-
-from benchmarks.kernels import networks
-from benchmarks.kernels.contenders import contenders
-from benchmarks.kernels.correctness import check, graphs
-from benchmarks.kernels.shapes import Shape, mobilenetv2, resnet50
-from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, peak_bytes, python_seconds
-from evonas.kernels.plan import plan_of
-from evonas.published import as_graph
-
-LAYERS = ("bn-relu", "evonorm-b0", "evonorm-s0", "x * sigmoid(x) / rms_bwh(x * sigmoid(x))")
-"""Two that normalise as cuDNN's kernel does, one that looks at a sample alone, and one that a search found."""
-TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-PARTS = ("correctness", "launching", "networks", "shapes")
-NETWORK_BATCH = 128
-SMALL = (1, 64, 7, 7)
-"""Where the launch is all that a call costs."""
-
-
-def correctness(random: int, device: str) -> list[dict[str, Any]]:
-    """Every graph that the kernels compute wrongly."""
-    wrong = []
-    for number, (label, graph) in enumerate(graphs(random)):
-        faults = check(graph, number, device)
-        if faults:
-            wrong.append({"graph": label, "expression": graph.written(), "faults": faults})
-            print(f"wrong: {label}: {'; '.join(faults)}", flush=True)
-    print(f"{number + 1} graphs compared with float64, {len(wrong)} wrong", flush=True)
-    return wrong
-
-
-def measured(layer: str, shape: Shape, dtype: str, last: bool, repeats: int) -> dict[str, Any]:
-    """One row: a layer on a shape, all contenders, forward and with backward."""
-    form = torch.channels_last if last else torch.contiguous_format
-    x = torch.randn(shape, device="cuda").to(TYPES[dtype]).contiguous(memory_format=form).requires_grad_()
-    dy = torch.randn_like(x)
-    size = x.numel() * x.element_size()
-    plan = plan_of(as_graph(layer))
-    forward, backward = plan.floor
-    row: dict[str, Any] = {"layer": layer, "shape": shape, "dtype": dtype, "channels_last": last, "bytes_of_x": size}
-    row["passes"], row["floor"] = plan.passes, plan.floor
-    bandwidth = copy_bandwidth(x.numel(), TYPES[dtype], repeats)
-    row["copy_bandwidth"] = bandwidth
-    for name, module in contenders(layer, shape[1], "cuda").items():
-
-        def once(module: Callable[[torch.Tensor], torch.Tensor] = module) -> torch.Tensor:
-            return module(x)
-
-        def both(once: Callable[[], torch.Tensor] = once) -> None:
-            x.grad = None
-            once().backward(dy)
-
-        with torch.no_grad():
-            one_way = gpu_seconds(once, repeats)
-        two_ways = gpu_seconds(both, repeats)
-        row[name] = {
-            "forward": one_way,
-            "both": two_ways,
-            "share_forward": forward * size / one_way / bandwidth,
-            "share_both": (forward + backward) * size / two_ways / bandwidth,
-            "peak_bytes": peak_bytes(both),
-        }
-    return row
-
-
-def launching(layer: str, repeats: int = 300) -> dict[str, Any]:
-    """Python's time for a call on a tensor so small that nothing else counts, beside cuDNN's batch normalisation."""
-    x = torch.randn(SMALL, device="cuda", requires_grad=True)
-    found: dict[str, Any] = {"layer": layer, "shape": SMALL}
-    compared = contenders(layer, SMALL[1], "cuda")
-    compared["batchnorm"] = torch.nn.BatchNorm2d(SMALL[1]).cuda()
-    for name, module in compared.items():
-        if name != "compiled":
-
-            def once(module: Callable[[torch.Tensor], torch.Tensor] = module) -> torch.Tensor:
-                return module(x)
-
-            def both(once: Callable[[], torch.Tensor] = once) -> None:
-                once().sum().backward()
-
-            found[name] = {"forward": python_seconds(once, repeats), "both": python_seconds(both, repeats)}
-    return found
-
-
-def printed(row: dict[str, Any]) -> str:
-    """A row for people: times in microseconds, shares of the copy's bandwidth, ratios to ours."""
-    ours = row["ours"]
-    shape, form = "x".join(map(str, row["shape"])), "nhwc" if row["channels_last"] else "nchw"
-    head = f"{row['layer'][:24]:<24} {shape:<16} {row['dtype']:<8} {form}"
-    parts = []
-    for way in ("forward", "both"):
-        others = "  ".join(
-            f"{name} {row[name][way] / ours[way]:.2f}x" for name in ("eager", "compiled", "batchnorm-relu")
-        )
-        parts.append(f"{way} {1e6 * ours[way]:8.1f} us, {100 * ours[f'share_{way}']:3.0f}% of copy, {others}")
-    return f"{head}  " + " | ".join(parts)
+_CACHES = {"EVONAS_CACHE": "evonas", "TRITON_CACHE_DIR": "triton", "TORCHINDUCTOR_CACHE_DIR": "inductor"}
 
 
 def main() -> None:
     """Runs the benchmark."""
+    from benchmarks.kernels.items import PARTS
+
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels")
-    parser.add_argument("--random", type=int, default=100, help="random graphs to check")
-    parser.add_argument("--repeats", type=int, default=30, help="calls of which the median is taken")
-    parser.add_argument("--layer", nargs="+", default=list(LAYERS))
-    parser.add_argument("--network", choices=["resnet50", "mobilenetv2", "both"], default="both")
+    parser.add_argument("--minutes", type=float, default=9.0, help="after which nothing is measured any more")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for rows and their summary")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
-    parser.add_argument("--device", default="cuda", help="cpu for correctness in Triton's interpreter")
-    parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/kernels.json"))
+    parser.add_argument("--repeats", type=int, default=15, help="calls of which the median is taken")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that compile at once")
+    parser.add_argument("--caches", type=Path, help="a folder for what is compiled; one beside the rows by default")
+    parser.add_argument("--taste", action="store_true", help="the first item of each part alone")
+    parser.add_argument("--commit", help="of the code, where the tree came without its history")
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: correctness, interpreted")
     arguments = parser.parse_args()
-    on_gpu = arguments.device == "cuda"
-    if on_gpu and not torch.cuda.is_available():
-        sys.exit("PyTorch sees no GPU here; --device cpu --part correctness runs kernels in Triton's interpreter")
-    document: dict[str, Any] = {
-        "machine": torch.cuda.get_device_name() if on_gpu else "Triton's interpreter",
-        "torch": torch.__version__,
-        "triton": triton.__version__,
-    }
-    if arguments.output.exists():
-        known = json.loads(arguments.output.read_text())
-        document |= known if {key: known.get(key) for key in document} == document else {}
+    end = monotonic() + 60 * arguments.minutes
+    caches = (arguments.caches or arguments.output / "caches").resolve()
+    for variable, name in _CACHES.items():
+        os.environ.setdefault(variable, str(caches / name))
+    if arguments.device == "cpu":
+        os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is imported
+        sys.exit(_interpreted(arguments.output, end))
+    import torch
 
-    def write() -> None:
-        arguments.output.write_text(json.dumps(document, indent=1) + "\n")
+    if not torch.cuda.is_available():
+        sys.exit("PyTorch sees no GPU here; --device cpu looks at correctness in Triton's interpreter")
+    from benchmarks.kernels.items import Item, items
+    from benchmarks.kernels.rows import Rows, identity
+    from benchmarks.kernels.supervising import measure
+    from benchmarks.kernels.tables import printed, summary
 
-    parts = arguments.part if on_gpu else ["correctness"]
-    if "correctness" in parts:
-        document["wrong"] = correctness(arguments.random, arguments.device)
-        write()
-    if "launching" in parts:
-        document["launching"] = [launching(layer) for layer in arguments.layer]
-        for row in document["launching"]:
-            ours, theirs = (1e6 * row[name]["forward"] for name in ("ours", "batchnorm"))
-            print(f"Python's time a call, {row['layer'][:24]}: {ours:.0f} us, nn.BatchNorm2d's {theirs:.0f} us")
-        write()
-    if "networks" in parts:
-        document["networks"] = []
-        for layer in ("cudnn", *arguments.layer):
-            for dtype in TYPES.values():
-                document["networks"].append(networks.measured(layer, dtype, NETWORK_BATCH, arguments.repeats))
-                write()
-    if "shapes" in parts:
-        document["rows"] = []
-        named = {"resnet50": resnet50(), "mobilenetv2": mobilenetv2()}
-        for shape in (s for name, some in named.items() if arguments.network in (name, "both") for s in some):
-            for layer in arguments.layer:
-                for dtype_name in TYPES:
-                    for last in (False, True):
-                        row = measured(layer, shape, dtype_name, last, arguments.repeats)
-                        document["rows"].append(row)
-                        print(printed(row), flush=True)
-                        write()
-                torch._dynamo.reset()
-    sys.exit(1 if document.get("wrong") else 0)
+    rows = Rows(arguments.output, identity(torch.cuda.get_device_name(), arguments.commit))
+    wanted: list[Item] = [item for item in items() if item.part in arguments.part]
+    if arguments.taste:
+        wanted = [item for part in PARTS for item in [i for i in wanted if i.part == part][:1]]
+    begun = monotonic()
+
+    def tell(row: dict[str, Any]) -> None:
+        print(f"{monotonic() - begun:6.1f} s  {printed(row)}", flush=True)
+
+    left = measure(wanted, rows, deadline=end, repeats=arguments.repeats, processes=arguments.processes or 1, told=tell)
+    found = summary(rows)
+    (arguments.output / "kernels.json").write_text(json.dumps(found, indent=1) + "\n")
+    if left:
+        print(f"{len(left)} of {len(wanted)} not measured, from {left[0].key} on; the same command goes on there")
+    sys.exit(1 if found["wrong"] or found["failed"] else 0)
+
+
+def _interpreted(folder: Path, end: float) -> int:
+    """Correctness on a CPU, in Triton's interpreter; the exit code."""
+    from benchmarks.kernels.items import Item, checks
+    from benchmarks.kernels.rows import Rows, identity
+    from benchmarks.kernels.tables import printed
+    from benchmarks.kernels.tasks import correctness
+
+    rows = Rows(folder, identity("Triton's interpreter"))
+    known, wrong = {row["key"] for row in rows}, 0
+    for item in (Item("correctness", case) for case in checks()):
+        if item.key in known:
+            continue
+        if monotonic() > end:
+            print("the time is up; the same command goes on here")
+            break
+        row = {"key": item.key, "part": item.part, **item.given, **correctness(item.given, "cpu")}
+        rows.add(row)
+        wrong += bool(row["wrong"])
+        print(printed(row), flush=True)
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,39 +1,61 @@
-"""What is measured side by side: the same layer computed in several ways."""
+"""What is measured side by side: the same layer computed in several ways, and what it stands in the place of."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from evonas.layer import NormAct
 
-Call = Callable[[Tensor], Tensor]
+TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+NATIVE = "nn.BatchNorm2d + ReLU"
+WAYS = ("ours", "eager", NATIVE, f"{NATIVE} + affine")
+"""Our kernels, the reference in PyTorch, and what networks have today: as they have it, and with the affine that our
+layers end with, so that both do the same."""
+COMPILED = {"compiled": None, "compiled, max-autotune": "max-autotune-no-cudagraphs"}
+"""The reference under `torch.compile`, by the mode that it is asked for; the layers before and after are what would be
+captured in a CUDA graph, so that is left out of the second."""
 
 
 class BatchNormRelu(nn.Module):
-    """cuDNN's batch normalisation, and a ReLU in place, as ResNets have them."""
+    """PyTorch's batch normalisation, and a ReLU in place, as ResNets have them.
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: c of the input.
+        affine: whether to multiply and shift afterwards too, as our layers do.
+    """
+
+    def __init__(self, channels: int, affine: bool = False) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(channels)
+        self.affine = affine
+        if affine:
+            self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """The rectified normalised input."""
-        return torch.relu_(self.norm(x))
+        y = torch.relu_(self.norm(x))
+        if not self.affine:
+            return y
+        weight, bias = (p.to(y.dtype).view(1, -1, 1, 1) for p in (self.weight, self.bias))
+        return torch.addcmul(bias, y, weight)
 
 
-def contenders(layer: str, channels: int, device: str) -> dict[str, nn.Module | Call]:
-    """By name: `ours`, `eager`, `compiled` and `batchnorm-relu`, with equal parameters."""
-    eager = NormAct(layer, channels, backend="reference", device=device)
-    ours = NormAct(layer, channels, backend="triton", device=device)
-    ours.load_state_dict(eager.state_dict())
-    compiled = torch.compile(copy.deepcopy(eager), dynamic=False)
-    return {
-        "ours": ours,
-        "eager": eager,
-        "compiled": compiled,
-        "batchnorm-relu": BatchNormRelu(channels).to(device),
-    }
+def contender(way: str, layer: str, channels: int) -> Any:
+    """One of `WAYS` or `COMPILED` on the GPU, in training.
+
+    Args:
+        way: see there.
+        layer: a name in the zoo or an expression.
+        channels: of the input.
+    """
+    if way in COMPILED:
+        torch._dynamo.reset()  # a function is compiled for at most eight inputs, and then no more
+        module = copy.deepcopy(NormAct(layer, channels, backend="reference", device="cuda"))
+        return torch.compile(module, dynamic=False, mode=COMPILED[way])
+    if way.startswith(NATIVE):
+        return BatchNormRelu(channels, affine=way != NATIVE).to("cuda")
+    return NormAct(layer, channels, backend="triton" if way == "ours" else "reference", device="cuda")

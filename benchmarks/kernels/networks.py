@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import torch
@@ -14,8 +15,10 @@ from benchmarks.kernels.timing import gpu_seconds, peak_bytes
 from evonas.layer import NormAct
 from evonas.workers.anchors.resnet import RESNET50, ResNet, ResNetConfig
 
-WAYS = ("ours", "eager", "compiled")
-"""Kernels, the reference, and torch.compile of the whole network with the reference in it."""
+WAYS = ("ours", "eager", "compiled", "ours, compiled")
+"""Kernels, the reference, and torch.compile of the whole network with the reference or the kernels in it."""
+SIZE = 224
+"""Height and width of images."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Layers:
     """What the network is built with.
 
     Attributes:
-        layer: a name in the zoo or an expression; `cudnn` for `nn.BatchNorm2d` and a ReLU in place.
+        layer: a name in the zoo or an expression; `batchnorm` for `nn.BatchNorm2d` and a ReLU in place.
         backend: of `NormAct`.
     """
 
@@ -32,7 +35,7 @@ class Layers:
 
     def norm_act(self, channels: int) -> nn.Module:
         """The layer of a position."""
-        if self.layer == "cudnn":
+        if self.layer == "batchnorm":
             return BatchNormRelu(channels)
         return NormAct(self.layer, channels, backend=self.backend)
 
@@ -54,13 +57,13 @@ def training_step(
         config: the network.
     """
     torch.manual_seed(0)
-    layers = Layers(layer, "triton" if way == "ours" else "reference")
+    layers = Layers(layer, "triton" if way.startswith("ours") else "reference")
     network: nn.Module = ResNet(config, layers, in_channels=3, classes=1000)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch types it so
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(1000, (batch,), device=device)
-    called: Any = torch.compile(network, dynamic=False) if way == "compiled" else network
+    called: Any = torch.compile(network, dynamic=False) if way.endswith("compiled") else network
 
     def step() -> None:
         optimizer.zero_grad()
@@ -72,27 +75,17 @@ def training_step(
     return step
 
 
-def measured(layer: str, dtype: torch.dtype, batch: int, repeats: int) -> dict[str, Any]:
-    """One row: seconds of a step and peak memory of ResNet-50 at 224×224, channels last, each way.
-
-    The network with cuDNN's batch normalisation knows but two ways, eager and compiled.
-    """
-    row: dict[str, Any] = {"layer": layer, "network": "resnet50", "batch": batch, "dtype": str(dtype).split(".")[-1]}
-    for way in WAYS:
-        if (layer, way) == ("cudnn", "ours"):
-            continue
-        torch._dynamo.reset()
-        torch.cuda.empty_cache()
-        try:
-            step = training_step(layer, way, "cuda", dtype, batch, 224)
-            row[way] = {"step": gpu_seconds(step, repeats), "peak_bytes": peak_bytes(step)}
-        except torch.OutOfMemoryError:
-            row[way] = {"out_of_memory": True}
-        print(f"{layer[:24]:<24} {row['dtype']:<8} {way:<8} {_words(row[way])}", flush=True)
-    return row
-
-
-def _words(found: dict[str, Any]) -> str:
-    if "step" not in found:
-        return "out of memory"
-    return f"{1e3 * found['step']:8.1f} ms a step, {found['peak_bytes'] / 2**30:5.1f} GiB"
+def measured(layer: str, way: str, dtype: torch.dtype, batch: int, repeats: int) -> dict[str, Any]:
+    """Seconds of a step, as the GPU sees it and as the wall clock does, and peak memory: ResNet-50, channels last."""
+    torch._dynamo.reset()
+    torch.cuda.empty_cache()
+    step = training_step(layer, way, "cuda", dtype, batch, SIZE)
+    for _ in range(3):
+        step()
+    torch.cuda.synchronize()
+    start = perf_counter()
+    for _ in range(repeats):
+        step()
+    torch.cuda.synchronize()
+    wall = (perf_counter() - start) / repeats
+    return {"step": wall, "step_gpu": gpu_seconds(step, repeats), "peak_bytes": peak_bytes(step)}

@@ -8,6 +8,12 @@ _RESNET_STAGES = ((64, 256, 56), (128, 512, 28), (256, 1024, 14), (512, 2048, 7)
 _MOBILENET = ((32, 112), (96, 112), (96, 56), (144, 56), (144, 28), (192, 28), (192, 14), (384, 14), (576, 14))
 _MOBILENET_END = ((576, 7), (960, 7), (1280, 7))
 
+MAIN: tuple[Shape, ...] = (
+    *((128, c, size, size) for c, size in ((64, 112), (256, 56), (512, 28), (1024, 14), (2048, 7))),
+    (32, 256, 56, 56),
+)
+"""One for each size of ResNet-50's planes, and one at a smaller batch: what is measured first."""
+
 
 def resnet50(batch: int = 128) -> list[Shape]:
     """Of a pre-activation ResNet-50: the stem, then the narrow and the wide layers of each stage."""

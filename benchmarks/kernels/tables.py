@@ -1,0 +1,133 @@
+"""Rows as a person reads them, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import exp, log
+from typing import Any
+
+from benchmarks.kernels.contenders import COMPILED, NATIVE, WAYS
+
+Row = Mapping[str, Any]
+_LARGE = 64e6
+"""Bytes of x from which on a copy's bandwidth is what bounds a kernel."""
+
+
+def printed(row: Row) -> str:
+    """A row in a line: microseconds, shares of the copy's bandwidth, ratios to our time."""
+    head = row["key"]
+    if "failed" in row and isinstance(row["failed"], str):
+        return f"{head}: {row['failed']}"
+    match row.get("part"):
+        case "correctness":
+            return f"{head}: {'; '.join(row['wrong']) or 'right'}"
+        case "prepare":
+            return f"{head}: {row['done']} of {row['tasks']} tasks, {len(row['failed'])} failed"
+        case "layers" | "compiled":
+            return f"{head}: {'; '.join(_contenders(row))}"
+        case "launches":
+            return f"{head}: {'; '.join(_kernel(kernel) for kernel in row['kernels'])}"
+        case "networks":
+            return f"{head}: {1e3 * row['step']:.1f} ms a step, {row['peak_bytes'] / 2**30:.1f} GiB"
+        case "host":
+            found = (
+                f"{w} {1e6 * row[w]['host_forward']:.0f}/{1e6 * row[w]['host_both']:.0f} us" for w in ("ours", NATIVE)
+            )
+            replay = f"replay {1e6 * row['graph']['seconds']:.1f} us, off {row['graph']['off']:.2g}"
+            return f"{head}: {', '.join(found)}, {replay}"
+        case "variants":
+            return f"{head}: {'; '.join(_variant(found) for found in _best(row))}"
+        case "machine":
+            copies = ", ".join(f"{size} MiB {rate / 1e12:.2f}" for size, rate in row["copy_bandwidth"].items())
+            return f"{head}: copies in TB/s: {copies}; batch norm {row['batch_norm']}"
+    return str(head)
+
+
+def _contenders(row: Row) -> Iterable[str]:
+    for way in (*WAYS, *COMPILED):
+        if way in row:
+            found = row[way]
+            yield (
+                f"{way}: {found['failed']}"
+                if "failed" in found
+                else (
+                    f"{way} {1e6 * found['forward']:.0f} us ({found['share_forward']:.0%}), "
+                    f"both {1e6 * found['both']:.0f} us ({found['share_both']:.0%})"
+                )
+            )
+
+
+def _kernel(kernel: Row) -> str:
+    return f"{kernel['kernel']} {1e6 * kernel['seconds']:.0f} us ({kernel['share']:.0%})"
+
+
+def _best(row: Row) -> list[Row]:
+    """The fastest tile of each change."""
+    best: dict[str, Row] = {}
+    for found in row["found"]:
+        if "seconds" in found:
+            best.setdefault(found["change"], found)
+    return list(best.values())
+
+
+def _variant(found: Row) -> str:
+    tile = "x".join(str(found.get(name, "")) for name in ("R", "BLOCK", "num_warps"))
+    return f"{found['change']} [{tile}] {1e6 * found['seconds']:.0f} us ({found['share']:.0%})"
+
+
+def summary(rows: Iterable[Row]) -> dict[str, Any]:
+    """One object of everything: the identity, rows by part, and what they come to.
+
+    Returns:
+        `wrong`: keys of checks with faults; `failed`: keys of items that could not be measured, with why; `means`: see
+        `means`; and the rows of each part, without what is the same in all.
+    """
+    known = {row["key"]: row for row in rows}
+    document: dict[str, Any] = {"identity": known.pop("identity", {})}
+    parts: dict[str, list[Row]] = {}
+    for row in known.values():
+        parts.setdefault(row["part"], []).append(row)
+    checks = parts.pop("correctness", [])
+    document["checked"] = len(checks)
+    document["wrong"] = {row["key"]: row["wrong"] for row in checks if row.get("wrong")}
+    document["failed"] = {key: row["failed"] for key, row in known.items() if isinstance(row.get("failed"), str)}
+    return document | {"means": means(parts)} | parts
+
+
+def means(parts: Mapping[str, list[Row]]) -> list[dict[str, Any]]:
+    """For each layer, type and format: geometric means over shapes.
+
+    `shares` are ours of a copy's bandwidth at the floor of bytes, on tensors of 64 MB and more; `faster` is how many
+    times as long each contender takes on the same shapes.
+    """
+    cases: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
+    natives: dict[tuple[str, str, str], Row] = {}
+    for row in (*parts.get("layers", []), *parts.get("compiled", [])):
+        if "failed" in row:
+            continue
+        case, shape = (row["layer"], row["dtype"], row["format"]), str(row["shape"])
+        cases.setdefault(case, {}).setdefault(shape, {}).update(row)
+        if NATIVE in row:
+            natives[(shape, *case[1:])] = row
+    found = []
+    for (layer, dtype, form), shapes in cases.items():
+        whole = [row for row in shapes.values() if "forward" in row.get("ours", {})]
+        large = [row for row in whole if row["bytes_of_x"] >= _LARGE]
+        one: dict[str, Any] = {"layer": layer, "dtype": dtype, "format": form, "shapes": len(whole)}
+        for way in ("forward", "both"):
+            one[f"shares_{way}"] = _mean(row["ours"][f"share_{way}"] for row in large)
+            for other in (*WAYS[1:], *COMPILED):
+                beside = [
+                    (natives.get((str(row["shape"]), dtype, form), row) if other.startswith(NATIVE) else row, row)
+                    for row in whole
+                ]
+                ratios = [a[other][way] / b["ours"][way] for a, b in beside if way in a.get(other, {})]
+                if ratios:
+                    one.setdefault(f"faster_{way}", {})[other] = {"mean": _mean(ratios), "least": min(ratios)}
+        found.append(one)
+    return found
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    logs = [log(value) for value in values]
+    return exp(sum(logs) / len(logs)) if logs else None

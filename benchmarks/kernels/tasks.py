@@ -1,0 +1,173 @@
+"""What each part does with an item: the figures of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.kernels import machine, networks, profiling, variants
+from benchmarks.kernels.contenders import NATIVE, TYPES, WAYS, contender
+from benchmarks.kernels.correctness import check, random_graphs
+from benchmarks.kernels.items import NETWORK_BATCH, RANDOM_GRAPHS
+from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, host_seconds, peak_bytes
+from evonas.kernels.plan import plan_of
+from evonas.kernels.tiles import Shape
+from evonas.kernels.triton_run import TritonLayer
+from evonas.layer import NormAct
+from evonas.published import as_graph
+from evonas.reference import groups_dividing
+
+SMALL = (1, 64, 7, 7)
+"""Where the launch is all that a call costs."""
+Given = Mapping[str, Any]
+
+
+def input_of(given: Given) -> tuple[Tensor, Tensor]:
+    """A random x that needs its gradient, and dy."""
+    form = torch.channels_last if given["format"] == "nhwc" else torch.contiguous_format
+    shape, dtype = tuple(given["shape"]), TYPES[given["dtype"]]
+    x, dy = (torch.randn(shape, device="cuda").to(dtype).contiguous(memory_format=form) for _ in range(2))
+    return x.requires_grad_(), dy
+
+
+def floor(given: Given) -> tuple[int, int]:
+    """Times that a tensor of x's size has to be read or written, forward and backward.
+
+    Where a cell, a group say, is larger than a program holds on chip, that is what the streaming plan needs.
+    """
+    layer, (b, c, h, w) = as_graph(given["layer"]), given["shape"]
+    plan, kernels = plan_of(layer), TritonLayer(layer, True)
+    work = kernels.work(Shape(b, c, h * w, groups_dividing(c, 32), given["format"] == "nhwc" and h * w > 1))
+    held = (len(work.forward) == 1, len(work.backward) == 1)
+    forward, backward = (plan.floor[i] if held[i] else plan.passes[i] for i in range(2))
+    return forward, backward
+
+
+def layers(given: Given, repeats: int, ways: tuple[str, ...] = WAYS) -> dict[str, Any]:
+    """A layer on a shape, forward and forward with backward, computed in several ways."""
+    x, dy = input_of(given)
+    size, least = x.numel() * x.element_size(), floor(given)
+    bandwidth = copy_bandwidth(x.numel(), x.dtype, repeats)
+    row: dict[str, Any] = {"bytes_of_x": size, "floor": least, "copy_bandwidth": bandwidth}
+    for way in ways:
+        if way.startswith(NATIVE) and given["layer"] != "bn-relu":
+            continue  # measured once a shape
+        module = contender(way, given["layer"], given["shape"][1])
+        x.grad = None
+        try:
+            row[way] = _timed(module, x, dy, repeats)
+        except torch.OutOfMemoryError:
+            row[way] = {"failed": "out of memory"}
+            continue
+        finally:
+            x.grad = None
+            torch.cuda.empty_cache()
+        row[way]["share_forward"] = least[0] * size / row[way]["forward"] / bandwidth
+        row[way]["share_both"] = sum(least) * size / row[way]["both"] / bandwidth
+    return row
+
+
+def _timed(module: Callable[[Tensor], Tensor], x: Tensor, dy: Tensor, repeats: int) -> dict[str, Any]:
+    def once() -> Tensor:
+        return module(x)
+
+    def both() -> None:
+        x.grad = None
+        once().backward(dy)
+
+    both()
+    with torch.no_grad():
+        found = {"forward": gpu_seconds(once, repeats), "host_forward": host_seconds(once, repeats)}
+    found |= {"both": gpu_seconds(both, repeats), "host_both": host_seconds(both, repeats)}
+    x.grad = None
+    return found | {"peak_bytes": peak_bytes(both)}
+
+
+def compiled(given: Given, repeats: int) -> dict[str, Any]:
+    """The same for the reference under `torch.compile`."""
+    return layers(given, repeats, (given["mode"],))
+
+
+def launches(given: Given, repeats: int) -> dict[str, Any]:
+    """Each kernel of our layer alone: seconds, and its share of a copy's bandwidth for what it reads and writes."""
+    x, _ = input_of(given)
+    bandwidth = copy_bandwidth(x.numel(), x.dtype, repeats)
+    found = []
+    for launch, tensors, moved in variants.launches(given):
+        seconds = gpu_seconds(partial(launch, tensors), repeats)
+        share = moved * x.numel() * x.element_size() / seconds / bandwidth
+        row = {"kernel": launch.kernel.__name__, "programs": launch.grid[0], **launch.constants}
+        found.append({**row, "seconds": seconds, "moved": moved, "share": share})
+    return {"copy_bandwidth": bandwidth, "kernels": found}
+
+
+def host(given: Given, repeats: int) -> dict[str, Any]:
+    """What a call costs on a small tensor, and whether a CUDA graph of a training step gives the same."""
+    x, dy = input_of({**given, "shape": SMALL, "dtype": "float32", "format": "nchw"})
+    row: dict[str, Any] = {"shape": list(SMALL)}
+    for way in ("ours", NATIVE):
+        row[way] = _timed(contender(way, given["layer"], SMALL[1]), x, dy, 10 * repeats)
+    norm = torch.nn.BatchNorm2d(SMALL[1]).cuda()
+    with torch.no_grad():
+        row["nn.BatchNorm2d"] = {"host_forward": host_seconds(lambda: norm(x), 10 * repeats)}
+    return row | {"graph": _captured(given["layer"], x, dy, repeats)}
+
+
+def _captured(layer: str, x: Tensor, dy: Tensor, repeats: int) -> dict[str, Any]:
+    """A captured step of the layer: how far it is from the plain one, and how long a replay takes."""
+    module = NormAct(layer, x.shape[1], backend="triton", device="cuda")
+    x = x.detach().clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(module(x), x, dy)
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            torch.autograd.grad(module(x), x, dy)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        (found,) = torch.autograd.grad(module(x), x, dy)
+    found.zero_()
+    graph.replay()
+    off = float((found - wanted).abs().max())
+    return {"off": off, "seconds": gpu_seconds(graph.replay, repeats)}
+
+
+def network(given: Given, repeats: int) -> dict[str, Any]:
+    """Training steps of ResNet-50."""
+    try:
+        return networks.measured(given["layer"], given["way"], TYPES[given["dtype"]], NETWORK_BATCH, repeats)
+    except torch.OutOfMemoryError:
+        return {"failed": "out of memory"}
+
+
+def correctness(given: Given, device: str = "cuda") -> dict[str, Any]:
+    """What is wrong with a layer's kernels, as a list of sentences."""
+    b, c, h, w = given["shape"]
+    form = {"channels_last": given["format"] == "nhwc", "device": device}
+    if "random" in given:
+        label, graph = list(random_graphs(RANDOM_GRAPHS))[given["random"]]
+        found = check(graph, (b, c, h, w), **form)
+        return {"graph": label, "expression": graph.written(), "wrong": found}
+    dtype, training = TYPES[given["dtype"]], given["training"]
+    return {"wrong": check(as_graph(given["layer"]), (b, c, h, w), dtype, training=training, **form)}
+
+
+def done(part: str, given: Given, repeats: int) -> dict[str, Any]:
+    """The figures of an item's row."""
+    functions: dict[str, Callable[[Given, int], dict[str, Any]]] = {
+        "layers": layers,
+        "compiled": compiled,
+        "launches": launches,
+        "host": host,
+        "networks": network,
+        "variants": variants.measured,
+        "profile": profiling.profiled,
+    }
+    if part == "machine":
+        return machine.described(repeats)
+    return functions[part](given, repeats)
