@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -42,7 +41,7 @@ def main() -> None:
     from benchmarks.kernels.items import Item, items
     from benchmarks.kernels.rows import Rows, identity
     from benchmarks.kernels.supervising import measure
-    from benchmarks.kernels.tables import printed, summary
+    from benchmarks.kernels.tables import printed, summary, text
 
     rows = Rows(arguments.output, identity(torch.cuda.get_device_name(), arguments.commit))
     wanted: list[Item] = [item for item in items() if item.part in arguments.part]
@@ -55,7 +54,7 @@ def main() -> None:
 
     left = measure(wanted, rows, deadline=end, repeats=arguments.repeats, processes=arguments.processes or 1, told=tell)
     found = summary(rows)
-    (arguments.output / "kernels.json").write_text(json.dumps(found, indent=1) + "\n")
+    (arguments.output / "kernels.json").write_text(text(found))
     if left:
         print(f"{len(left)} of {len(wanted)} not measured, from {left[0].key} on; the same command goes on there")
     sys.exit(1 if found["wrong"] or found["failed"] else 0)

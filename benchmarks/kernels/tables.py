@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from math import exp, log
 from typing import Any
@@ -92,6 +93,26 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
     document["wrong"] = {row["key"]: row["wrong"] for row in checks if row.get("wrong")}
     document["failed"] = {key: row["failed"] for key, row in known.items() if isinstance(row.get("failed"), str)}
     return document | {"means": means(parts)} | parts
+
+
+def text(document: Mapping[str, Any]) -> str:
+    """A summary as JSON with a row a line and four digits a figure: that is what timings are good for."""
+    parts = []
+    for key, value in document.items():
+        if isinstance(value, list):
+            lines = ",\n".join(f"  {json.dumps(_rounded(row))}" for row in value)
+            parts.append(f" {json.dumps(key)}: [\n{lines}\n ]")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(_rounded(value))}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(one) for key, one in value.items()}
+    return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def means(parts: Mapping[str, list[Row]]) -> list[dict[str, Any]]:
