@@ -54,6 +54,7 @@ class Body:
         self.lines: list[str] = []
         self.indent = "    "
         self.in_tiles = False
+        self._inverses: dict[int, str] = {}  # of rows, by node
         self._taken: Counter[str] = Counter()
 
     def inner(self) -> Body:
@@ -62,6 +63,7 @@ class Body:
         inner.known |= self.known
         inner.indent = self.indent + "    "
         inner.in_tiles = self.in_tiles
+        inner._inverses |= self._inverses
         inner._taken = Counter(self._taken)
         return inner
 
@@ -92,6 +94,9 @@ class Body:
         by_rows = {a for n in order if not self.plan.varies(n) for a in self._arguments(n)}
         late = {n for n in used if self._is_negation(n)} - outer - by_rows
         self._write([n for n in order if not self.plan.varies(n) and n not in late], outer)
+        for number in order:
+            if self.dialect.inverse is not None and self.plan.varies(number):
+                self._invert(number, self.dialect.inverse)
 
     def values(self, wanted: Collection[int]) -> list[str]:
         """Writes some nodes and what they need; how each of them is then referred to, as a tile."""
@@ -105,6 +110,17 @@ class Body:
     def row(self, number: int) -> str:
         """A known node that is constant on planes, as it is written beside rows."""
         return self.known[number].text
+
+    def _invert(self, number: int, inverse: str) -> None:
+        """Writes the inverse of the row that a tile is divided by: a division takes as long as eight products."""
+        if self._is_leaf(number) or number in self.statistics or self.plan.nodes[number - FIRST].op != "div":
+            return
+        divisor = self._arguments(number)[1]
+        if divisor in self._inverses or self.plan.varies(divisor) or not self._is_large(divisor):
+            return
+        self._inverses[divisor] = self.fresh("inverse")
+        text = inverse.format(self._beside(divisor, Level.ROW).within(PRODUCT + 1))
+        self.line(self.dialect.definition.format(self._inverses[divisor], text))
 
     def _is_negation(self, number: int) -> bool:
         constant = number >= FIRST and not self.plan.varies(number)
@@ -175,6 +191,10 @@ class Body:
             case "mul":
                 left, right = written
                 return Value(f"{left.within(PRODUCT)} * {right.within(PRODUCT + 1)}", PRODUCT, level)
+            case "div" if args[1] in self._inverses and level is Level.TILE:
+                text = self._inverses[args[1]]
+                inverse = text if self.known[args[1]].level is Level.SCALAR else self.dialect.beside_tiles.format(text)
+                return Value(f"{written[0].within(PRODUCT)} * {inverse}", PRODUCT, level)
             case "div" if self._is_large(args[1]):
                 return Value(f"{written[0].within(PRODUCT)} / {written[1].within(PRODUCT + 1)}", PRODUCT, level)
             case "div":

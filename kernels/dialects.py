@@ -17,6 +17,7 @@ class Dialect:
         definition, tile_definition: of a variable that is constant on planes or not, by name and value.
         beside_tiles: a row of numbers where it meets tiles.
         zero, one: the constants.
+        inverse: of a row, where tiles that are divided by it are multiplied by that instead; None where they are not.
         reserved: what kernels call; no variable may be called so.
     """
 
@@ -26,6 +27,7 @@ class Dialect:
     beside_tiles: str
     zero: str
     one: str
+    inverse: str | None
     reserved: tuple[str, ...]
 
 
@@ -36,8 +38,10 @@ TRITON = Dialect(
     beside_tiles="{}[:, None]",
     zero="0.0",
     one="1.0",
+    inverse="1.0 / {}",
     reserved=(
-        *("away_from_zero", "kept", "log_slope", "maximum", "merged", "plane_sum", "root_slope"),
+        *("away_from_zero", "folded", "joined", "kept", "log_slope", "maximum", "merged", "moments", "plane_sum"),
+        *("root_slope",),
         *("share", "sign", "signed_log", "signed_root", "square", "tanh"),
     ),
 )
@@ -50,6 +54,7 @@ CPP = Dialect(
     beside_tiles="{}",
     zero="T(0)",
     one="T(1)",
+    inverse=None,
     reserved=(
         *("away_from_zero", "exponential", "kept", "log_slope", "logarithm", "magnitude", "maximum", "root_slope"),
         *("share", "sigmoid", "sign", "signed_log", "signed_root", "square", "square_root", "tanh"),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from evonas.kernels.tiles import Grid, Shape
+from evonas.kernels.tiles import Grid, Shape, merging
 from evonas.kernels.torch_helpers import memory_format_of
 
 try:
@@ -54,6 +54,27 @@ def launch(kernel: Any, grid: Grid, given: Given) -> None:
     programs, constants = grid
     values = [given[name] for name in kernel.arg_names if name not in constants]
     kernel[programs](*values, **constants)
+
+
+def launch_shared(
+    kernel: Any,
+    merge: Any,
+    grid: Grid,
+    buffer: Tensor,
+    slots: int,
+    given: Given,
+) -> None:
+    """Run a kernel that reduces over positions, and where programs share planes what merges them.
+
+    `slots` is how many numbers of each plane `buffer` holds.
+    """
+    (_, pieces), division = grid
+    if pieces == 1:
+        launch(kernel, grid, {**given, "found_ptr": buffer})
+        return
+    parts = buffer.new_empty(pieces * slots * given["planes"])
+    launch(kernel, grid, {**given, "found_ptr": parts})
+    launch(merge, merging(given["planes"], division["span"]), {**given, "parts_ptr": parts})
 
 
 class Passes(NamedTuple):

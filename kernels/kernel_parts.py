@@ -16,21 +16,28 @@ from evonas.ops import Moment
 
 ARGUMENTS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
-    *("stats_ptr", "totals_ptr", "densities_ptr"),
+    *("stats_ptr", "totals_ptr", "densities_ptr", "found_ptr", "parts_ptr"),
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
 )
-"""Every argument that a kernel may have, in order; then come running values, and R, BLOCK and such as constants."""
+"""Every argument that a kernel may have, in order; then come running values, and what its division is made of."""
+SIZES = ("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "span")
+"""Those of them, and of a division, that follow from the shape and are no constants of a kernel."""
 
 
 class Kernels(Buffers):
     """What every writer of Triton kernels for one plan knows; the arguments are those of `Buffers`."""
 
-    def store_densities(self, body: Body) -> None:
-        """Stores the sums of the parameters' gradients over each plane."""
+    def store_densities(self, body: Body, planes: str = "planes") -> None:
+        """Stores the sums of the parameters' gradients over each plane, or over the part of it that a program owns.
+
+        Args:
+            body: where.
+            planes: how many numbers there are for each parameter.
+        """
         body.rows(self.plan.densities.values())
         for row, node in enumerate(self.plan.densities.values()):
             value = f"({body.row(node)} + tl.zeros([R], tl.float32)) * HW"
-            body.line(f"tl.store(densities_ptr + {row} * planes + plane, {value}, mask=inside)")
+            body.line(f"tl.store(densities_ptr + {row} * {planes} + plane, {value}, mask=inside)")
 
     def owning_planes(self) -> Body:
         """The head of a kernel whose programs own R channels of a sample."""
@@ -79,7 +86,7 @@ def kernel(name: str, body: Body, *constants: str) -> str:
     used = [a for a in ARGUMENTS if re.search(rf"\b{a}\b", text)]
     used += sorted(set(re.findall(r"\brunning_\w+_ptr\b", text)))
     # A space that lines are not broken at, between a name and its type.
-    signature = ", ".join([*used, *(f"{c}:\u00a0tl.constexpr" for c in constants)])
+    signature = ", ".join([*used, *(c if c in SIZES else f"{c}:\u00a0tl.constexpr" for c in constants)])
     if len(name) + len(signature) > WIDTH - len("def ():"):
         lines = textwrap.wrap(signature, WIDTH - 1, initial_indent="    ", subsequent_indent="    ")
         signature = "\n".join(["", *lines]) + ",\n"

@@ -134,7 +134,8 @@ class _Mode:
             '    """The gradient of x, and those of the parameters by name."""',
             "    dx = torch.empty_like(x)",
             *_buffer("totals", _size(kernels.sums)),
-            f"    sums = x.new_empty(({count}, shape.b, shape.c), dtype=torch.float32)",
+            *self._rows(backward),
+            f"    sums = x.new_empty(({count}, rows, shape.c), dtype=torch.float32)",
             f"    given = {{**given, {', '.join(buffers)}}}",
             '    given |= {"totals_ptr": totals, "densities_ptr": sums}',
             *self._launches(backward),
@@ -142,18 +143,31 @@ class _Mode:
         ]
         return "\n".join(ahead), "\n".join(back)
 
+    def _rows(self, way: Way) -> list[str]:
+        """How many sums of a channel there are for each parameter."""
+        last = way.steps[-1]
+        if last.settings != ("write back and reduce",):
+            return ["    rows = shape.b"]
+        return [f"    (_, pieces), _ = {_grid(last)}", "    rows = shape.b * pieces"]
+
     def _launches(self, way: Way) -> Iterator[str]:
         if way.at_once is None:
             yield from (self._launch(step, "    ") for step in way.steps)
             return
         yield f"    whole = {_grid(way.at_once)}"
-        yield f"    if fits(whole, {way.most}):"
+        yield f"    if fits(whole, shape.channels_last, {way.back}):"
         yield f"        launch({way.at_once.kernel}{self.suffix}, whole, given)"
         yield "    else:"
         yield from (self._launch(step, "        ") for step in way.steps)
 
     def _launch(self, step: Step, indent: str) -> str:
-        return f"{indent}launch({step.kernel}{self.suffix}, {_grid(step)}, given)"
+        kernel, grid = f"{step.kernel}{self.suffix}", _grid(step)
+        if step.merge is not None:
+            slots = self.streaming.stats if step.buffer == "stats" else self.streaming.sums
+            names = f"{kernel}, {step.merge}{self.suffix}, {grid}, {step.buffer}, {slots.counts()['planes']}, given"
+            line = f"{indent}launch_shared({names})"
+            return line if len(line) <= WIDTH else f"{indent}launch_shared(\n{indent}    {names}\n{indent})"
+        return f"{indent}launch({kernel}, {grid}, given)"
 
 
 def _method(graph: Graph, running: list[str], kernels: str) -> str:
@@ -187,7 +201,8 @@ def _buffer(name: str, size: str) -> list[str]:
 
 
 def _grid(step: Step) -> str:
-    return f"{step.division}({', '.join(['shape', *map(str, step.settings)])})"
+    settings = (f'"{one}"' if isinstance(one, str) else str(one) for one in step.settings)
+    return f"{step.division}({', '.join(['shape', *settings])})"
 
 
 def _size(slots: Slots) -> str:

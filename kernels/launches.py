@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.steps import Step, backward_way, forward_way
 from evonas.kernels.streaming import StreamingKernels
-from evonas.kernels.tiles import Shape
+from evonas.kernels.tiles import Grid, Shape, merging
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,13 +32,27 @@ class Launch:
     values: tuple[int | float | None, ...]
     tensors: tuple[tuple[int, str], ...]
     constants: Mapping[str, int]
+    _compiled: dict[tuple[Any, ...], Callable[..., None]] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, given: Mapping[str, Tensor]) -> None:
-        """Runs it on tensors, by name."""
+        """Runs it on tensors, by name.
+
+        Triton finds the compiled kernel by everything that it is handed, at every launch, which takes longer than short
+        kernels do. Here all but the tensors is the same every time, so what it found is kept by their types, whether
+        they lie at multiples of 16 bytes, which is what it looks at, and where they are.
+        """
         values: list[Any] = list(self.values)
         for place, name in self.tensors:
             values[place] = given[name]
-        self.kernel[self.grid](*values, **self.constants)
+        tensors = [values[place] for place, _ in self.tensors]
+        key = (tensors[0].device, *[(tensor.dtype, tensor.data_ptr() % 16 == 0) for tensor in tensors])
+        compiled = self._compiled.get(key)
+        if compiled is not None:
+            compiled(*values, *(self.constants[name] for name in self.kernel.arg_names[len(values) :]))
+            return
+        kernel = self.kernel[self.grid](*values, **self.constants)
+        if kernel is not None:  # as it is in Triton's interpreter, which compiles nothing
+            self._compiled[key] = kernel[(*self.grid, 1, 1)[:3]]
 
 
 @dataclass(frozen=True)
@@ -48,12 +62,17 @@ class Work:
     Attributes:
         forward, backward: in order.
         stats, totals: numbers that their buffers hold.
+        parts, parts_back: numbers that programs which share planes find before they are merged, forward and backward.
+        pieces: how many programs share a plane in the last kernel of the backward pass.
     """
 
     forward: tuple[Launch, ...]
     backward: tuple[Launch, ...]
     stats: int
     totals: int
+    parts: int
+    parts_back: int
+    pieces: int
 
 
 class Launches:
@@ -78,13 +97,44 @@ class Launches:
     def of(self, shape: Shape, eps: float, momentum: float) -> Work:
         """The work for inputs of a shape."""
         numbers = {**shape.numbers(), "eps": eps, "momentum": momentum}
-        ways = (way.taken(shape, self._use_on_chip) for way in (self._forward, self._backward))
-        forward, backward = (tuple(self._launch(step, shape, numbers) for step in steps) for steps in ways)
-        sizes = (slots.size(shape.b, shape.c, shape.groups) for slots in (self._streaming.stats, self._streaming.sums))
-        return Work(forward, backward, *sizes)
+        ways = [way.taken(shape, self._use_on_chip) for way in (self._forward, self._backward)]
+        forward, backward = ([launch for step in steps for launch in self._of(step, shape, numbers)] for steps in ways)
+        stats, sums = (
+            slots.size(shape.b, shape.c, shape.groups) for slots in (self._streaming.stats, self._streaming.sums)
+        )
+        parts, parts_back = (self._parts(steps, shape) for steps in ways)
+        last = ways[1][-1]
+        pieces = _pieces(last.grid(shape)) if last.settings == ("write back and reduce",) else 1
+        return Work(tuple(forward), tuple(backward), stats, sums, parts, parts_back, pieces)
 
-    def _launch(self, step: Step, shape: Shape, numbers: Mapping[str, int | float]) -> Launch:
-        kernel, (grid, constants) = self._kernel(step.kernel), step.grid(shape)
-        arguments = [a for a in kernel.arg_names if a not in constants]
-        tensors = tuple((place, a.removesuffix("_ptr")) for place, a in enumerate(arguments) if a not in numbers)
-        return Launch(kernel, grid, tuple(numbers.get(a) for a in arguments), tensors, constants)
+    def _parts(self, steps: tuple[Step, ...], shape: Shape) -> int:
+        """The numbers that programs which share planes find in the largest of some steps."""
+        slots = {"stats": self._streaming.stats, "totals": self._streaming.sums}
+        found = [
+            _pieces(step.grid(shape)) * slots[step.buffer].counts()["planes"]
+            for step in steps
+            if step.merge is not None
+        ]
+        return max(found, default=0) * shape.b * shape.c if any(_pieces(s.grid(shape)) > 1 for s in steps) else 0
+
+    def _of(self, step: Step, shape: Shape, numbers: Mapping[str, int | float]) -> Iterator[Launch]:
+        """A step's kernel, and what merges its results where several programs share planes."""
+        grid = step.grid(shape)
+        if step.merge is None or _pieces(grid) == 1:
+            yield self._launch(step.kernel, grid, numbers, step.buffer)
+        else:
+            yield self._launch(step.kernel, grid, numbers, "parts")
+            yield self._launch(step.merge, merging(shape.b * shape.c, grid[1]["span"]), numbers)
+
+    def _launch(self, name: str, grid: Grid, numbers: Mapping[str, int | float], found: str = "") -> Launch:
+        kernel, (programs, division) = self._kernel(name), grid
+        arguments = [a for a in kernel.arg_names if a not in division]
+        named = ((place, a.removesuffix("_ptr")) for place, a in enumerate(arguments) if a not in numbers)
+        tensors = tuple((place, found if name == "found" else name) for place, name in named)
+        return Launch(kernel, programs, tuple(numbers.get(a) for a in arguments), tensors, division)
+
+
+def _pieces(grid: Grid) -> int:
+    """How many programs share a plane."""
+    programs = grid[0]
+    return programs[1] if len(programs) > 1 else 1

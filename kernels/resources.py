@@ -10,7 +10,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,17 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from evonas.kernels.steps import ON_CHIP, TILE
+from evonas.kernels.launches import Launch
+from evonas.kernels.tiles import Shape
 from evonas.kernels.triton_run import TritonLayer
 from evonas.published import as_graph
 
-_BLOCK, _CHANNELS, _DEEP = 1024, 16, 64
+SHAPES = tuple(
+    Shape(b, c, size * size, 32, last)
+    for b, c, size in ((128, 64, 112), (32, 256, 56), (128, 512, 28), (128, 1024, 14), (128, 2048, 7), (64, 16, 12))
+    for last in (True, False)
+)
+"""Those of ResNet-50 at a batch that fills a GPU and one that does not, and a search's, in both memory formats."""
 _OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr")
 _FLOATS = ("eps", "momentum", "unbias")
 
@@ -33,7 +39,7 @@ class Resources:
     """Of one kernel.
 
     Attributes:
-        layer, kernel: which.
+        layer, kernel, shape: which.
         arch: the compute capability, such as 90.
         registers: of a thread.
         spilled: bytes of a thread's local memory, where what finds no register goes.
@@ -42,50 +48,62 @@ class Resources:
 
     layer: str
     kernel: str
+    shape: Shape
     arch: int
     registers: int
     spilled: int
     shared: int
 
 
-def resources(layer: str, arch: int, dtype: str = "bf16", training: bool = True) -> Iterator[Resources]:
-    """Compiles the kernels of a layer to machine code, and reads what they need.
+def resources(
+    layer: str, arch: int, dtype: str = "bf16", training: bool = True, shapes: Sequence[Shape] = SHAPES
+) -> Iterator[Resources]:
+    """Compiles the kernels of a layer to machine code, as they are launched for some shapes, and reads what they need.
 
     Args:
         layer: a name in the zoo or an expression.
         arch: 80 for an A100, 90 for an H100 or H200.
         dtype: Triton's name of the type of x: fp32, fp16 or bf16.
         training: whether in training.
+        shapes: of x.
 
     Raises:
         RuntimeError: when the compiler's report cannot be read.
     """
     kernels = TritonLayer(as_graph(layer), training)
-    for name in kernels.names:
-        compiled = _compiled(getattr(kernels.module, name), arch, dtype)
-        with tempfile.TemporaryDirectory() as folder:
-            cubin = Path(folder) / "kernel.cubin"
-            cubin.write_bytes(compiled.asm["cubin"])
-            tool = triton.knobs.nvidia.cuobjdump.path
-            report = subprocess.run([tool, "--dump-resource-usage", cubin], capture_output=True, text=True, check=True)
-        found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", report.stdout)}
-        if not {"REG", "STACK", "LOCAL", "SHARED"} <= set(found):
-            raise RuntimeError(f"no resource usage of {name} in: {report.stdout}")
-        spilled = found["STACK"] + found["LOCAL"]
-        yield Resources(layer, name, arch, found["REG"], spilled, found["SHARED"])
+    for shape in shapes:
+        work = kernels.work(shape)
+        for launch in (*work.forward, *work.backward):
+            name = launch.kernel.__name__
+            compiled = _compiled(launch, arch, dtype)
+            with tempfile.TemporaryDirectory() as folder:
+                cubin = Path(folder) / "kernel.cubin"
+                cubin.write_bytes(compiled.asm["cubin"])
+                tool = triton.knobs.nvidia.cuobjdump.path
+                command = [tool, "--dump-resource-usage", cubin]
+                report = subprocess.run(command, capture_output=True, text=True, check=True)
+            found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", report.stdout)}
+            if not {"REG", "STACK", "LOCAL", "SHARED"} <= set(found):
+                raise RuntimeError(f"no resource usage of {name} in: {report.stdout}")
+            spilled = found["STACK"] + found["LOCAL"]
+            yield Resources(layer, name, shape, arch, found["REG"], spilled, found["SHARED"])
 
 
-def _compiled(kernel: Any, arch: int, dtype: str) -> Any:
-    warps = 4
-    if "BLOCK" in kernel.arg_names:
-        on_chip = kernel.__name__.endswith("_on_chip")  # the largest cell that is held
-        values, warps = (ON_CHIP, 8) if on_chip else (TILE, 4)
-        constants = {"R": values["dy_ptr" in kernel.arg_names] // _BLOCK, "BLOCK": _BLOCK}
-    else:
-        constants = {"R": _CHANNELS, **({"DEEP": _DEEP} if "DEEP" in kernel.arg_names else {})}
-    signature = {a: "constexpr" if a in constants else _type(a, dtype) for a in kernel.arg_names}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options={"num_warps": warps})
+def _compiled(launch: Launch, arch: int, dtype: str) -> Any:
+    """A launch's kernel as Triton would compile it: sizes that 16 divides are known to be so, and 1 is a constant."""
+    kernel, constants = launch.kernel, dict(launch.constants)
+    options = {"num_warps": constants.pop("num_warps", 4)}
+    known = dict(zip(kernel.arg_names, launch.values, strict=False)) | constants
+    whole = {p.name: known[p.name] for p in kernel.params if p.is_constexpr or known[p.name] == 1}
+    signature = {a: "constexpr" if a in whole else _type(a, dtype) for a in kernel.arg_names}
+    aligned = [
+        number
+        for number, (name, kind) in enumerate(signature.items())
+        if kind.startswith("*") or (kind == "i32" and known[name] % 16 == 0)
+    ]
+    attributes = {(number,): [["tt.divisibility", 16]] for number in aligned}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=whole, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
 
 def _type(argument: str, dtype: str) -> str:

@@ -45,8 +45,8 @@ class Slots:
         """The nodes that the buffer holds."""
         return tuple(self._place)
 
-    def address(self, node: int) -> str:
-        """The pointer to the first number of a value."""
+    def address(self, node: int, buffer: str | None = None) -> str:
+        """The pointer to the first number of a value, in another buffer of the same layout if one is named."""
         extent, place = self._place[node]
         terms = []
         for kind, (size, _) in KINDS.items():
@@ -55,7 +55,7 @@ class Slots:
                 terms.append(str(count) if size == "1" else f"{count} * {size}" if count > 1 else size)
             if kind == extent:
                 break
-        return " + ".join([self._name, *terms])
+        return " + ".join([buffer or self._name, *terms])
 
     def index(self, node: int) -> str:
         """Which of its numbers belongs to channels `c` of samples `b`."""

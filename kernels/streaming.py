@@ -1,8 +1,9 @@
 """The kernels of a streaming layer as Triton source: sweeps over planes, joins over cells, and what writes.
 
-A program of a sweep owns R neighbouring channels of one sample, goes over their positions BLOCK at a time, and
-finds the same value whatever the memory format: only strides differ. A program of a join owns one cell, or the
-cells of R channels. Nothing is added up by atomics, so the same input gives the same bits.
+A program of a sweep owns R neighbouring channels of one sample and `span` of their positions, which it goes over BLOCK
+at a time; it finds the same value whatever the memory format: only strides differ. Where planes are few and large,
+several programs share them, and what each found is merged by a kernel of its own. A program of a join owns one cell, or
+the cells of R channels. Nothing is added up by atomics, so the same input gives the same bits.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from evonas.kernels.dialects import TRITON
 from evonas.kernels.kernel_parts import Kernels, kernel, tile_of
 from evonas.kernels.plan import Plan, Taken
 from evonas.kernels.schedule import Join
+from evonas.kernels.slots import Slots
 from evonas.ops import IndexSet, Moment
+
+_DIVISION = ("span", "R", "BLOCK")
+"""What the kernels that go over positions are told of how they are divided among programs."""
 
 
 class StreamingKernels(Kernels):
@@ -45,7 +50,7 @@ class StreamingKernels(Kernels):
         (value,) = body.values([output])
         body.line(f"y = tl.broadcast_to({value} * weight[:, None] + bias[:, None], [R, BLOCK])")
         body.line("tl.store(y_ptr + sample + at, y.to(y_ptr.dtype.element_ty), mask=here)")
-        return kernel("write", body, "R", "BLOCK")
+        return kernel("write", body, *_DIVISION)
 
     def write_back(self) -> str:
         """The kernel that writes dx, and the sums of the parameters' gradients over each plane.
@@ -59,20 +64,24 @@ class StreamingKernels(Kernels):
         self.load_rows(body, wanted, without=own)
         body.rows([plan.dx, *(t.value for t in fused)])
         for taken in fused:
-            body.line(f"{self.leaf(taken.mean)} = tl.zeros([R], tl.float32)")
+            body.line(f"{self.leaf(taken.mean)} = tl.zeros([R, LANES], tl.float32)")
         self._loop(body, reads_dy=True)
         dx, *values = body.values([plan.dx, *(t.value for t in fused)])
         body.line(f"dx = {tile_of(dx)}")
         body.line("tl.store(dx_ptr + sample + at, dx.to(dx_ptr.dtype.element_ty), mask=here)")
         for taken, value in zip(fused, values, strict=True):
-            body.line(f"{self.leaf(taken.mean)} += plane_sum({value}, here)")
+            body.line(f"{self.leaf(taken.mean)} += folded({value}, here, LANES)")
         body.indent = "    "
         for taken in fused:
             name = self.leaf(taken.mean)
-            body.line(f"{name} = {name} / HW")
+            body.line(f"{name} = tl.sum({name}, axis=1) / HW")
             body.name(taken.mean, name, Level.ROW)
-        self.store_densities(body)
-        return kernel("write_back", body, "R", "BLOCK")
+        if fused:  # those of the positions that this program owns
+            body.line("plane += tl.program_id(1) * planes")
+        else:  # the programs that share a plane all know them
+            body.line("inside = inside & (c * 0 + tl.program_id(1) == 0)")
+        self.store_densities(body, "planes * tl.num_programs(1)" if fused else "planes")
+        return kernel("write_back", body, *_DIVISION, *(["LANES"] if fused else []))
 
     def join(self, name: str, join: Join) -> str:
         """A kernel that joins planes."""
@@ -93,32 +102,80 @@ class StreamingKernels(Kernels):
             self._update(body, node)
         return kernel(name, body, "R", *(["DEEP"] if over_batch and join.nodes else []))
 
+    def merge(self, number: int) -> str:
+        """The kernel that merges what several programs found of planes in one sweep."""
+        return self._merge(f"merge_{number}", self.plan.sweeps[number - 1])
+
+    def merge_totals(self) -> str:
+        """The same of the reduction sweep of the backward pass."""
+        return self._merge("merge_total", self.plan.totals)
+
     def _sweep(self, name: str, taken: tuple[Taken, ...]) -> str:
         body, values = self.owning_planes(), [t.value for t in taken]
         self.load_rows(body, values)
         body.rows(values)
-        for one in taken:
-            body.line(f"{self.leaf(one.mean)} = tl.zeros([R], tl.float32)")
-            if one.variance:
-                body.line(f"{self.leaf(one.variance)} = tl.zeros([R], tl.float32)")
+        for leaf in _leaves(taken):
+            body.line(f"{self.leaf(leaf)} = tl.zeros([R, LANES], tl.float32)")
         self._loop(body, reads_dy=not taken[0].variance)
-        written = body.values(values)
-        if any(t.variance for t in taken):
-            body.line("more = tl.minimum(HW - start, BLOCK) * 1.0")
-        for one, value in zip(taken, written, strict=True):
+        for one, value in zip(taken, body.values(values), strict=True):
             mean = self.leaf(one.mean)
             if one.variance:
-                var = self.leaf(one.variance)
-                body.line(f"{mean}, {var} = merged({mean}, {var}, start * 1.0, {value}, here, more)")
+                both = f"{mean}, {self.leaf(one.variance)}"
+                body.line(f"{both} = merged({both}, start - first, {value}, here, last - first, BLOCK, LANES)")
             else:
-                body.line(f"{mean} += plane_sum({value}, here)")
+                body.line(f"{mean} += folded({value}, here, LANES)")
         body.indent = "    "
+        body.line(f"found = found_ptr + tl.program_id(1) * {self._planes(taken)} + plane")
         for one in taken:
-            divided = self.leaf(one.variance or one.mean)
-            body.line(f"{divided} = {divided} / HW")
-            for leaf in (one.mean, *([one.variance] if one.variance else [])):
-                body.line(f"tl.store({self.address(leaf)} + plane, {self.leaf(leaf)}, mask=inside)")
-        return kernel(name, body, "R", "BLOCK")
+            mean = self.leaf(one.mean)
+            if one.variance:
+                both = f"{mean}, {self.leaf(one.variance)}"
+                body.line(f"{both} = moments({both}, last - first, BLOCK, LANES)")
+            else:
+                body.line(f"{mean} = tl.sum({mean}, axis=1) / (last - first)")
+        for leaf in _leaves(taken):
+            address = self._slots(taken).address(leaf, "found")
+            body.line(f"tl.store({address}, {self.leaf(leaf)}, mask=inside)")
+        return kernel(name, body, *_DIVISION, "LANES")
+
+    def _merge(self, name: str, taken: tuple[Taken, ...]) -> str:
+        body = Body(self.plan, TRITON)
+        body.line("plane = tl.program_id(0) * R + tl.arange(0, R)")
+        body.line("inside = plane < planes")
+        for leaf in _leaves(taken):
+            body.line(f"{self.leaf(leaf)} = tl.zeros([R], tl.float32)")
+        body.line("for first in range(0, HW, span):")
+        inner = body.inner()
+        inner.line("more = tl.minimum(HW - first, span) * 1.0")
+        inner.line(f"part = first // span * {self._planes(taken)} + plane")
+        for one in taken:
+            loads = []
+            for leaf in _leaves((one,)):
+                address = self._slots(taken).address(leaf, "parts_ptr")
+                loads.append(f"tl.load({address} + part, mask=inside, other=0.0)")
+            mean = self.leaf(one.mean)
+            if one.variance:
+                both = f"{mean}, {self.leaf(one.variance)}"
+                inner.line(f"{mean}_more = {loads[0]}")
+                inner.line(f"square_sum = {loads[1]} * more")
+                inner.line(f"{both} = joined({both}, first * 1.0, {mean}_more, square_sum, more)")
+            else:
+                inner.line(f"{mean} += {loads[0]} * (more / HW)")
+        body.lines += inner.lines
+        for one in taken:
+            if one.variance:
+                body.line(f"{self.leaf(one.variance)} = {self.leaf(one.variance)} / HW")
+        for leaf in _leaves(taken):
+            body.line(f"tl.store({self.address(leaf)} + plane, {self.leaf(leaf)}, mask=inside)")
+        return kernel(name, body, "span", "R")
+
+    def _slots(self, taken: tuple[Taken, ...]) -> Slots:
+        return self.stats if taken[0].mean in self.stats else self.sums
+
+    def _planes(self, taken: tuple[Taken, ...]) -> str:
+        """How many numbers of planes lie in the buffer that a sweep writes to."""
+        count = self._slots(taken).counts()["planes"]
+        return f"({count} * planes)" if count > 1 else "planes"
 
     def _reduce(self, body: Body, join: Join, node: int) -> None:
         """The mean of one node's argument over the planes of each cell that the program owns."""
@@ -187,6 +244,13 @@ class StreamingKernels(Kernels):
     def _loop(self, body: Body, reads_dy: bool) -> None:
         """The loop over positions; what follows is inside of it."""
         self.locate(body)
-        body.line("for start in range(0, HW, BLOCK):")
+        body.line("first = tl.program_id(1) * span")
+        body.line("last = tl.minimum(first + span, HW)")
+        body.line("for start in range(first, last, BLOCK):")
         body.indent = " " * 8
         self.load_tiles(body, reads_dy, offset="start + ")
+
+
+def _leaves(taken: tuple[Taken, ...]) -> list[int]:
+    """What is stored of what a sweep takes."""
+    return [leaf for one in taken for leaf in (one.mean, *([one.variance] if one.variance else []))]

@@ -8,7 +8,19 @@ from __future__ import annotations
 from typing import NamedTuple
 
 Grid = tuple[tuple[int, ...], dict[str, int]]
-"""How many programs a kernel has, and its constants."""
+"""How many programs a kernel has, and what its division is made of: its constants, and `span`."""
+
+ENOUGH = 528
+"""Programs that keep a GPU busy: four for each of the 132 multiprocessors of an H100 or H200."""
+ACROSS = {
+    "reduce": (64, 2048, 4),
+    "write": (64, 4096, 8),
+    "write small planes": (128, 2048, 4),
+    "write back": (64, 1024, 4),
+    "write back and reduce": (64, 1024, 4),
+}
+"""For channels that lie side by side, by what a kernel does: channels of a tile at most, values of
+it, and warps. The fastest on an H200 in bfloat16, of those that were tried on ResNet-50's planes."""
 
 
 class Shape(NamedTuple):
@@ -42,16 +54,44 @@ class Shape(NamedTuple):
         }
 
 
-def over_planes(shape: Shape, size: int) -> Grid:
-    """Of a kernel whose programs own some channels of a sample, with tiles of at most `size` values."""
-    channels, positions = power_of_2(shape.c), power_of_2(shape.positions)
-    if shape.channels_last:  # neighbouring channels lie side by side
-        rows = min(channels, 64)
-        block = min(positions, size // rows)
-    else:
-        block = min(positions, 1024)
-        rows = min(channels, max(1, size // block))
-    return (shape.b * tiles(shape.c, rows),), {"R": rows, "BLOCK": block}
+def over_planes(shape: Shape, work: str) -> Grid:
+    """Of a kernel whose programs own some channels of a sample, and all or some of their positions.
+
+    Where planes are few, several programs share them, so that a GPU has enough of them; each goes
+    over four tiles at least. `work` is `reduce`, `write`, `write back`, or `write back and reduce`.
+    """
+    grid, division = divided(shape, *tile(shape, work))
+    lanes = {"LANES": division["BLOCK"] if shape.channels_last else 1} if "reduce" in work else {}
+    return grid, {**division, **lanes}
+
+
+def divided(shape: Shape, rows: int, block: int, warps: int) -> Grid:
+    """The grid for tiles of so many channels and positions."""
+    programs, pieces = shape.b * tiles(shape.c, rows), 1
+    if programs < ENOUGH:
+        pieces = min(tiles(2 * ENOUGH, programs), tiles(shape.positions, 4 * block))
+    span = tiles(tiles(shape.positions, pieces), block) * block
+    division = {"span": span, "R": rows, "BLOCK": block, "num_warps": warps}
+    return (programs, tiles(shape.positions, span)), division
+
+
+def tile(shape: Shape, work: str) -> tuple[int, int, int]:
+    """Channels, positions and warps of a tile."""
+    if shape.channels_last:
+        small = work == "write" and shape.positions <= 256
+        most, values, warps = ACROSS["write small planes" if small else work]
+        rows = min(power_of_2(shape.c), most)
+        while rows > 16 and tiles(shape.c, rows) * rows > 1.1 * shape.c:
+            rows //= 2  # a tenth of the lanes may be idle
+        return rows, min(power_of_2(shape.positions), values // rows), warps
+    block = min(power_of_2(shape.positions), 1024)
+    values, warps = (1024, 4) if shape.positions > 1024 else (2048 if block > 256 else 512, 2)
+    return min(power_of_2(shape.c), values // block), block, warps
+
+
+def merging(planes: int, span: int) -> Grid:
+    """Of a kernel that merges what several programs found of planes."""
+    return (tiles(planes, 128),), {"span": span, "R": 128, "num_warps": 4}
 
 
 def over_groups(shape: Shape) -> Grid:
@@ -71,33 +111,39 @@ def over_batch(shape: Shape, deep: bool) -> Grid:
     return (tiles(shape.c, rows),), {"R": rows, **depth}
 
 
-def holding_planes(shape: Shape, size: int) -> Grid:
-    """Of a kernel whose programs hold whole planes, several of them if these have at most `size` values."""
+def holding_planes(shape: Shape, back: bool) -> Grid:
+    """Of a kernel whose programs hold whole planes, several of them if these are small."""
     positions = power_of_2(shape.positions)
-    rows = min(power_of_2(shape.c), max(1, size // positions))
-    return held(shape.b * tiles(shape.c, rows), rows, positions)
+    rows = min(power_of_2(shape.c), max(1, 2048 // positions))
+    return held(shape, shape.b * tiles(shape.c, rows), rows, back)
 
 
-def holding_groups(shape: Shape) -> Grid:
+def holding_groups(shape: Shape, back: bool) -> Grid:
     """Of a kernel whose programs hold a group each."""
-    rows = power_of_2(shape.c // shape.groups)
-    return held(shape.b * shape.groups, rows, power_of_2(shape.positions))
+    return held(shape, shape.b * shape.groups, power_of_2(shape.c // shape.groups), back)
 
 
-def holding_samples(shape: Shape) -> Grid:
+def holding_samples(shape: Shape, back: bool) -> Grid:
     """Of a kernel whose programs hold a sample each."""
-    return held(shape.b, power_of_2(shape.c), power_of_2(shape.positions))
+    return held(shape, shape.b, power_of_2(shape.c), back)
 
 
-def held(programs: int, rows: int, positions: int) -> Grid:
-    """The grid for so large a tile, with a warp for each 512 values."""
-    warps = min(8, max(1, rows * positions // 512))
+def held(shape: Shape, programs: int, rows: int, back: bool) -> Grid:
+    """The grid for so many planes, with as few warps as have the registers: they then wait for each other least."""
+    positions = power_of_2(shape.positions)
+    each = 512 if back else 2048
+    each *= 2 if shape.channels_last else 1
+    warps = min(16 if back else 8, max(2, rows * positions // each))
     return (programs,), {"R": rows, "BLOCK": positions, "num_warps": warps}
 
 
-def fits(grid: Grid, size: int) -> bool:
-    """Whether a tile has at most `size` values."""
-    return grid[1]["R"] * grid[1]["BLOCK"] <= size
+def fits(grid: Grid, channels_last: bool, back: bool) -> bool:
+    """Whether programs that hold whole cells beat those that go over x more than once.
+
+    The backward pass holds x and dy; channels last, what it saves is less than what it waits.
+    """
+    most = (4096 if channels_last else 8192) if back else 16384
+    return grid[1]["R"] * grid[1]["BLOCK"] <= most
 
 
 def power_of_2(n: int) -> int:

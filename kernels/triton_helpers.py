@@ -91,16 +91,60 @@ def plane_sum(value, here):
 
 
 @triton.jit
-def merged(mean, square_sum, count, value, here, more):
-    """Moments of the rows seen so far, with a tile of `more` values a row added (Chan, Golub and LeVeque 1983).
+def folded(value, here, LANES: tl.constexpr):
+    """What a tile adds to sums that are kept in LANES columns: itself, or one sum a row where LANES is 1."""
+    value = tl.where(here, value, 0.0)
+    if LANES == 1:
+        value = tl.sum(value, axis=1, keep_dims=True)
+    return value
+
+
+@triton.jit
+def joined(mean, square_sum, count, other_mean, other_square_sum, more):
+    """Moments of two sets of values as those of one (Chan, Golub and LeVeque 1983).
 
     Args:
         mean, square_sum: of `count` values: their mean, and the sum of squared deviations from it.
-        value, here: the tile, and which of its values count.
-        more: how many of them do in each row.
+        other_mean, other_square_sum: of `more` others.
     """
-    tile_mean = plane_sum(value, here) / more
-    tile_square_sum = plane_sum(square(value - tile_mean[:, None]), here)
-    difference = tile_mean - mean
+    difference = other_mean - mean
     part = more / (count + more)
-    return mean + difference * part, square_sum + tile_square_sum + square(difference) * count * part
+    return mean + difference * part, square_sum + other_square_sum + square(difference) * count * part
+
+
+@triton.jit
+def merged(mean, square_sum, seen, value, here, last, BLOCK: tl.constexpr, LANES: tl.constexpr):
+    """Moments of the positions seen so far, with a tile added.
+
+    With as many columns as the tile has, each takes what it sees (Welford 1962), and nothing passes between threads.
+
+    Args:
+        mean, square_sum: (R, LANES): of the `seen` positions of each row, or of those in each column.
+        value, here: the tile, and which of its values count.
+        last: how many positions there are in all.
+        BLOCK: columns of a tile.
+        LANES: BLOCK or 1.
+    """
+    if LANES == 1:
+        more = tl.minimum(last - seen, BLOCK) * 1.0
+        tile_mean = folded(value, here, LANES) / more
+        tile_square_sum = folded(square(value - tile_mean), here, LANES)
+        mean, square_sum = joined(mean, square_sum, seen * 1.0, tile_mean, tile_square_sum, more)
+    else:
+        difference = value - mean
+        mean = tl.where(here, mean + difference * (1.0 / (seen // BLOCK + 1)), mean)
+        square_sum = tl.where(here, square_sum + difference * (value - mean), square_sum)
+    return mean, square_sum
+
+
+@triton.jit
+def moments(mean, square_sum, last, BLOCK: tl.constexpr, LANES: tl.constexpr):
+    """The mean and the variance of each row's `last` positions, of what `merged` found."""
+    if LANES == 1:
+        whole = tl.sum(mean, axis=1)
+        square_sum = tl.sum(square_sum, axis=1)
+    else:
+        count = tl.maximum((last - tl.arange(0, BLOCK)[None, :] + BLOCK - 1) // BLOCK, 0) * 1.0
+        whole = tl.sum(mean * count, axis=1) / last
+        square_sum = tl.sum(square_sum + count * square(mean - whole[:, None]), axis=1)
+    return whole, square_sum / last

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from evonas.kernels.cache import cache_folder, write_whole
 from evonas.kernels.dialects import TRITON
+from evonas.kernels.kernel_parts import SIZES
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import Plan
 from evonas.kernels.streaming import StreamingKernels
@@ -21,13 +22,13 @@ def kernels_text(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) 
     parts = []
     for after in range(len(plan.sweeps) + 1):
         if after:
-            parts.append(kernels.sweep(after))
+            parts += [kernels.sweep(after), kernels.merge(after)]
         for number, join in enumerate(kernels.forward_joins, 1):
             if join.after == after:
                 parts.append(kernels.join(f"join_{number}", join))
     parts.append(kernels.write())
     if not plan.one_sweep_back:
-        parts.append(kernels.totals())
+        parts += [kernels.totals(), kernels.merge_totals()]
         parts += [kernels.join(f"join_back_{n}", join) for n, join in enumerate(kernels.backward_joins, 1)]
     parts.append(kernels.write_back())
     if on_chip.possible:
@@ -55,6 +56,19 @@ def source(plan: Plan, kernels: StreamingKernels, on_chip: OnChipKernels) -> str
     imports += ["", f"from evonas.kernels.triton_helpers import {called}"] if called else []
     header = f'"""y = weight * f(x) + bias, in {mode}, with\n\n    f(x) = {plan.graph.written()}\n"""\n'
     return "\n".join([header, *imports, "", "", body])
+
+
+def fixed(text: str) -> str:
+    """The same file with sizes and strides as constants of each kernel, for inputs of one shape each.
+
+    The compiler then knows what divides what, so that it loads as wide as can be, and needs no masks where tiles are
+    full.
+    """
+
+    def head(found: re.Match[str]) -> str:
+        return re.sub(rf"\b({'|'.join(SIZES)})(?=[,)])", r"\1: tl.constexpr", found[0])
+
+    return re.sub(r"^def \w+\(.*?\):$", head, text, flags=re.M | re.S)
 
 
 def source_of(plan: Plan) -> str:

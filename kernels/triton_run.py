@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,13 +17,18 @@ from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import plan_of
 from evonas.kernels.streaming import StreamingKernels
 from evonas.kernels.tiles import Shape
-from evonas.kernels.triton_module import load, source
+from evonas.kernels.triton_module import fixed, load, source
 from evonas.layer import running_names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _SHAPES_KNOWN = 256
+_LARGE = 2**20
+"""Values of an input from which on kernels are compiled for its shape alone: that takes a second for each, once, and
+saves a tenth to a half of the time of large ones. Small inputs are those of a search, which has no time to compile."""
+_SHAPES_FIXED = 32
+"""Shapes that this is done for: where sizes differ from call to call it would never end."""
 
 
 class TritonLayer:
@@ -48,7 +54,10 @@ class TritonLayer:
         self.kernels, cells = StreamingKernels(self.plan, names), OnChipKernels(self.plan, names)
         self.source = source(self.plan, self.kernels, cells)
         self.module = load(self.source)
-        self._launches = Launches(self.kernels, cells, lambda name: getattr(self.module, name), on_chip)
+        self._cells, self._on_chip = cells, on_chip
+        self._launches = self._launches_of(self.module)
+        self._fixed: Launches | None = None
+        self._fixed_left = _SHAPES_FIXED
         self._work = lru_cache(_SHAPES_KNOWN)(self._work_of)
 
     @property
@@ -62,7 +71,19 @@ class TritonLayer:
 
     def work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
         """Which kernels run for inputs of a shape, each with everything but its tensors."""
+        if shape.b * shape.c * shape.positions < _LARGE or not self._fixed_left:
+            return self.open_work(shape, eps, momentum)
+        if self._fixed is None:
+            self._fixed = self._launches_of(load(fixed(self.source)))
+        self._fixed_left -= 1
+        return self._fixed.of(shape, eps, momentum)
+
+    def open_work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
+        """The same by kernels that serve any shape, however large it is."""
         return self._launches.of(shape, eps, momentum)
+
+    def _launches_of(self, module: ModuleType) -> Launches:
+        return Launches(self.kernels, self._cells, lambda name: getattr(module, name), self._on_chip)
 
     def call(self, *_: object) -> None:
         """See `CompiledLayer`: Triton's kernels are launched from Python."""
@@ -76,6 +97,8 @@ class TritonLayer:
         y = torch.empty_like(x)
         stats = x.new_empty(work.stats, dtype=torch.float32)
         given = {**vectors, "x": x, "y": y, "stats": stats}
+        if work.parts:
+            given["parts"] = x.new_empty(work.parts, dtype=torch.float32)
         for launch in work.forward:
             launch(given)
         return y, stats
@@ -89,9 +112,12 @@ class TritonLayer:
                 return self.backward(dy, x, stats, vectors, settings)
         work = self._work(x.shape, x.is_contiguous(), settings)
         dx = torch.empty_like(x)
-        densities = x.new_empty((len(self.kernels.densities), *x.shape[:2]), dtype=torch.float32)
+        rows = x.shape[0] * work.pieces
+        densities = x.new_empty((len(self.kernels.densities), rows, x.shape[1]), dtype=torch.float32)
         totals = x.new_empty(work.totals, dtype=torch.float32)
         given = {**vectors, "x": x, "dy": dy, "dx": dx, "stats": stats, "totals": totals, "densities": densities}
+        if work.parts_back:
+            given["parts"] = x.new_empty(work.parts_back, dtype=torch.float32)
         for launch in work.backward:
             launch(given)
         return {"x": dx, **dict(zip(self.kernels.densities, densities.sum(1).unbind(), strict=True))}

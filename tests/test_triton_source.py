@@ -17,6 +17,7 @@ from evonas.published import zoo
 from tests.strategies import seeded_graphs
 
 GOLDEN = Path(__file__).parent / "golden"
+DIVISION = {"span", "R", "BLOCK", "LANES", "DEEP"}
 
 
 @pytest.mark.parametrize("name", ["evonorm-s0", "bn-relu"])
@@ -28,7 +29,7 @@ def test_every_kernel_is_python_that_uses_what_it_defines() -> None:
     running = {
         f"running_{kind}{n}_ptr" for kind in ("mean", "var", "square") for n in ("", *(f"_{i}" for i in range(9)))
     }
-    builtin = {"tl", "triton", "range", *TRITON.reserved, *ARGUMENTS, *running, "R", "BLOCK", "DEEP"}
+    builtin = {"tl", "triton", "range", *TRITON.reserved, *ARGUMENTS, *running, *DIVISION}
     for label, graph in seeded_graphs(60):
         for training in (True, False):
             tree = ast.parse(source_of(plan_of(graph, training)))

@@ -60,7 +60,7 @@ def items() -> Iterator[Item]:
     rest = tuple(s for s in dict.fromkeys((*resnet50(), *mobilenetv2())) if s not in MAIN)
     main = _cases(MAIN, "bfloat16", True)
     yield Item("machine", limit=45)
-    yield Item("prepare", limit=150)
+    yield Item("prepare", limit=110)
     yield from (Item("layers", case) for case in main)
     yield from (Item("launches", case) for case in main)
     yield from (Item("compiled", {**case, "mode": "compiled"}, 40) for case in main)

@@ -7,7 +7,7 @@ Compiling takes longer than measuring, and one process compiles on one core. Cac
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
 from multiprocessing import get_context
@@ -20,25 +20,30 @@ _HEADROOM = 8.0
 """Seconds left to end processes in."""
 
 
-def tasks() -> Iterator[Item]:
-    """What is done ahead, the longest and the most important first."""
-    later = []
-    for item in items():
-        if item.part == "networks" and "compiled" in item.given["way"]:
-            yield item
-        elif item.part in ("layers", "compiled"):
-            later.append(item)
-    yield from sorted(later, key=lambda item: item.part != "compiled")
+_FIRST = 48
+"""Items whose kernels are compiled before correctness is looked at."""
+
+
+def tasks(parts: Collection[str]) -> Iterator[Item]:
+    """What is done ahead for some parts, the longest and the most important first."""
+    wanted = [item for item in items() if item.part in parts]
+    yield from (item for item in wanted if item.part == "networks" and "compiled" in item.given["way"])
+    ahead = [item for item in wanted if item.part in ("layers", "compiled")]
+    yield from sorted(ahead[:_FIRST], key=lambda item: item.part != "compiled")
     yield from (Item("correctness", case) for case in checks())
-    yield from (item for item in items() if item.part == "variants")
+    yield from ahead[_FIRST:]
+    yield from (item for item in wanted if item.part == "variants")
 
 
-def prepared(seconds: float, processes: int, known: set[str], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def prepared(
+    seconds: float, processes: int, parts: Collection[str], known: set[str], tell: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     """Does as much as there is time for, and tells of each check as soon as it is done.
 
     Args:
         seconds: after which whatever runs is ended.
         processes: how many work at once.
+        parts: whose items are compiled for.
         known: keys of checks that have a row.
         tell: takes the row of a check.
 
@@ -46,7 +51,7 @@ def prepared(seconds: float, processes: int, known: set[str], tell: Callable[[di
         how many tasks were done, how many failed and with what, how many were not come to.
     """
     deadline = monotonic() + seconds - _HEADROOM
-    waiting = [task for task in tasks() if task.key not in known]
+    waiting = [task for task in tasks(parts) if task.key not in known]
     total, failed, done = len(waiting), {}, 0
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_alone)
     running: dict[Future[dict[str, Any]], Item] = {}

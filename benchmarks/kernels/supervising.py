@@ -95,7 +95,8 @@ def measure(
     Returns:
         what was not come to.
     """
-    known = {row["key"] for row in rows}
+    wanted = list(wanted)
+    known, parts = {row["key"] for row in rows}, sorted({item.part for item in wanted})
     waiting = [item for item in wanted if item.key not in known]
     worker: Worker | None = None
 
@@ -108,7 +109,7 @@ def measure(
             item, start = waiting[0], worker is None
             worker = worker or Worker()
             limit = min(monotonic() + item.limit + _START * start, deadline)
-            order = {"key": item.key, "repeats": repeats, "processes": processes}
+            order = {"key": item.key, "repeats": repeats, "processes": processes, "parts": parts}
             worker.order(order | {"known": sorted(known), "seconds": limit - monotonic() - _START * start})
             try:
                 while (answer := worker.answer(limit)).get("row", {}).get("key") != item.key:

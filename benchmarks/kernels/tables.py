@@ -63,17 +63,20 @@ def _kernel(kernel: Row) -> str:
 
 
 def _best(row: Row) -> list[Row]:
-    """The fastest tile of each change."""
+    """The tile that is chosen, and the fastest with sizes fixed and open."""
     best: dict[str, Row] = {}
     for found in row["found"]:
         if "seconds" in found:
-            best.setdefault(found["change"], found)
+            best.setdefault(found["sizes"], found)
+            if found["chosen"]:
+                best.setdefault(f"{found['sizes']}, chosen", found)
     return list(best.values())
 
 
 def _variant(found: Row) -> str:
     tile = "x".join(str(found.get(name, "")) for name in ("R", "BLOCK", "num_warps"))
-    return f"{found['change']} [{tile}] {1e6 * found['seconds']:.0f} us ({found['share']:.0%})"
+    which = f"{found['sizes']}{', chosen' * found['chosen']} [{tile}]"
+    return f"{which} {1e6 * found['seconds']:.0f} us ({found['share']:.0%})"
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:

@@ -53,7 +53,8 @@ def main() -> None:
 def _prepared(order: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     from benchmarks.kernels.preparing import prepared
 
-    return prepared(order["seconds"], order["processes"], set(order["known"]), lambda row: tell({"row": row}))
+    known = set(order["known"])
+    return prepared(order["seconds"], order["processes"], order["parts"], known, lambda row: tell({"row": row}))
 
 
 if __name__ == "__main__":
