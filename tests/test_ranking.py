@@ -22,17 +22,27 @@ def trained(scores: dict[str, dict[int, float]], stage: Stage = Stage.HELD_OUT) 
     ]
 
 
-def ranked(name: str, *means: float, first: int = 10) -> Ranked:
-    """A layer with one score a seed on both anchors, the same at each stage; NaN for a failure."""
-    scores = {anchor: {first + place: mean for place, mean in enumerate(means)} for anchor in ANCHORS}
-    found = {stage: sample(trained(scores, stage), ANCHORS) for stage in Stage}
+FIRST = {Stage.HELD_OUT: 10, Stage.TEST: 20, Stage.TRANSFER: 20}
+"""Held out and on test, other seeds are trained with."""
+
+
+def ranked(name: str, *means: float, apart: float = 0.0) -> Ranked:
+    """A layer with one score a seed on both anchors; NaN for a failure. On test it is better by `apart`, on transfer twice.
+
+    Each stage has the seeds of its own.
+    """
+    found = {}
+    for place, stage in enumerate(Stage):
+        by_seed = {FIRST[stage] + seed: mean + place * apart for seed, mean in enumerate(means)}
+        found[stage] = sample(trained(dict.fromkeys(ANCHORS, by_seed), stage), ANCHORS)
     return Ranked(name, name, None, 0.5, found)
 
 
 def ranking(
-    layers: list[Ranked], references: list[Ranked], reported: int = 1, transfer: str | None = "tall"
+    layers: list[Ranked], references: list[Ranked], reported: int = 1, transfer: str | None = "tall", tested: int = 3
 ) -> Ranking:
-    return Ranking(1, ANCHORS, transfer, 0.2, 10, (10, 11, 12), 10, (10, 11, 12), layers, reported, references)
+    seeds, test_seeds = range(10, 13), range(20, 20 + tested)
+    return Ranking(1, ANCHORS, transfer, 0.2, 30, seeds, 60, test_seeds, layers, reported, references)
 
 
 def test_a_sample_is_of_the_seeds_that_worked_on_every_anchor() -> None:
@@ -70,6 +80,35 @@ def test_comparisons_pair_equal_seeds_and_are_corrected_together() -> None:
     plain = [one.paired.p if one.paired else None for one in found]
     assert plain[0] == pytest.approx(0.0572, abs=1e-4) and plain[3] is None
     assert found[0].corrected == pytest.approx(3 * 0.05719, abs=1e-4) and found[3].corrected is None
+
+
+def test_each_stage_is_compared_over_its_own_seeds() -> None:
+    """Three seeds held out and four on test, none in common; what counts as dropped is counted among them."""
+    layer, reference = ranked("a", 0.6, 0.7, 0.9, 0.8, apart=0.02), ranked("r", 0.5, nan, 0.5, 0.5)
+    found = ranking([layer], [reference], tested=4)
+    expected = {
+        # Held out, the fourth seed was not asked for.
+        Stage.HELD_OUT: (0.25, 2, 1),
+        Stage.TEST: ((0.12 + 0.42 + 0.32) / 3, 3, 1),
+        Stage.TRANSFER: ((0.14 + 0.44 + 0.34) / 3, 3, 1),
+    }
+    for stage, (difference, pairs, dropped) in expected.items():
+        (one,) = found.comparisons(stage)
+        assert one.stage is stage and one.paired is not None
+        assert (one.paired.difference, one.paired.pairs, one.dropped) == (pytest.approx(difference), pairs, dropped)
+    document = found.as_dict()
+    assert (document["seeds"], document["test_seeds"]) == ([10, 11, 12], [20, 21, 22, 23])
+    assert (document["steps"], document["test_steps"]) == (30, 60)
+    assert [c["difference"] for c in document["comparisons"]] == pytest.approx([e[0] for e in expected.values()])
+    assert str(found).splitlines()[0] == "run 1, 3 seeds of 30 steps, accuracy held out and on test"
+    assert str(found).splitlines()[1].split() == ["0.750", "0.770", "0.790", "a", "a"]
+
+
+def test_layers_are_ranked_by_the_held_out_part_alone() -> None:
+    """Were they ranked by the test split, the best would be those that were lucky on it."""
+    lucky, good = ranked("lucky", 0.5, apart=0.3), ranked("good", 0.6)
+    assert lucky.samples[Stage.TEST].mean > good.samples[Stage.TEST].mean
+    assert [one.id for one in by_mean([lucky, good])] == ["good", "lucky"]
 
 
 def test_seeds_that_never_worked_together_leave_no_comparison() -> None:

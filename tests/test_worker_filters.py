@@ -102,7 +102,7 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
     signal = measure(model, images, labels)
     pixels = images.double().numpy().reshape(32, 4)
     rms, spread = np.sqrt(np.mean(pixels**2)), np.sqrt(np.mean((pixels - pixels.mean(0)) ** 2))
-    # The features are 100 · 3 · -0.5 times the pixels. By the rule of chains, the slope by a convolution's one weight is
+    # The features are 100 · 3 · -0.5 times the pixels. By the chain rule, the slope by a convolution's one weight is
     # the other's weight times one sum.
     classes, bias = (model.classifier.get_parameter(name).detach().double().numpy() for name in ("weight", "bias"))
     logits = -150 * pixels @ classes.T + bias
@@ -123,6 +123,14 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert not measure(model, images * float("inf"), labels).finite
+
+
+def test_the_signal_is_that_of_the_first_batch_at_the_start(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr("evonas.workers.filters.measure", lambda model, *batch: seen.extend(batch) or GOOD)
+    assert SignalFilter().judge(trial("x / std_bwh(x)", data)) == Accept()
+    expected = data.batches(QUICK.seed, QUICK.batch)[0]
+    assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
 
 
 def test_early_and_quality_accept_and_reject_by_their_floor(data: DataSet) -> None:
