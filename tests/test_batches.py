@@ -124,6 +124,16 @@ def test_large_images_are_made_fewer_steps_at_a_time(monkeypatch: pytest.MonkeyP
     assert all(torch.equal(batches[step][0], images[step]) for step in (29, 0, 15))
 
 
+def test_standardisation_of_many_images_counts_each_alike() -> None:
+    """More than are looked at at a time, the last part of another brightness; against numpy in float64."""
+    images = torch.randint(0, 100, (2300, 2, 3, 3), dtype=torch.uint8)
+    images[2000:] += 100
+    found = Standardisation.of(images)
+    pixels = images.numpy().astype(np.float64)
+    assert found.mean == pytest.approx(pixels.mean((0, 2, 3)), rel=1e-12)
+    assert found.deviation == pytest.approx(pixels.std((0, 2, 3)), rel=1e-12)
+
+
 def test_standardisation_of_a_large_mean_loses_nothing() -> None:
     images = torch.tensor([4096.0, 4096.5]).view(2, 1, 1, 1)
     assert Standardisation.of(images) == Standardisation((4096.25,), (0.25,))

@@ -27,6 +27,23 @@ def test_workers_measure_what_is_no_accuracy_on_an_anchor() -> None:
     assert measured(["anchors"]) == ()
 
 
+def test_values_are_written_in_units_that_people_use() -> None:
+    values = {"step-time": 0.01234, "saved-bytes": 3 * 2**20 + 2**19, "batch-4": 0.98765, "size": 7.0}
+    written = [OBJECTIVES[name].written(value) for name, value in values.items()]
+    assert written == ["12.3 ms", "3.5 MiB", "0.988", "7 nodes"]
+    assert {name: row.higher_is_better for name, row in OBJECTIVES.items()} == {
+        "batch-4": True,
+        "size": False,
+        "step-time": False,
+        "saved-bytes": False,
+    }
+    assert [name for name, row in OBJECTIVES.items() if not row.reproducible] == ["step-time"]
+
+
+def test_an_accuracy_on_an_anchor_is_not_measured() -> None:
+    assert [o.name for o in measured(["deep", "size"], ANCHORS)] == ["size"]
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

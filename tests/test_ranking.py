@@ -27,9 +27,9 @@ FIRST = {Stage.HELD_OUT: 10, Stage.TEST: 20, Stage.TRANSFER: 20}
 
 
 def ranked(name: str, *means: float, apart: float = 0.0) -> Ranked:
-    """A layer with one score a seed on both anchors; NaN for a failure. On test it is better by `apart`, on transfer twice.
+    """A layer with one score a seed on both anchors, NaN for a failure; better by `apart` at each further stage.
 
-    Each stage has the seeds of its own.
+    The seeds are those of the stage.
     """
     found = {}
     for place, stage in enumerate(Stage):
