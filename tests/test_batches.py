@@ -60,6 +60,9 @@ def test_batches_are_crops_of_padded_images(data: DataSet, pad: int, crop: int |
     chunk = 32 * 20
     assert drawn[chunk:] != drawn[: len(drawn) - chunk]  # the second is drawn anew
     symmetric = size[1] == 1
+    if flip and not symmetric:
+        # Half of 800: six standard deviations are six times sqrt(1 / 4 / 800).
+        assert abs(sum(mirrored for _, _, mirrored in drawn) / len(drawn) - 0.5) < 0.11
     assert len(seen) == (len(ways) // 2 if symmetric else len(ways))
 
 

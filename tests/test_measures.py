@@ -65,8 +65,9 @@ def test_bytes_saved_by_a_network_that_can_be_counted_by_hand() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3), nn.Dropout(0.5))
     images, labels = torch.randn(16, 1, 2, 2), torch.randint(3, (16,))
     one: Any = SimpleNamespace(first=SimpleNamespace(model=model.eval(), batch=lambda step: (images, labels)))
-    # In numbers of 4 bytes: the first map keeps the images; tanh its output, which the second map keeps as well; dropout,
-    # which does something in training alone, its mask; the loss logarithms of shares, labels of 8 bytes and a sum.
+    # In numbers of 4 bytes: the first map keeps the images; tanh its output, which the second map keeps as well;
+    # dropout, which does something in training alone, its mask; the loss logarithms of shares, labels of 8 bytes and
+    # a sum.
     kept = 16 * 4 + 16 * 3 + 16 * 3 + 16 * 3 + 2 * 16 + 1
     mask = 16 * 3 * 3  # a mask may be kept as bytes
     assert 4 * kept - mask <= measure("saved-bytes", one) <= 4 * kept
