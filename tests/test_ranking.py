@@ -49,6 +49,7 @@ def test_a_sample_is_of_the_seeds_that_worked_on_every_anchor() -> None:
     rows = trained({"deep": {2: 0.4, 1: 0.2, 3: 0.9}, "wide": {1: 0.4, 2: 0.8, 3: nan}})
     found = sample(rows, ANCHORS)
     assert list(found.scores) == list(ANCHORS)
+    assert list(found.scores["deep"]) == [1, 2, 3]  # in order of seeds, whatever ended first
     assert found.by_seed == pytest.approx({1: 0.3, 2: 0.6})
     assert found.mean == pytest.approx(0.45)
     assert found.interval == interval(list(found.by_seed.values()))
@@ -118,10 +119,11 @@ def test_seeds_that_never_worked_together_leave_no_comparison() -> None:
 
 
 def test_the_document_is_json_and_holds_every_score() -> None:
-    found = ranking([ranked("a", 0.5, 0.75, 0.5)], [ranked("r", 0.5, 0.5, 0.25)], transfer=None)
+    layers = [ranked("a", 0.5, 0.75, 0.5), ranked("b", 0.5, 0.5, 0.5)]
+    found = ranking(layers, [ranked("r", 0.5, 0.5, 0.25)], transfer=None)
     document = json.loads(json.dumps(found.as_dict()))
     assert document["layers"][0]["held-out"]["scores"]["deep"] == {"10": 0.5, "11": 0.75, "12": 0.5}
-    assert document["reported"] == ["a"]
+    assert document["reported"] == ["a"] and [one["id"] for one in document["layers"]] == ["a", "b"]
     assert [c["stage"] for c in document["comparisons"]] == ["held-out", "test"]  # no transfer was asked for
     low, high = document["comparisons"][0]["interval"]
     assert low < document["comparisons"][0]["difference"] < high
