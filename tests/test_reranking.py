@@ -23,7 +23,7 @@ from evonas.store import Store
 from tests.fakes import FakeExecutor
 from tests.store_samples import CONFIG, candidate, failed, rejected, scored
 
-PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7)
+PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7, objectives=("anchors", "size"))
 OTHER = "efficientnet-small"
 """An anchor that the run does not have."""
 LEVELS = [0.4, 0.9, 0.6, 0.7]

@@ -134,6 +134,11 @@ def test_the_ascent_is_that_of_the_protocol_on_the_first_batch(data: DataSet) ->
     tight = Trial(layer, replace(protocol, stability_limit=norm / 2), data)
     assert StabilityFilter(3).judge(tight) == Reject("gradient explodes", tight.ascent.norms[0])
     assert tight.ascent.step == 0
+    # It ends with the first norm that is finite and beyond the limit.
+    assert one.ascent.norms[0] < one.ascent.norms[1]
+    passed = Trial(layer, replace(protocol, stability_limit=(one.ascent.norms[0] + one.ascent.norms[1]) / 2), data)
+    assert StabilityFilter(2).judge(passed) == Reject("gradient explodes", passed.ascent.norms[1])
+    assert passed.ascent.step == 1
     # The norm of a network that hardly moves is the same.
     slow = Trial(layer, replace(protocol, stability_rate=1e-9), data)
     StabilityFilter(1).judge(slow)

@@ -164,4 +164,13 @@ def test_the_protocol_chooses_the_filters() -> None:
     assert names[0] == "signal" and names[-1] == "quality" and len(set(names)) == len(names)
     assert [judge.name for judge in filters_of(QUICK)] == ["signal", "early-2", "quality"]
     assert [judge.name for judge in filters_of(replace(QUICK, signal=False))] == ["early-2", "quality"]
+    # Early stages come before the quality test, which comes no later than the end of training.
+    late = replace(QUICK, early_steps=(2, 3, 4), early_floors=(0.0, 0.1, 0.2))
+    assert filters_of(late)[1:] == [EarlyFilter(2, 0.0), QualityFilter(3, 0.0)]
+    assert filters_of(replace(late, steps=2))[1:] == [QualityFilter(2, 0.0)]
+    assert filters_of(replace(late, quality_step=9))[1:] == [
+        EarlyFilter(2, 0.0),
+        EarlyFilter(3, 0.1),
+        QualityFilter(4, 0.0),
+    ]
     assert [j.name for j in filters_of(replace(QUICK, early_steps=(), early_floors=()))] == ["signal", "quality"]
