@@ -18,6 +18,8 @@ EVALUATIONS = [
 
 def test_columns_follow_the_names_and_higher_is_better() -> None:
     assert fitness(EVALUATIONS, ["anchors"]).tolist() == [[0.5, 0.75], [0.25, 1.0]]
+    falling = Evaluation(2, Status.SCORED, {"wide": 0.75, "deep": 0.25})
+    assert fitness([falling], ["anchors"]).tolist() == [[0.75, 0.25]]
     assert fitness(EVALUATIONS, ["size", "deep"]).tolist() == [[-7.0, 0.75], [-3.0, 1.0]]
     assert fitness(EVALUATIONS, ["batch-4", "anchors"]).tolist() == [[0.25, 0.5, 0.75], [0.5, 0.25, 1.0]]
 
