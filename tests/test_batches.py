@@ -9,6 +9,7 @@ import torch
 from evonas.errors import UsageError
 from evonas.workers.data import DataSet, Split, load_dataset
 from evonas.workers.dataset import from_splits
+from evonas.workers.distortion import Distortion
 from evonas.workers.splits import Standardisation
 
 HEIGHT, WIDTH, COUNT = 5, 7, 60
@@ -22,9 +23,8 @@ def data() -> DataSet:
     return from_splits("numbered", 3, split, split, split)
 
 
-def plain(image: np.ndarray, pad: int, top: int, left: int, size: tuple[int, int], mirrored: bool) -> np.ndarray:  # type: ignore[type-arg]
-    """One image, (c, h, w), padded, cropped and mirrored."""
-    padded = np.pad(image, ((0, 0), (pad, pad), (pad, pad)))
+def plain(padded: np.ndarray, top: int, left: int, size: tuple[int, int], mirrored: bool) -> np.ndarray:  # type: ignore[type-arg]
+    """One padded image, (c, h, w), cropped and mirrored."""
     cut = padded[:, top : top + size[0], left : left + size[1]]
     return cut[:, :, ::-1] if mirrored else cut
 
@@ -37,7 +37,7 @@ def test_batches_are_crops_of_padded_images(data: DataSet, pad: int, crop: int |
     batches = data.batches(1, 20, pad, crop, flip)
     size = (HEIGHT, WIDTH) if crop is None else (crop, crop)
     untouched = data.batches(1, 20)
-    seen = set()
+    seen, drawn = set(), []
     for step in range(40):  # two chunks, more than thirteen epochs
         images, labels = batches[step]
         assert images.dtype == torch.float32 and images.shape == (20, 2, *size)
@@ -51,13 +51,18 @@ def test_batches_are_crops_of_padded_images(data: DataSet, pad: int, crop: int |
                 for left in lefts
                 for mirrored in ([False, True] if flip else [False])
             ]
-            matching = [
-                way for way in ways if np.array_equal(image, plain(original, pad, way[0], way[1], size, way[2]))
-            ]
+            padded = np.pad(original, ((0, 0), (pad, pad), (pad, pad)))
+            matching = [way for way in ways if (image == plain(padded, way[0], way[1], size, way[2])).all()]
             assert matching
             seen.add(matching[0])
+            drawn.append(matching[0])
     # Of 800 draws, each of at most 98 ways is missed with probability (1 - 1/98)^800 = 0.0003; the seed is fixed.
+    chunk = 32 * 20
+    assert drawn[chunk:] != drawn[: len(drawn) - chunk]  # the second is drawn anew
     symmetric = size[1] == 1
+    if flip and not symmetric:
+        # Half of 800: six standard deviations are six times sqrt(1 / 4 / 800).
+        assert abs(sum(mirrored for _, _, mirrored in drawn) / len(drawn) - 0.5) < 0.11
     assert len(seen) == (len(ways) // 2 if symmetric else len(ways))
 
 
@@ -90,6 +95,18 @@ def test_digits_are_cropped_after_their_distortion() -> None:
         assert sum(torch.equal(image, original[:, t : t + 11, left : left + 11]) for t, left in places) == 1
 
 
+def test_every_chunk_of_steps_is_distorted_anew() -> None:
+    """One image for all samples, so that what differs between steps is its distortion."""
+    one = load_dataset("digits").train.images[:1].expand(16, -1, -1, -1)
+    split = Split(one, torch.arange(16) % 2)
+    data = DataSet("same", 2, 1, split, split, split, Distortion(8, rotation=0.3))
+    batches = data.batches(0, 8)
+    images = torch.stack([batches[step][0] for step in range(3 * 32)])
+    apart = [torch.equal(images[step], images[step + 32]) for step in range(64)]
+    assert not any(apart) and not torch.equal(images[0, 0], images[0, 1])
+    assert not torch.equal(data.batches(1, 8)[0][0], images[0])
+
+
 def test_a_crop_that_does_not_fit_is_refused(data: DataSet) -> None:
     with pytest.raises(
         UsageError, match=r"a crop of 6×6 does not fit into images of 5×7; make crop smaller or pad larger"
@@ -108,6 +125,16 @@ def test_large_images_are_made_fewer_steps_at_a_time(monkeypatch: pytest.MonkeyP
     images = [batches[step][0].clone() for step in range(30)]
     assert [len(chunk) for chunk in batches._chunks.values()] == [30, 30]
     assert all(torch.equal(batches[step][0], images[step]) for step in (29, 0, 15))
+
+
+def test_standardisation_of_many_images_counts_each_alike() -> None:
+    """More than are looked at at a time, the last part of another brightness; against numpy in float64."""
+    images = torch.randint(0, 100, (2300, 2, 3, 3), dtype=torch.uint8)
+    images[2000:] += 100
+    found = Standardisation.of(images)
+    pixels = images.numpy().astype(np.float64)
+    assert found.mean == pytest.approx(pixels.mean((0, 2, 3)), rel=1e-12)
+    assert found.deviation == pytest.approx(pixels.std((0, 2, 3)), rel=1e-12)
 
 
 def test_standardisation_of_a_large_mean_loses_nothing() -> None:

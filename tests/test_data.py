@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,6 +60,17 @@ def test_a_prefix_of_validation_is_balanced(digits: DataSet) -> None:
     counts = torch.bincount(digits.validation.first(100).labels, minlength=10)
     assert counts.min() >= 8 and counts.max() <= 12
     assert len(digits.validation.first(None)) == len(digits.validation.first(10**6)) == 1600
+
+
+def test_splits_that_were_given_are_put_into_an_order_in_which_classes_alternate() -> None:
+    """As files hold them, sorted by class: a limit on the images that are scored would leave classes out."""
+    labels = torch.arange(90) // 30
+    given = Split(torch.arange(90, dtype=torch.uint8).view(-1, 1, 1, 1), labels)
+    data = from_splits("sorted", 3, given, given, given)
+    for part in (data.validation, data.test):
+        assert torch.bincount(part.first(12).labels, minlength=3).tolist() == [4, 4, 4]
+        assert torch.equal(part.labels, labels[part.images.flatten().long()])
+        assert sorted(part.images.flatten().tolist()) == list(range(90))
 
 
 def test_shapes_types_and_scale(digits: DataSet) -> None:
@@ -116,6 +130,46 @@ def test_distortion_without_strength_resamples_only() -> None:
     images = torch.rand(3, 2, 6, 6)
     # Bilinear sampling at the pixels' own centres, up to float32 rounding of the coordinates.
     torch.testing.assert_close(Distortion(size=6)(images, generator(0)), images, rtol=0, atol=1e-5)
+
+
+def sampled(image: np.ndarray[Any, Any], row: float, column: float) -> float:
+    """The value between four pixels, in proportion to how near they are; 0 outside."""
+    total = 0.0
+    for i in (math.floor(row), math.floor(row) + 1):
+        for j in (math.floor(column), math.floor(column) + 1):
+            if 0 <= i < image.shape[0] and 0 <= j < image.shape[1]:
+                total += float(image[i, j]) * (1 - abs(row - i)) * (1 - abs(column - j))
+    return total
+
+
+def test_a_distortion_turns_scales_shifts_and_adds_noise() -> None:
+    """Pixel by pixel: where each of the result comes from, in coordinates from -1 to 1 over the image."""
+    images, size = torch.rand(3, 2, 6, 6), 5
+    distortion = Distortion(size, rotation=0.5, scale=0.3, shift=0.2, noise=0.1)
+    found = distortion(images, generator("x"))
+    random = generator("x")
+    draws = 2 * torch.rand(4, 3, generator=random).double().numpy() - 1
+    noise = 0.1 * torch.randn(3, 2, size, size, generator=random).double().numpy()
+    for n, (turn, zoom, right, down) in enumerate(draws.T):
+        angle, scale = 0.5 * turn, 1 + 0.3 * zoom
+        for i in range(size):
+            for j in range(size):
+                x, y = (2 * j + 1) / size - 1, (2 * i + 1) / size - 1
+                u = scale * (math.cos(angle) * x - math.sin(angle) * y) + 0.2 * right
+                v = scale * (math.sin(angle) * x + math.cos(angle) * y) + 0.2 * down
+                for channel in range(2):
+                    expected = sampled(images[n, channel].numpy(), ((v + 1) * 6 - 1) / 2, ((u + 1) * 6 - 1) / 2)
+                    # Coordinates of up to 6 in float32, and slopes of up to 1 a pixel.
+                    assert float(found[n, channel, i, j]) == pytest.approx(expected + noise[n, channel, i, j], abs=1e-5)
+
+
+def test_the_digits_are_those_that_runs_were_scored_on(digits: DataSet) -> None:
+    """Written down, so that another distortion cannot go unnoticed: scores would not compare with recorded ones."""
+    means = [float(part.images.double().mean()) for part in (digits.train, digits.validation, digits.test)]
+    assert means == pytest.approx(
+        [0.30544336, 0.29559681, 0.29782117], rel=1e-5
+    )  # sums of a hundred thousand numbers that were rounded to 1e-7
+    assert float(digits.batches(0, 64)[0][0].double().mean()) == pytest.approx(0.29594088, rel=1e-5)
 
 
 def test_rotation_turns_without_deforming() -> None:

@@ -17,6 +17,7 @@ from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.evaluate import evaluate
 from evonas.workers.training import Training
 from evonas.workers.trial import Trial
+from tests.plain_training import plain_accuracy, plainly_trained
 
 # Few steps of small batches: nothing here depends on how well a layer learns, so floors of 0 and 1 stand
 # for layers that do and do not.
@@ -112,7 +113,8 @@ def test_the_seed_of_the_protocol_decides_and_nothing_else(data: DataSet) -> Non
     first = evaluated(text, data)
     torch.manual_seed(123)
     evaluated("tanh(x)", data, replace(QUICK, seed=5))
-    assert evaluated(text, data, index=9, attempt=2).scores == first.scores
+    again = evaluated(text, data, index=9, attempt=2)
+    assert (again.scores, again.index, again.attempts) == (first.scores, 9, 2)
     # Single accuracies may agree by chance; the filters' measurements and three seeds all at once do not.
     others = [evaluated(text, data, replace(QUICK, seed=seed)) for seed in (1, 2, 3)]
     assert len({(e.filters[1].value, e.filters[2].value, *e.scores.values()) for e in [first, *others]}) > 1
@@ -183,6 +185,52 @@ def test_checkpoints_are_recorded_on_the_way(data: DataSet) -> None:
     assert replace(evaluation, filters=(), seconds={}, wall=0.0) == replace(
         evaluated("tanh(x)", data, replace(HURDLED, hurdle_steps=())), filters=(), seconds={}, wall=0.0
     )
+
+
+def test_checkpoints_measure_what_a_training_that_is_written_out_has_there(data: DataSet) -> None:
+    """In the middle the last ten batches, at the end the validation images; a score is the latter."""
+    protocol = replace(
+        HURDLED, anchors=HURDLED.anchors[:2], steps=13, batch=16, hurdle_steps=(12,), backend="reference"
+    )
+    evaluation = evaluated("x / std_bwh(x)", data, protocol)
+    values = {o.name: o.value for o in evaluation.filters}
+    layer = LayerFactory(Graph.parse("x / std_bwh(x)"))
+    first, second = (plainly_trained(layer, data, protocol, 13, anchor) for anchor in protocol.anchors)
+    # Up to an image of each batch, or two of the split, that lie on the border between classes to within rounding.
+    assert values["hurdle mobilenet-small 12"] == pytest.approx(sum(second.found[2:12]) / 10, abs=1 / 160 + 1e-9)
+    for anchor, plain in zip(protocol.anchors, (first, second), strict=True):
+        expected = plain_accuracy(plain.model, data.validation.images, data.validation.labels)
+        assert evaluation.scores[anchor] == pytest.approx(expected, abs=2 / len(data.validation))
+    assert values["hurdle resnet-small end"] == evaluation.scores["resnet-small"]
+    assert evaluation.scores["resnet-small"] != evaluation.scores["mobilenet-small"]
+
+
+def test_a_value_that_equals_the_floor_is_enough(data: DataSet) -> None:
+    """At every checkpoint: with as many candidates of one value, a quantile is that value."""
+    once = evaluated("tanh(x)", data, HURDLED)
+    values = {o.name: o.value for o in once.filters if o.name in PLACES and o.value is not None}
+    assert list(values) == PLACES
+    again = evaluated("tanh(x)", data, HURDLED, floors=values)
+    assert again.status is Status.SCORED and again.scores == once.scores
+    for place, value in values.items():
+        above = evaluated("tanh(x)", data, HURDLED, floors={place: value + 1e-9})
+        assert (above.status, above.filters[-1].name) == (Status.REJECTED, place)
+        assert above.filters[-1].value == value
+
+
+def test_a_layer_that_diverges_has_nothing_at_its_checkpoints(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    advance = Training.advance
+    monkeypatch.setattr(
+        Training, "advance", lambda self, to: advance(self, to) and type(self.model).__name__ != "InvertedNet"
+    )
+    evaluation = evaluated("tanh(x)", data, HURDLED)
+    assert {o.name: o.value for o in evaluation.filters if o.name in PLACES[1:]} == dict.fromkeys(PLACES[1:], 0.0)
+    assert evaluation.scores["resnet-small"] > 0.0 == evaluation.scores["efficientnet-small"]
+    assert evaluation.reason == "diverged on mobilenet-small, efficientnet-small"
+    behind = evaluated("tanh(x)", data, HURDLED, floors=dict.fromkeys(PLACES[1:], 0.01))
+    assert behind.filters[-1].name == PLACES[1] and behind.filters[-1].reason == "behind" and not behind.reason
+    ended = evaluated("tanh(x)", data, HURDLED, floors={PLACES[2]: 0.01})
+    assert ended.filters[-1].name == PLACES[2] and not ended.reason  # that it diverged is no news of a rejected one
 
 
 @pytest.mark.parametrize("place", range(4))

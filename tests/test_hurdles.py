@@ -53,6 +53,29 @@ def test_old_values_leave_the_window_and_other_filters_are_not_counted() -> None
     assert hurdles.floors() == {name: 0.1}
 
 
+@pytest.mark.parametrize("window", [1, LEAST_BEFORE - 1, LEAST_BEFORE])
+def test_a_window_is_never_too_small_for_a_floor(window: int) -> None:
+    hurdles, name = Hurdles(PROTOCOL, window), Checkpoint("a", None).name
+    for i in range(3 * LEAST_BEFORE):
+        hurdles.add(met(i, name, float(i)))
+    newest = [float(i) for i in range(2 * LEAST_BEFORE, 3 * LEAST_BEFORE)]
+    assert hurdles.floors() == {name: np.quantile(newest, 0.25, method="lower")}
+
+
+def test_the_oldest_value_leaves_first_whatever_its_size_and_no_number_is_none() -> None:
+    """Beside a list of the newest thirty that is sorted anew each time."""
+    hurdles, name = Hurdles(PROTOCOL, 30), Checkpoint("b", 60).name
+    rng, seen = np.random.default_rng(4), []
+    for i in range(200):
+        value = float(rng.integers(8)) / 8  # many are equal
+        if i % 7 == 0:
+            hurdles.note(name, float("nan"))
+        hurdles.note(name, value)
+        seen.append(value)
+        if i >= LEAST_BEFORE:
+            assert hurdles.floors() == {name: sorted(seen[-30:])[int((min(i + 1, 30) - 1) * 0.25)]}
+
+
 def test_a_quantile_of_zero_records_and_turns_nobody_away() -> None:
     hurdles, name = Hurdles(replace(PROTOCOL, hurdle_quantile=0.0), 1000), Checkpoint("a", None).name
     for i in range(50):

@@ -18,6 +18,8 @@ EVALUATIONS = [
 
 def test_columns_follow_the_names_and_higher_is_better() -> None:
     assert fitness(EVALUATIONS, ["anchors"]).tolist() == [[0.5, 0.75], [0.25, 1.0]]
+    falling = Evaluation(2, Status.SCORED, {"wide": 0.75, "deep": 0.25})
+    assert fitness([falling], ["anchors"]).tolist() == [[0.75, 0.25]]
     assert fitness(EVALUATIONS, ["size", "deep"]).tolist() == [[-7.0, 0.75], [-3.0, 1.0]]
     assert fitness(EVALUATIONS, ["batch-4", "anchors"]).tolist() == [[0.25, 0.5, 0.75], [0.5, 0.25, 1.0]]
 
@@ -25,6 +27,23 @@ def test_columns_follow_the_names_and_higher_is_better() -> None:
 def test_workers_measure_what_is_no_accuracy_on_an_anchor() -> None:
     assert [o.name for o in measured(["size", "anchors", "step-time"])] == ["size", "step-time"]
     assert measured(["anchors"]) == ()
+
+
+def test_values_are_written_in_units_that_people_use() -> None:
+    values = {"step-time": 0.01234, "saved-bytes": 3 * 2**20 + 2**19, "batch-4": 0.98765, "size": 7.0}
+    written = [OBJECTIVES[name].written(value) for name, value in values.items()]
+    assert written == ["12.3 ms", "3.5 MiB", "0.988", "7 nodes"]
+    assert {name: row.higher_is_better for name, row in OBJECTIVES.items()} == {
+        "batch-4": True,
+        "size": False,
+        "step-time": False,
+        "saved-bytes": False,
+    }
+    assert [name for name, row in OBJECTIVES.items() if not row.reproducible] == ["step-time"]
+
+
+def test_an_accuracy_on_an_anchor_is_not_measured() -> None:
+    assert [o.name for o in measured(["deep", "size"], ANCHORS)] == ["size"]
 
 
 @pytest.mark.parametrize(

@@ -22,23 +22,34 @@ def trained(scores: dict[str, dict[int, float]], stage: Stage = Stage.HELD_OUT) 
     ]
 
 
-def ranked(name: str, *means: float, first: int = 10) -> Ranked:
-    """A layer with one score a seed on both anchors, the same at each stage; NaN for a failure."""
-    scores = {anchor: {first + place: mean for place, mean in enumerate(means)} for anchor in ANCHORS}
-    found = {stage: sample(trained(scores, stage), ANCHORS) for stage in Stage}
+FIRST = {Stage.HELD_OUT: 10, Stage.TEST: 20, Stage.TRANSFER: 20}
+"""Held out and on test, other seeds are trained with."""
+
+
+def ranked(name: str, *means: float, apart: float = 0.0) -> Ranked:
+    """A layer with one score a seed on both anchors, NaN for a failure; better by `apart` at each further stage.
+
+    The seeds are those of the stage.
+    """
+    found = {}
+    for place, stage in enumerate(Stage):
+        by_seed = {FIRST[stage] + seed: mean + place * apart for seed, mean in enumerate(means)}
+        found[stage] = sample(trained(dict.fromkeys(ANCHORS, by_seed), stage), ANCHORS)
     return Ranked(name, name, None, 0.5, found)
 
 
 def ranking(
-    layers: list[Ranked], references: list[Ranked], reported: int = 1, transfer: str | None = "tall"
+    layers: list[Ranked], references: list[Ranked], reported: int = 1, transfer: str | None = "tall", tested: int = 3
 ) -> Ranking:
-    return Ranking(1, ANCHORS, transfer, 0.2, 10, (10, 11, 12), 10, (10, 11, 12), layers, reported, references)
+    seeds, test_seeds = range(10, 13), range(20, 20 + tested)
+    return Ranking(1, ANCHORS, transfer, 0.2, 30, seeds, 60, test_seeds, layers, reported, references)
 
 
 def test_a_sample_is_of_the_seeds_that_worked_on_every_anchor() -> None:
     rows = trained({"deep": {2: 0.4, 1: 0.2, 3: 0.9}, "wide": {1: 0.4, 2: 0.8, 3: nan}})
     found = sample(rows, ANCHORS)
     assert list(found.scores) == list(ANCHORS)
+    assert list(found.scores["deep"]) == [1, 2, 3]  # in order of seeds, whatever ended first
     assert found.by_seed == pytest.approx({1: 0.3, 2: 0.6})
     assert found.mean == pytest.approx(0.45)
     assert found.interval == interval(list(found.by_seed.values()))
@@ -72,6 +83,35 @@ def test_comparisons_pair_equal_seeds_and_are_corrected_together() -> None:
     assert found[0].corrected == pytest.approx(3 * 0.05719, abs=1e-4) and found[3].corrected is None
 
 
+def test_each_stage_is_compared_over_its_own_seeds() -> None:
+    """Three seeds held out and four on test, none in common; what counts as dropped is counted among them."""
+    layer, reference = ranked("a", 0.6, 0.7, 0.9, 0.8, apart=0.02), ranked("r", 0.5, nan, 0.5, 0.5)
+    found = ranking([layer], [reference], tested=4)
+    expected = {
+        # Held out, the fourth seed was not asked for.
+        Stage.HELD_OUT: (0.25, 2, 1),
+        Stage.TEST: ((0.12 + 0.42 + 0.32) / 3, 3, 1),
+        Stage.TRANSFER: ((0.14 + 0.44 + 0.34) / 3, 3, 1),
+    }
+    for stage, (difference, pairs, dropped) in expected.items():
+        (one,) = found.comparisons(stage)
+        assert one.stage is stage and one.paired is not None
+        assert (one.paired.difference, one.paired.pairs, one.dropped) == (pytest.approx(difference), pairs, dropped)
+    document = found.as_dict()
+    assert (document["seeds"], document["test_seeds"]) == ([10, 11, 12], [20, 21, 22, 23])
+    assert (document["steps"], document["test_steps"]) == (30, 60)
+    assert [c["difference"] for c in document["comparisons"]] == pytest.approx([e[0] for e in expected.values()])
+    assert str(found).splitlines()[0] == "run 1, 3 seeds of 30 steps, accuracy held out and on test"
+    assert str(found).splitlines()[1].split() == ["0.750", "0.770", "0.790", "a", "a"]
+
+
+def test_layers_are_ranked_by_the_held_out_part_alone() -> None:
+    """Were they ranked by the test split, the best would be those that were lucky on it."""
+    lucky, good = ranked("lucky", 0.5, apart=0.3), ranked("good", 0.6)
+    assert lucky.samples[Stage.TEST].mean > good.samples[Stage.TEST].mean
+    assert [one.id for one in by_mean([lucky, good])] == ["good", "lucky"]
+
+
 def test_seeds_that_never_worked_together_leave_no_comparison() -> None:
     (one,) = ranking([ranked("a", 0.5, nan)], [ranked("r", nan, 0.5)]).comparisons(Stage.HELD_OUT)
     assert one.paired is None and one.corrected is None and one.dropped == 3
@@ -79,10 +119,11 @@ def test_seeds_that_never_worked_together_leave_no_comparison() -> None:
 
 
 def test_the_document_is_json_and_holds_every_score() -> None:
-    found = ranking([ranked("a", 0.5, 0.75, 0.5)], [ranked("r", 0.5, 0.5, 0.25)], transfer=None)
+    layers = [ranked("a", 0.5, 0.75, 0.5), ranked("b", 0.5, 0.5, 0.5)]
+    found = ranking(layers, [ranked("r", 0.5, 0.5, 0.25)], transfer=None)
     document = json.loads(json.dumps(found.as_dict()))
     assert document["layers"][0]["held-out"]["scores"]["deep"] == {"10": 0.5, "11": 0.75, "12": 0.5}
-    assert document["reported"] == ["a"]
+    assert document["reported"] == ["a"] and [one["id"] for one in document["layers"]] == ["a", "b"]
     assert [c["stage"] for c in document["comparisons"]] == ["held-out", "test"]  # no transfer was asked for
     low, high = document["comparisons"][0]["interval"]
     assert low < document["comparisons"][0]["difference"] < high

@@ -23,7 +23,7 @@ from evonas.store import Store
 from tests.fakes import FakeExecutor
 from tests.store_samples import CONFIG, candidate, failed, rejected, scored
 
-PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7)
+PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7, objectives=("anchors", "size"))
 OTHER = "efficientnet-small"
 """An anchor that the run does not have."""
 LEVELS = [0.4, 0.9, 0.6, 0.7]
@@ -194,15 +194,88 @@ def test_a_layer_whose_trainings_all_failed_is_not_reported(store: Store) -> Non
     }
 
 
-def test_progress_ends_at_nothing_left(store: Store) -> None:
+@pytest.mark.parametrize(("steps", "later", "factor"), [(None, None, 2), (15, None, 1), (90, 30, 3), (30, 90, 3)])
+def test_a_training_has_a_deadline_in_proportion_to_its_steps(
+    steps: int | None, later: int | None, factor: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In proportion to the run's 30, never less than the run's, and that of the longer stage where they differ."""
+    deadlines: list[float] = []
+
+    def made(executor: str, protocol: object, *, deadline: float) -> FakeExecutor:
+        deadlines.append(deadline)
+        return FakeExecutor(2, 1, judge)
+
+    monkeypatch.setattr("evonas.reranking.make_executor", made)
+    monkeypatch.setattr("evonas.reranking._check_share", lambda plan, run: None)
+    if later is not None:  # the steps of the test stage stay those of the first call
+        again(store, steps=later)
+    more = {"report": 3, "first_seed": 500} if later is not None else {}
+    evonas.rerank(
+        1, storage=store, executor="local", references=("bn-relu",), seeds=2, steps=steps, transfer=None, **more
+    )
+    assert deadlines == [factor * CONFIG.deadline]
+
+
+def test_a_training_after_the_search_is_recorded_with_its_core_seconds(store: Store) -> None:
+    def slow(task: Task) -> Evaluation:
+        return replace(judge(task), wall=99.0)
+
+    again(store, FakeExecutor(3, 5, slow))
+    assert {one.seconds for one in store.retrainings(1)} == {2.0}
+
+
+def test_references_come_best_first_and_once_each(store: Store) -> None:
+    names = ("gn-relu", "dyt", "rmsnorm", "bn-relu", "gn-relu")
+    ranking, tasks = again(store, references=names)
+    assert len(ranking.references) == 4 and len({(t.graph, t.protocol, t.held_out) for t in tasks}) == len(tasks)
+    means = [one.samples[Stage.HELD_OUT].mean for one in ranking.references]
+    assert means == sorted(means, reverse=True) and len(set(means)) > 2
+    assert [one.id for one in ranking.references] != list(names[:4])  # so that the order means something
+
+
+def test_a_failed_training_on_test_decides_nothing(store: Store) -> None:
+    """Nothing was measured on the test split by it: what the next call asks for stands."""
+
+    def failing(task: Task) -> Evaluation:
+        if task.split == "test":
+            return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
+        return judge(task)
+
+    again(store, FakeExecutor(2, 5, failing))
+    ranking, _ = again(store, steps=10, first_seed=50)
+    assert (ranking.test_steps, ranking.test_seeds) == (10, [53, 54, 55])
+
+
+def test_what_was_measured_on_transfer_alone_counts_as_measured(store: Store) -> None:
+    def failing(task: Task) -> Evaluation:
+        if task.split == "test" and task.protocol.anchors != (OTHER,):
+            return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
+        return judge(task)
+
+    again(store, FakeExecutor(2, 5, failing))
+    ranking, _ = again(store, steps=10, first_seed=50)
+    assert (ranking.test_steps, ranking.test_seeds) == (60, [1003, 1004, 1005])
+
+
+@pytest.mark.parametrize("changes", [{"first_seed": 50}, {"steps": 10}])
+def test_other_seeds_or_other_steps_alone_measure_nothing_anew_on_test(changes: dict[str, Any], store: Store) -> None:
+    again(store)
+    ranking, tasks = again(store, **changes)
+    assert (ranking.test_steps, ranking.test_seeds) == (60, [1003, 1004, 1005])
+    assert all(task.split == "validation" for task in tasks) and tasks
+
+
+@pytest.mark.parametrize(("report", "first"), [(2, 72), (4, 90), (9, 90)])
+def test_progress_ends_at_nothing_left(report: int, first: int, store: Store) -> None:
+    """Six layers are trained on two anchors, the references and as many as are reported on three, with three seeds."""
     left: list[int] = []
 
     class Watch:
         def tick(self, pending: int) -> None:
             left.append(pending)
 
-    again(store, progress=Watch())
-    assert left[0] == 72 and left[-1] == 0 and left == sorted(left, reverse=True)
+    again(store, progress=Watch(), report=report)
+    assert left[0] == first and left[-1] == 0 and left == sorted(left, reverse=True)
 
 
 def test_top_chooses_by_the_searchs_mean(store: Store) -> None:

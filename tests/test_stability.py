@@ -119,6 +119,32 @@ def test_a_step_is_plain_gradient_ascent_on_the_norm() -> None:
     assert math.isclose(ascent.norms[1], moved, rel_tol=1e-7) and ascent.norms[1] > ascent.norms[0]
 
 
+def test_the_ascent_is_that_of_the_protocol_on_the_first_batch(data: DataSet) -> None:
+    layer, protocol = LayerFactory.published("bn-relu"), replace(PROTOCOL, backend="reference")
+    one = Trial(layer, protocol, data)
+    model = one.training("resnet-small").model
+    images, labels = data.batches(protocol.seed, protocol.batch)[0]
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    slopes = torch.autograd.grad(nn.functional.cross_entropy(model(images), labels), weights)
+    norm = math.sqrt(sum(float(slope.double().square().sum()) for slope in slopes))
+    verdict = StabilityFilter(2).judge(one)
+    # Sums of some thousand squares in float32.
+    assert one.ascent.norms[0] == pytest.approx(norm, rel=1e-4) and len(one.ascent.norms) == 3
+    assert isinstance(verdict, Accept) and verdict.value == one.ascent.norms[2] != one.ascent.norms[0]
+    tight = Trial(layer, replace(protocol, stability_limit=norm / 2), data)
+    assert StabilityFilter(3).judge(tight) == Reject("gradient explodes", tight.ascent.norms[0])
+    assert tight.ascent.step == 0
+    # It ends with the first norm that is finite and beyond the limit.
+    assert one.ascent.norms[0] < one.ascent.norms[1]
+    passed = Trial(layer, replace(protocol, stability_limit=(one.ascent.norms[0] + one.ascent.norms[1]) / 2), data)
+    assert StabilityFilter(2).judge(passed) == Reject("gradient explodes", passed.ascent.norms[1])
+    assert passed.ascent.step == 1
+    # The norm of a network that hardly moves is the same.
+    slow = Trial(layer, replace(protocol, stability_rate=1e-9), data)
+    StabilityFilter(1).judge(slow)
+    assert slow.ascent.norms[1] == pytest.approx(norm, rel=1e-4)
+
+
 def test_the_protocol_places_it_after_the_signal_and_before_training() -> None:
     names = [f.name for f in filters_of(PROTOCOL)]
     assert names == ["signal", "stability-5", "stability-20", "early-2", "quality"]

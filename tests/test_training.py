@@ -18,6 +18,7 @@ from evonas.workers.data import DataSet, Split, load_dataset
 from evonas.workers.dataset import from_splits
 from evonas.workers.evaluate import load_data
 from evonas.workers.training import Training, lr_at
+from tests.plain_training import plain_accuracy, plainly_trained
 from tests.test_anchors import BatchNormRelu
 
 
@@ -146,6 +147,29 @@ def test_learning_rate_schedules() -> None:
     rates = [lr_at(cosine, step) for step in range(12)]
     assert rates[0] == 0.2 and rates[5] == pytest.approx(0.1) and rates[10] == rates[11] == pytest.approx(0)
     assert rates[:11] == sorted(rates[:11], reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_a_training_is_the_loop_that_the_protocol_describes(schedule: str, digits: DataSet) -> None:
+    """Some steps in stages, beside a loop written out: rates, momentum, decay, batches and what is measured."""
+    protocol = replace(SHORT, seed=2, steps=14, weight_decay=0.01, backend="reference", schedule=schedule)  # type: ignore[arg-type]
+    layer = LayerFactory(as_graph("evonorm-s0"))
+    training = Training("resnet-small", layer, digits, protocol)
+    assert training.advance(5) and training.advance(13)
+    plain = plainly_trained(layer, digits, protocol, 13, "resnet-small")
+    # Sums in another order: the 1e-6 of float32 is magnified some tenfold by each few steps at a rate of 0.1. A rate
+    # that is one step early or late moves the second loss by 1e-2 and more.
+    assert training.losses == pytest.approx(plain.losses, abs=1e-3)
+    # One image of a batch may lie that close to the border between classes.
+    assert training.train_accuracy() == pytest.approx(plain.lately(), abs=1 / 32 / 10 + 1e-9)
+    assert training.train_accuracy() != pytest.approx(sum(plain.found) / 13, abs=0.005)  # ten of them, not all
+    for split in ("validation", "test"):
+        part: Split = getattr(digits, split)
+        assert len(part) > 1000  # more than are evaluated at once
+        expected = plain_accuracy(plain.model, part.images, part.labels)
+        assert training.accuracy(split) == pytest.approx(expected, abs=3 / len(part))  # type: ignore[arg-type]
+        first = plain_accuracy(plain.model, part.images[:250], part.labels[:250])
+        assert training.accuracy(split, 250) == pytest.approx(first, abs=1 / 250 + 1e-9)  # type: ignore[arg-type]
 
 
 def test_the_protocol_sets_the_optimiser(digits: DataSet) -> None:

@@ -70,4 +70,13 @@ def test_a_result_that_comes_twice_counts_once() -> None:
         def poll(self, timeout: float) -> Sequence[Evaluation]:
             return [found for found in super().poll(timeout) for _ in range(2)]
 
+    def flaky(task: Task) -> Evaluation:
+        if task.attempt == 1:
+            return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=1)
+        return Evaluation(task.index, Status.SCORED, {"wide": 0.5}, attempts=task.attempt)
+
+    # A failure that is told twice is one: the second attempt is still to come.
+    executor = Twice(2, 3, flaky)
+    found = list(carry_out(TASKS, executor, max_attempts=2))
+    assert {e.status for e in found} == {Status.SCORED} and len(found) == 6 and len(executor.submitted) == 12
     assert sorted(e.index for e in carry_out(TASKS, Twice(2, 3))) == list(range(6))

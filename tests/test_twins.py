@@ -138,6 +138,35 @@ def test_the_grid_finds_what_a_comparison_with_all_finds() -> None:
         assert 20 < found < 290
 
 
+@pytest.mark.parametrize("tolerance", [0.02, 0.3, 0.35])
+def test_what_lies_just_within_the_tolerance_is_found_wherever_the_grid_has_its_lines(tolerance: float) -> None:
+    """Longer, shorter and turned by nearly as much as may be, or a little more, from places all over the grid."""
+    rng = np.random.default_rng(5)
+    margin = 0.02  # of the tolerance: float16 rounds each direction by up to 1e-4 or so
+    for share, times in ((1 - margin, 150), (1 + margin, 15)):
+        for _ in range(times):
+            direction = rng.standard_normal(64)
+            length = float(np.exp(rng.uniform(-5, 5)))
+            known = read_sketch(write_sketch(length, direction))
+            turned = np.zeros(64)
+            turned[rng.integers(8)] = rng.choice([-1.0, 1.0])  # along a coordinate that places it
+            turned -= known[1] * (turned @ known[1]) / (known[1] @ known[1])
+            turned /= np.linalg.norm(turned)
+            step = tolerance * share
+            # The tolerance is relative to the vector that is asked about: v + step · |v| · u is known, v is asked for.
+            ways = {
+                "longer": length * (1 + step) * known[1],
+                "shorter": length * (1 - step) * known[1],
+                "turned": length * (known[1] + step * turned),
+                "tangent": length * np.sqrt(1 - step**2) * (np.sqrt(1 - step**2) * known[1] + step * turned),
+            }
+            for way, earlier in ways.items():
+                twins = Twins(tolerance)
+                twins.recall(write_sketch(float(np.linalg.norm(earlier)), earlier))
+                sign = rng.choice([-1.0, 1.0])
+                assert twins.compare(write_sketch(length, sign * known[1])) is bool(share < 1), (way, share, length)
+
+
 def test_a_sketch_keeps_distances() -> None:
     """To about a sixth: 50 random directions beside the landmarks, three standard deviations of 1 / sqrt(2 · 50)."""
     graphs = list(zoo.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from evonas.workers.data import DataSet, load_dataset
 from evonas.workers.filters import SIGNAL_LIMITS, EarlyFilter, QualityFilter, SignalFilter, filters_of
 from evonas.workers.signal import Signal, measure, unfit
 from evonas.workers.trial import Trial
+from tests.plain_training import plain_accuracy, plainly_trained
 from tests.test_evaluate import QUICK
 
 
@@ -80,12 +82,15 @@ class _Features(nn.Module):
         super().__init__()
         self.scale = scale
         self.first, self.last = nn.Conv2d(1, 1, 1, bias=False), nn.Conv2d(1, 1, 1, bias=False)
-        nn.init.ones_(self.first.weight)
-        nn.init.ones_(self.last.weight)
+        nn.init.constant_(self.first.weight, 3.0)
+        nn.init.constant_(self.last.weight, -0.5)
+        self.unused = nn.Linear(4, 3)  # as squeeze-and-excitation has: the classifier is the last one
         self.classifier = nn.Linear(4, 3)
+        self.classifier.bias.data -= 500.0  # so that the largest logit in size is negative
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.classifier(self.scale * self.last(self.first(images)).flatten(1))
+        gate = self.unused(images.flatten(1)).sum() * 0.0
+        logits: torch.Tensor = self.classifier(self.scale * self.last(self.first(images)).flatten(1)) + gate
         return logits
 
 
@@ -95,13 +100,23 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
     model = _Features(100.0)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     signal = measure(model, images, labels)
-    rms = float(images.square().mean().sqrt())
-    spread = float((images - images.mean(0)).square().mean().sqrt())
+    pixels = images.double().numpy().reshape(32, 4)
+    rms, spread = np.sqrt(np.mean(pixels**2)), np.sqrt(np.mean((pixels - pixels.mean(0)) ** 2))
+    # The features are 100 · 3 · -0.5 times the pixels. By the chain rule, the slope by a convolution's one weight is
+    # the other's weight times one sum.
+    classes, bias = (model.classifier.get_parameter(name).detach().double().numpy() for name in ("weight", "bias"))
+    logits = -150 * pixels @ classes.T + bias
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    wrong = (shares - np.eye(3)[labels.numpy()]) / 32
+    common = 100 * abs(np.sum(wrong @ classes * pixels))
     # float32 passes through a network: six digits.
-    assert signal.scale == pytest.approx(2 + math.log10(rms), abs=1e-5)
+    assert signal.scale == pytest.approx(math.log10(150 * rms), abs=1e-5)
     assert signal.diversity == pytest.approx(math.log10(spread / rms), abs=1e-5)
-    assert signal.balance == pytest.approx(0.0, abs=1e-5)  # two equal convolutions in a row
-    assert signal.logits == pytest.approx(float(model(images).detach().abs().max()), rel=1e-5)
+    assert signal.gradient == pytest.approx(math.log10(common * math.hypot(3, 0.5)), abs=1e-4)
+    # The first is common · 0.5 over a weight of 3, the last common · 3 over one of 0.5.
+    assert signal.balance == pytest.approx(math.log10((0.5 / 3) / (3 / 0.5)), abs=1e-5)
+    assert signal.logits == pytest.approx(-logits.min(), rel=1e-5)
     # Equal images are alike exactly, up to the rounding of their mean.
     assert measure(model, images[:1].expand(8, 1, 2, 2), labels[:8]).diversity < -6
     # The model is left as it was.
@@ -110,16 +125,32 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
     assert not measure(model, images * float("inf"), labels).finite
 
 
+def test_the_signal_is_that_of_the_first_batch_at_the_start(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    monkeypatch.setattr("evonas.workers.filters.measure", lambda model, *batch: seen.extend(batch) or GOOD)
+    assert SignalFilter().judge(trial("x / std_bwh(x)", data)) == Accept()
+    expected = data.batches(QUICK.seed, QUICK.batch)[0]
+    assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
+
+
 def test_early_and_quality_accept_and_reject_by_their_floor(data: DataSet) -> None:
-    one = trial("tanh(v1 * x)", data)
-    early = EarlyFilter(2, 0.0).judge(one)
-    assert isinstance(early, Accept) and early.value == one.first.train_accuracy()
-    assert EarlyFilter(2, 1.1).judge(one) == Reject("at chance", early.value)
-    quality = QualityFilter(3, 0.0).judge(one)
-    assert isinstance(quality, Accept) and quality.value == one.first.accuracy("validation")
-    assert QualityFilter(3, 1.1).judge(one) == Reject("low accuracy", quality.value)
+    """Their values beside those of a training that is written out, after the steps that each of them asks for."""
+    protocol = replace(QUICK, steps=14, batch=32, backend="reference")
+    one = trial("x / std_bwh(x)", data, protocol)
+    early = EarlyFilter(12, 0.0).judge(one)
+    assert isinstance(early, Accept) and one.first.step == 12
+    # In each of ten batches of 32, and among the validation images, one may lie on the border to within rounding.
+    plain = plainly_trained(one.layer, data, protocol, 13)
+    assert early.value == pytest.approx(sum(plain.found[2:12]) / 10, abs=1 / 320 + 1e-9)
+    assert EarlyFilter(12, 1.1).judge(one) == Reject("at chance", early.value)
+    quality = QualityFilter(13, 0.0).judge(one)
+    assert isinstance(quality, Accept) and one.first.step == 13
+    found, other = (plain_accuracy(plain.model, part.images, part.labels) for part in (data.validation, data.test))
+    assert quality.value == pytest.approx(found, abs=2 / len(data.validation)) and abs(found - other) > 0.005
+    assert QualityFilter(13, 1.1).judge(one) == Reject("low accuracy", quality.value)
     # An accuracy that equals the floor is enough.
-    assert QualityFilter(3, quality.value).judge(one) == quality
+    assert QualityFilter(13, quality.value).judge(one) == quality
+    assert EarlyFilter(13, one.first.train_accuracy()).judge(one) == Accept(one.first.train_accuracy())
     assert EarlyFilter(2, 0.0).name == "early-2" and QualityFilter(3, 0.0).name == "quality"
 
 
@@ -133,4 +164,13 @@ def test_the_protocol_chooses_the_filters() -> None:
     assert names[0] == "signal" and names[-1] == "quality" and len(set(names)) == len(names)
     assert [judge.name for judge in filters_of(QUICK)] == ["signal", "early-2", "quality"]
     assert [judge.name for judge in filters_of(replace(QUICK, signal=False))] == ["early-2", "quality"]
+    # Early stages come before the quality test, which comes no later than the end of training.
+    late = replace(QUICK, early_steps=(2, 3, 4), early_floors=(0.0, 0.1, 0.2))
+    assert filters_of(late)[1:] == [EarlyFilter(2, 0.0), QualityFilter(3, 0.0)]
+    assert filters_of(replace(late, steps=2))[1:] == [QualityFilter(2, 0.0)]
+    assert filters_of(replace(late, quality_step=9))[1:] == [
+        EarlyFilter(2, 0.0),
+        EarlyFilter(3, 0.1),
+        QualityFilter(4, 0.0),
+    ]
     assert [j.name for j in filters_of(replace(QUICK, early_steps=(), early_floors=()))] == ["signal", "quality"]
