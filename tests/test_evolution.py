@@ -9,14 +9,17 @@ from dataclasses import replace
 
 import pytest
 
+from evonas import evolution
 from evonas.candidate import Candidate, Evaluation, Kind, Status
 from evonas.config import RunConfig
 from evonas.evolution import Search
 from evonas.executor import Task
 from evonas.graph import FIRST, Graph, Node
+from evonas.history import History
 from evonas.memory_store import MemoryStore
 from evonas.propose import Proposer
 from evonas.published import zoo
+from evonas.recall import RecallingFilters
 from evonas.runs import RunInfo, RunStatus
 from evonas.select import Population
 from evonas.space import SearchSpace
@@ -70,6 +73,7 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
 ) -> None:
     settings = config(lookahead=lookahead, population=1000)
     added: list[int] = []
+    at_once: list[int] = []
     shown: dict[int, list[int]] = {}
     add = Population.add
 
@@ -87,19 +91,19 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
             assert candidate.origin.parent in added
         return candidate
 
-    class Watch:
-        def drawn(self, candidate: Candidate) -> None: ...
-        def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None: ...
-        def referenced(self, layer: str, evaluation: Evaluation) -> None: ...
-        def tick(self, pending: int) -> None:
-            # As many as there are workers, and one waiting so that none idles.
-            assert pending <= capacity + 1
+    class Watched(FakeExecutor):
+        def submit(self, task: Task) -> None:
+            super().submit(task)
+            at_once.append(len(self.queue))
 
     monkeypatch.setattr(Population, "add", spy)
     monkeypatch.setattr(Proposer, "draw", watched)
+    monkeypatch.setattr(evolution, "BATCH_SECONDS", 60.0)  # however busy the machine is
     store = MemoryStore()
     run = store.create_run(settings, {})
-    Search(run, store, FakeExecutor(capacity, 5), [Watch()]).execute()
+    Search(run, store, Watched(capacity, 5)).execute()
+    # As many as there are workers, and one waiting so that none idles.
+    assert max(at_once) == min(capacity + 1, lookahead)
     scored = [e.index for e in store.evaluations(run.id) if e.status is Status.SCORED]
     assert shown == {i: [j for j in scored if j <= i - lookahead] for i in range(40)}
 
@@ -163,7 +167,11 @@ def test_time_of_workers_ends_a_run() -> None:
 
 def test_time_spent_before_a_resume_counts() -> None:
     store, run = searched(config(budget=5), FakeExecutor(1))
-    assert sum(e.core_seconds for e in store.evaluations(run.id)) > 2.0
+    seconds = [s for e in store.evaluations(run.id) for s in (*e.seconds.values(), *(o.seconds for o in e.filters))]
+    assert sum(seconds) > 2.0
+    history, filters = History(run.config), RecallingFilters(run.config.twins)
+    history.load(store, run.id, filters, Proposer(run.config).remember)
+    assert history.core_seconds == pytest.approx(sum(seconds))  # rounding, in another order
     spent = replace(run, config=config(budget=100, core_minutes=2.0 / 60))
     assert Search(spent, store, FakeExecutor(1)).execute() is RunStatus.FINISHED
     assert len(list(store.candidates(run.id))) == 5

@@ -97,6 +97,18 @@ def test_one_whose_start_cannot_be_read_is_there(monkeypatch: pytest.MonkeyPatch
     assert not other.gone(1e9)
 
 
+@needs_proc
+def test_containers_of_one_machine_are_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each counts its processes from 1; so does a machine after it was started again."""
+    mine = Coordinator.here()
+    assert mine.place == Coordinator.here().place
+    monkeypatch.setattr(Path, "readlink", lambda path: Path("pid:[4026539999]"))
+    elsewhere = Coordinator.here()
+    monkeypatch.undo()
+    monkeypatch.setattr(Path, "read_text", lambda path: "another-boot")
+    assert len({mine.place, elsewhere.place, lease._place()}) == 3
+
+
 @pytest.mark.parametrize("missing", [0.1, 30.0, LOST_SECONDS])
 def test_of_one_elsewhere_only_its_silence_is_known(missing: float) -> None:
     """Its number may be that of a process here, or of none."""
