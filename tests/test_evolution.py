@@ -185,6 +185,17 @@ def test_each_candidate_has_random_numbers_of_its_own() -> None:
     assert Proposer(config(seed=1)).draw(13, Population(1)).key == first[13]
 
 
+def test_what_a_proposer_remembers_is_not_drawn_again() -> None:
+    settings = config(seed=1, twins=0.0)
+    first = Proposer(settings).draw(13, Population(1))
+    for earlier, name in ((first, "duplicate"), (replace(first, key="of another graph"), "functional")):
+        proposer = Proposer(settings)
+        proposer.remember(earlier)
+        found = proposer.draw(13, Population(1))
+        assert found.key != first.key
+        assert found.discarded.get(name, 0) > first.discarded.get(name, 0)
+
+
 def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evonas.propose.MAX_PROPOSALS", 300)
     tiny = SearchSpace("tiny", operations=("tanh", "exp", "neg"), nodes=1)
