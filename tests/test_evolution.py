@@ -14,6 +14,7 @@ from evonas.candidate import Candidate, Evaluation, Kind, Status
 from evonas.config import RunConfig
 from evonas.evolution import Search
 from evonas.executor import Task
+from evonas.filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION
 from evonas.graph import FIRST, Graph, Node
 from evonas.history import History
 from evonas.memory_store import MemoryStore
@@ -129,6 +130,18 @@ def test_random_search_has_no_parents_and_evolution_has() -> None:
     for c in bred:
         assert c.origin.parent is not None and len(c.origin.mutations) == 2
         assert replayed(store.candidate(run.id, c.origin.parent).graph, c.origin.mutations) == c.graph
+
+
+def test_what_drawing_took_is_recorded_by_stage() -> None:
+    """Choosing parents among it where there are any; times themselves are the machine's."""
+    for fresh in (0.0, 1.0):
+        store, run = searched(config(fresh=fresh, lookahead=1), FakeExecutor(1))
+        passed = {SAMPLING, CANONICAL, *CHEAP_FILTERS}
+        first_scored = min(e.index for e in store.evaluations(run.id) if e.status is Status.SCORED)
+        for candidate in store.candidates(run.id):
+            bred = fresh == 0.0 and candidate.index > first_scored
+            assert candidate.seconds.keys() == (passed | {SELECTION} if bred else passed)
+            assert all(seconds >= 0.0 for seconds in candidate.seconds.values())
 
 
 @pytest.mark.parametrize("budget", [1, 5, 41])

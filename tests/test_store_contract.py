@@ -310,7 +310,11 @@ def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store,
     assert store.coordinator(run) == first
     store.release(run, first)
     assert store.coordinator(run) is None
+    store.record(run, elapsed=1.0)  # nobody's, and so anybody's
     store.claim(run, second)
+    with pytest.raises(UsageError):
+        store.claim(run, first)
+    store.record(run, elapsed=2.0)  # one that was refused has not taken its place
 
 
 def test_a_coordinator_that_has_ended_is_replaced(store: Store, run: int) -> None:
