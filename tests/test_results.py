@@ -175,5 +175,5 @@ def test_a_run_in_totals(store: MemoryStore) -> None:
 
 
 def test_references_by_their_means() -> None:
-    found = {"a": {WIDE: 0.2, DEEP: 0.3}, "b": {WIDE: 0.9, DEEP: 0.0}, "c": {WIDE: 0.4, DEEP: 0.3}}
-    assert [name for name, _ in results.references_as_rows(found)] == ["b", "c", "a"]
+    found = {"a": {WIDE: 0.2, DEEP: 0.3}, "b": {WIDE: 0.9, DEEP: 0.0}, "c": {WIDE: 0.5, DEEP: 0.5}}
+    assert [name for name, _ in results.references_as_rows(found)] == ["c", "b", "a"]
