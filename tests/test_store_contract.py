@@ -279,6 +279,17 @@ def test_a_summary_counts_and_adds_up(store: Store, run: int) -> None:
     assert store.run(run).created <= summary.last_activity <= datetime.now(UTC)
 
 
+def test_filters_of_a_summary_come_by_their_earliest_places(store: Store, run: int) -> None:
+    def passed(*names: str) -> tuple[FilterOutcome, ...]:
+        return tuple(FilterOutcome(name, True, "", None, 0.25) for name in names)
+
+    ended = [Evaluation(0, Status.FAILED, filters=passed("a", "d", "c", "b")), Evaluation(1, Status.FAILED)]
+    ended.append(Evaluation(2, Status.FAILED, filters=passed("a", "b"), attempts=4))
+    store.record(run, candidates=[candidate(i) for i in range(3)], evaluations=ended)
+    assert list(store.summary(run).filters) == ["a", "b", "d", "c"]
+    assert store.summary(run).retries == 3
+
+
 def test_the_summary_of_a_new_run_is_nothing(store: Store, run: int) -> None:
     summary = store.summary(run)
     assert (summary.candidates, summary.evaluations, summary.retries) == (0, 0, 0)
