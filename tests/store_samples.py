@@ -93,7 +93,7 @@ def beside_another(store: Store, environment: Mapping[str, str] | None = None) -
     other = store.create_run(CONFIG, {"torch": "1.13"}).id
     drawn = [replace(candidate(i, parent=i - 3 if i % 3 else None), start=bytes([i, 9])) for i in range(12)]
     ended = [scored(0, 0.75), rejected(1), failed(2), scored(3, 0.25), rejected(4, "explodes", "signal")]
-    ended += [scored(i, 0.99 - i / 100) for i in range(5, 12)]
+    ended += [scored(i, 0.99 - i / 100) for i in range(5, 11)]  # one is still to come
     followed = [retraining(2, score=0.375), retraining("bn-relu", score=0.375)]
     times = {"waiting": 8.0, "showing": 4.0}
     mine = Coordinator.here()
