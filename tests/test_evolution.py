@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from evonas import evolution
-from evonas.candidate import Candidate, Evaluation, Kind, Status
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Status
 from evonas.config import RunConfig
 from evonas.evolution import Search
 from evonas.executor import Task
@@ -24,7 +24,7 @@ from evonas.recall import RecallingFilters
 from evonas.runs import RunInfo, RunStatus
 from evonas.select import Population
 from evonas.space import SearchSpace
-from tests.fakes import FakeExecutor, config, outcome, table
+from tests.fakes import FakeExecutor, config, table
 
 
 def searched(
@@ -169,7 +169,8 @@ def test_time_of_workers_ends_a_run() -> None:
     """Candidates of 30 core-seconds and a limit of 2 core-minutes: four are drawn, one at a time."""
 
     def judge(task: Task) -> Evaluation:
-        return replace(outcome(task), status=Status.SCORED, scores={"wide": 1.0}, seconds={"wide": 30.0}, filters=())
+        spent = FilterOutcome("quality", True, "", None, 10.0)
+        return Evaluation(task.index, Status.SCORED, {"wide": 1.0}, seconds={"wide": 20.0}, filters=(spent,))
 
     limited = config(core_minutes=2.0, budget=100)
     store, run = searched(limited, FakeExecutor(1, 1, judge))

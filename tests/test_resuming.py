@@ -76,7 +76,7 @@ def test_objectives_in_one_array_are_those_of_the_evaluations(store: Store, name
 
 
 def test_a_run_of_an_earlier_version_is_upgraded_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    """Without sketches, as before: graphs that were drawn are looked at again, and twins of them still found."""
+    """Without most sketches, as before: graphs that were drawn are looked at again, and twins of them still found."""
     settings = config(budget=60, twins=0.02, strategy="random")
     path = tmp_path / "runs.db"
     with open_store(str(path)) as opened:
@@ -84,7 +84,7 @@ def test_a_run_of_an_earlier_version_is_upgraded_and_goes_on_to_the_same_end(tmp
         Search(run, opened, FakeExecutor(2)).execute()
         assert all(c.start is not None for c in opened.candidates(run.id))
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("UPDATE candidates SET start = NULL")
+        connection.execute("UPDATE candidates SET start = NULL WHERE number < 25")  # and upgraded in between
         connection.commit()
     with open_store(str(path)) as opened:
         resumed = replace(opened.run(run.id), config=settings)
