@@ -12,10 +12,12 @@ import pytest
 
 import evonas
 from evonas import api
+from evonas.assemble import configure
 from evonas.candidate import Candidate, Evaluation
 from evonas.collector import rare_collections
 from evonas.errors import UsageError
 from evonas.executor import Executor
+from evonas.graph import Graph
 from evonas.lease import Coordinator
 from evonas.memory_store import MemoryStore
 from evonas.runs import RunStatus
@@ -86,6 +88,14 @@ def test_the_newest_run_is_resumed_and_its_deadline_is_the_workers(monkeypatch: 
     # Networks and batches are drawn from the run's seed too, and all of it is recorded.
     assert (found.run.config.seed, found.run.config.protocol.seed) == (4, 4)
     assert found.run.environment == {"torch": "1.13"} and warned == [3, 2]
+
+
+def test_a_seed_that_comes_twice_is_judged_once() -> None:
+    """By its graph or by its function, up to the sign."""
+    named = configure(seed_graphs=["tanh(x)", "tanh(x)", "-tanh(x)", "tanh(x + x)"]).seed_graphs
+    assert [Graph.from_json(text) for text in named] == [Graph.parse("tanh(x)"), Graph.parse("tanh(x + x)")]
+    with pytest.raises(UsageError, match="the seed graph v0 cannot be used"):
+        configure(seed_graphs=["tanh(x)", "v0"])
 
 
 def test_workers_are_not_started_for_a_run_that_another_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,8 +136,10 @@ def test_an_index_that_is_there_stays_as_it_is(store: Store, run: int) -> None:
     first, other = candidate(0), dataclasses.replace(candidate(1, parent=0), index=0)
     store.record(run, candidates=[first, other], evaluations=[scored(0, 0.3), rejected(0)])
     store.record(run, candidates=[other, candidate(1)], evaluations=[failed(0), rejected(1)])
-    assert list(store.candidates(run)) == [first, candidate(1)]
-    assert list(store.evaluations(run)) == [scored(0, 0.3), rejected(1)]
+    store.record(run, candidates=[candidate(2)])
+    store.record(run, evaluations=[failed(0), scored(2, 0.5)])  # without their candidates
+    assert list(store.candidates(run)) == [first, candidate(1), candidate(2)]
+    assert list(store.evaluations(run)) == [scored(0, 0.3), rejected(1), scored(2, 0.5)]
 
 
 def test_runs_do_not_mix(store: Store, run: int) -> None:
