@@ -25,7 +25,7 @@ SETTINGS = {"budget": 40, "seed": 3, "lookahead": 8, "population": 12, "tourname
 
 def config(**settings: object) -> RunConfig:
     """A small run: parents are found soon, and the window slides within the budget."""
-    return RunConfig(evonorm, protocol=Protocol(anchors=ANCHORS), **{**SETTINGS, **settings})  # type: ignore[arg-type]
+    return RunConfig(evonorm, **{"protocol": Protocol(anchors=ANCHORS), **SETTINGS, **settings})  # type: ignore[arg-type]
 
 
 def outcome(task: Task) -> Evaluation:

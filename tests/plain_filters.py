@@ -114,8 +114,10 @@ def start_response(graph: Graph) -> np.ndarray | None:
 class PlainFilters:
     """`evonas.filters.CheapFilters`, plainly: a verdict is a filter's name, and a reason from the numerical one."""
 
+    twins: float = 0.0
     keys: set[str] = field(default_factory=set)
     functional_keys: set[str] = field(default_factory=set)
+    starts: list[np.ndarray] = field(default_factory=list)
 
     def judge(self, graph: Graph) -> tuple[str, str]:
         """(filter, reason), or ("passed", functional key)."""
@@ -131,8 +133,19 @@ class PlainFilters:
         functional = functional_key(responses)
         if functional in self.functional_keys:
             return "functional", ""
+        if self.twins > 0 and self._is_twin(canonical):
+            return "twin", ""
         return "passed", functional
+
+    def _is_twin(self, graph: Graph) -> bool:
+        start = start_response(graph)
+        if start is None:
+            return False
+        reach = self.twins * np.linalg.norm(start)
+        return any(np.linalg.norm(start - sign * other) <= reach for other in self.starts for sign in (1, -1))
 
     def remember(self, graph: Graph, functional: str) -> None:
         self.keys.add(graph.key)
         self.functional_keys.add(functional)
+        if self.twins > 0 and (start := start_response(graph)) is not None:
+            self.starts.append(start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +15,12 @@ from evonas.config import RunConfig
 from evonas.db import open_store
 from evonas.errors import EvonasError
 from evonas.graph import Graph
+from evonas.lease import Coordinator
 from evonas.protocol import Protocol
 from evonas.retraining import Retraining, Stage
+from evonas.runs import RunStatus
 from evonas.search_spaces import evonorm
+from evonas.store import Store
 
 CONFIG = RunConfig(
     space=evonorm,
@@ -82,6 +85,29 @@ def failed(index: int, reason: str = "took longer than 300 s", attempts: int = 2
 def retraining(layer: int | str, **changes: object) -> Retraining:
     """A training that followed the search."""
     return replace(Retraining(layer, Stage.HELD_OUT, "resnet-small", 1000, 60, 0.2, 0.625, 1.5), **changes)  # type: ignore[arg-type]
+
+
+@contextmanager
+def beside_another(store: Store, environment: Mapping[str, str] | None = None) -> Iterator[int]:
+    """A new run beside one that has recorded some of everything, more than the new one will, and stays as it is."""
+    other = store.create_run(CONFIG, {"torch": "1.13"}).id
+    drawn = [replace(candidate(i, parent=i - 3 if i % 3 else None), start=bytes([i, 9])) for i in range(12)]
+    ended = [scored(0, 0.75), rejected(1), failed(2), scored(3, 0.25), rejected(4, "explodes", "signal")]
+    ended += [scored(i, 0.99 - i / 100) for i in range(5, 11)]  # one is still to come
+    followed = [retraining(2, score=0.375), retraining("bn-relu", score=0.375)]
+    times = {"waiting": 8.0, "showing": 4.0}
+    mine = Coordinator.here()
+    store.claim(other, mine)
+    store.record(other, candidates=drawn, evaluations=ended, status=RunStatus.INTERRUPTED, elapsed=16.0, times=times)
+    store.record_reference(other, "bn-relu", {"resnet-small": 0.125})
+    for one in followed:
+        store.record_retraining(other, one)
+    found = store.run(other)
+    assert (found.status, found.elapsed, found.times) == (RunStatus.INTERRUPTED, 16.0, times)
+    yield store.create_run(CONFIG, environment or {}).id
+    assert store.run(other) == found and store.coordinator(other) == mine
+    assert list(store.candidates(other)) == drawn and list(store.evaluations(other)) == ended
+    assert list(store.retrainings(other)) == followed
 
 
 def small_database(folder: Path) -> Path:

@@ -81,6 +81,9 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
         ({"population": 0}, "population should be at least 1, not 0"),
         ({"mutations": 0}, "mutations should be at least 1, not 0"),
         ({"lookahead": 0}, "lookahead should be at least 1, not 0"),
+        ({"survivors": 1}, "survivors should be at least 2, not 1"),
+        ({"smallest_tournament": 0}, "smallest_tournament should be at least 1, not 0"),
+        ({"twins": 1.5}, "twins should be between 0 and 1, not 1.5"),
         ({"max_attempts": 0}, "max_attempts should be at least 1, not 0"),
         ({"tournament": 1.5}, "tournament should be between 0 and 1, not 1.5"),
         ({"fresh": -0.1}, "fresh should be between 0 and 1, not -0.1"),
@@ -107,6 +110,21 @@ def test_the_limits_themselves_are_allowed() -> None:
         evonorm, budget=1, population=1, mutations=1, lookahead=1, max_attempts=1, tournament=0.0, fresh=1.0
     )
     assert RunConfig.from_json(config.to_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hurdle_quantile": 1.0}, "hurdle_quantile should be at least 0 and below 1, not 1.0"),
+        ({"hurdle_quantile": -0.1}, "hurdle_quantile should be at least 0 and below 1, not -0.1"),
+        ({"momentum": 1.0}, "momentum should be positive and below 1, not 1.0"),
+        ({"weight_decay": -1e-4}, "weight_decay should be at least 0, not -0.0001"),
+        ({"lr": 0.0}, "lr should be positive, not 0.0"),
+    ],
+)
+def test_a_protocol_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Protocol(**settings)
 
 
 def test_a_protocol_needs_an_anchor_and_a_floor_for_each_early_step() -> None:

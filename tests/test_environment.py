@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 import evonas
+from evonas import environment as environment_file
 from evonas.assemble import configure
 from evonas.db import open_store
-from evonas.environment import DECISIVE, changes, environment
+from evonas.environment import DECISIVE, changes, environment, state_of_code
 from evonas.runs import RunStatus
 from tests.test_cli import TINY
 
@@ -66,3 +68,46 @@ def test_what_does_not_decide_scores_is_no_reason_to_warn(tmp_path: Path, caplog
 def test_what_is_gone_is_told_and_what_was_not_recorded_is_not() -> None:
     assert changes({"numpy": "2.0"}, {}) == ["numpy was 2.0 and is not installed"]
     assert changes({}, environment()) == [] == changes(environment(), environment())
+
+
+@pytest.mark.parametrize(
+    ("decides", "names"),
+    [
+        (True, ("evonas", "code", "torch", "numpy", "pymoo", "scikit-learn", "compiler", "processor", "gpus")),
+        (False, ("triton", "ray", "sqlalchemy", "python", "system", "host", "cores", "memory")),
+    ],
+)
+def test_each_of_what_is_recorded_decides_scores_or_does_not(decides: bool, names: tuple[str, ...]) -> None:
+    for name in names:
+        assert changes({name: "before"}, {name: "now"}) == [f"{name} was before and is now"] * decides
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_the_state_of_a_checkout_is_its_commit_and_what_was_changed_in_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+
+    files = [tmp_path / room / "file.py" for room in ("evonas", "db", "kernels", "search_spaces", "workers", "notes")]
+    for file in (*files, tmp_path / "pyproject.toml"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("as it was\n")
+    monkeypatch.setattr(environment_file, "__file__", str(files[0]))
+    assert state_of_code() == f"package {evonas.__version__}"  # no checkout
+    git("init", "-q")
+    assert state_of_code() == "a checkout, of which git tells nothing"  # no commit yet
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    states = {found := state_of_code()}
+    assert found == f"commit {git('rev-parse', '--short=12', 'HEAD')}"
+    for file in files[:-1]:
+        file.write_text("otherwise\n")
+        states.add(state_of_code())
+    assert len(states) == len(files) and all(state.startswith(f"{found}, changed (") for state in states - {found})
+    files[-1].write_text("otherwise\n")  # no code
+    git("add", ".")  # about to be committed is changed too
+    assert state_of_code() in states - {found}
+    git("commit", "-q", "-m", "second")
+    assert state_of_code() not in states

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from evonas.candidate import Candidate, Evaluation, Kind, Status
+from evonas import evolution
+from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Status
 from evonas.config import RunConfig
 from evonas.evolution import Search
 from evonas.executor import Task
-from evonas.graph import Graph
+from evonas.filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION
+from evonas.graph import FIRST, Graph, Node
+from evonas.history import History
 from evonas.memory_store import MemoryStore
 from evonas.propose import Proposer
 from evonas.published import zoo
+from evonas.recall import RecallingFilters
 from evonas.runs import RunInfo, RunStatus
 from evonas.select import Population
 from evonas.space import SearchSpace
-from tests.fakes import FakeExecutor, config, outcome, table
+from tests.fakes import FakeExecutor, config, table
 
 
 def searched(
@@ -69,6 +74,7 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
 ) -> None:
     settings = config(lookahead=lookahead, population=1000)
     added: list[int] = []
+    at_once: list[int] = []
     shown: dict[int, list[int]] = {}
     add = Population.add
 
@@ -86,21 +92,33 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
             assert candidate.origin.parent in added
         return candidate
 
-    class Watch:
-        def drawn(self, candidate: Candidate) -> None: ...
-        def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None: ...
-        def referenced(self, layer: str, evaluation: Evaluation) -> None: ...
-        def tick(self, pending: int) -> None:
-            # As many as there are workers, and one waiting so that none idles.
-            assert pending <= capacity + 1
+    class Watched(FakeExecutor):
+        def submit(self, task: Task) -> None:
+            super().submit(task)
+            at_once.append(len(self.queue))
 
     monkeypatch.setattr(Population, "add", spy)
     monkeypatch.setattr(Proposer, "draw", watched)
+    monkeypatch.setattr(evolution, "BATCH_SECONDS", 60.0)  # however busy the machine is
     store = MemoryStore()
     run = store.create_run(settings, {})
-    Search(run, store, FakeExecutor(capacity, 5), [Watch()]).execute()
+    Search(run, store, Watched(capacity, 5)).execute()
+    # As many as there are workers, and one waiting so that none idles.
+    assert max(at_once) == min(capacity + 1, lookahead)
     scored = [e.index for e in store.evaluations(run.id) if e.status is Status.SCORED]
     assert shown == {i: [j for j in scored if j <= i - lookahead] for i in range(40)}
+
+
+def replayed(graph: Graph, mutations: Sequence[str]) -> Graph:
+    """A parent's graph with its recorded mutations carried out, each on what the one before it left."""
+    for mutation in mutations:
+        found = re.fullmatch(r"node (\d+): (\w+)\(([\d, ]+)\) -> (\w+)\(([\d, ]+)\)", mutation)
+        assert found is not None, mutation
+        place = int(found[1]) - FIRST
+        old, new = (Node(op, tuple(map(int, args.split(", ")))) for op, args in (found.group(2, 3), found.group(4, 5)))
+        assert graph.nodes[place] == old
+        graph = Graph((*graph.nodes[:place], new, *graph.nodes[place + 1 :]), graph.output)
+    return graph
 
 
 def test_random_search_has_no_parents_and_evolution_has() -> None:
@@ -111,8 +129,19 @@ def test_random_search_has_no_parents_and_evolution_has() -> None:
     assert len(bred) > 20
     for c in bred:
         assert c.origin.parent is not None and len(c.origin.mutations) == 2
-        parent = store.candidate(run.id, c.origin.parent).graph
-        assert 1 <= sum(a != b for a, b in zip(parent.nodes, c.graph.nodes, strict=True)) <= 2
+        assert replayed(store.candidate(run.id, c.origin.parent).graph, c.origin.mutations) == c.graph
+
+
+def test_what_drawing_took_is_recorded_by_stage() -> None:
+    """Choosing parents among it where there are any; times themselves are the machine's."""
+    for fresh in (0.0, 1.0):
+        store, run = searched(config(fresh=fresh, lookahead=1), FakeExecutor(1))
+        passed = {SAMPLING, CANONICAL, *CHEAP_FILTERS}
+        first_scored = min(e.index for e in store.evaluations(run.id) if e.status is Status.SCORED)
+        for candidate in store.candidates(run.id):
+            bred = fresh == 0.0 and candidate.index > first_scored
+            assert candidate.seconds.keys() == (passed | {SELECTION} if bred else passed)
+            assert all(seconds >= 0.0 for seconds in candidate.seconds.values())
 
 
 @pytest.mark.parametrize("budget", [1, 5, 41])
@@ -140,7 +169,8 @@ def test_time_of_workers_ends_a_run() -> None:
     """Candidates of 30 core-seconds and a limit of 2 core-minutes: four are drawn, one at a time."""
 
     def judge(task: Task) -> Evaluation:
-        return replace(outcome(task), status=Status.SCORED, scores={"wide": 1.0}, seconds={"wide": 30.0}, filters=())
+        spent = FilterOutcome("quality", True, "", None, 10.0)
+        return Evaluation(task.index, Status.SCORED, {"wide": 1.0}, seconds={"wide": 20.0}, filters=(spent,))
 
     limited = config(core_minutes=2.0, budget=100)
     store, run = searched(limited, FakeExecutor(1, 1, judge))
@@ -151,7 +181,11 @@ def test_time_of_workers_ends_a_run() -> None:
 
 def test_time_spent_before_a_resume_counts() -> None:
     store, run = searched(config(budget=5), FakeExecutor(1))
-    assert sum(e.core_seconds for e in store.evaluations(run.id)) > 2.0
+    seconds = [s for e in store.evaluations(run.id) for s in (*e.seconds.values(), *(o.seconds for o in e.filters))]
+    assert sum(seconds) > 2.0
+    history, filters = History(run.config), RecallingFilters(run.config.twins)
+    history.load(store, run.id, filters, Proposer(run.config).remember)
+    assert history.core_seconds == pytest.approx(sum(seconds))  # rounding, in another order
     spent = replace(run, config=config(budget=100, core_minutes=2.0 / 60))
     assert Search(spent, store, FakeExecutor(1)).execute() is RunStatus.FINISHED
     assert len(list(store.candidates(run.id))) == 5
@@ -163,6 +197,17 @@ def test_each_candidate_has_random_numbers_of_its_own() -> None:
     assert len(set(first)) > 15 and len(set(second)) > 15  # simple graphs come up twice
     assert first != second
     assert Proposer(config(seed=1)).draw(13, Population(1)).key == first[13]
+
+
+def test_what_a_proposer_remembers_is_not_drawn_again() -> None:
+    settings = config(seed=1, twins=0.0)
+    first = Proposer(settings).draw(13, Population(1))
+    for earlier, name in ((first, "duplicate"), (replace(first, key="of another graph"), "functional")):
+        proposer = Proposer(settings)
+        proposer.remember(earlier)
+        found = proposer.draw(13, Population(1))
+        assert found.key != first.key
+        assert found.discarded.get(name, 0) > first.discarded.get(name, 0)
 
 
 def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

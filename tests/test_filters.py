@@ -190,3 +190,12 @@ def test_every_random_graph_has_one_verdict(shares: Counter[str]) -> None:
     assert sum(shares[name] for name in CHEAP_FILTERS) + shares["passed"] == DRAWN
     assert shares["no path from x"] <= shares[IGNORES]
     assert all(shares[name] > 0 for name in CHEAP_FILTERS if name != TWIN)  # which is off by default
+
+
+def test_a_tally_counts_every_moment_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments = iter([1.0, 3.0, 7.0, 15.0])
+    monkeypatch.setattr("evonas.filters.thread_time", lambda: next(moments))
+    tally = Tally(_since=0.0)
+    for stage in ("sampling", "structural", "sampling", "twin"):
+        tally.spent(stage)
+    assert tally.seconds == {"sampling": 1.0 + 4.0, "structural": 2.0, "twin": 8.0}

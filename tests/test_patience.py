@@ -10,7 +10,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -156,6 +156,31 @@ def test_one_that_waits_in_vain_stops_and_is_resumed(
     with open_store(str(path)) as store:
         assert Search(store.run(1), store, FakeExecutor(2)).execute() is RunStatus.FINISHED
         assert table(store, run) == undisturbed
+
+
+@pytest.mark.parametrize(("away", "goes_on"), [(0.0, True), (590.0, True), (610.0, False), (1e6, False)])
+def test_ten_minutes_are_waited_and_no_longer(
+    away: float, goes_on: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By a clock of the test's, with a try every two seconds."""
+    monkeypatch.undo()  # of haste
+    now, tries = [1000.0], []
+
+    def write() -> None:
+        tries.append(now[0])
+        if now[0] < 1000.0 + away:
+            raise StorageUnavailableError("away")
+
+    monkeypatch.setattr(patience, "monotonic", lambda: now[0])
+    monkeypatch.setattr(patience, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    with (
+        caplog.at_level(logging.WARNING, "evonas"),
+        nullcontext() if goes_on else pytest.raises(StorageUnavailableError),
+    ):
+        patience.patiently(write)
+    waited = away if goes_on else 600.0
+    assert waited <= tries[-1] - tries[0] <= waited + 2.0 and len(tries) == 1 + round((tries[-1] - tries[0]) / 2)
+    assert len(caplog.records) == (0 if away == 0.0 else 1 + goes_on)  # once, however many tries there were
 
 
 def test_ctrl_c_ends_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from evonas.config import RunConfig
 from evonas.errors import UsageError
 from evonas.graph import Graph
 from evonas.search_spaces import evonorm
-from evonas.select import Member, Nsga2, Population, Tournament, pareto_front, selection_of
+from evonas.select import Member, Nsga2, Population, Tournament, Window, pareto_front, selection_of
 from evonas.space import generator
 
 # Few different values, so that ties and equal rows are common.
@@ -183,11 +183,46 @@ def test_nsga2_follows_the_window() -> None:
 def test_the_window_slides() -> None:
     population = Population(3)
     assert len(population) == 0 and not population
-    for index in range(5):
-        one = member(index, 0.5)
+    scores = [0.9, 0.1, 0.3, 0.5, 0.2, 0.4, 0.45]
+    for index, score in enumerate(scores):
+        one = member(index, score)
         population.add(one.candidate, one.evaluation)
-        assert len(population) == min(index + 1, 3)
-    assert [m.candidate.index for m in population.members] == [2, 3, 4]
-    # The best is forgotten with the rest: age, not merit, decides who leaves.
-    winner = tournament_winner(population.members, 1.0, "pareto", generator(0))
-    assert winner.candidate.index in (2, 3, 4)
+        members = population.members
+        # The best is forgotten with the rest: age, not merit, decides who leaves.
+        within = range(max(0, index - 2), index + 1)
+        assert len(population) == len(within)
+        assert [m.candidate.index for m in members] == [m.evaluation.index for m in members] == list(within)
+        assert members.rows(("anchors",)).tolist() == [[scores[i]] for i in within]
+        assert members.rows(("anchors",), np.array([len(within) - 1, 0])).tolist() == [[score], [scores[within[0]]]]
+        best = max(within, key=lambda i: scores[i])
+        for strategy in ("pareto", "average"):
+            assert tournament_winner(members, 1.0, strategy, generator(index)).candidate.index == best
+
+
+def test_a_window_is_a_sequence() -> None:
+    """As a list of its newest members is."""
+    window = Window(4)
+    for index in range(7):
+        window.append(member(index, index / 7))
+    found, expected = [m.candidate.index for m in window], [3, 4, 5, 6]
+    assert found == expected
+    for place in range(-4, 4):
+        assert window[place].candidate.index == expected[place]
+    for part in (slice(1, 3), slice(None, None, -1), slice(-2, None), slice(0, 9, 2)):
+        assert [m.candidate.index for m in window[part]] == expected[part]
+    for place in (4, -5):
+        with pytest.raises(IndexError):
+            window[place]
+
+
+def test_nsga2_follows_a_window_that_is_full() -> None:
+    """At each step another member is the best by far, and the one before it has left."""
+    select, window = Nsga2(2, ("anchors",)), Window(3)
+    for index in range(9):
+        # Every third is strong, and stronger than those before.
+        score = 0.5 + index / 20 if index % 3 == 0 else 0.1 + index / 100
+        window.append(member(index, score, score))
+        within = range(max(0, index - 2), index + 1)
+        ranked = sorted(within, key=lambda i: -window[i - within[0]].evaluation.mean)[:2]
+        for _ in range(2):  # the second time from what was sorted
+            assert {select(window, generator(seed)).candidate.index for seed in range(20)} == set(ranked)

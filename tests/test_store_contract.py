@@ -8,7 +8,8 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from evonas.retraining import Stage
 from evonas.runs import FilterSummary, RunStatus
 from evonas.store import Store
 from tests.postgres import emptied
-from tests.store_samples import CONFIG, EXPRESSIONS, candidate, failed, rejected, retraining, scored
+from tests.store_samples import CONFIG, EXPRESSIONS, beside_another, candidate, failed, rejected, retraining, scored
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgresql"])
@@ -44,8 +45,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 @pytest.fixture
-def run(store: Store) -> int:
-    return store.create_run(CONFIG, {"torch": "2.11", "cpu": "two cores"}).id
+def run(store: Store) -> Iterator[int]:
+    """The second of two."""
+    with beside_another(store, {"torch": "2.11", "cpu": "two cores"}) as run_id:
+        yield run_id
 
 
 def test_a_new_run_is_running_and_reads_back_as_it_was_created(store: Store) -> None:
@@ -67,7 +70,7 @@ def test_a_store_without_runs_says_so(store: Store) -> None:
         store.run(1)
 
 
-@pytest.mark.parametrize("run_id", [2, 0, -1, 2**31, 10**30])
+@pytest.mark.parametrize("run_id", [3, 0, -1, 2**31, 10**30])
 def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, run_id: int) -> None:
     calls = (
         lambda: store.run(run_id),
@@ -79,15 +82,21 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
         lambda: store.record_reference(run_id, "bn-relu", {"resnet-small": 0.7}),
         lambda: store.candidates(run_id),
         lambda: store.candidate(run_id, 0),
+        lambda: list(store.known(run_id)),
+        lambda: store.unevaluated(run_id),
+        lambda: store.newest(run_id, 5, 5),
+        lambda: store.filter_values(run_id, "signal", 5, 5),
         lambda: store.evaluations(run_id),
         lambda: store.evaluation(run_id, 0),
+        lambda: store.pairs(run_id, []),
         lambda: store.best(run_id, 5),
+        lambda: store.objectives(run_id, ("anchors",)),
         lambda: store.summary(run_id),
         lambda: store.record_retraining(run_id, retraining("bn-relu")),
         lambda: store.retrainings(run_id),
     )
     for call in calls:
-        with pytest.raises(UsageError, match=rf"no run {run_id}; runs here: 1"):
+        with pytest.raises(UsageError, match=rf"no run {run_id}; runs here: 1, 2"):
             call()
 
 
@@ -118,7 +127,7 @@ def test_more_candidates_than_are_read_at_a_time_come_whole_and_in_order(store: 
 @pytest.mark.parametrize("index", [3, -1, 2**31, 10**30])
 def test_a_candidate_that_is_not_there_is_refused_with_what_there_is(store: Store, run: int, index: int) -> None:
     store.record(run, candidates=[candidate(0), candidate(1)])
-    with pytest.raises(UsageError, match=rf"run 1 has no candidate {index}; it has 2 so far"):
+    with pytest.raises(UsageError, match=rf"run {run} has no candidate {index}; it has 2 so far"):
         store.candidate(run, index)
     assert store.evaluation(run, index) is None
 
@@ -127,8 +136,10 @@ def test_an_index_that_is_there_stays_as_it_is(store: Store, run: int) -> None:
     first, other = candidate(0), dataclasses.replace(candidate(1, parent=0), index=0)
     store.record(run, candidates=[first, other], evaluations=[scored(0, 0.3), rejected(0)])
     store.record(run, candidates=[other, candidate(1)], evaluations=[failed(0), rejected(1)])
-    assert list(store.candidates(run)) == [first, candidate(1)]
-    assert list(store.evaluations(run)) == [scored(0, 0.3), rejected(1)]
+    store.record(run, candidates=[candidate(2)])
+    store.record(run, evaluations=[failed(0), scored(2, 0.5)])  # without their candidates
+    assert list(store.candidates(run)) == [first, candidate(1), candidate(2)]
+    assert list(store.evaluations(run)) == [scored(0, 0.3), rejected(1), scored(2, 0.5)]
 
 
 def test_runs_do_not_mix(store: Store, run: int) -> None:
@@ -146,7 +157,7 @@ def test_runs_do_not_mix(store: Store, run: int) -> None:
 
 def test_an_evaluation_without_its_candidate_is_refused_with_all_of_its_call(store: Store, run: int) -> None:
     store.record(run, candidates=[candidate(0)])
-    with pytest.raises(UsageError, match="run 1 has no candidate 2; it has 1 so far"):
+    with pytest.raises(UsageError, match=rf"run {run} has no candidate 2; it has 1 so far"):
         store.record(
             run,
             candidates=[candidate(1)],
@@ -220,7 +231,7 @@ def test_a_retraining_stays_unless_it_failed(store: Store, run: int) -> None:
 @pytest.mark.parametrize("index", [1, -1, 10**30])
 def test_a_retraining_of_a_candidate_that_is_not_there_is_refused(store: Store, run: int, index: int) -> None:
     store.record(run, candidates=[candidate(0)])
-    with pytest.raises(UsageError, match=rf"run 1 has no candidate {index}; it has 1 so far"):
+    with pytest.raises(UsageError, match=rf"run {run} has no candidate {index}; it has 1 so far"):
         store.record_retraining(run, retraining(index))
     assert list(store.retrainings(run)) == []
 
@@ -270,6 +281,17 @@ def test_a_summary_counts_and_adds_up(store: Store, run: int) -> None:
     assert store.run(run).created <= summary.last_activity <= datetime.now(UTC)
 
 
+def test_filters_of_a_summary_come_by_their_earliest_places(store: Store, run: int) -> None:
+    def passed(*names: str) -> tuple[FilterOutcome, ...]:
+        return tuple(FilterOutcome(name, True, "", None, 0.25) for name in names)
+
+    ended = [Evaluation(0, Status.FAILED, filters=passed("a", "d", "c", "b")), Evaluation(1, Status.FAILED)]
+    ended.append(Evaluation(2, Status.FAILED, filters=passed("a", "b"), attempts=4))
+    store.record(run, candidates=[candidate(i) for i in range(3)], evaluations=ended)
+    assert list(store.summary(run).filters) == ["a", "b", "d", "c"]
+    assert store.summary(run).retries == 3
+
+
 def test_the_summary_of_a_new_run_is_nothing(store: Store, run: int) -> None:
     summary = store.summary(run)
     assert (summary.candidates, summary.evaluations, summary.retries) == (0, 0, 0)
@@ -293,7 +315,7 @@ def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store,
     store.claim(run, first)
     store.claim(run, first)
     assert store.coordinator(run) == first
-    whom = rf"run 1 has a coordinator: process {os.getpid()} on {re.escape(socket.gethostname())}, since 20.* UTC"
+    whom = rf"run {run} has a coordinator: process {os.getpid()} on {re.escape(socket.gethostname())}, since 20.* UTC"
     with pytest.raises(UsageError, match=whom):
         store.claim(run, second)
     store.claim(store.create_run(CONFIG, {}).id, second)  # another run beside it
@@ -301,7 +323,11 @@ def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store,
     assert store.coordinator(run) == first
     store.release(run, first)
     assert store.coordinator(run) is None
+    store.record(run, elapsed=1.0)  # nobody's, and so anybody's
     store.claim(run, second)
+    with pytest.raises(UsageError):
+        store.claim(run, first)
+    store.record(run, elapsed=2.0)  # one that was refused has not taken its place
 
 
 def test_a_coordinator_that_has_ended_is_replaced(store: Store, run: int) -> None:
@@ -332,6 +358,36 @@ def test_one_on_another_machine_is_gone_once_it_was_silent(
     assert store.coordinator(run) == mine
 
 
+@pytest.mark.parametrize("by", ["renewing", "recording", "claiming"])
+def test_a_coordinator_is_heard_of_whenever_it_writes(
+    store: Store, run: int, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, silences = Coordinator.here(), []
+
+    def listened(self: Coordinator, silent: float) -> bool:
+        silences.append(silent)
+        return False
+
+    monkeypatch.setattr(Coordinator, "gone", listened)
+    store.claim(run, mine)
+    time.sleep(0.3)
+    for write in (lambda: None, *[write_by(store, run, mine)[by]]):
+        since = time.monotonic()
+        write()
+        with pytest.raises(UsageError, match="has a coordinator"):
+            store.claim(run, Coordinator.here())
+    # Clocks of a server and of this process are one machine's, and far more exact than a tenth of a second.
+    assert silences[0] > 0.2 and 0 <= silences[1] < time.monotonic() - since + 0.1
+
+
+def write_by(store: Store, run: int, mine: Coordinator) -> dict[str, Callable[[], None]]:
+    return {
+        "renewing": lambda: store.renew(run, mine),
+        "recording": lambda: store.record(run, elapsed=1.0),
+        "claiming": lambda: store.claim(run, mine),
+    }
+
+
 def test_one_whose_run_was_taken_over_records_nothing_more(
     store: Store, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -344,7 +400,7 @@ def test_one_whose_run_was_taken_over_records_nothing_more(
     keeper.claim(run, ELSEWHERE)
     if isinstance(store, MemoryStore):
         store._claimed[run] = mine
-    with pytest.raises(StorageError, match="run 1 was taken over by process 4711 on far-away"):
+    with pytest.raises(StorageError, match=rf"run {run} was taken over by process 4711 on far-away"):
         store.record(run, evaluations=[scored(0, 0.5)], status=RunStatus.FINISHED)
     with pytest.raises(StorageError, match="taken over"):
         store.renew(run, mine)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evonas.candidate import Reject
+from evonas.candidate import Known, Reject
 from evonas.filters import TWIN, CheapFilters, Passed, Tally
 from evonas.graph import Graph
 from evonas.propose import Proposer
 from evonas.published import zoo
+from evonas.recall import RecallingFilters
 from evonas.select import Population
 from evonas.twins import Twins, read_sketch, sketch, start_response, write_sketch
 from tests.fakes import config
@@ -179,3 +180,12 @@ def test_a_sketch_keeps_distances() -> None:
             true = float(np.linalg.norm(one.astype(np.float64) - other))
             if true > 0.02 * np.linalg.norm(one):
                 assert 0.7 < np.linalg.norm(sketches[i] - sketches[j]) / true < 1.3
+
+
+def test_a_candidate_of_an_earlier_session_has_twins() -> None:
+    filters = RecallingFilters(0.02)
+    assert filters.recall(Known("its key", "its function", sketch(Graph.parse("tanh(x)"))))
+    assert not filters.recall(Known("another", "function", None))  # of which too little is known
+    verdict = filters.judge(Graph.parse("tanh(x + v0)"), Tally())
+    assert isinstance(verdict, tuple) and verdict[0] == TWIN
+    assert RecallingFilters(0.0).recall(Known("another", "function", None))

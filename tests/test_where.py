@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import evonas
 from evonas.cli import app
 from evonas.comparison import compare
 from evonas.errors import UsageError
-from evonas.executors import Workers
+from evonas.executors import Workers, check_executor, make_executor
 from evonas.reranking import rerank
 from tests.test_cli import TINY, Call
 
@@ -87,3 +88,20 @@ def test_the_commands_have_options_for_all_of_it_and_no_others() -> None:
         own = {one.name: one for one in commands[name].params if isinstance(one, click.Option) or one.opts}
         assert Workers.__annotations__.keys() | {"executor"} <= own.keys()
         assert "where" not in own
+
+
+@pytest.mark.parametrize("name", ["workers", "cpus_per_worker", "recycle_after"])
+def test_there_is_at_least_one_of_everything_that_is_counted(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} should be at least 1, not 0"):
+        check_executor("ray", **{name: 0})  # type: ignore[misc]
+    check_executor("ray", **{name: 1})  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("device", "given", "gpus"), [("cpu", None, 0.0), ("cuda", None, 1.0), ("cuda", 0.25, 0.25)])
+def test_a_worker_that_trains_on_a_gpu_has_one_unless_told(
+    device: Any, given: float | None, gpus: float, asked: list[dict[str, Any]]
+) -> None:
+    with pytest.raises(UsageError, match="no Ray in this test"):
+        # On a cluster, so that this machine needs no GPU.
+        make_executor("ray", replace(TINY, device=device), ray_address="127.0.0.1:1", gpus_per_worker=given)
+    assert handed_on(asked)["gpus_per_worker"] == gpus and handed_on(asked)["device"] == device

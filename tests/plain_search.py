@@ -1,0 +1,205 @@
+"""A search written down as SPEC tells it, with no thought for speed: what recorded runs are held to.
+
+For each candidate, all that it may know is looked up anew in the evaluations that a run recorded: the window, and what
+others had at each checkpoint. Fronts are peeled and distances added up from their definitions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from math import inf, isnan
+
+import numpy as np
+
+from evonas.candidate import Evaluation, Kind, Origin, Status
+from evonas.config import RunConfig
+from evonas.graph import FIRST, Graph, Node
+from evonas.protocol import Protocol
+from evonas.space import SearchSpace
+from tests.plain_filters import PlainFilters, random_graph, random_node
+
+SMALLER_IS_BETTER = {"size", "step-time", "saved-bytes"}
+LEAST_BEFORE = 20
+"""Values that a checkpoint has to have seen before it turns anyone away."""
+
+Point = tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A candidate as it should have been drawn, and what it should have had to reach at each checkpoint."""
+
+    graph: Graph
+    functional_key: str
+    origin: Origin
+    discarded: dict[str, int]
+    floors: dict[str, float]
+
+
+@dataclass
+class PlainSearch:
+    """Draws the candidates of a run anew.
+
+    Args:
+        config: the run's.
+        evaluations: what it recorded, in order of index, one for each candidate.
+    """
+
+    config: RunConfig
+    evaluations: Sequence[Evaluation]
+    drawn: list[Drawn] = field(default_factory=list)
+    full_windows: set[tuple[int, ...]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        assert [e.index for e in self.evaluations] == list(range(len(self.evaluations)))
+        filters = PlainFilters(twins=self.config.twins)
+        for index in range(len(self.evaluations)):
+            self.drawn.append(self._draw(index, filters))
+
+    def _draw(self, index: int, filters: PlainFilters) -> Drawn:
+        config = self.config
+        seen = [e for e in self.evaluations if e.index <= index - config.lookahead]
+        window = [e for e in seen if e.status is Status.SCORED][-config.population :]
+        if len(window) == config.population:
+            self.full_windows.add(tuple(e.index for e in window))
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((config.seed, 0, index))))
+        discarded = Counter[str]()
+        seeds = [Graph.from_json(text) for text in config.seed_graphs][index : index + 1]
+        while True:
+            if seeds:
+                graph, origin = embedded(config.space, seeds.pop(), rng), Origin(Kind.SEED)
+            else:
+                graph, origin = self._proposed(window, rng)
+            verdict, functional_key = filters.judge(graph)
+            if verdict == "passed":
+                filters.remember(graph, functional_key)
+                return Drawn(graph, functional_key, origin, dict(discarded), floors(config, seen))
+            discarded[verdict] += 1
+
+    def _proposed(self, window: Sequence[Evaluation], rng: np.random.Generator) -> tuple[Graph, Origin]:
+        config = self.config
+        fresh = rng.random() < config.fresh
+        if fresh or not window or config.strategy == "random":
+            return random_graph(config.space, rng), Origin(Kind.RANDOM)
+        parent = parent_in(window, config, rng)
+        graph, changes = self.drawn[parent].graph, []
+        for _ in range(config.mutations):
+            place = int(rng.integers(len(graph.nodes)))
+            new = random_node(config.space, FIRST + place, rng)
+            changes.append(f"node {FIRST + place}: {written(graph.nodes[place])} -> {written(new)}")
+            graph = Graph((*graph.nodes[:place], new, *graph.nodes[place + 1 :]), graph.output)
+        return graph, Origin(Kind.MUTATION, parent, tuple(changes))
+
+
+def written(node: Node) -> str:
+    """An operation and the numbers of what it takes, as records of mutations have it."""
+    return node.op + "(" + ", ".join(str(number) for number in node.args) + ")"
+
+
+def embedded(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> Graph:
+    """The operations of a graph at random places of a larger one, the last at the end, and random ones between."""
+    operations = [number for number in graph.live if number >= FIRST]
+    assert operations and operations[-1] == graph.output
+    places = sorted(rng.choice(space.nodes - 1, size=len(operations) - 1, replace=False).tolist())
+    at = dict(zip([*places, space.nodes - 1], operations, strict=True))
+    nodes: list[Node] = []
+    for place in range(space.nodes):
+        if place not in at:
+            nodes.append(random_node(space, FIRST + place, rng))
+            continue
+        op, args = graph.node(at[place])
+        moved = {old: FIRST + new for new, old in at.items()}
+        nodes.append(Node(op, tuple(moved.get(number, number) for number in args)))
+    return Graph(tuple(nodes), FIRST + space.nodes - 1)
+
+
+def point(evaluation: Evaluation, protocol: Protocol) -> Point:
+    """What selection compares, higher is better."""
+    found: list[float] = []
+    for name in protocol.objectives:
+        if name == "anchors":
+            found += [evaluation.scores[anchor] for anchor in protocol.anchors]
+        elif name in protocol.anchors:
+            found.append(evaluation.scores[name])
+        else:
+            found.append(evaluation.measures[name] * (-1 if name in SMALLER_IS_BETTER else 1))
+    return tuple(found)
+
+
+def parent_in(window: Sequence[Evaluation], config: RunConfig, rng: np.random.Generator) -> int:
+    """The index of the parent that a run's strategy chooses."""
+    if config.strategy == "nsga2":
+        return window[nsga2(window, config, rng)].index
+    entered = min(len(window), max(config.smallest_tournament, round(config.tournament * len(window))))
+    tournament = [window[int(place)] for place in rng.choice(len(window), size=entered, replace=False)]
+    if config.strategy == "average":
+        means = [sum(e.scores.values()) / len(e.scores) for e in tournament]
+        best = [e for e, mean in zip(tournament, means, strict=True) if mean == max(means)]
+    else:
+        best = [tournament[place] for place in next(fronts([point(e, config.protocol) for e in tournament]))]
+    return best[int(rng.choice(len(best)))].index
+
+
+def fronts(points: Sequence[Point]) -> Iterator[list[int]]:
+    """Places of the points that no other dominates; of those left without them; and so on."""
+
+    def dominates(one: Point, other: Point) -> bool:
+        return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
+
+    left = list(range(len(points)))
+    while left:
+        front = [i for i in left if not any(dominates(points[j], points[i]) for j in left)]
+        yield front
+        left = [i for i in left if i not in front]
+
+
+def crowding(points: Sequence[Point]) -> list[float]:
+    """Deb et al. 2002: how far apart a point's neighbours in a front are; without end for those at its ends."""
+    distances = [0.0] * len(points)
+    for values in zip(*points, strict=True):
+        order = sorted(range(len(points)), key=lambda i: values[i])
+        distances[order[0]] = distances[order[-1]] = inf
+        for before, i, after in zip(order, order[1:], order[2:], strict=False):
+            distances[i] += (values[after] - values[before]) / (values[order[-1]] - values[order[0]])
+    return distances
+
+
+def nsga2(window: Sequence[Evaluation], config: RunConfig, rng: np.random.Generator) -> int:
+    """The place of the winner of a binary tournament among the survivors of a window."""
+    points = [point(e, config.protocol) for e in window]
+    # Equal values would leave the order of neighbours open.
+    assert all(len(set(values)) == len(values) for values in zip(*points, strict=True))
+    survivors: dict[int, tuple[int, float]] = {}
+    for rank, front in enumerate(fronts(points)):
+        distances = dict(zip(front, crowding([points[i] for i in front]), strict=True))
+        room = config.survivors - len(survivors)
+        if room < len(front):
+            # Between ends of a front, pymoo's draw from a generator of its own decides.
+            shuffled = [front[int(i)] for i in np.random.default_rng(0).permutation(len(front))]
+            front = sorted(shuffled, key=lambda i: distances[i])[::-1][:room]
+        survivors |= {i: (rank, -distances[i]) for i in front}
+    places = sorted(survivors)
+    one, other = (places[int(i)] for i in rng.integers(len(places), size=2))
+    return other if survivors[other] < survivors[one] else one
+
+
+def checkpoints(protocol: Protocol) -> list[str]:
+    """Steps of all anchors but the first, the ends of all but the last."""
+    if not protocol.hurdle_steps:
+        return []
+    names = [f"hurdle {a} {step}" for a in protocol.anchors[1:] for step in protocol.hurdle_steps]
+    return names + [f"hurdle {a} end" for a in protocol.anchors[:-1]]
+
+
+def floors(config: RunConfig, seen: Sequence[Evaluation]) -> dict[str, float]:
+    """The quantile of the newest values of each checkpoint that has seen enough."""
+    found = {}
+    for name in checkpoints(config.protocol):
+        values = [o.value for e in seen for o in e.filters if o.name == name]
+        newest = [value for value in values if value is not None and not isnan(value)]
+        newest = newest[-max(config.population, LEAST_BEFORE) :]
+        if len(newest) >= LEAST_BEFORE and config.protocol.hurdle_quantile > 0:
+            found[name] = float(np.quantile(newest, config.protocol.hurdle_quantile, method="lower"))
+    return found

@@ -1,0 +1,130 @@
+"""The front door: which run goes on, who is at work on it, and what workers are given."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import evonas
+from evonas import api
+from evonas.assemble import configure
+from evonas.candidate import Candidate, Evaluation
+from evonas.collector import rare_collections
+from evonas.errors import UsageError
+from evonas.executor import Executor
+from evonas.graph import Graph
+from evonas.lease import Coordinator
+from evonas.memory_store import MemoryStore
+from evonas.runs import RunStatus
+from tests.fakes import FakeExecutor, config
+from tests.store_samples import CONFIG
+from tests.test_evolution_faults import Interrupter
+
+SETTINGS = config(budget=6)
+
+
+class Watch(Interrupter):
+    """Looks at the store while candidates are drawn."""
+
+    def __init__(self, store: MemoryStore, run_id: int) -> None:
+        super().__init__("drawn", 5)
+        self.store, self.run_id, self.seen = store, run_id, 0
+
+    def drawn(self, candidate: Candidate) -> None:
+        self.seen += 1
+        assert self.store.run(self.run_id).status is RunStatus.RUNNING
+        with pytest.raises(UsageError, match=f"run {self.run_id} has a coordinator"):
+            evonas.resume(self.run_id, storage=self.store, executor=FakeExecutor(1))
+        super().drawn(candidate)
+
+
+def test_a_run_at_work_says_so_and_has_one_coordinator() -> None:
+    store = MemoryStore()
+    run = store.create_run(SETTINGS, {})
+    for expected in (RunStatus.INTERRUPTED, RunStatus.FINISHED):
+        watch = Watch(store, run.id)
+        found = api.execute(store.run(run.id), store, FakeExecutor(1), [watch], references=())
+        assert watch.seen > 0 and found.run.status is expected and store.coordinator(run.id) is None
+    assert found.summary.evaluations == 6 and f"run {run.id}, finished: 6 candidates judged" in str(found)
+
+
+def test_a_run_goes_on_as_it_is_now_and_not_as_it_was_looked_at() -> None:
+    """Whoever had it in between has scored a reference, and spent time."""
+    store = MemoryStore()
+    run = store.create_run(SETTINGS, {})
+    api.execute(run, store, FakeExecutor(1), references=("bn-relu",))
+    before, executor = store.run(run.id), FakeExecutor(1)
+    api.execute(run, store, executor, references=("bn-relu",))
+    assert executor.submitted == []
+    assert store.run(run.id).elapsed > before.elapsed > 0
+
+
+def test_the_newest_run_is_resumed_and_its_deadline_is_the_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[object, dict[str, Any]]] = []
+
+    def make(executor: Executor, protocol: object, **settings: Any) -> Executor:
+        asked.append((protocol, settings))
+        return executor
+
+    warned: list[int] = []
+    monkeypatch.setattr(api, "make_executor", make)
+    monkeypatch.setattr(api, "environment", lambda: {"torch": "1.13"})
+    monkeypatch.setattr(api, "warn_of_changes", lambda run: warned.append(run.id))
+    store = MemoryStore()
+    for seed, deadline in ((1, 10.0), (2, 20.0), (3, 30.0)):
+        store.create_run(replace(SETTINGS, seed=seed, deadline=deadline), {})
+    protocol = store.run(2).config.protocol
+    assert evonas.resume(storage=store, executor=FakeExecutor(1), references=()).run_id == 3
+    assert evonas.resume(2, storage=store, executor=FakeExecutor(1), references=()).run.config.seed == 2
+    assert asked == [(protocol, {"deadline": 30.0}), (protocol, {"deadline": 20.0})]
+    assert [store.run(i).status for i in (1, 2, 3)] == [RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.FINISHED]
+    found = evonas.search(budget=1, storage=store, executor=FakeExecutor(1), deadline=40.0, seed=4, references=())
+    assert asked[-1][1]["deadline"] == 40.0 and found.run_id == 4
+    # Networks and batches are drawn from the run's seed too, and all of it is recorded.
+    assert (found.run.config.seed, found.run.config.protocol.seed) == (4, 4)
+    assert found.run.environment == {"torch": "1.13"} and warned == [3, 2]
+
+
+def test_a_seed_that_comes_twice_is_judged_once() -> None:
+    """By its graph or by its function, up to the sign."""
+    named = configure(seed_graphs=["tanh(x)", "tanh(x)", "-tanh(x)", "tanh(x + x)"]).seed_graphs
+    assert [Graph.from_json(text) for text in named] == [Graph.parse("tanh(x)"), Graph.parse("tanh(x + x)")]
+    with pytest.raises(UsageError, match="the seed graph v0 cannot be used"):
+        configure(seed_graphs=["tanh(x)", "v0"])
+
+
+def test_workers_are_not_started_for_a_run_that_another_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*arguments: object, **settings: object) -> Executor:
+        raise AssertionError
+
+    monkeypatch.setattr(api, "make_executor", start)
+    store = MemoryStore()
+    run = store.create_run(CONFIG, {})
+    store.claim(run.id, Coordinator.here())
+    with pytest.raises(UsageError, match="has a coordinator"):
+        evonas.resume(storage=store)
+
+
+def test_an_executor_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken(FakeExecutor):
+        def poll(self, timeout: float) -> Sequence[Evaluation]:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(api, "environment", dict)  # which takes a while to find out
+    for executor in (FakeExecutor(1), Broken(1)):
+        with suppress(ZeroDivisionError):
+            evonas.search(budget=2, executor=executor, references=())
+        assert executor.closed == 1
+
+
+def test_a_search_leaves_the_garbage_collector_as_it_was() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with pytest.raises(ZeroDivisionError), rare_collections():
+        assert gc.get_threshold()[0] > before[0] and gc.get_freeze_count() > frozen
+        raise ZeroDivisionError
+    assert gc.get_threshold() == before and gc.get_freeze_count() == 0

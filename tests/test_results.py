@@ -1,0 +1,179 @@
+"""Reading a run: rows, fronts, details and totals, each against what was recorded by hand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from evonas import results
+from evonas.breakdown import breakdown
+from evonas.candidate import (
+    BUILDING,
+    FAILED_ATTEMPTS,
+    Candidate,
+    Evaluation,
+    FilterOutcome,
+    Kind,
+    Origin,
+    Status,
+)
+from evonas.errors import StorageError
+from evonas.filters import NUMERICAL, SAMPLING
+from evonas.graph import Graph
+from evonas.memory_store import MemoryStore
+from evonas.published import zoo
+from evonas.runs import RunStatus
+from evonas.timekeeping import AVAILABLE, DATABASE, EVALUATING, UNFINISHED, WAITING
+from tests.fakes import ANCHORS, config
+from tests.store_samples import refused
+
+WIDE, DEEP = ANCHORS
+MIXED = (WIDE, "size")
+SCORES = {0: (0.5, 0.5, 7), 1: (0.75, 0.25, 5), 2: (0.25, 0.875, 3), 4: (0.75, 0.5, 9), 5: (0.75, 0.25, 5)}
+"""Scores on both anchors, and sizes."""
+
+
+def drawn(index: int, text: str, origin: Origin | None = None) -> Candidate:
+    graph = Graph.parse(text)
+    seconds = {SAMPLING: 0.25, NUMERICAL: 0.5}
+    return Candidate(index, graph, graph.key, f"f{index}", origin or Origin(Kind.RANDOM), {"structural": 2}, seconds)
+
+
+def scored(index: int) -> Evaluation:
+    wide, deep, size = SCORES[index]
+    passed = FilterOutcome("quality", True, "", 0.375, 0.125), FilterOutcome(f"hurdle {WIDE} end", True, "", wide, 0.0)
+    seconds = {DEEP: 4.0, WIDE: 2.0, "size": 0.5, BUILDING: 1.0}
+    return Evaluation(index, Status.SCORED, {WIDE: wide, DEEP: deep}, {"size": size}, passed, seconds, wall=8.0)
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    """Its second run has something in it."""
+    store = MemoryStore()
+    settings = config(seed=5)
+    store.create_run(settings, {})
+    run = store.create_run(replace(settings, protocol=replace(settings.protocol, objectives=MIXED)), {})
+    child = Origin(Kind.MUTATION, 0, ("node 4: a -> b", "node 5: c -> d"))
+    texts = ["tanh(x + 0)", "tanh(v1 * x)", "exp(x)", "-x", "sigmoid(x)", "x * x", "abs(x)"]
+    candidates = [drawn(i, text, child if i == 3 else None) for i, text in enumerate(texts)]
+    fallen = FilterOutcome("signal", False, "vanishes", 3.5, 0.25)
+    lost = Evaluation(3, Status.FAILED, seconds={FAILED_ATTEMPTS: 16.0}, reason="it died", attempts=2)
+    store.record(run.id, candidates=candidates[:4], evaluations=[scored(0), scored(1), scored(2), lost])
+    store.record(run.id, candidates=candidates[4:], evaluations=[scored(4), scored(5)])
+    more = drawn(7, "x + x")
+    store.record(run.id, candidates=[more], evaluations=[Evaluation(7, Status.REJECTED, filters=(fallen,))])
+    return store
+
+
+def ids(rows: list[results.Row]) -> list[str]:
+    return [row.id for row in rows]
+
+
+def test_the_best_by_mean_and_equals_by_index(store: MemoryStore) -> None:
+    # Means: 0.5, 0.5, 0.5625, 0.625, 0.5.
+    assert ids(results.best(store, 2)) == ["2/4", "2/2", "2/0", "2/1", "2/5"]
+    assert ids(results.best(store, 2, 2)) == ["2/4", "2/2"]
+    first = results.best(store, 2, 1)[0]
+    assert (first.scores, first.mean, first.measures) == ({WIDE: 0.75, DEEP: 0.5}, 0.625, {"size": 9})
+    assert results.best(store, 1) == [] == results.pareto(store, 1)
+
+
+def test_the_front_by_the_objectives_of_the_run(store: MemoryStore) -> None:
+    """On the first anchor and by size, less of which is better: 1 and 5 are equal and beat 0 and 4."""
+    assert ids(results.pareto(store, 2)) == ["2/2", "2/1", "2/5"]
+    # On both anchors, 4 beats 0, 1 and 5; 2 is the best on the other.
+    run = store.run(2)
+    store._runs[2] = replace(run, config=replace(run.config, protocol=replace(run.config.protocol, objectives=ANCHORS)))
+    assert ids(results.pareto(store, 2)) == ["2/4", "2/2"]
+
+
+def test_a_row_names_a_published_layer_and_shows_the_canonical_form(store: MemoryStore) -> None:
+    rows = {row.id: row for row in results.best(store, 2)}
+    assert (rows["2/1"].name, rows["2/0"].name) == ("dyt", None)
+    assert rows["2/0"].expression == "tanh(x)"
+    told = rows["2/0"].as_dict()
+    assert Graph.from_json(json.dumps(told.pop("graph"))) == Graph.parse("tanh(x)")
+    assert told == {
+        "id": "2/0",
+        "expression": "tanh(x)",
+        "name": None,
+        "scores": {WIDE: 0.5, DEEP: 0.5},
+        "mean": 0.5,
+        "measures": {"size": 7},
+    }
+
+
+def test_details_of_one_that_was_scored_one_that_failed_and_one_that_waits(store: MemoryStore) -> None:
+    told = results.details(store, 2, 1)
+    assert told["name"] == "dyt" and told["key"] == zoo["dyt"].key and told["functional_key"] == "f1"
+    assert (told["origin"], told["parent"], told["mutations"]) == ("random", None, [])
+    assert (told["status"], told["mean"], told["attempts"]) == ("scored", 0.5, 1)
+    assert told["scores"] == {WIDE: 0.75, DEEP: 0.25} and told["measures"] == {"size": 5}
+    assert told["training_seconds"] == {DEEP: 4.0, WIDE: 2.0, "size": 0.5, BUILDING: 1.0}
+    quality = {"name": "quality", "accepted": True, "reason": "", "value": 0.375, "seconds": 0.125}
+    assert told["filters"][0] == quality and len(told["filters"]) == 2
+    told = results.details(store, 2, 3)
+    assert (told["id"], told["parent"], told["origin"]) == ("2/3", "2/0", "mutation")
+    assert told["mutations"] == ["node 4: a -> b", "node 5: c -> d"]
+    assert (told["status"], told["reason"], told["mean"], told["attempts"]) == ("failed", "it died", None, 2)
+    told = results.details(store, 2, 6)
+    assert told["status"] == "pending" and "scores" not in told and told["expression"] == "abs(x)"
+    told = results.details(store, 2, 0)
+    assert Graph.from_json(json.dumps(told["drawn"])) == Graph.parse("tanh(x + 0)")
+    assert Graph.from_json(json.dumps(told["graph"])) == Graph.parse("tanh(x)")
+
+
+@pytest.mark.parametrize(
+    ("scores", "measures", "strange"),
+    [({WIDE: 0.5}, {}, DEEP), ({WIDE: 0.5, DEEP: 0.5}, {"their-depth": 1.0}, "their-depth")],
+)
+def test_what_is_not_as_the_run_has_it_is_damage(
+    store: MemoryStore, scores: dict[str, float], measures: dict[str, float], strange: str
+) -> None:
+    store.record(2, candidates=[drawn(8, "x")], evaluations=[Evaluation(8, Status.SCORED, scores, measures)])
+    with refused(StorageError, f"candidate 8 of run 2 is damaged: '?{strange}'? is not as the run has it"):
+        results.details(store, 2, 8)
+    with refused(StorageError, "candidate 8 of run 2 is damaged"):
+        results.best(store, 2)
+
+
+def test_a_run_in_totals(store: MemoryStore) -> None:
+    times = {WAITING: 3.0, DATABASE: 1.0, AVAILABLE: 100.0, EVALUATING: 40.0, UNFINISHED: 12.0}
+    store.record(2, status=RunStatus.INTERRUPTED, elapsed=50.0, times=times)
+    store.record_reference(2, "bn-relu", {WIDE: 0.25, DEEP: 0.5})
+    run, summary = store.run(2), store.summary(2)
+    told = results.status(run, summary)
+    assert [told[name] for name in ("run", "status", "seed", "budget", "coordinator")] == [
+        2,
+        "interrupted",
+        5,
+        40,
+        None,
+    ]
+    assert [told[name] for name in ("strategy", "candidates", "retries", "elapsed")] == ["pareto", 8, 1, 50.0]
+    assert told["evaluations"] == {"scored": 5, "rejected": 1, "failed": 1}
+    assert told["discarded"] == {"structural": 16} and told["created"] == run.created.isoformat()
+    rejecting = {"judged": 1, "rejected": 1, "seconds": 0.25, "reasons": {"vanishes": 1}}
+    assert told["filters"]["signal"] == rejecting and told["filters"]["quality"]["judged"] == 5
+    assert told["seconds"]["drawing"] == {SAMPLING: 2.0, NUMERICAL: 4.0}
+    assert told["seconds"]["training"][WIDE] == 10.0 and told["references"] == {"bn-relu": {WIDE: 0.25, DEEP: 0.5}}
+    spent = breakdown(run, summary)
+    assert told["time"] == spent.as_dict()
+    # Filters but hurdles, kernels, anchors in the protocol's order, objectives, and what is left.
+    assert list(spent.workers.items()) == [
+        *[("filter quality", 0.625), ("filter signal", 0.25)],
+        *[(BUILDING, 5.0), (f"training {WIDE}", 10.0), (f"training {DEEP}", 20.0), ("objective size", 2.5)],
+        (FAILED_ATTEMPTS, 16.0),
+    ]
+    assert spent.core == {SAMPLING: 2.0, "cheap filters": 4.0, **spent.workers}
+    assert list(spent.coordinator.items()) == [(DATABASE, 1.0), (WAITING, 3.0)]
+    assert (spent.elapsed, spent.idle) == (50.0, 48.0)
+    assert spent.as_dict()["workers_wall"] == {AVAILABLE: 100.0, EVALUATING: 40.0, UNFINISHED: 12.0, "idle": 48.0}
+    assert replace(spent, unfinished=99.0).idle == 0.0
+
+
+def test_references_by_their_means() -> None:
+    found = {"a": {WIDE: 0.2, DEEP: 0.3}, "b": {WIDE: 0.9, DEEP: 0.0}, "c": {WIDE: 0.5, DEEP: 0.5}}
+    assert [name for name, _ in results.references_as_rows(found)] == ["c", "b", "a"]
