@@ -24,12 +24,14 @@ from evonas.kernels.tiles import Shape
 from evonas.kernels.triton_run import TritonLayer
 from evonas.published import as_graph
 
+_SIZES = ((128, 64, 112), (128, 1024, 14), (128, 2048, 7), (128, 512, 28), (32, 256, 56), (64, 16, 12))
 SHAPES = tuple(
-    Shape(b, c, size * size, 32, last)
-    for b, c, size in ((128, 64, 112), (32, 256, 56), (128, 512, 28), (128, 1024, 14), (128, 2048, 7), (64, 16, 12))
-    for last in (True, False)
+    Shape(b, c, size * size, 16 if c == 16 else 32, number % 2 == odd)
+    for odd in (0, 1)
+    for number, (b, c, size) in enumerate(_SIZES)
 )
-"""Those of ResNet-50 at a batch that fills a GPU and one that does not, and a search's, in both memory formats."""
+"""Those of ResNet-50 at a batch that fills a GPU and one that does not, and a search's, in both memory formats; those
+that tell most first."""
 _OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr")
 _FLOATS = ("eps", "momentum", "unbias")
 
@@ -120,10 +122,11 @@ def main() -> None:
     parser.add_argument("layer", nargs="+", help="a name in the zoo or an expression")
     parser.add_argument("--arch", type=int, nargs="+", default=[80, 90])
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "fp16", "bf16"])
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes")
     arguments = parser.parse_args()
     for layer in arguments.layer:
         for arch in arguments.arch:
-            for one in resources(layer, arch, arguments.dtype):
+            for one in resources(layer, arch, arguments.dtype, shapes=SHAPES[: arguments.shapes]):
                 print(json.dumps(asdict(one)), flush=True)
 
 

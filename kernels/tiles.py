@@ -58,7 +58,7 @@ def over_planes(shape: Shape, work: str) -> Grid:
     """Of a kernel whose programs own some channels of a sample, and all or some of their positions.
 
     Where planes are few, several programs share them, so that a GPU has enough of them; each goes
-    over four tiles at least. `work` is `reduce`, `write`, `write back`, or `write back and reduce`.
+    over some four tiles. `work` is `reduce`, `write`, `write back`, or `write back and reduce`.
     """
     grid, division = divided(shape, *tile(shape, work))
     lanes = {"LANES": division["BLOCK"] if shape.channels_last else 1} if "reduce" in work else {}

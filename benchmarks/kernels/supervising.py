@@ -8,7 +8,7 @@ import selectors
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -23,14 +23,17 @@ _START = 45.0
 class Worker:
     """A process that measures, with everything that it starts in a group of its own.
 
+    Args:
+        command: what to start; see `benchmarks.kernels.worker` for what it answers.
+
     Raises:
         EOFError: from `answer`, when the process has ended.
         TimeoutError: from `answer`, when the time is up.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, command: Sequence[str]) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "benchmarks.kernels.worker"],
+            command,
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -78,6 +81,7 @@ def measure(
     repeats: int,
     processes: int,
     told: Callable[[dict[str, Any]], None],
+    command: Sequence[str] = (sys.executable, "-u", "-m", "benchmarks.kernels.worker"),
 ) -> list[Item]:
     """Measures what has no row yet.
 
@@ -91,6 +95,7 @@ def measure(
         repeats: calls of a timing.
         processes: that compile at once.
         told: is shown each row.
+        command: of the process that measures.
 
     Returns:
         what was not come to.
@@ -107,7 +112,7 @@ def measure(
     try:
         while waiting and monotonic() < deadline:
             item, start = waiting[0], worker is None
-            worker = worker or Worker()
+            worker = worker or Worker(command)
             limit = min(monotonic() + item.limit + _START * start, deadline)
             order = {"key": item.key, "repeats": repeats, "processes": processes, "parts": parts}
             worker.order(order | {"known": sorted(known), "seconds": limit - monotonic() - _START * start})
