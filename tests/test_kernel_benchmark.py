@@ -222,6 +222,27 @@ def test_recorded_rows_read_as_lines(file: str) -> None:
                 assert tables.printed(one).startswith(one["key"])
 
 
+def test_the_readme_says_what_was_measured() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    document = json.loads((RESULTS / "kernels_h200.json").read_text())
+    means = {(m["layer"], m["dtype"], m["format"]): m for m in document["means"]}
+    for layer in items.LAYERS:
+        mean, half = means[layer, "bfloat16", "nhwc"], means[layer, "float16", "nhwc"]
+        eager, *others = (mean["faster_both"][other]["mean"] for other in ("eager", "compiled", tables.NATIVE))
+        cells = " | ".join(f"{figure:.2f}" for figure in (*others, half["faster_both"][tables.NATIVE]["mean"]))
+        assert f"| `{layer}` | {mean['shares_both']:.0%} | {eager:.1f} | {cells} |" in text
+    networks = {(row["layer"], row["way"]): row for row in document["networks"]}
+    for layer, way in (("batchnorm", "eager"), ("batchnorm", "compiled"), *((layer, "ours") for layer in items.LAYERS)):
+        assert f"{1e3 * networks[layer, way]['step']:.1f} ms" in text
+    for layer in ("bn-relu", items.LAYERS[3]):
+        assert f"{1e3 * networks[layer, 'ours']['step_gpu']:.1f}" in text
+    peaks = {(layer, way): row["peak_bytes"] / 2**30 for (layer, way), row in networks.items()}
+    assert f"{peaks['batchnorm', 'eager']:.2f}" == "4.74" and "normalisation at 4.74." in text
+    assert f"{max(peaks[layer, 'ours'] for layer in items.LAYERS):.2f} GiB" in text
+    backends = document["machine"][0]["batch_norm"]
+    assert (backends["bfloat16"], backends["float16"]) == ("Native", "Cudnn")
+
+
 @pytest.mark.slow
 def test_the_check_as_a_whole(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.kernels", "--device", "cpu", "--minutes", "1", "-o", str(tmp_path)]
