@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from evonas.graph import Graph
 from evonas.kernels import cpp_build
-from evonas.kernels.cpp_build import BuildError, build, compiler
+from evonas.kernels.cpp_build import BuildError, Options, build, compiler
 from evonas.kernels.cpp_loops import Layout
 from evonas.kernels.cpp_run import CppLayer
 from evonas.kernels.cpp_source import Variant, cpp_source
@@ -160,6 +161,44 @@ def test_a_library_that_was_cut_short_is_built_anew(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     assert build(source)["forward"] is not None
     assert len(library.read_bytes()) == len(whole)  # type: ignore[arg-type]  # bytes, by the stand-in above
+
+
+def test_a_library_is_built_with_the_flags_that_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    source = 'extern "C" int told() { return TOLD; }\n'
+    told = [
+        cpp_build.loaded(source, lambda path: ctypes.CDLL(str(path))["told"](), Options(("-shared", flag), ()))
+        for flag in ("-DTOLD=1", "-DTOLD=2")
+    ]
+    assert told == [1, 2]
+
+
+def test_whatever_a_library_depends_on_gives_it_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several machines may share a cache, and compilers are upgraded."""
+    other = tmp_path / "c++"
+    other.write_text("")
+    plain = Options(("-O2",), ("-lm",))
+
+    def place(source: str = "1", options: Options = plain) -> Path | None:
+        return cpp_build._place(source, options)
+
+    places = [
+        *(place(), place("2"), place(options=Options(("-O1",), ("-lm",)))),
+        *(place(options=Options(("-O2",), ("-lpthread",))), place(options=Options(("-O2",), ("-lm",), "calls"))),
+    ]
+    for name, told in (("_version", lambda path: "another"), ("_processor", lambda: "another")):
+        with monkeypatch.context() as patch:
+            patch.setattr(cpp_build, name, told)
+            places.append(place())
+    with monkeypatch.context() as patch:
+        patch.setattr(cpp_build, "_version", lambda path: "the same")
+        places.append(place())
+        patch.setattr(cpp_build, "compiler", lambda: str(other))
+        places.append(place())
+    assert len(set(places)) == len(places)
+    assert place() == places[0]
 
 
 def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

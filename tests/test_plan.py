@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,15 @@ def test_every_aggregation_of_every_kind_of_argument() -> None:
         for argument in ("x", "tanh(x)", "v1", "mean_wh(x)", "std_bwh(x)", "rms_whcg(tanh(x))", "x * v1 - mean_whc(x)"):
             graph = Graph.parse(f"x * {op.name}({argument}) + x")
             assert assert_computes(graph), graph
+
+
+@pytest.mark.parametrize("outer", IndexSet)
+def test_every_aggregation_of_every_aggregation(outer: IndexSet) -> None:
+    aggregations = [op for op in OPS.values() if op.is_aggregation]
+    for one, other in product((op for op in aggregations if op.index_set is outer), aggregations):
+        graph = Graph.parse(f"x * {one.name}({other.name}(tanh(x)) * v1)")
+        assert assert_computes(graph), graph
+        assert assert_computes(graph, training=False), graph
 
 
 def test_one_reduction_sweep_backward_whatever_the_depth() -> None:

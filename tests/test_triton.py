@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -13,10 +13,25 @@ import torch
 from evonas.graph import Graph
 from evonas.kernels import triton_run
 from evonas.kernels.launches import Launch
+from evonas.kernels.on_chip import OnChipKernels
+from evonas.kernels.plan import plan_of
+from evonas.kernels.steps import backward_way, forward_way
+from evonas.kernels.streaming import StreamingKernels
 from evonas.kernels.triton_run import TritonLayer
-from evonas.layer import NormAct
+from evonas.layer import NormAct, running_names
 from evonas.published import zoo
 from tests.compiled_layers import SHAPES, compare, compare_many
+from tests.strategies import seeded_graphs
+
+
+class Writers(NamedTuple):
+    streaming: StreamingKernels
+    on_chip: OnChipKernels
+
+    @staticmethod
+    def of(graph: Graph) -> Writers:
+        plan, names = plan_of(graph), running_names(graph)
+        return Writers(StreamingKernels(plan, names), OnChipKernels(plan, names))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -53,6 +68,44 @@ def test_a_negated_row_that_tiles_and_rows_need(text: str) -> None:
 def test_a_row_that_one_part_of_a_kernel_needs_and_then_another(text: str) -> None:
     for training in (True, False):
         compare(Graph.parse(text), SHAPES[0], TritonLayer, training=training)
+
+
+RUNNING = (
+    "x / std_bwh(x) + mean_wh(tanh(x / std_bwh(x)))",
+    "x / std_bwh(tanh(x / rms_bwh(x))) + mean_bwh(v1)",
+    "x * mean_bwh(std_whcg(x)) / std_whc(tanh(x * rms_bwh(x)))",
+)
+
+
+@pytest.mark.parametrize("on_chip", [False, True])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("text", RUNNING)
+def test_running_values_of_layers_with_several_sweeps_are_updated_once(
+    text: str, training: bool, on_chip: bool
+) -> None:
+    compare(Graph.parse(text), SHAPES[0], partial(TritonLayer, on_chip=on_chip), training=training)
+
+
+def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
+    joined = 0
+    for label, graph in seeded_graphs(150):
+        layer = Writers.of(graph)
+        forward = [step.kernel for step in forward_way(*layer).steps]
+        backward = [step.kernel for step in backward_way(*layer).steps]
+        assert len(set(forward)) == len(forward) and len(set(backward)) == len(backward), label
+        joins = layer.streaming.forward_joins
+        assert sorted(forward) == sorted(
+            [f"sweep_{n + 1}" for n in range(len(layer.streaming.plan.sweeps))]
+            + [f"join_{n + 1}" for n in range(len(joins))]
+            + ["write"]
+        )
+        assert forward[-1] == "write" and backward[-1] == "write_back"
+        for number, join in enumerate(joins, 1):
+            place = forward.index(f"join_{number}")
+            swept = {int(name.removeprefix("sweep_")) for name in forward[:place] if name.startswith("sweep_")}
+            assert len(swept) == join.after == max(swept, default=0), label
+        joined += len(joins)
+    assert joined > 30
 
 
 def test_kernels_run_on_the_gpu_that_the_input_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
