@@ -21,9 +21,7 @@ from tests.strategies import GROUPS, probe
 from tests.test_plan import assert_computes
 
 # Few operations, so that what can be taken apart meets again.
-LINEAR = replace(
-    SPACES["evonorm"], operations=("add", "mul", "div", "neg", "square", "tanh", "mean", "std"), nodes=12
-)
+LINEAR = replace(SPACES["evonorm"], operations=("add", "mul", "div", "neg", "square", "tanh", "mean", "std"), nodes=12)
 NAMES = {name: number for number, name in enumerate(INPUTS)}
 # A value, and what it is an affine function of; itself where nothing can be taken out.
 ATOMS = [
