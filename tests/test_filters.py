@@ -93,6 +93,11 @@ def test_rounding_does_not_hide_a_constant() -> None:
     good = respond(Graph.parse("tanh(x)"))[0]
     noisy = Response(1 + 1e-12 * good.output, good.gradient)
     assert numerical(noisy) == Reject("constant output")
+    for scale in (1e-12, 1e12):  # of the function, whatever its unit
+        scaled = Response(scale * noisy.output, scale * noisy.gradient)
+        assert numerical(scaled) == Reject("constant output")
+        assert numerical(Response(scale * good.output, scale * good.gradient)) == Accept()
+        assert numerical(Response(scale * good.output, scale * 1e-12 * good.gradient)) == Reject("no gradient")
     # A hundred times FLAT is signal.
     assert numerical(Response(1 + 1e-7 * good.output, good.gradient)) == Accept()
 
