@@ -17,6 +17,13 @@ from evonas.reference import groups_dividing
 from evonas.search_spaces import SPACES
 from evonas.space import generator
 
+SMALL = (
+    "max(square(square(square(x))), 0)",
+    "-max(square(square(square(x))), 0)",
+    "mean_wh(exp(-square(x + exp(exp(v1)))))",
+    "max(mean_wh(exp(-square(x + exp(exp(v1))))), exp(-square(x + exp(exp(v1)))))",
+)
+"""Divisors below eps, some of them at a few positions, that are neither deviations nor beyond the clamp otherwise."""
 SHAPES = [(2, 4, 5, 3), (3, 7, 1, 1), (1, 41, 7, 7), (2, 1, 3, 3)]
 
 

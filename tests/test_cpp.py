@@ -17,7 +17,7 @@ from evonas.kernels.cpp_run import CppLayer
 from evonas.kernels.cpp_source import Variant, cpp_source
 from evonas.layer import NormAct
 from evonas.published import zoo
-from tests.compiled_layers import SHAPES, at_once, compare, compare_many
+from tests.compiled_layers import SHAPES, SMALL, at_once, compare, compare_many
 
 GOLDEN = Path(__file__).parent / "golden"
 TYPES = [torch.float32, torch.float64]
@@ -223,6 +223,11 @@ NEGATED_DIVISORS = (
 @pytest.mark.parametrize("text", NEGATED_DIVISORS)
 def test_a_negated_row_that_tiles_and_rows_need(text: str, channels_last: bool) -> None:
     compare(Graph.parse(text), SHAPES[0], CppLayer, channels_last=channels_last)
+
+
+@pytest.mark.parametrize("divisor", SMALL)
+def test_divisors_inside_of_the_clamp(divisor: str) -> None:
+    compare(Graph.parse(f"x / ({divisor}) + x"), SHAPES[0], CppLayer)
 
 
 @pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid"])

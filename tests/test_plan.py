@@ -119,6 +119,19 @@ def test_every_aggregation_of_every_kind_of_argument() -> None:
             assert assert_computes(graph), graph
 
 
+LATE = "std_wh(tanh(x / std_wh(x)))"
+
+
+@pytest.mark.parametrize("statistic", ["mean_wh", "rms_whc", "std_whcg", "std_bwh"])
+@pytest.mark.parametrize(
+    "argument", ["x * {late}", "{late} * x", "x / {late}", "x + {late}", "{late} - x", "x * v1 + {late} * mean_wh(x)"]
+)
+def test_what_a_later_sweep_finds_is_waited_for(argument: str, statistic: str) -> None:
+    graph = Graph.parse(f"x * {statistic}({argument.format(late=LATE)})")
+    assert assert_computes(graph)
+    assert plan_of(graph).statistics[-1].after == 2
+
+
 @pytest.mark.parametrize("outer", IndexSet)
 def test_every_aggregation_of_every_aggregation(outer: IndexSet) -> None:
     aggregations = [op for op in OPS.values() if op.is_aggregation]

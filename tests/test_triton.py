@@ -20,7 +20,7 @@ from evonas.kernels.streaming import StreamingKernels
 from evonas.kernels.triton_run import TritonLayer
 from evonas.layer import NormAct, running_names
 from evonas.published import zoo
-from tests.compiled_layers import SHAPES, compare, compare_many
+from tests.compiled_layers import SHAPES, SMALL, compare, compare_many
 from tests.strategies import seeded_graphs
 
 
@@ -68,6 +68,11 @@ def test_a_negated_row_that_tiles_and_rows_need(text: str) -> None:
 def test_a_row_that_one_part_of_a_kernel_needs_and_then_another(text: str) -> None:
     for training in (True, False):
         compare(Graph.parse(text), SHAPES[0], TritonLayer, training=training)
+
+
+@pytest.mark.parametrize("divisor", SMALL)
+def test_divisors_inside_of_the_clamp(divisor: str) -> None:
+    compare(Graph.parse(f"x / ({divisor}) + x"), SHAPES[0], TritonLayer)
 
 
 RUNNING = (
