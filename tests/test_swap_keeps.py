@@ -124,6 +124,17 @@ class ByName(Parts):
         return F.relu(input=self.bn3(self.conv3(x)))
 
 
+class BothArguments(Parts):
+    """Both arguments are normalised, and an activation follows in the block for one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = ByName.Second()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.bn1(self.conv1(x)), self.bn2(self.conv2(x)))
+
+
 class FirstArgument(Parts):
     """The first of two arguments meets an activation and nothing else."""
 
@@ -263,6 +274,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "by mode": (ByMode, {"bn3"}),
     "called twice": (Twice, {"other.bn"}),
     "by name": (ByName, {"bn3"}),
+    "both arguments": (BothArguments, {"bn1"}),
     "the first argument": (FirstArgument, {"bn1"}),
     "a tuple": (Tuple, {"bn1"}),
     "a ReLU of two blocks": (SharedRelu, set()),
@@ -284,6 +296,15 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "constants": (made_of_constants, set()),
 }
 CHANGED = {"a hook after the normalisation"}  # the report says that hooks now see the layer
+
+
+@pytest.mark.parametrize(("hook", "place"), [("before", "1"), ("after", "1"), ("before", "2"), ("after", "0")])
+def test_what_hooks_see_is_told_and_stays(hook: str, place: str) -> None:
+    """Where a value meets hooks, none of what comes behind them counts as following it."""
+    model = hooked(place, hook)()
+    report = evonas.swap(model, "bn-relu")
+    assert ("hooks of" in report.kept[0].reason) is (place != "1")
+    assert ("goes to Identity" in report.kept[0].reason) is (place == "1")
 
 
 def batch(seed: int) -> Tensor:
