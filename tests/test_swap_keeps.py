@@ -89,6 +89,26 @@ class ByMode(Parts):
         return F.relu(self.bn3(self.conv3(z)))
 
 
+class BlockByMode(Parts):
+    """A block that is an activation in one mode, and nothing in the other."""
+
+    class Block(nn.Module):
+        def __init__(self, mode: bool) -> None:
+            super().__init__()
+            self.mode = mode
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(x) if self.training is self.mode else x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = self.Block(True), self.Block(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.one(self.bn1(self.conv1(x)))
+        return self.other(self.bn2(self.conv2(x)))
+
+
 class Twice(Parts):
     """A block that is called twice, and whose output is used in two ways."""
 
@@ -199,6 +219,14 @@ class TracedRelu(nn.Sequential):
         super().__init__(Untraceable(nn.BatchNorm2d(3), relu), conv3(3, 3), relu)
 
 
+class SharedAct(nn.Sequential):
+    """One activation in a forward of its own, for such a forward and for a normalisation."""
+
+    def __init__(self) -> None:
+        act = Act()
+        super().__init__(ConvBN(), act, Untraceable(nn.Identity(), act))
+
+
 class SharedNorm(nn.Sequential):
     """One normalisation for two such forwards, and for one with another activation after it."""
 
@@ -272,6 +300,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a chain of pairs that fall": (Chain, set()),
     "the chain backwards": (ChainBackwards, set()),
     "by mode": (ByMode, {"bn3"}),
+    "a block by mode": (BlockByMode, set()),
     "called twice": (Twice, {"other.bn"}),
     "by name": (ByName, {"bn3"}),
     "both arguments": (BothArguments, {"bn1"}),
@@ -279,6 +308,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a tuple": (Tuple, {"bn1"}),
     "a ReLU of two blocks": (SharedRelu, set()),
     "a ReLU that is traced elsewhere": (TracedRelu, set()),
+    "an activation that is hidden elsewhere": (SharedAct, set()),
     "a normalisation of two blocks": (SharedNorm, set()),
     "a normalisation that is traced elsewhere": (TracedNorm, set()),
     "a normalisation that is named twice": (lambda: NormTwice(nn.BatchNorm2d(3), nn.ReLU()), set()),
@@ -305,6 +335,10 @@ def test_what_hooks_see_is_told_and_stays(hook: str, place: str) -> None:
     report = evonas.swap(model, "bn-relu")
     assert ("hooks of" in report.kept[0].reason) is (place != "1")
     assert ("goes to Identity" in report.kept[0].reason) is (place == "1")
+
+
+def test_what_a_model_returns_is_told() -> None:
+    assert "the model's output" in evonas.swap(ConvBN(), "bn-relu").kept[0].reason
 
 
 def batch(seed: int) -> Tensor:
