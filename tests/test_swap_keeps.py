@@ -109,6 +109,37 @@ class BlockByMode(Parts):
         return self.other(self.bn2(self.conv2(x)))
 
 
+class ActLater(Parts):
+    """One call of an activation that is reached by a normalisation first, and by something else later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = Act()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv2(self.act(self.bn1(self.conv1(x)))))
+
+
+class NormByMode(Parts):
+    """Blocks that normalise in one mode alone."""
+
+    class Block(nn.Module):
+        def __init__(self, mode: bool) -> None:
+            super().__init__()
+            self.bn, self.mode = nn.BatchNorm2d(3), mode
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.bn(x) if self.training is self.mode else x
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = self.Block(True), self.Block(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.one(self.conv1(x)))
+        return F.relu(self.other(self.conv2(x)))
+
+
 class Twice(Parts):
     """A block that is called twice, and whose output is used in two ways."""
 
@@ -301,6 +332,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "the chain backwards": (ChainBackwards, set()),
     "by mode": (ByMode, {"bn3"}),
     "a block by mode": (BlockByMode, set()),
+    "a normalisation by mode": (NormByMode, set()),
+    "an activation that something else meets later": (ActLater, set()),
     "called twice": (Twice, {"other.bn"}),
     "by name": (ByName, {"bn3"}),
     "both arguments": (BothArguments, {"bn1"}),
