@@ -140,6 +140,40 @@ class NormByMode(Parts):
         return F.relu(self.other(self.conv2(x)))
 
 
+class ActByName(ActLater):
+    """The same, by name."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(x=self.conv2(self.act(self.bn1(self.conv1(x)))))
+
+
+class Backwards(nn.Sequential):
+    """Calls its modules from the last to the first."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.BatchNorm2d(3), nn.ReLU(), conv3(3, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for module in reversed(list(self)):
+            x = module(x)
+        return x
+
+
+class Lists(nn.Module):
+    """Modules in a list, of which a dictionary is a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(
+            nn.ModuleDict({"conv": conv3(3, 3), "bn": nn.BatchNorm2d(3), "act": nn.ReLU()}) for _ in range(2)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stage in self.stages:
+            x = stage["act"](stage["bn"](stage["conv"](x)))
+        return x
+
+
 class Twice(Parts):
     """A block that is called twice, and whose output is used in two ways."""
 
@@ -334,6 +368,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a block by mode": (BlockByMode, set()),
     "a normalisation by mode": (NormByMode, set()),
     "an activation that something else meets later": (ActLater, set()),
+    "an activation that something else meets by name": (ActByName, set()),
+    "a Sequential that goes backwards": (Backwards, set()),
+    "lists": (Lists, {"stages.0.bn", "stages.1.bn"}),
     "called twice": (Twice, {"other.bn"}),
     "by name": (ByName, {"bn3"}),
     "both arguments": (BothArguments, {"bn1"}),
@@ -382,11 +419,17 @@ def batch(seed: int) -> Tensor:
 def test_what_may_go_goes_and_the_function_stays(name: str) -> None:
     make, wanted = NETWORKS[name]
     model = make()
+    frozen = next(iter(model.children())).eval()
     changed = copy.deepcopy(model)
+    state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of guesses
         report = evonas.swap(changed, "bn-relu")
     assert {row.name for row in report.replaced} == wanted
+    assert torch.equal(torch.get_rng_state(), state)
+    modes = {n: m.training for n, m in changed.named_modules()}
+    assert modes == {n: m.training for n, m in model.named_modules() if n in modes}
+    assert not frozen.training
     if name in CHANGED:
         return
     for seed, training in enumerate((True, True, False)):
