@@ -69,6 +69,40 @@ def test_the_layer_is_the_same(name: str, backend: str) -> None:
     same([reference.eval()(x)], [kernels.eval()(x)])
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_settings_reach_the_kernels(training: bool, backend: str) -> None:
+    """Groups that do not divide the channels, and eps and momentum that are seen in what they make."""
+    graph, settings = "x / std_whcg(x) + rms_bwh(x) / v1", {"groups": 4, "eps": 0.25, "momentum": 0.3}
+    layers = [NormAct(graph, SHAPE[1], backend=by, **settings) for by in ("reference", backend)]
+    x = torch.randn(SHAPE)
+    for layer in layers:
+        layer.train(training)
+    same(*([*gradients(layer, x), *layer.buffers()] for layer in layers))
+
+
+SEVERAL = "x * mean_bwh(x) + std_bwh(tanh(x)) / rms_bwh(x) + mean_bwh(square(x)) * v1 + v0"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_traced_is_the_same(training: bool, backend: str) -> None:
+    """By the operators, with running values that differ from one another, and an input in each memory format."""
+    layers = both(SEVERAL, backend)
+    for layer in layers:
+        for number, buffer in enumerate(layer.buffers()):
+            buffer.add_(0.3 * number)
+        layer.train(training)
+    compiled = torch.compile(layers[1], backend="eager", fullgraph=True)
+    for x in (torch.randn(SHAPE), torch.randn(6, 2, 3, 4).permute(1, 0, 3, 2)):
+        for layer in layers:
+            layer.zero_grad()
+        right = gradients(layers[0], x)
+        leaf = x.clone().requires_grad_()
+        (compiled(leaf) * torch.arange(x.numel(), dtype=x.dtype).view(x.shape).cos()).sum().backward()
+        assert leaf.grad is not None
+        same(right, [leaf.grad, *(p.grad for p in layers[1].parameters() if p.grad is not None)])
+        same(list(layers[0].buffers()), list(layers[1].buffers()))
+
+
 def test_without_an_affine(backend: str) -> None:
     x = torch.randn(SHAPE)
     same(*([*gradients(layer, x), layer(x)] for layer in both("evonorm-s0", backend, affine=False)))
