@@ -147,6 +147,24 @@ class ActByName(ActLater):
         return self.act(x=self.conv2(self.act(self.bn1(self.conv1(x)))))
 
 
+class ActOfSum(ActLater):
+    """The same, and what else it meets is no module's value."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv2(x) + self.act(self.bn1(self.conv1(x))))
+
+
+class TwoActivations(Parts):
+    """Two activations follow, of which one is in place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn1(self.conv1(x))
+        x = F.relu(y) + F.silu(y)
+        z = self.bn2(self.conv2(x))
+        x = z.relu() - F.relu(z)
+        return self.bn3(self.conv3(x)).relu_()
+
+
 class Backwards(nn.Sequential):
     """Calls its modules from the last to the first."""
 
@@ -369,6 +387,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a normalisation by mode": (NormByMode, set()),
     "an activation that something else meets later": (ActLater, set()),
     "an activation that something else meets by name": (ActByName, set()),
+    "an activation that a sum meets": (ActOfSum, set()),
+    "two activations": (TwoActivations, {"bn2", "bn3"}),
     "a Sequential that goes backwards": (Backwards, set()),
     "lists": (Lists, {"stages.0.bn", "stages.1.bn"}),
     "called twice": (Twice, {"other.bn"}),
