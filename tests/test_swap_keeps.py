@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torch.nn.utils import parametrize
 
 import evonas
 from tests.usual_models import conv3
@@ -340,6 +341,23 @@ class ReluTwice(Untraceable):
         return self.relu(self.bn(self.relu(self.conv(x)))) if len(x) else x
 
 
+class Reaches(nn.Module):
+    """Calls a part of such a forward by itself as well."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.block, self.part = Untraceable(nn.BatchNorm2d(3), nn.ReLU()), part
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(x) + (self.block.bn(x) if self.part == "bn" else self.block.relu(x))
+
+
+def parametrised() -> nn.Module:
+    model = nn.Sequential(conv3(3, 3), nn.BatchNorm2d(3), nn.ReLU())
+    parametrize.register_parametrization(model[1], "weight", nn.Softplus())
+    return model
+
+
 def lower(module: nn.Module, given: object, y: Tensor) -> Tensor:
     return y - 0.25
 
@@ -401,6 +419,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "an activation that is hidden elsewhere": (SharedAct, set()),
     "a normalisation of two blocks": (SharedNorm, set()),
     "a normalisation that is traced elsewhere": (TracedNorm, set()),
+    "a normalisation that is reached for": (lambda: Reaches("bn"), set()),
+    "a ReLU that is reached for": (lambda: Reaches("relu"), set()),
+    "a normalisation whose weight is made": (parametrised, set()),
     "a normalisation that is named twice": (lambda: NormTwice(nn.BatchNorm2d(3), nn.ReLU()), set()),
     "a ReLU that is named twice": (lambda: ReluTwice(nn.BatchNorm2d(3), nn.ReLU()), set()),
     "a block that cannot be traced": (lambda: Untraceable(nn.BatchNorm2d(3), nn.ReLU()), {"bn"}),
