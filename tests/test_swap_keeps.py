@@ -45,6 +45,7 @@ from tests.trap_models import (
     Twice,
     TwoActivations,
 )
+from tests.usual_models import conv3
 
 
 def lower(module: nn.Module, given: object, y: Tensor) -> Tensor:
@@ -135,6 +136,31 @@ def test_what_hooks_see_is_told_and_stays(hook: str, place: str) -> None:
     report = evonas.swap(model, "bn-relu")
     assert ("hooks of" in report.kept[0].reason) is (place != "1")
     assert ("goes to Identity" in report.kept[0].reason) is (place == "1")
+
+
+@pytest.mark.parametrize(
+    ("norm", "momentum", "eps", "groups", "affine"),
+    [
+        (nn.BatchNorm2d(6, momentum=0.0, eps=1e-3), 0.0, 1e-3, 32, True),
+        (nn.BatchNorm2d(6, momentum=None), 0.1, 1e-5, 32, True),  # a cumulative average, which layers do not keep
+        (nn.BatchNorm2d(6, affine=False), 0.1, 1e-5, 32, False),
+        (nn.GroupNorm(3, 6, eps=1e-4, affine=False), 0.1, 1e-4, 3, False),
+        (nn.InstanceNorm2d(6, affine=True, momentum=0.3), 0.3, 1e-5, 32, True),
+    ],
+)
+def test_settings_of_a_normalisation_are_taken_over(
+    norm: nn.Module, momentum: float, eps: float, groups: int, affine: bool
+) -> None:
+    model = nn.Sequential(conv3(3, 6), norm, nn.ReLU(), conv3(6, 6), copy.deepcopy(norm)).eval()
+    for parameter in norm.parameters():
+        nn.init.constant_(parameter, 2.0)
+    evonas.swap(model, "evonorm-s0", linear="affine")
+    layer, alone = model[1], model[4]
+    assert isinstance(layer, evonas.NormAct) and isinstance(alone, evonas.NormAct)
+    assert (layer.momentum, layer.eps, layer.groups) == (momentum, eps, groups)
+    assert (layer.weight is not None, alone.weight is not None) == (affine, True)
+    assert layer.weight is None or bool((layer.weight == 1).all())  # a pair starts afresh
+    assert not any(module.training for module in model.modules())
 
 
 def test_what_a_model_returns_is_told() -> None:
