@@ -17,7 +17,7 @@ from evonas.kernels.cpp_run import CppLayer
 from evonas.kernels.cpp_source import Variant, cpp_source
 from evonas.layer import NormAct
 from evonas.published import zoo
-from tests.compiled_layers import SHAPES, SMALL, at_once, compare, compare_many
+from tests.compiled_layers import NARROW, RUNNING, SHAPES, SMALL, UNEVEN, at_once, compare, compare_many
 
 GOLDEN = Path(__file__).parent / "golden"
 TYPES = [torch.float32, torch.float64]
@@ -223,6 +223,14 @@ NEGATED_DIVISORS = (
 @pytest.mark.parametrize("text", NEGATED_DIVISORS)
 def test_a_negated_row_that_tiles_and_rows_need(text: str, channels_last: bool) -> None:
     compare(Graph.parse(text), SHAPES[0], CppLayer, channels_last=channels_last)
+
+
+@pytest.mark.parametrize(("training", "channels_last"), [(True, False), (True, True), (False, False)])
+@pytest.mark.parametrize(("one", "other"), zip(RUNNING, NARROW, strict=True))
+def test_numbers_of_every_kind_and_running_values_of_several_sweeps(
+    one: str, other: str, training: bool, channels_last: bool
+) -> None:
+    compare(Graph.parse(f"{one} + {other}"), UNEVEN, CppLayer, training=training, channels_last=channels_last)
 
 
 @pytest.mark.parametrize("divisor", SMALL)

@@ -20,7 +20,7 @@ from evonas.kernels.streaming import StreamingKernels
 from evonas.kernels.triton_run import TritonLayer
 from evonas.layer import NormAct, running_names
 from evonas.published import zoo
-from tests.compiled_layers import SHAPES, SMALL, compare, compare_many
+from tests.compiled_layers import NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
 from tests.strategies import seeded_graphs
 
 
@@ -75,20 +75,11 @@ def test_divisors_inside_of_the_clamp(divisor: str) -> None:
     compare(Graph.parse(f"x / ({divisor}) + x"), SHAPES[0], TritonLayer)
 
 
-RUNNING = (
-    "x / std_bwh(x) + mean_wh(tanh(x / std_bwh(x)))",
-    "x / std_bwh(tanh(x / rms_bwh(x))) + mean_bwh(v1)",
-    "x * mean_bwh(std_whcg(x)) / std_whc(tanh(x * rms_bwh(x)))",
-)
-
-
 @pytest.mark.parametrize("on_chip", [False, True])
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("text", RUNNING)
-def test_running_values_of_layers_with_several_sweeps_are_updated_once(
-    text: str, training: bool, on_chip: bool
-) -> None:
-    compare(Graph.parse(text), SHAPES[0], partial(TritonLayer, on_chip=on_chip), training=training)
+@pytest.mark.parametrize("text", [*RUNNING, *NARROW])
+def test_numbers_of_every_kind_and_running_values_of_several_sweeps(text: str, training: bool, on_chip: bool) -> None:
+    compare(Graph.parse(text), UNEVEN, partial(TritonLayer, on_chip=on_chip), training=training)
 
 
 def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
