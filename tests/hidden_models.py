@@ -1,11 +1,13 @@
-"""Networks with a forward that cannot be traced, whose parts other forwards share."""
+"""Networks with a forward that cannot be traced or written anew, whose parts other forwards may share."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from tests.trap_models import Act, ConvBN
+from tests.trap_models import Act, ConvBN, Parts
 from tests.usual_models import conv3
 
 
@@ -93,3 +95,80 @@ def parametrised() -> nn.Module:
     model = nn.Sequential(conv3(3, 3), nn.BatchNorm2d(3), nn.ReLU())
     parametrize.register_parametrization(model[1], "weight", nn.Softplus())
     return model
+
+
+class Prints(Parts):
+    """Tells of itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        print("forward", end="")
+        return F.relu(self.bn1(self.conv1(x)))
+
+
+class Decorated(Parts):
+    """Its decoration leaves no trace in a graph."""
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn1(self.conv1(x)))
+
+
+class Defaults(Parts):
+    """Has an argument that may be left out."""
+
+    def forward(self, x: Tensor, factor: float = 2.0) -> Tensor:
+        return F.relu(self.bn1(self.conv1(x))) * factor
+
+
+def patched() -> nn.Module:
+    """A forward that is not the one of its class."""
+    model = nn.Sequential(ConvBN(), Act())
+    model[1].forward = F.silu
+    return model
+
+
+COUNT = 0
+
+
+class Counts(Parts):
+    """Changes what is outside of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        global COUNT
+        COUNT += 1
+        return F.relu(self.bn1(self.conv1(x)))
+
+
+def noted(module: nn.Module, x: Tensor) -> Tensor:
+    """Changes the module that it is given."""
+    module.last = x
+    return x
+
+
+class Helped(Parts):
+    """Has effects by a function, by a method, and by what is defined in it."""
+
+    last: Tensor | None = None
+
+    def note(self, x: Tensor) -> Tensor:
+        self.last = x
+        return x
+
+
+class ByFunction(Helped):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(noted(self, self.bn1(self.conv1(x))))
+
+
+class ByMethod(Helped):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.note(self.bn1(self.conv1(x))))
+
+
+class ByInner(Helped):
+    def forward(self, x: Tensor) -> Tensor:
+        def inner(y: Tensor) -> Tensor:
+            self.last = y
+            return y
+
+        return F.relu(inner(self.bn1(self.conv1(x))))

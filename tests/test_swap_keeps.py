@@ -13,7 +13,14 @@ from torch.nn import functional as F
 
 import evonas
 from tests.hidden_models import (
+    ByFunction,
+    ByInner,
+    ByMethod,
+    Counts,
+    Decorated,
+    Defaults,
     NormTwice,
+    Prints,
     Reaches,
     ReluTwice,
     SharedAct,
@@ -23,6 +30,7 @@ from tests.hidden_models import (
     TracedRelu,
     Untraceable,
     parametrised,
+    patched,
 )
 from tests.trap_models import (
     Act,
@@ -115,6 +123,14 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a normalisation that is named twice": (lambda: NormTwice(nn.BatchNorm2d(3), nn.ReLU()), set()),
     "a ReLU that is named twice": (lambda: ReluTwice(nn.BatchNorm2d(3), nn.ReLU()), set()),
     "a block that cannot be traced": (lambda: Untraceable(nn.BatchNorm2d(3), nn.ReLU()), {"bn"}),
+    "a forward that prints": (Prints, set()),
+    "a decorated forward": (Decorated, set()),
+    "an optional argument": (Defaults, set()),
+    "a forward that was put on the module": (patched, set()),
+    "a forward that counts": (Counts, set()),
+    "a function with effects": (ByFunction, set()),
+    "a method with effects": (ByMethod, set()),
+    "a function in a forward": (ByInner, set()),
     "no hook": (lambda: nn.Sequential(ConvBN(), nn.Identity(), Act()), {"0.bn"}),
     "a hook after the block": (hooked("0", "after"), set()),
     "a hook before the block": (hooked("0", "before"), {"0.bn"}),

@@ -12,6 +12,7 @@ import torch
 
 from evonas.graph import Graph
 from evonas.kernels import triton_run
+from evonas.kernels.compiled import Settings
 from evonas.kernels.launches import Launch
 from evonas.kernels.on_chip import OnChipKernels
 from evonas.kernels.plan import plan_of
@@ -102,6 +103,16 @@ def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
             assert len(swept) == join.after == max(swept, default=0), label
         joined += len(joins)
     assert joined > 30
+
+
+def test_kernels_get_the_constants_that_they_have() -> None:
+    """The interpreter passes over one that is too many, which a GPU does not."""
+    for text in [*RUNNING, *NARROW]:
+        layer = TritonLayer(Graph.parse(text), training=True)
+        work = layer._work(torch.Size(UNEVEN), True, Settings(2, 1e-5, 0.1))
+        for launch in (*work.forward, *work.backward):
+            constants = {a for a in launch.kernel.arg_names if a.isupper() and a not in ("B", "C", "G", "HW")}
+            assert set(launch.constants) - {"num_warps"} == constants
 
 
 def test_kernels_run_on_the_gpu_that_the_input_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
