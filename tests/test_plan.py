@@ -104,12 +104,12 @@ def test_the_zoo(name: str, training: bool) -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_random_graphs(training: bool) -> None:
     compared = 0
-    for label, graph in seeded_graphs(500):
+    for label, graph in seeded_graphs(350):
         try:
             compared += assert_computes(graph, training)
         except AssertionError as error:
             raise AssertionError(f"{label}: {graph.written()}") from error
-    assert compared >= 250
+    assert compared >= 175
 
 
 def test_every_aggregation_of_every_kind_of_argument() -> None:
