@@ -38,6 +38,12 @@ NARROW = (
     "x * mean_bwh(std_whcg(tanh(x)) * mean_whcg(v1))",
 )
 """Layers with numbers of every kind: of a group, of a group of a sample, of a sample, of a channel, and single ones."""
+_LATE = "std_wh(tanh(x / std_wh(x)))"
+LATER = (
+    *(f"x * {_LATE}", f"{_LATE} * x", f"x / {_LATE}", f"x + {_LATE}", f"{_LATE} - x"),
+    f"x * v1 + {_LATE} * mean_wh(x)",
+)
+"""Arguments of statistics that what a first sweep takes and what a second one does go into, one way or the other."""
 UNEVEN = (2, 6, 4, 3)
 """Two groups of three channels: neither is found by the number of the other."""
 SHAPES = [(2, 4, 5, 3), (3, 7, 1, 1), (1, 41, 7, 7), (2, 1, 3, 3)]

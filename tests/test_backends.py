@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from evonas.dispatch import chosen
+from evonas.dispatch import BREAK_EVEN, chosen
 from evonas.errors import UsageError
 from evonas.graph import Graph
 from evonas.kernels import cpp_run
@@ -101,6 +101,23 @@ def test_what_is_traced_is_the_same(training: bool, backend: str) -> None:
         assert leaf.grad is not None
         same(right, [leaf.grad, *(p.grad for p in layers[1].parameters() if p.grad is not None)])
         same(list(layers[0].buffers()), list(layers[1].buffers()))
+
+
+def test_what_is_traced_in_float64_is_as_exact() -> None:
+    layers = both(SEVERAL, "cpp", dtype=torch.float64)
+    x = torch.randn(SHAPE, dtype=torch.float64)
+    y = torch.compile(layers[1], backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(y, layers[0](x), rtol=1e-12, atol=1e-12)  # sums of 24 values in float64
+    for one, other in zip(layers[0].buffers(), layers[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_traced_is_left_to_whatever_traces_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(SHAPE)
+    assert chosen("auto", x, BREAK_EVEN) == "cpp"
+    assert chosen("auto", x, BREAK_EVEN - 1) == "reference"
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert chosen("auto", x, BREAK_EVEN) == "reference"
 
 
 def test_without_an_affine(backend: str) -> None:

@@ -226,11 +226,15 @@ def test_a_negated_row_that_tiles_and_rows_need(text: str, channels_last: bool) 
 
 
 @pytest.mark.parametrize(("training", "channels_last"), [(True, False), (True, True), (False, False)])
-@pytest.mark.parametrize(("one", "other"), zip(RUNNING, NARROW, strict=True))
+@pytest.mark.parametrize(("one", "other"), list(zip(RUNNING, NARROW, strict=True)))
 def test_numbers_of_every_kind_and_running_values_of_several_sweeps(
     one: str, other: str, training: bool, channels_last: bool
 ) -> None:
     compare(Graph.parse(f"{one} + {other}"), UNEVEN, CppLayer, training=training, channels_last=channels_last)
+
+
+def test_one_value_has_the_variance_that_it_has() -> None:
+    compare(Graph.parse("x + std_bwh(x)"), (1, 4, 1, 1), CppLayer)
 
 
 @pytest.mark.parametrize("divisor", SMALL)

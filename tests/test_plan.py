@@ -15,6 +15,7 @@ from evonas.kernels.plan import Plan, plan_of
 from evonas.layer import NormAct
 from evonas.ops import OPS, IndexSet, Moment
 from evonas.published import zoo
+from tests.compiled_layers import LATER
 from tests.strategies import GROUPS, seeded_graphs
 from tests.test_derive import by_autograd, layer_of
 
@@ -119,15 +120,10 @@ def test_every_aggregation_of_every_kind_of_argument() -> None:
             assert assert_computes(graph), graph
 
 
-LATE = "std_wh(tanh(x / std_wh(x)))"
-
-
 @pytest.mark.parametrize("statistic", ["mean_wh", "rms_whc", "std_whcg", "std_bwh"])
-@pytest.mark.parametrize(
-    "argument", ["x * {late}", "{late} * x", "x / {late}", "x + {late}", "{late} - x", "x * v1 + {late} * mean_wh(x)"]
-)
+@pytest.mark.parametrize("argument", LATER)
 def test_what_a_later_sweep_finds_is_waited_for(argument: str, statistic: str) -> None:
-    graph = Graph.parse(f"x * {statistic}({argument.format(late=LATE)})")
+    graph = Graph.parse(f"x * {statistic}({argument})")
     assert assert_computes(graph)
     after = {s.node: s.after for s in plan_of(graph).statistics}
     assert after[max(graph.node(graph.output).args)] == 2

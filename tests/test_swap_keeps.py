@@ -52,6 +52,7 @@ from tests.trap_models import (
     Tuple,
     Twice,
     TwoActivations,
+    with_dropout,
 )
 from tests.usual_models import conv3
 
@@ -131,6 +132,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a function with effects": (ByFunction, set()),
     "a method with effects": (ByMethod, set()),
     "a function in a forward": (ByInner, set()),
+    "dropout inside a normalisation": (with_dropout, set()),
     "no hook": (lambda: nn.Sequential(ConvBN(), nn.Identity(), Act()), {"0.bn"}),
     "a hook after the block": (hooked("0", "after"), set()),
     "a hook before the block": (hooked("0", "before"), {"0.bn"}),

@@ -10,18 +10,20 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from evonas.graph import Graph
+from evonas.graph import FIRST, Graph
 from evonas.kernels import triton_run
 from evonas.kernels.compiled import Settings
 from evonas.kernels.launches import Launch
 from evonas.kernels.on_chip import OnChipKernels
-from evonas.kernels.plan import plan_of
+from evonas.kernels.plan import Plan, plan_of
+from evonas.kernels.schedule import forward_joins
 from evonas.kernels.steps import backward_way, forward_way
 from evonas.kernels.streaming import StreamingKernels
+from evonas.kernels.tiles import Shape
 from evonas.kernels.triton_run import TritonLayer
 from evonas.layer import NormAct, running_names
 from evonas.published import zoo
-from tests.compiled_layers import NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
+from tests.compiled_layers import LATER, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
 from tests.strategies import seeded_graphs
 
 
@@ -103,6 +105,31 @@ def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
             assert len(swept) == join.after == max(swept, default=0), label
         joined += len(joins)
     assert joined > 30
+
+
+def sweep_needed(plan: Plan, number: int) -> int:
+    """After which sweep a node that is constant on planes can be computed, by going down to what sweeps take."""
+    leaves = {leaf: n for n, sweep in enumerate(plan.sweeps, 1) for t in sweep for leaf in (t.mean, t.variance)}
+    raw = {s.node: (s.raw,) for s in plan.statistics}
+    if number < FIRST or number in leaves:
+        return leaves.get(number, 0)
+    below = raw.get(number, plan.nodes[number - FIRST].args)
+    return max((sweep_needed(plan, n) for n in below if n is not None), default=0)
+
+
+@pytest.mark.parametrize("argument", LATER)
+def test_joins_wait_for_the_last_sweep_that_they_need(argument: str) -> None:
+    for statistic in ("mean_whc", "std_whcg", "rms_bwh"):
+        plan = plan_of(Graph.parse(f"x * {statistic}({argument})"))
+        joins = forward_joins(plan)
+        assert [join.after for join in joins] == [max(sweep_needed(plan, n) for n in join.nodes) for join in joins]
+        assert max(join.after for join in joins) == 2
+
+
+def test_one_value_has_the_variance_that_it_has() -> None:
+    assert Shape(1, 4, 1, 2, False).numbers()["unbias"] == 1.0
+    assert Shape(2, 4, 5, 2, False).numbers()["unbias"] == 10 / 9
+    compare(Graph.parse("x + std_bwh(x)"), (1, 4, 1, 1), TritonLayer)
 
 
 def test_kernels_get_the_constants_that_they_have() -> None:

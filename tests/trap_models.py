@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.usual_models import conv3
+from tests.usual_models import NormActOfTimm, conv3
 
 
 class Parts(nn.Module):
@@ -263,3 +263,10 @@ class Tuple(Parts):
     def forward(self, x: Tensor) -> Tensor:
         y, z = self.both(x)
         return F.relu(y) - z + F.relu(self.bn1(self.conv1(x)))
+
+
+def with_dropout() -> nn.Module:
+    """A normalisation with its activation inside, and with dropout between them that may be switched on."""
+    norm = NormActOfTimm(3)
+    norm.drop = nn.Dropout2d(0.0)
+    return nn.Sequential(conv3(3, 3), norm)
