@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,13 @@ from evonas.published import zoo
 
 SHAPE = (2, 6, 4, 3)
 SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled() -> Iterator[None]:
+    """PyTorch compiles one function eight times and then no more, whichever tests ask for it."""
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture(params=["triton", "cpp", "cpp from Python"])
