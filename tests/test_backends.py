@@ -111,6 +111,19 @@ def test_what_is_traced_is_the_same(training: bool, backend: str) -> None:
         same(list(layers[0].buffers()), list(layers[1].buffers()))
 
 
+def test_running_values_of_another_type_and_with_gaps_are_updated(backend: str) -> None:
+    reference, kernels = both("x * mean_bwh(x) + std_bwh(tanh(x)) / rms_bwh(x)", backend)
+    if backend == "cpp":  # Triton's kernels take what lies side by side
+        kernels.running_mean = torch.zeros(2 * SHAPE[1])[::2]
+    kernels.running_var = torch.ones(SHAPE[1], dtype=torch.float64)
+    x = torch.randn(SHAPE)
+    for layer in (reference, kernels):
+        layer(x), layer(2 * x)
+    assert kernels.running_var.dtype == torch.float64
+    same([b.float() for b in reference.buffers()], [b.float() for b in kernels.buffers()])
+    assert bool((reference.running_mean != 0).all())
+
+
 def test_what_is_traced_in_float64_is_as_exact() -> None:
     layers = both(SEVERAL, "cpp", dtype=torch.float64)
     x = torch.randn(SHAPE, dtype=torch.float64)
