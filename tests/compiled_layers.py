@@ -38,6 +38,10 @@ NARROW = (
     "x * mean_bwh(std_whcg(tanh(x)) * mean_whcg(v1))",
 )
 """Layers with numbers of every kind: of a group, of a group of a sample, of a sample, of a channel, and single ones."""
+BRACKETS = (
+    "tanh(-(x + v0)) + sigmoid(-(x - v1)) + (x + v0) * (x - v1) - (x - (v0 - v1) * x)"
+    " + x / (v1 * std_wh(x)) / (x / std_wh(x)) + tanh(-(mean_wh(x) + v0) * x)"
+)
 _LATE = "std_wh(tanh(x / std_wh(x)))"
 LATER = (
     *(f"x * {_LATE}", f"{_LATE} * x", f"x / {_LATE}", f"x + {_LATE}", f"{_LATE} - x"),

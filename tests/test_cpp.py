@@ -17,7 +17,7 @@ from evonas.kernels.cpp_run import CppLayer
 from evonas.kernels.cpp_source import Variant, cpp_source
 from evonas.layer import NormAct
 from evonas.published import zoo
-from tests.compiled_layers import NARROW, RUNNING, SHAPES, SMALL, UNEVEN, at_once, compare, compare_many
+from tests.compiled_layers import BRACKETS, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, at_once, compare, compare_many
 
 GOLDEN = Path(__file__).parent / "golden"
 TYPES = [torch.float32, torch.float64]
@@ -211,6 +211,10 @@ def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.Mo
 def test_signs_that_meet_are_no_decrement() -> None:
     compare(Graph.parse("-(-square(x))"), SHAPES[0], CppLayer)
     compare(Graph.parse("-(-mean_wh(x)) * x - -(-x)"), SHAPES[0], CppLayer)
+
+
+def test_brackets_stand_where_they_are_needed() -> None:
+    compare(Graph.parse(BRACKETS), SHAPES[0], CppLayer)
 
 
 NEGATED_DIVISORS = (

@@ -23,7 +23,7 @@ from evonas.kernels.tiles import Shape
 from evonas.kernels.triton_run import TritonLayer
 from evonas.layer import NormAct, running_names
 from evonas.published import zoo
-from tests.compiled_layers import LATER, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
+from tests.compiled_layers import BRACKETS, LATER, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
 from tests.strategies import seeded_graphs
 
 
@@ -105,6 +105,10 @@ def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
             assert len(swept) == join.after == max(swept, default=0), label
         joined += len(joins)
     assert joined > 30
+
+
+def test_brackets_stand_where_they_are_needed() -> None:
+    compare(Graph.parse(BRACKETS), SHAPES[0], TritonLayer)
 
 
 def sweep_needed(plan: Plan, number: int) -> int:
