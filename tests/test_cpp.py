@@ -37,6 +37,14 @@ def test_the_zoo_in_evaluation(name: str) -> None:
     compare(zoo[name], SHAPES[0], CppLayer, training=False)
 
 
+def test_one_layer_serves_inputs_of_every_type_and_layout() -> None:
+    graph = zoo["evonorm-s0"]
+    layer = CppLayer(graph, training=True)
+    for channels_last in (False, True):
+        for dtype in (*TYPES, *TYPES):
+            compare(graph, UNEVEN, lambda graph, training: layer, channels_last=channels_last, dtype=dtype)
+
+
 def over_types(number: int) -> torch.dtype:
     return TYPES[number % 2]
 
