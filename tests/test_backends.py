@@ -338,6 +338,7 @@ def test_an_input_beyond_32_bits_is_left_to_the_reference() -> None:
 
 def test_an_empty_batch_has_no_kernels(backend: str) -> None:
     _, layer = both("bn-relu", backend)
+    assert chosen(backend, torch.randn(0, 6, 4, 3)) == "reference"
     assert layer(torch.randn(0, 6, 4, 3)).shape == (0, 6, 4, 3)
 
 
