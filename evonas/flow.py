@@ -99,7 +99,7 @@ class Flow:
                 yield from self._beyond(node, user, depth)
             elif isinstance(called, nn.Identity) and not _hooked(called):
                 yield from self.uses(user, depth + 1)
-            elif called in self.graphs and user.args[:1] == (node,) and user.all_input_nodes.count(node) == 1:
+            elif called in self.graphs and user.args[:1] == (node,) and _times(user, node) == 1:
                 assert called is not None
                 if called._forward_pre_hooks:
                     yield f"the hooks of {self.names[called]}"
@@ -172,6 +172,13 @@ class _Tracer(fx.Tracer):
 
 def _hooked(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _times(user: fx.Node, node: fx.Node) -> int:
+    """How often a node is among the arguments of another."""
+    taken: list[fx.Node] = []
+    fx.node.map_arg((user.args, user.kwargs), taken.append)
+    return taken.count(node)
 
 
 def is_plain_sequential(module: nn.Module) -> bool:

@@ -17,6 +17,39 @@ from evonas.reference import groups_dividing
 from evonas.search_spaces import SPACES
 from evonas.space import generator
 
+SMALL = (
+    "max(square(square(square(x))), 0)",
+    "-max(square(square(square(x))), 0)",
+    "mean_wh(exp(-square(x + exp(exp(v1)))))",
+    "max(mean_wh(exp(-square(x + exp(exp(v1))))), exp(-square(x + exp(exp(v1)))))",
+)
+"""Divisors below eps, some of them at a few positions, that are neither deviations nor beyond the clamp otherwise."""
+RUNNING = (
+    "x / std_bwh(x) + mean_wh(tanh(x / std_bwh(x)))",
+    "x / std_bwh(tanh(x / rms_bwh(x))) + mean_bwh(v1)",
+    "x * mean_bwh(std_whcg(x)) / std_whc(tanh(x * rms_bwh(x)))",
+    "x * rms_bwh(mean_bwh(tanh(x)))",
+)
+"""Layers whose running values become known after different sweeps, or without any."""
+NARROW = (
+    "x * std_bwh(mean_whcg(x)) + mean_bwh(rms_whc(x))",
+    "x / std_whcg(v1) + mean_whcg(v1 * v0)",
+    "x * rms_whc(v1) / std_whc(std_whcg(x))",
+    "x * mean_bwh(std_whcg(tanh(x)) * mean_whcg(v1))",
+)
+"""Layers with numbers of every kind: of a group, of a group of a sample, of a sample, of a channel, and single ones."""
+BRACKETS = (
+    "tanh(-(x + v0)) + sigmoid(-(x - v1)) + (x + v0) * (x - v1) - (x - (v0 - v1) * x)"
+    " + x / (v1 * std_wh(x)) / (x / std_wh(x)) + tanh(-(mean_wh(x) + v0) * x)"
+)
+_LATE = "std_wh(tanh(x / std_wh(x)))"
+LATER = (
+    *(f"x * {_LATE}", f"{_LATE} * x", f"x / {_LATE}", f"x + {_LATE}", f"{_LATE} - x"),
+    f"x * v1 + {_LATE} * mean_wh(x)",
+)
+"""Arguments of statistics that what a first sweep takes and what a second one does go into, one way or the other."""
+UNEVEN = (2, 6, 4, 3)
+"""Two groups of three channels: neither is found by the number of the other."""
 SHAPES = [(2, 4, 5, 3), (3, 7, 1, 1), (1, 41, 7, 7), (2, 1, 3, 3)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from evonas.dispatch import chosen
+from evonas.dispatch import BREAK_EVEN, chosen
 from evonas.errors import UsageError
 from evonas.graph import Graph
 from evonas.kernels import cpp_run
@@ -22,6 +23,13 @@ from evonas.published import zoo
 
 SHAPE = (2, 6, 4, 3)
 SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_compiled() -> Iterator[None]:
+    """PyTorch compiles one function eight times and then no more, whichever tests ask for it."""
+    yield
+    torch.compiler.reset()
 
 
 @pytest.fixture(params=["triton", "cpp", "cpp from Python"])
@@ -67,6 +75,70 @@ def test_the_layer_is_the_same(name: str, backend: str) -> None:
     same(gradients(reference, x), gradients(kernels, x))
     same(list(reference.buffers()), list(kernels.buffers()))
     same([reference.eval()(x)], [kernels.eval()(x)])
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_settings_reach_the_kernels(training: bool, backend: str) -> None:
+    """Groups that do not divide the channels, and eps and momentum that are seen in what they make."""
+    graph, settings = "x / std_whcg(x) + rms_bwh(x) / v1", {"groups": 4, "eps": 0.25, "momentum": 0.3}
+    layers = [NormAct(graph, SHAPE[1], backend=by, **settings) for by in ("reference", backend)]
+    x = torch.randn(SHAPE)
+    for layer in layers:
+        layer.train(training)
+    same(*([*gradients(layer, x), *layer.buffers()] for layer in layers))
+
+
+SEVERAL = "x * mean_bwh(x) + std_bwh(tanh(x)) / rms_bwh(x) + mean_bwh(square(x)) * v1 + v0"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_traced_is_the_same(training: bool, backend: str) -> None:
+    """By the operators, with running values that differ from one another, and an input in each memory format."""
+    layers = both(SEVERAL, backend)
+    for layer in layers:
+        for number, buffer in enumerate(layer.buffers()):
+            buffer.add_(0.3 * number)
+        layer.train(training)
+    compiled = torch.compile(layers[1], backend="eager", fullgraph=True)
+    for x in (torch.randn(SHAPE), torch.randn(6, 2, 3, 4).permute(1, 0, 3, 2)):
+        for layer in layers:
+            layer.zero_grad()
+        right = gradients(layers[0], x)
+        leaf = x.clone().requires_grad_()
+        (compiled(leaf) * torch.arange(x.numel(), dtype=x.dtype).view(x.shape).cos()).sum().backward()
+        assert leaf.grad is not None
+        same(right, [leaf.grad, *(p.grad for p in layers[1].parameters() if p.grad is not None)])
+        same(list(layers[0].buffers()), list(layers[1].buffers()))
+
+
+def test_running_values_of_another_type_and_with_gaps_are_updated(backend: str) -> None:
+    reference, kernels = both("x * mean_bwh(x) + std_bwh(tanh(x)) / rms_bwh(x)", backend)
+    if backend == "cpp":  # Triton's kernels take what lies side by side
+        kernels.running_mean = torch.zeros(2 * SHAPE[1])[::2]
+    kernels.running_var = torch.ones(SHAPE[1], dtype=torch.float64)
+    x = torch.randn(SHAPE)
+    for layer in (reference, kernels):
+        layer(x), layer(2 * x)
+    assert kernels.running_var.dtype == torch.float64
+    same([b.float() for b in reference.buffers()], [b.float() for b in kernels.buffers()])
+    assert bool((reference.running_mean != 0).all())
+
+
+def test_what_is_traced_in_float64_is_as_exact() -> None:
+    layers = both(SEVERAL, "cpp", dtype=torch.float64)
+    x = torch.randn(SHAPE, dtype=torch.float64)
+    y = torch.compile(layers[1], backend="eager", fullgraph=True)(x)
+    torch.testing.assert_close(y, layers[0](x), rtol=1e-12, atol=1e-12)  # sums of 24 values in float64
+    for one, other in zip(layers[0].buffers(), layers[1].buffers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_traced_is_left_to_whatever_traces_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = torch.randn(SHAPE)
+    assert chosen("auto", x, BREAK_EVEN) == "cpp"
+    assert chosen("auto", x, BREAK_EVEN - 1) == "reference"
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    assert chosen("auto", x, BREAK_EVEN) == "reference"
 
 
 def test_without_an_affine(backend: str) -> None:
@@ -266,6 +338,7 @@ def test_an_input_beyond_32_bits_is_left_to_the_reference() -> None:
 
 def test_an_empty_batch_has_no_kernels(backend: str) -> None:
     _, layer = both("bn-relu", backend)
+    assert chosen(backend, torch.randn(0, 6, 4, 3)) == "reference"
     assert layer(torch.randn(0, 6, 4, 3)).shape == (0, 6, 4, 3)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,13 @@ import torch
 
 from evonas.graph import Graph
 from evonas.kernels import cpp_build
-from evonas.kernels.cpp_build import BuildError, build, compiler
+from evonas.kernels.cpp_build import BuildError, Options, build, compiler
 from evonas.kernels.cpp_loops import Layout
 from evonas.kernels.cpp_run import CppLayer
 from evonas.kernels.cpp_source import Variant, cpp_source
 from evonas.layer import NormAct
 from evonas.published import zoo
-from tests.compiled_layers import SHAPES, at_once, compare, compare_many
+from tests.compiled_layers import BRACKETS, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, at_once, compare, compare_many
 
 GOLDEN = Path(__file__).parent / "golden"
 TYPES = [torch.float32, torch.float64]
@@ -34,6 +35,14 @@ def test_the_zoo(name: str, channels_last: bool, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("name", zoo)
 def test_the_zoo_in_evaluation(name: str) -> None:
     compare(zoo[name], SHAPES[0], CppLayer, training=False)
+
+
+def test_one_layer_serves_inputs_of_every_type_and_layout() -> None:
+    graph = zoo["evonorm-s0"]
+    layer = CppLayer(graph, training=True)
+    for channels_last in (False, True):
+        for dtype in (*TYPES, *TYPES):
+            compare(graph, UNEVEN, lambda graph, training: layer, channels_last=channels_last, dtype=dtype)
 
 
 def over_types(number: int) -> torch.dtype:
@@ -162,6 +171,44 @@ def test_a_library_that_was_cut_short_is_built_anew(tmp_path: Path, monkeypatch:
     assert len(library.read_bytes()) == len(whole)  # type: ignore[arg-type]  # bytes, by the stand-in above
 
 
+def test_a_library_is_built_with_the_flags_that_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    source = 'extern "C" int told() { return TOLD; }\n'
+    told = [
+        cpp_build.loaded(source, lambda path: ctypes.CDLL(str(path))["told"](), Options(("-shared", flag), ()))
+        for flag in ("-DTOLD=1", "-DTOLD=2")
+    ]
+    assert told == [1, 2]
+
+
+def test_whatever_a_library_depends_on_gives_it_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several machines may share a cache, and compilers are upgraded."""
+    other = tmp_path / "c++"
+    other.write_text("")
+    plain = Options(("-O2",), ("-lm",))
+
+    def place(source: str = "1", options: Options = plain) -> Path | None:
+        return cpp_build._place(source, options)
+
+    places = [
+        *(place(), place("2"), place(options=Options(("-O1",), ("-lm",)))),
+        *(place(options=Options(("-O2",), ("-lpthread",))), place(options=Options(("-O2",), ("-lm",), "calls"))),
+    ]
+    for name, told in (("_version", lambda path: "another"), ("_processor", lambda: "another")):
+        with monkeypatch.context() as patch:
+            patch.setattr(cpp_build, name, told)
+            places.append(place())
+    with monkeypatch.context() as patch:
+        patch.setattr(cpp_build, "_version", lambda path: "the same")
+        places.append(place())
+        patch.setattr(cpp_build, "compiler", lambda: str(other))
+        places.append(place())
+    assert len(set(places)) == len(places)
+    assert place() == places[0]
+
+
 def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     with pytest.raises(BuildError, match="could not compile"):
@@ -174,6 +221,10 @@ def test_signs_that_meet_are_no_decrement() -> None:
     compare(Graph.parse("-(-mean_wh(x)) * x - -(-x)"), SHAPES[0], CppLayer)
 
 
+def test_brackets_stand_where_they_are_needed() -> None:
+    compare(Graph.parse(BRACKETS), SHAPES[0], CppLayer)
+
+
 NEGATED_DIVISORS = (
     "tanh(x / -sqrt(std_wh(x)))",
     "x / -(max(v0, std_wh(x)) * (std_wh(x) / -sqrt(std_wh(x))))",
@@ -184,6 +235,23 @@ NEGATED_DIVISORS = (
 @pytest.mark.parametrize("text", NEGATED_DIVISORS)
 def test_a_negated_row_that_tiles_and_rows_need(text: str, channels_last: bool) -> None:
     compare(Graph.parse(text), SHAPES[0], CppLayer, channels_last=channels_last)
+
+
+@pytest.mark.parametrize(("training", "channels_last"), [(True, False), (True, True), (False, False)])
+@pytest.mark.parametrize(("one", "other"), list(zip(RUNNING, NARROW, strict=True)))
+def test_numbers_of_every_kind_and_running_values_of_several_sweeps(
+    one: str, other: str, training: bool, channels_last: bool
+) -> None:
+    compare(Graph.parse(f"{one} + {other}"), UNEVEN, CppLayer, training=training, channels_last=channels_last)
+
+
+def test_one_value_has_the_variance_that_it_has() -> None:
+    compare(Graph.parse("x + std_bwh(x)"), (1, 4, 1, 1), CppLayer)
+
+
+@pytest.mark.parametrize("divisor", SMALL)
+def test_divisors_inside_of_the_clamp(divisor: str) -> None:
+    compare(Graph.parse(f"x / ({divisor}) + x"), SHAPES[0], CppLayer)
 
 
 @pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid"])

@@ -14,6 +14,7 @@ from evonas.layer import NormAct
 from evonas.ops import DERIVED, OPS, Op
 from evonas.published import zoo
 from evonas.reference import apply
+from tests.compiled_layers import SMALL
 from tests.strategies import GROUPS, SHAPE, probe, seeded_graphs
 
 GOLDEN = {
@@ -137,9 +138,22 @@ def test_ties_and_clamps() -> None:
     )
 
 
+@pytest.mark.parametrize("divisor", SMALL)
+def test_a_divisor_that_is_small_has_no_gradient_where_it_is(divisor: str) -> None:
+    assert assert_agrees(Graph.parse(f"x / ({divisor}) + x"))
+
+
 @pytest.mark.parametrize(
     ("divisor", "clamped"),
-    [("std_wh(x)", False), ("rms_bwh(v1)", False), ("max(x, std_wh(x))", False), ("mean_wh(x)", True), ("x", True)],
+    [
+        ("std_wh(x)", False),
+        ("rms_bwh(v1)", False),
+        ("max(x, std_wh(x))", False),
+        ("max(x, v1)", True),
+        ("max(mean_wh(x), x)", True),
+        ("mean_wh(x)", True),
+        ("x", True),
+    ],
 )
 def test_only_a_divisor_that_may_be_small_is_looked_at(divisor: str, clamped: bool) -> None:
     derived = backward(Graph.parse(f"tanh(x) / {divisor}"))

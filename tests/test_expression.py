@@ -69,6 +69,23 @@ def test_prints_what_was_read(text):
     assert str(Graph.parse(text)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "printed", "latex"),
+    [
+        ("-x + v0", "v0 - x", "v_0 - x"),
+        ("x + -v0", "x - v0", "x - v_0"),
+        ("-x + -v0", "-x + -v0", "-x + -v_0"),
+        ("-(x + v1) + v0", "v0 - (x + v1)", r"v_0 - \left(x + v_1\right)"),
+        ("-(x * v1) + v0", "v0 - x * v1", r"v_0 - x \, v_1"),
+        ("--x + v0", "v0 - -x", r"v_0 - \left(-x\right)"),
+    ],
+)
+def test_a_sum_with_a_negation_on_either_side_is_a_difference(text, printed, latex):
+    graph = Graph.parse(text)
+    assert (graph.expression(), graph.latex()) == (printed, latex)
+    assert Graph.parse(printed).key == graph.key
+
+
 @settings(max_examples=400)
 @given(graphs())
 def test_parse_after_print_keeps_the_canonical_form(graph):
@@ -125,6 +142,8 @@ HOSTILE = {
     "one": "x + 1",
     "huge number": "9" * 99_999,
     "zero with exponent": "0e5",
+    "a half": "x + 0.5",
+    "nearly zero": "x + 0.0001",
     "NaN": "NaN",
     "Infinity": "x * inf",
     "lookalike x": "х",  # Cyrillic

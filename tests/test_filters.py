@@ -93,8 +93,40 @@ def test_rounding_does_not_hide_a_constant() -> None:
     good = respond(Graph.parse("tanh(x)"))[0]
     noisy = Response(1 + 1e-12 * good.output, good.gradient)
     assert numerical(noisy) == Reject("constant output")
+    for scale in (1e-12, 1e12):  # of the function, whatever its unit
+        scaled = Response(scale * noisy.output, scale * noisy.gradient)
+        assert numerical(scaled) == Reject("constant output")
+        assert numerical(Response(scale * good.output, scale * good.gradient)) == Accept()
+        assert numerical(Response(scale * good.output, scale * 1e-12 * good.gradient)) == Reject("no gradient")
     # A hundred times FLAT is signal.
     assert numerical(Response(1 + 1e-7 * good.output, good.gradient)) == Accept()
+
+
+@pytest.mark.parametrize(
+    ("varies_over", "reason"),
+    [
+        ((), "constant output"),
+        ((1,), "constant output"),  # one number for each channel, which the next affine could hold
+        ((0,), None),
+        ((2,), None),
+        ((3,), None),
+        ((0, 1), None),
+    ],
+)
+def test_an_output_is_constant_where_each_channel_is(varies_over: tuple[int, ...], reason: str | None) -> None:
+    good = respond(Graph.parse("tanh(x)"))[0]
+    kept = tuple(slice(None) if axis in varies_over else slice(1) for axis in range(4))
+    output = np.broadcast_to(good.output[kept], good.output.shape)
+    assert numerical(Response(output, good.gradient)) == (Accept() if reason is None else Reject(reason))
+    # All of it times a large number is no more or less constant.
+    assert numerical(Response(output * 1e6, good.gradient * 1e6)) == (Accept() if reason is None else Reject(reason))
+
+
+def test_an_output_that_varies_on_one_channel_alone_passes() -> None:
+    good = respond(Graph.parse("tanh(x)"))[0]
+    output, gradient = np.ones_like(good.output), np.zeros_like(good.gradient)
+    output[:, 2], gradient[:, 2] = good.output[:, 2], good.gradient[:, 2]
+    assert numerical(Response(output, gradient)) == Accept()
 
 
 @pytest.mark.parametrize("name", zoo)

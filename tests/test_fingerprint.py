@@ -73,6 +73,18 @@ def test_different_functions_have_different_keys() -> None:
     assert len({key_of(text) for text in DIFFERENT}) == len(DIFFERENT)
 
 
+def test_every_probe_counts_with_its_value_and_its_gradient() -> None:
+    responses = respond(Graph.parse("x * sigmoid(v1 * x) / std_whcg(x)"))
+    changed = [responses]
+    for number, response in enumerate(responses):
+        for name in ("output", "gradient"):
+            values = getattr(response, name).copy()
+            values[-1, -1, -1, -1] += 0.01 * np.abs(values).max()
+            other = replace(response, **{name: values})
+            changed.append((*responses[:number], other, *responses[number + 1 :]))
+    assert len({functional_key(one) for one in changed}) == 5
+
+
 def test_all_layers_of_the_zoo_are_different() -> None:
     keys = {name: key_of(graph) for name, graph in zoo.items()}
     same = [(a, b) for a, b in itertools.combinations(keys, 2) if keys[a] == keys[b]]

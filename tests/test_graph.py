@@ -76,6 +76,21 @@ def test_builder_merges_equal_nodes_and_refuses_bad_ones():
             number = builder.add("neg", number)
 
 
+def test_builder_takes_as_many_operations_as_its_limit():
+    builder = GraphBuilder(limit=2)
+    for name in ("neg", "abs", "neg"):
+        builder.add(name, X)
+    with pytest.raises(GraphError, match="more than 2"):
+        builder.add("exp", X)
+    assert len(builder.nodes) == 2
+
+
+def test_builder_finds_the_first_of_nodes_that_were_added_as_they_are():
+    builder = GraphBuilder()
+    assert [builder.append(Node("neg", (X,))) for _ in range(2)] == [4, 5]
+    assert builder.add("neg", X) == 4
+
+
 def test_json_of_the_spec():
     graph = Graph.from_json(S0)
     assert graph.expression() == "x * sigmoid(v1 * x) / std_whcg(x)"

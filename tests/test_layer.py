@@ -170,6 +170,20 @@ def test_running_values_follow_the_batch():
     close(layer(random(1, 4, 3, 1)), wanted.view(1, 4, 1, 1).expand(1, 4, 3, 1), 1e-12)
 
 
+def test_running_values_of_one_kind_are_numbered_in_the_order_of_nodes():
+    terms = (f"{kind}_bwh({of})" for of in ("x", "tanh(x)", "exp(x)") for kind in ("std", "mean", "rms"))
+    layer = NormAct(" + ".join(terms) + " + x", 4)
+    kinds = ("running_var", "running_mean", "running_square")
+    assert [name for name, _ in layer.named_buffers()] == [
+        *kinds,
+        *(f"{kind}_{number}" for number in (1, 2) for kind in kinds),
+    ]
+    x = torch.randn(5, 4, 3, 3)
+    layer.train()(x)
+    expected = 0.1 * x.exp().mean((0, 2, 3))  # of the third mean, which started at 0
+    torch.testing.assert_close(layer.running_mean_2, expected, rtol=1e-5, atol=0)  # float32
+
+
 @pytest.mark.parametrize("momentum", [0.0, 1.0])
 def test_momentum_at_its_ends(momentum):
     layer = NormAct(EVERY_RUNNING_VALUE, 4, groups=2, momentum=momentum, dtype=torch.float64)

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from evonas import simplify
 from evonas.draws import Draws
 from evonas.graph import FIRST, Graph, Node
+from evonas.layer import NormAct
 from evonas.ops import OPS
 from evonas.published import zoo
+from evonas.reference import evaluate
 from evonas.search_spaces import SPACES
 from evonas.space import generator
-from tests.strategies import built, graphs, probe, reads_x, sampled, seeded_graphs, value_and_gradients
+from tests.strategies import GROUPS, built, graphs, probe, reads_x, sampled, seeded_graphs, value_and_gradients
 
 EVONORM = SPACES["evonorm"]
 # Few operations meet one another more often, so that rules fire on what other rules left.
@@ -148,6 +150,51 @@ def assert_same_function(raw: Graph, canonical: Graph) -> bool:
         # Rounding of 1e-16 an operation, amplified no more than 1e-13 was above, by 1e5: 1e-11 and some.
         assert (f - e).abs().max() <= 1e-9 * scale, f"{what} of {raw} and {canonical}"
     return True
+
+
+# The index sets in NumPy, on an array of (b, groups, channels of a group, h, w).
+AXES = {"wh": (3, 4), "whcg": (2, 3, 4), "whc": (1, 2, 3, 4), "bwh": (0, 3, 4)}
+MOMENTS = {
+    "mean": np.mean,
+    "rms": lambda a, **over: np.sqrt((a * a).mean(**over) + 1e-5),
+    "std": lambda a, **over: np.sqrt(a.var(**over) + 1e-5),
+}
+STATISTICS = [f"{moment}_{axes}" for moment in MOMENTS for axes in AXES]
+
+
+def by_numpy(name, values):
+    """A statistic, broadcast to the shape of `values`."""
+    moment, axes = name.split("_")
+    return np.broadcast_to(MOMENTS[moment](values, axis=AXES[axes], keepdims=True), values.shape)
+
+
+@pytest.mark.parametrize("outer", STATISTICS)
+@pytest.mark.parametrize("inner", STATISTICS)
+def test_a_statistic_of_a_statistic_is_what_numpy_makes_of_both(outer, inner):
+    """Some of them are one statistic less, and which those are is easily got wrong: a group is not within a channel."""
+    raw = Graph.parse(f"{outer}({inner}(tanh(x)))")
+    assert assert_same_function(raw, raw.canonical)
+    leaves = probe(11)
+    x = leaves[0].numpy()
+    b, c, h, w = x.shape
+    right = by_numpy(outer, by_numpy(inner, np.tanh(x.reshape(b, GROUPS, c // GROUPS, h, w)))).reshape(x.shape)
+    found = evaluate(raw.canonical, *leaves, groups=GROUPS).numpy()
+    assert np.abs(found - right).max() < 1e-12  # a few sums of 120 values of at most 1 in float64
+
+
+@pytest.mark.parametrize("outer", AXES)
+@pytest.mark.parametrize("inner", AXES)
+def test_a_mean_of_a_mean_is_the_same_in_evaluation(outer, inner):
+    """Running values of both forms after two batches, which are alike: means of means are means."""
+    raw = Graph.parse(f"x + mean_{outer}(mean_{inner}(tanh(x)))")
+    layers = [NormAct(graph, 4, GROUPS, backend="reference", dtype=torch.float64) for graph in (raw, raw.canonical)]
+    for layer in layers:
+        for seed in (1, 2):
+            layer(probe(seed)[0])
+        layer.eval()
+    one, other = (layer(probe(3)[0]) for layer in layers)
+    torch.testing.assert_close(one, other, rtol=0, atol=1e-12)  # as above
+    assert (one - probe(3)[0]).abs().max() > 1e-3
 
 
 def test_canonical_form_keeps_values_and_gradients_of_sampled_graphs():

@@ -5,18 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
-from evonas.graph import Graph
+from evonas.graph import FIRST, Graph
 from evonas.kernels import triton_run
+from evonas.kernels.compiled import Settings
 from evonas.kernels.launches import Launch
+from evonas.kernels.on_chip import OnChipKernels
+from evonas.kernels.plan import Plan, plan_of
+from evonas.kernels.schedule import forward_joins
+from evonas.kernels.steps import backward_way, forward_way
+from evonas.kernels.streaming import StreamingKernels
+from evonas.kernels.tiles import Shape
 from evonas.kernels.triton_run import TritonLayer
-from evonas.layer import NormAct
+from evonas.layer import NormAct, running_names
 from evonas.published import zoo
-from tests.compiled_layers import SHAPES, compare, compare_many
+from tests.compiled_layers import BRACKETS, LATER, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
+from tests.strategies import seeded_graphs
+
+
+class Writers(NamedTuple):
+    streaming: StreamingKernels
+    on_chip: OnChipKernels
+
+    @staticmethod
+    def of(graph: Graph) -> Writers:
+        plan, names = plan_of(graph), running_names(graph)
+        return Writers(StreamingKernels(plan, names), OnChipKernels(plan, names))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -38,7 +56,7 @@ def test_a_layer_whose_gradient_is_a_number(text: str, training: bool) -> None:
 
 
 def test_random_candidates() -> None:
-    compare_many(250, lambda graph, training, n: TritonLayer(graph, training, n % 2 == 0), lambda n: torch.float32)
+    compare_many(200, lambda graph, training, n: TritonLayer(graph, training, n % 2 == 0), lambda n: torch.float32)
 
 
 @pytest.mark.parametrize("text", ["tanh(x / -sqrt(std_wh(x)))", "std_wh(x) / -sqrt(std_wh(x)) * x"])
@@ -53,6 +71,79 @@ def test_a_negated_row_that_tiles_and_rows_need(text: str) -> None:
 def test_a_row_that_one_part_of_a_kernel_needs_and_then_another(text: str) -> None:
     for training in (True, False):
         compare(Graph.parse(text), SHAPES[0], TritonLayer, training=training)
+
+
+@pytest.mark.parametrize("divisor", SMALL)
+def test_divisors_inside_of_the_clamp(divisor: str) -> None:
+    compare(Graph.parse(f"x / ({divisor}) + x"), SHAPES[0], TritonLayer)
+
+
+@pytest.mark.parametrize("on_chip", [False, True])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("text", [*RUNNING, *NARROW])
+def test_numbers_of_every_kind_and_running_values_of_several_sweeps(text: str, training: bool, on_chip: bool) -> None:
+    compare(Graph.parse(text), UNEVEN, partial(TritonLayer, on_chip=on_chip), training=training)
+
+
+def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
+    joined = 0
+    for label, graph in seeded_graphs(150):
+        layer = Writers.of(graph)
+        forward = [step.kernel for step in forward_way(*layer).steps]
+        backward = [step.kernel for step in backward_way(*layer).steps]
+        assert len(set(forward)) == len(forward) and len(set(backward)) == len(backward), label
+        joins = layer.streaming.forward_joins
+        assert sorted(forward) == sorted(
+            [f"sweep_{n + 1}" for n in range(len(layer.streaming.plan.sweeps))]
+            + [f"join_{n + 1}" for n in range(len(joins))]
+            + ["write"]
+        )
+        assert forward[-1] == "write" and backward[-1] == "write_back"
+        for number, join in enumerate(joins, 1):
+            place = forward.index(f"join_{number}")
+            swept = {int(name.removeprefix("sweep_")) for name in forward[:place] if name.startswith("sweep_")}
+            assert len(swept) == join.after == max(swept, default=0), label
+        joined += len(joins)
+    assert joined > 30
+
+
+def test_brackets_stand_where_they_are_needed() -> None:
+    compare(Graph.parse(BRACKETS), SHAPES[0], TritonLayer)
+
+
+def sweep_needed(plan: Plan, number: int) -> int:
+    """After which sweep a node that is constant on planes can be computed, by going down to what sweeps take."""
+    leaves = {leaf: n for n, sweep in enumerate(plan.sweeps, 1) for t in sweep for leaf in (t.mean, t.variance)}
+    raw = {s.node: (s.raw,) for s in plan.statistics}
+    if number < FIRST or number in leaves:
+        return leaves.get(number, 0)
+    below = raw.get(number, plan.nodes[number - FIRST].args)
+    return max((sweep_needed(plan, n) for n in below if n is not None), default=0)
+
+
+@pytest.mark.parametrize("argument", LATER)
+def test_joins_wait_for_the_last_sweep_that_they_need(argument: str) -> None:
+    for statistic in ("mean_whc", "std_whcg", "rms_bwh"):
+        plan = plan_of(Graph.parse(f"x * {statistic}({argument})"))
+        joins = forward_joins(plan)
+        assert [join.after for join in joins] == [max(sweep_needed(plan, n) for n in join.nodes) for join in joins]
+        assert max(join.after for join in joins) == 2
+
+
+def test_one_value_has_the_variance_that_it_has() -> None:
+    assert Shape(1, 4, 1, 2, False).numbers()["unbias"] == 1.0
+    assert Shape(2, 4, 5, 2, False).numbers()["unbias"] == 10 / 9
+    compare(Graph.parse("x + std_bwh(x)"), (1, 4, 1, 1), TritonLayer)
+
+
+def test_kernels_get_the_constants_that_they_have() -> None:
+    """The interpreter passes over one that is too many, which a GPU does not."""
+    for text in [*RUNNING, *NARROW]:
+        layer = TritonLayer(Graph.parse(text), training=True)
+        work = layer._work(torch.Size(UNEVEN), True, Settings(2, 1e-5, 0.1))
+        for launch in (*work.forward, *work.backward):
+            constants = {a for a in launch.kernel.arg_names if a.isupper() and a not in ("B", "C", "G", "HW")}
+            assert set(launch.constants) - {"num_warps"} == constants
 
 
 def test_kernels_run_on_the_gpu_that_the_input_is_on(monkeypatch: pytest.MonkeyPatch) -> None:
