@@ -8,7 +8,7 @@ Which tests run which lines is measured first, file by file of tests, and kept u
 the code nor the file of tests changes. Tests that fail on the code as it is are left out, and said. For each mutant the
 tests that run its line are run, the likeliest to fail and the fastest first, until one fails or `--limit` seconds are
 over. What no test has noticed in time, while some were left, is called cut short and counts as not caught. A test that
-takes ten times as long as usual, and over twenty seconds, has noticed.
+takes ten times as long as usual, and longer than `--patience`, has noticed.
 
 Each verdict is written as it comes: the same command goes on where it was stopped, with those of the same code and
 tests. Mutants that are no faults are in `equivalent.toml` with the reason, and are not counted. The checkout itself is

@@ -21,6 +21,7 @@ from benchmarks.mutants.judging import Verdicts, judge
 from benchmarks.mutants.sampling import sample
 from benchmarks.mutants.sources import digest, mutable
 from benchmarks.mutants.summary import report
+from benchmarks.mutants.workers import Worker
 
 INTERRUPTED = 130
 
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chooser = Chooser(root, coverage, given.limit)
         choose = partial(_choose, chooser, first)
         open_ones = [mutant for mutant in mutants if mutant.key not in reasons]
-        judge(open_ones, verdicts, choose, coverage.usual(), root, given.cache / "kernels", given.jobs)
+        employ = partial(Worker, root, given.cache / "kernels", given.patience)
+        judge(open_ones, verdicts, choose, coverage.usual(), employ, given.jobs)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
@@ -83,6 +85,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--show", action="store_true", help="list the mutants, and run nothing")
     parser.add_argument("--jobs", type=int, default=2, help="copies in which tests run at once")
     parser.add_argument("--limit", type=float, default=60.0, help="seconds of tests for one mutant")
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds for which any test may run")
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout, where it is another folder than this")
     parser.add_argument("--cache", type=Path, default=home, help="folder for measurements and verdicts")
     parser.add_argument("-o", "--output", type=Path, help="JSON file for the result")

@@ -101,11 +101,18 @@ class Chosen:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        """Leaves the tests of the list. One whose parameters the mutant has renamed is told by its function."""
+        """Leaves the tests of the list, which may name whole files, and functions without parameters.
+
+        A test whose parameters the mutant has renamed is told by its function.
+        """
         present = {item.nodeid for item in items}
-        renamed = {name.partition("[")[0]: rank for name, rank in self._rank.items() if name not in present}
-        ranks = {item: self._rank.get(item.nodeid, renamed.get(item.nodeid.partition("[")[0])) for item in items}
-        chosen = [(rank, item) for item, rank in ranks.items() if rank is not None]
+        others = {name.partition("[")[0]: rank for name, rank in self._rank.items() if name not in present}
+        chosen = []
+        for item in items:
+            name, function, file = item.nodeid, item.nodeid.partition("[")[0], item.nodeid.partition("::")[0]
+            rank = self._rank.get(name, others.get(function, others.get(file)))
+            if rank is not None:
+                chosen.append((rank, item))
         items[:] = [item for _, item in sorted(chosen, key=lambda pair: pair[0])]
 
     @pytest.hookimpl(wrapper=True)

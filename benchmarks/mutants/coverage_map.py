@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants.child import FIXTURE
 from benchmarks.mutants.sources import TOPS, digest
 from benchmarks.mutants.workers import Worker, share
 
@@ -86,7 +85,7 @@ def measure(root: Path, cache: Path, jobs: int) -> Coverage:
             seconds = sum(test["seconds"] for test in found.get("tests", {}).values())
             print(f"{len(done):4d} of {len(missing)}  {seconds:6.1f} s  {file}  {_trouble(found)}", flush=True)
 
-        share(missing, jobs, root, cache / "kernels", _measure_file, note)
+        share(missing, jobs, partial(Worker, root, cache / "kernels"), _measure_file, note)
     return _read({file: json.loads(place.read_text()) for file, place in files.items()})
 
 
@@ -149,8 +148,3 @@ def _read(files: dict[str, dict[str, Any]]) -> Coverage:
             size = sum(mask.bit_count() for mask in own.values())
             coverage.tests.append(Test(name, known["seconds"], True, dict(own), size))
     return coverage
-
-
-def shared_fixtures(contexts: Sequence[str]) -> list[str]:
-    """Those of the names of contexts that are of a fixture."""
-    return [context for context in contexts if context.startswith(FIXTURE)]

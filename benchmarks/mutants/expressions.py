@@ -227,18 +227,7 @@ def _named(source: Source, node: ast.Name) -> Iterator[Change]:
     function = source.function_of(node)
     if function is None:
         return
-    arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
-    kinds = {a.arg: ast.unparse(a.annotation) for a in arguments if a.annotation is not None}
-    for group in [[name for name in kinds if kinds[name] == kinds.get(node.id)], *_unpacked(function)]:
-        if node.id in group and len(group) > 1:
+    for group in source.alike(function):
+        if node.id in group:
             yield *span, group[(group.index(node.id) + 1) % len(group)], "another variable"
             return
-
-
-def _unpacked(function: ast.AST) -> Iterator[list[str]]:
-    """Names that a function is given together."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store):
-            names = [item.id for item in node.elts if isinstance(item, ast.Name) and item.id != "_"]
-            if len(names) > 1 and len(names) == len(node.elts):
-                yield names

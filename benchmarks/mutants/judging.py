@@ -98,8 +98,7 @@ def judge(
     verdicts: Verdicts,
     choose: Callable[[Mutant], Choice],
     usual: dict[str, float],
-    root: Path,
-    kernels: Path,
+    employ: Callable[[], Worker],
     jobs: int,
 ) -> None:
     """Judges the mutants that have no verdict yet, and says what it finds.
@@ -109,8 +108,7 @@ def judge(
         verdicts: where verdicts are.
         choose: says which tests could notice a mutant.
         usual: seconds that each test takes.
-        root: of the checkout.
-        kernels: a folder with libraries that are built already.
+        employ: makes a worker.
         jobs: workers.
     """
     left = [mutant for mutant in mutants if mutant.key not in verdicts.known]
@@ -128,7 +126,7 @@ def judge(
         where = f"{verdict.verdict:9s}  {verdict.path}:{verdict.line}  {verdict.by or verdict.change}"
         print(f"{counted[0]:4d} of {len(mutants)}  {verdict.seconds:5.1f} s  {where}", flush=True)
 
-    share(left, jobs, root, kernels, work, note)
+    share(left, jobs, employ, work, note)
 
 
 def judged(

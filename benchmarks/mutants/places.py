@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,6 +63,7 @@ class Source:
         self._starts = [0]
         for line in content.split(b"\n"):
             self._starts.append(self._starts[-1] + len(line) + 1)
+        self._alike: dict[ast.AST, list[list[str]]] = {}
         self.parents: dict[ast.AST, ast.AST] = {}
         for node in ast.walk(self.tree):
             for child in ast.iter_child_nodes(node):
@@ -95,6 +97,20 @@ class Source:
         while found is not None and not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
             found = self.parents.get(found)
         return found
+
+    def alike(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[list[str]]:
+        """Names in a function that could be mistaken for one another: arguments of a type, and what is unpacked."""
+        if function not in self._alike:
+            found = defaultdict(list)
+            for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs):
+                if argument.annotation is not None:
+                    found[ast.unparse(argument.annotation)].append(argument.arg)
+            groups = list(found.values())
+            for node in ast.walk(function):
+                if isinstance(node, ast.Tuple) and isinstance(node.ctx, ast.Store):
+                    groups.append([item.id for item in node.elts if isinstance(item, ast.Name) and item.id != "_"])
+            self._alike[function] = [group for group in groups if len(group) > 1]
+        return self._alike[function]
 
     def is_text(self, node: ast.Constant | ast.JoinedStr) -> bool:
         """Whether it is a text."""

@@ -50,7 +50,7 @@ def changes(content: bytes, start: int, generates: bool, statements: bool = Fals
 
 
 def _line(line: str, generates: bool, statements: bool) -> Iterator[Change]:
-    code = line.split("//")[0] if statements else line
+    code = line.split("//")[0].rstrip() if statements else line
     if "\\" in code and not generates:  # LaTeX
         return
     for found in SIGN.finditer(code):

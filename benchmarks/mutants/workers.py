@@ -28,9 +28,11 @@ class Worker:
     Args:
         root: of the checkout.
         kernels: a folder with libraries that are built already, which is not changed.
+        patience: seconds that any test may take before it is said to hang.
     """
 
-    def __init__(self, root: Path, kernels: Path) -> None:
+    def __init__(self, root: Path, kernels: Path, patience: float = 20.0) -> None:
+        self._patience = patience
         self._home = Path(mkdtemp(prefix="mut-")).resolve()
         self._home.chmod(0o755)  # for servers that run as another user
         self.root, self._kernels, self._built = self._home / "tree", kernels, self._home / "kernels"
@@ -91,6 +93,7 @@ class Worker:
             "batches": [list(batch) for batch in batches],
             "limit": limit,
             "usual": usual,
+            "patience": self._patience,
             "measure": measure,
         }
         assert self._process.stdin is not None
@@ -138,8 +141,7 @@ Found = TypeVar("Found")
 def share(
     jobs: Sequence[Job],
     count: int,
-    root: Path,
-    kernels: Path,
+    employ: Callable[[], Worker],
     work: Callable[[Worker, Job], Found],
     done: Callable[[Job, Found], None],
 ) -> None:
@@ -150,8 +152,7 @@ def share(
     Args:
         jobs: what is to be done.
         count: of workers.
-        root: of the checkout that each has a copy of.
-        kernels: see `Worker`.
+        employ: makes a worker.
         work: does one job.
         done: takes what it found.
     """
@@ -164,7 +165,7 @@ def share(
 
     def serve() -> None:
         try:
-            worker = Worker(root, kernels)
+            worker = employ()
             workers.append(worker)
             with worker:
                 while not over.is_set():

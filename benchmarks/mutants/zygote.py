@@ -33,9 +33,8 @@ HEAVY = (
 
 COLLECTING_SECONDS = 90.0
 """For which a child may import tests."""
-LEAST_PATIENCE = 20.0
 PATIENCE = 10.0
-"""A test hangs that takes this many times as long as usual, and more than the least patience in seconds."""
+"""A test hangs that takes this many times as long as usual, and more than the least patience of the request."""
 MEMORY = 12 * 2**30
 """Bytes of its own that a process may take: a mutant may fill a list for ever."""
 SUBREAPER = 36  # of prctl: orphans among the descendants become ours
@@ -81,11 +80,9 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
     """Runs one request in a child.
 
     Args:
-        request: for `benchmarks.mutants.child.run`, and beside that
-
-            * `place`: a folder for the child's temporary files, which is emptied,
-            * `environment`: variables to set,
-            * `usual`: seconds that each test takes.
+        request: for `benchmarks.mutants.child.run`, and beside that `place`, a folder for the child's temporary
+            files, which is emptied; `log`, a file for what it prints; `environment`, variables to set; `usual`, the
+            seconds that each test takes; and `patience`, those for which any may run.
 
     Returns:
         `outcome`: "passed", "failed", "hung", "died" (the process ended without a word), "broken" (no tests could be
@@ -103,7 +100,7 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
         os.close(reading)
         _be_child(request, place, writing)
     os.close(writing)
-    answer = _follow(reading, request.get("usual", {}))
+    answer = _follow(reading, request["usual"], request["patience"])
     os.close(reading)
     _end(child)
     shutil.rmtree(place, ignore_errors=True)
@@ -140,7 +137,7 @@ def _be_child(request: dict[str, Any], place: Path, events: int) -> None:
         os._exit(code)
 
 
-def _follow(reading: int, usual: dict[str, float]) -> dict[str, Any]:
+def _follow(reading: int, usual: dict[str, float], least: float) -> dict[str, Any]:
     """Reads what the child tells until it is done, hangs, or nobody waits any more."""
     waiting, current, passed = b"", "", 0
     until = time.monotonic() + COLLECTING_SECONDS
@@ -161,7 +158,7 @@ def _follow(reading: int, usual: dict[str, float]) -> dict[str, Any]:
                 return {**event, "done": passed}
             passed += event.get("passed", 0)
             current = event.get("test", "")
-            patience = max(LEAST_PATIENCE, PATIENCE * usual.get(current, 0.0)) if current else COLLECTING_SECONDS
+            patience = max(least, PATIENCE * usual.get(current, 0.0)) if current else COLLECTING_SECONDS
             until = time.monotonic() + event.get("patience", patience)
 
 
