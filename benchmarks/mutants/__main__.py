@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     reasons = {m.key: one.reason for m in mutants for one in listed if one.is_of(m)}
     try:
-        coverage = measure(root, given.cache, given.jobs)
+        named = {test.partition("::")[0] for tests in first.values() for test in tests}
+        coverage = measure(root, given.cache, given.jobs, sorted(named) if all(first.values()) else ())
         _say_refused(coverage)
         verdicts = Verdicts(given.cache / "verdicts.jsonl", digest(root), given.limit)
         chooser = Chooser(root, coverage, given.limit)

@@ -53,7 +53,12 @@ class Chooser:
                 self._by_path[path].append(test)
 
     def choose(self, mutant: Mutant, first: Sequence[str] = ()) -> Choice:
-        """Tests for a mutant; those of the names in `first` come before any other."""
+        """Tests for a mutant.
+
+        Args:
+            mutant: what they are to notice.
+            first: names of tests that come before any other; files of tests, and functions without parameters, too.
+        """
         path, place = mutant.path, mutant.place
         mask = _mask(place.lines if place.deferred else place.around)
         hits = {test.name: (test.lines[path] & mask).bit_count() for test in self._by_path[path]}
@@ -72,7 +77,9 @@ class Chooser:
         late = [name for name in late if name in known]
         batches = self._batches(kept)
         if first:
-            batches = [list(first), *([name for name in batch if name not in first] for batch in batches)]
+            named = [test for test in self._coverage.tests if _is_named(test.name, first)]
+            ahead = {test.name for test in named}
+            batches = [_by_file(named), *([name for name in batch if name not in ahead] for batch in batches)]
         return Choice([batch for batch in batches if batch], frozenset(known), late, unrun)
 
     def _near(self, path: str) -> list[Test]:
@@ -112,6 +119,10 @@ class Chooser:
             files.add(test.file)
             seconds += test.seconds
         return [_by_file(first), _by_file(tests[len(first) :])]
+
+
+def _is_named(test: str, names: Sequence[str]) -> bool:
+    return any(part in names for part in (test, test.partition("[")[0], test.partition("::")[0]))
 
 
 def _mask(lines: tuple[int, int]) -> int:

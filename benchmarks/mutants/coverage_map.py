@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,18 +60,19 @@ class Coverage:
         return {test.name: test.seconds for test in self.tests}
 
 
-def measure(root: Path, cache: Path, jobs: int) -> Coverage:
+def measure(root: Path, cache: Path, jobs: int, wanted: Sequence[str] = ()) -> Coverage:
     """Runs each file of tests that was not measured with these sources yet, and reads all.
 
     Args:
         root: of the checkout.
         cache: where measurements are kept, by the digest of sources and of what tests share, and of the file of tests.
         jobs: workers.
+        wanted: files of tests to which it is limited; all where there are none.
     """
     sources = digest(root, lambda path: not _is_tests(path))
     folder = cache / "lines" / sources
     folder.mkdir(parents=True, exist_ok=True)
-    files = {file: folder / f"{Path(file).stem}-{_hash(root / file)}.json" for file in test_files(root)}
+    files = {file: folder / f"{Path(file).stem}-{_hash(root / file)}.json" for file in wanted or test_files(root)}
     missing = [file for file, place in files.items() if not place.exists()]
     if missing:
         print(f"measuring which lines {len(missing)} of {len(files)} files of tests run", flush=True)
