@@ -12,7 +12,7 @@ from benchmarks.mutants.__main__ import INTERRUPTED, main
 from benchmarks.mutants.changes import Mutant, mutants_of
 from benchmarks.mutants.marks import EQUIVALENT, KNOWN, Fault, ListError, equivalents, faults, outdated
 from benchmarks.mutants.sampling import sample
-from benchmarks.mutants.sources import digest, mutable, room_of
+from benchmarks.mutants.sources import digests, mutable, room_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -231,9 +231,13 @@ def test_files_are_found_where_they_lie_and_rooms_by_their_folder() -> None:
 
 def test_verdicts_of_other_code_do_not_count(toy: Path, tmp_path: Path) -> None:
     shutil.copytree(toy, tmp_path / "other", ignore=shutil.ignore_patterns("__pycache__"))
-    assert digest(tmp_path / "other") == digest(toy)
+    assert digests(tmp_path / "other") == digests(toy)
     (tmp_path / "other" / "tests" / "test_toy.py").write_text(TOY_TEST + "\n")
-    assert digest(tmp_path / "other") != digest(toy)
+    more = digests(tmp_path / "other")
+    assert more.code == digests(toy).code
+    assert more.whole != digests(toy).whole
+    (tmp_path / "other" / "evonas" / "toy.py").write_text(TOY + "\n")
+    assert digests(tmp_path / "other").code != more.code
 
 
 def test_each_known_fault_fits_the_code_and_names_tests_that_are_there() -> None:

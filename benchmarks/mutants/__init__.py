@@ -13,6 +13,7 @@ takes ten times as long as usual, and longer than `--patience`, has noticed.
 For a known fault the tests that it names are run, and after them what else in their files runs its line.
 
 Each verdict is written as it comes: the same command goes on where it was stopped, with those of the same code and
-tests. Mutants that are no faults are in `equivalent.toml` with the reason, and are not counted. The checkout itself is
-never changed. It needs Linux, or another system with fork.
+tests. When tests have changed, what they noticed before is asked again only of files that are others now. Mutants that
+are no faults are in `equivalent.toml` with the reason, and are not counted. The checkout itself is never changed. It
+needs Linux, or another system with fork.
 """

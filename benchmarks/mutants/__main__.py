@@ -19,7 +19,7 @@ from benchmarks.mutants.choosing import Chooser
 from benchmarks.mutants.coverage_map import Coverage, measure
 from benchmarks.mutants.judging import Verdicts, judge
 from benchmarks.mutants.sampling import sample
-from benchmarks.mutants.sources import digest, mutable
+from benchmarks.mutants.sources import digests, mutable
 from benchmarks.mutants.summary import report
 from benchmarks.mutants.workers import Worker
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         named = {test.partition("::")[0] for tests in first.values() for test in tests}
         coverage = measure(root, given.cache, given.jobs, sorted(named) if all(first.values()) else ())
         _say_refused(coverage)
-        verdicts = Verdicts(given.cache / "verdicts.jsonl", digest(root), given.limit)
+        verdicts = Verdicts(given.cache / "verdicts.jsonl", digests(root), given.limit)
         chooser = Chooser(root, coverage, given.limit)
         choose = partial(_choose, chooser, first)
         open_ones = [mutant for mutant in mutants if mutant.key not in reasons]
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told = {
         "sample": None if given.known else given.sample,
         "seed": None if given.known else given.seed,
-        "digest": verdicts.digest,
+        "digest": verdicts.digests.whole,
         "limit": given.limit,
         "versions": {"python": platform.python_version(), "pytest": version("pytest"), "coverage": version("coverage")},
         "tests": len(coverage.tests),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants.sources import TOPS, digest
+from benchmarks.mutants.sources import TOPS, digests
 from benchmarks.mutants.workers import Worker, share
 
 
@@ -69,10 +68,10 @@ def measure(root: Path, cache: Path, jobs: int, wanted: Sequence[str] = ()) -> C
         jobs: workers.
         wanted: files of tests to which it is limited; all where there are none.
     """
-    sources = digest(root, lambda path: not _is_tests(path))
-    folder = cache / "lines" / sources
+    known = digests(root)
+    folder = cache / "lines" / known.code
     folder.mkdir(parents=True, exist_ok=True)
-    files = {file: folder / f"{Path(file).stem}-{_hash(root / file)}.json" for file in wanted or test_files(root)}
+    files = {file: folder / f"{Path(file).stem}-{known.tests[file]}.json" for file in wanted or known.tests}
     missing = [file for file, place in files.items() if not place.exists()]
     if missing:
         print(f"measuring which lines {len(missing)} of {len(files)} files of tests run", flush=True)
@@ -89,19 +88,6 @@ def measure(root: Path, cache: Path, jobs: int, wanted: Sequence[str] = ()) -> C
 
         share(missing, jobs, partial(Worker, root, cache / "kernels"), _measure_file, note)
     return _read({file: json.loads(place.read_text()) for file, place in files.items()})
-
-
-def test_files(root: Path) -> list[str]:
-    """Files of tests, relative to the root."""
-    return sorted(path.relative_to(root).as_posix() for path in (root / "tests").rglob("test_*.py"))
-
-
-def _is_tests(path: str) -> bool:
-    return path.startswith("tests/") and Path(path).name.startswith("test_")
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _seconds_before(cache: Path, file: str) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks.mutants.changes import Mutant
 from benchmarks.mutants.choosing import Choice
+from benchmarks.mutants.sources import Digests
 from benchmarks.mutants.workers import Worker, share
 
 CAUGHT, SURVIVED, CUT_SHORT, EQUIVALENT = "caught", "survived", "cut short", "equivalent"
@@ -22,7 +23,8 @@ class Verdict:
 
     Attributes:
         key: of the mutant.
-        digest: of the code and the tests.
+        code: a digest of the code.
+        basis: a digest of the file of tests that noticed, or of all where none did.
         verdict: caught, survived, or cut short: no test failed in time, and some were left.
         path: of the file.
         line: number of the line.
@@ -42,7 +44,8 @@ class Verdict:
     """
 
     key: str
-    digest: str
+    code: str
+    basis: str
     verdict: str
     path: str
     line: int
@@ -64,14 +67,16 @@ class Verdict:
 class Verdicts:
     """Verdicts in a file, a line each, written as they come.
 
+    One holds for as long as the code is the same, and the file of tests that noticed, or all where none did.
+
     Args:
         file: of verdicts, which may be of other code as well.
-        digest: of the code and the tests of which verdicts count.
+        digests: of the code and the tests of which verdicts count.
         limit: seconds for a mutant; one that was cut short with less is judged again.
     """
 
-    def __init__(self, file: Path, digest: str, limit: float) -> None:
-        self._file, self.digest, self.limit = file, digest, limit
+    def __init__(self, file: Path, digests: Digests, limit: float) -> None:
+        self._file, self.digests, self.limit = file, digests, limit
         self.known: dict[str, Verdict] = {}
         if file.exists():
             for line in file.read_text().splitlines():
@@ -80,7 +85,8 @@ class Verdicts:
                 except (ValueError, TypeError):
                     continue  # a line that was being written when everything ended
                 short = verdict.verdict == CUT_SHORT and verdict.limit < limit
-                if verdict.digest == digest and not short:
+                same = (verdict.code, verdict.basis) == (digests.code, basis(digests, verdict.verdict, verdict.by))
+                if same and not short:
                     self.known[verdict.key] = verdict
 
     def add(self, verdict: Verdict) -> None:
@@ -91,6 +97,12 @@ class Verdicts:
         with self._file.open("a") as file:
             file.write(("" if whole else "\n") + json.dumps(asdict(verdict)) + "\n")
             file.flush()
+
+
+def basis(digests: Digests, verdict: str, by: str) -> str:
+    """The digest of the tests that a verdict depends on."""
+    file = by.rpartition(": ")[2].partition("::")[0]  # "hung: tests/…::…"
+    return digests.tests.get(file, digests.whole) if verdict == CAUGHT else digests.whole
 
 
 def judge(
@@ -118,7 +130,7 @@ def judge(
     counted = [done]
 
     def work(worker: Worker, mutant: Mutant) -> Verdict:
-        return judged(worker, mutant, choose(mutant), usual, verdicts.digest, verdicts.limit)
+        return judged(worker, mutant, choose(mutant), usual, verdicts.digests, verdicts.limit)
 
     def note(mutant: Mutant, verdict: Verdict) -> None:
         verdicts.add(verdict)
@@ -130,7 +142,7 @@ def judge(
 
 
 def judged(
-    worker: Worker, mutant: Mutant, choice: Choice, usual: dict[str, float], digest: str, limit: float
+    worker: Worker, mutant: Mutant, choice: Choice, usual: dict[str, float], digests: Digests, limit: float
 ) -> Verdict:
     """One mutant, in a worker's copy, which is as it was afterwards."""
     file = worker.root / mutant.path
@@ -149,7 +161,8 @@ def judged(
     by = answer.get("test", "") if answer["outcome"] == "failed" else f"{answer['outcome']}: {answer.get('test', '')}"
     return Verdict(
         key=mutant.key,
-        digest=digest,
+        code=digests.code,
+        basis=basis(digests, verdict, by),
         verdict=verdict,
         path=mutant.path,
         line=mutant.line,
@@ -171,4 +184,4 @@ def judged(
 
 def document(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     """Verdicts for JSON."""
-    return [{k: v for k, v in asdict(verdict).items() if k not in ("digest", "limit")} for verdict in verdicts]
+    return [{k: v for k, v in asdict(verdict).items() if k not in ("code", "basis", "limit")} for verdict in verdicts]

@@ -6,7 +6,8 @@ import hashlib
 import os
 import py_compile
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 CODE = (".py", ".h")
@@ -63,22 +64,47 @@ def room_of(path: str) -> str:
     return f"{top}/{rest[0]}" if top == "evonas" and len(rest) > 1 else top
 
 
-def digest(root: Path, chosen: Callable[[str], bool] = lambda path: True) -> str:
-    """A short digest of what tests depend on: code, benchmarks, tests, and what they read beside the code.
-
-    Args:
-        root: of the checkout.
-        chosen: says of a path relative to the root whether it counts.
-    """
+def _digest(root: Path, left_out: Container[str]) -> str:
+    """A short digest of what tests depend on: code, benchmarks, examples, and what tests share."""
     total = hashlib.sha256()
     places = [root / name for name in (*TOPS, "benchmarks", "tests", "examples") if (root / name).is_dir()]
     files = sorted(path for place in places for path in walk(place))
     for path in files:
         name = path.relative_to(root).as_posix()
         other = any(_within(name, place) for place in NO_MATTER)
-        if path.is_file() and path.suffix != ".pyc" and not other and chosen(name):
+        if path.is_file() and path.suffix != ".pyc" and not other and name not in left_out:
             total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Digests:
+    """What verdicts depend on.
+
+    Attributes:
+        code: a digest of everything but the files of tests.
+        tests: of each file of tests, by its path.
+    """
+
+    code: str
+    tests: dict[str, str]
+
+    @property
+    def whole(self) -> str:
+        """Of all of it."""
+        return hashlib.sha256(repr((self.code, sorted(self.tests.items()))).encode()).hexdigest()[:16]
+
+
+def digests(root: Path) -> Digests:
+    """The digests of a checkout."""
+    tests = {path: hashlib.sha256((root / path).read_bytes()).hexdigest()[:16] for path in test_files(root)}
+    return Digests(_digest(root, tests), tests)
+
+
+def test_files(root: Path) -> list[str]:
+    """Files of tests, relative to the root, without those of this tool."""
+    found = sorted(path.relative_to(root).as_posix() for path in (root / "tests").rglob("test_*.py"))
+    return [path for path in found if path not in NO_MATTER]
 
 
 def copy(root: Path, place: Path) -> None:
