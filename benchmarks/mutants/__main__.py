@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -121,5 +122,10 @@ def _say_refused(coverage: Coverage) -> None:
         print(f"left out, for it fails on the code as it is: {name}", file=sys.stderr)
 
 
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # a job manager's end is Ctrl-C's
     sys.exit(main())

@@ -80,7 +80,7 @@ class Chooser:
             named = [test for test in self._coverage.tests if _is_named(test.name, first)]
             ahead = {test.name for test in named}
             batches = [_by_file(named), *([name for name in batch if name not in ahead] for batch in batches)]
-        return Choice([batch for batch in batches if batch], frozenset(known), late, unrun)
+        return Choice([batch for batch in batches if batch], frozenset(known), late, unrun and path.endswith(".py"))
 
     def _near(self, path: str) -> list[Test]:
         """Tests for what none runs: of files that use it, of files of tests named like it, and in the end of any."""
@@ -98,7 +98,7 @@ class Chooser:
             cost = test.seconds + OVERHEAD
             if test.file not in seen:
                 cost += self._coverage.importing.get(test.file, 0.0) / 4  # most of it is the first one's
-            if seconds + cost <= self._limit or not kept:
+            if seconds + cost <= 2 * self._limit or not kept:  # tests are faster where no lines are noted
                 kept.append(test)
                 seen.add(test.file)
                 seconds += cost

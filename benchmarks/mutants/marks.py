@@ -64,8 +64,12 @@ class Fault:
         """The fault as a mutant.
 
         Raises:
-            ListError: where the file is not there, or has the text several times or not at all.
+            ListError: where the file is not there, or has the text several times or not at all, or where the fault
+                names tests in a file that is not there.
         """
+        for test in self.tests:
+            if not (root / test.partition("::")[0]).is_file():
+                raise ListError(f"{self.path}, “{self.why}”: there are no tests {test}")
         file = root / self.path
         text = file.read_text() if file.is_file() else None
         times = -1 if text is None else text.count(self.old)
