@@ -13,7 +13,7 @@ Change = tuple[int, int, str, str]
 QUIET = frozenset(
     {
         "print", "warn", "debug", "info", "warning", "error", "exception", "log", "getLogger", "TypeVar", "NewType",
-        "ParamSpec", "set_num_threads", "simplefilter", "filterwarnings", "add_note",
+        "ParamSpec", "set_num_threads", "sleep", "simplefilter", "filterwarnings", "add_note",
     }
 )  # fmt: skip
 """Functions that talk to people or to type checkers, which are left as they are called."""
