@@ -12,8 +12,9 @@ from benchmarks.mutants.changes import Mutant
 from benchmarks.mutants.coverage_map import Coverage, Test
 from benchmarks.mutants.sources import TOPS, walk
 
-FIRST_SECONDS, FIRST_FILES = 6.0, 4
-"""What is run before everything else, for nearly all mutants that are noticed are noticed by that."""
+BATCHES = ((6.0, 4), (15.0, 8))
+"""Seconds of tests, and files that they are of, of what is run before everything else. Most that is caught is caught
+by the first of these."""
 OVERHEAD = 0.03
 """Seconds that any test takes beside its own."""
 
@@ -63,16 +64,21 @@ class Chooser:
         mask = _mask(place.lines if place.deferred else place.around)
         hits = {test.name: (test.lines[path] & mask).bit_count() for test in self._by_path[path]}
         wanted = [test for test in self._by_path[path] if hits[test.name]]
-        unrun = not wanted
+        unrun, stems = not wanted, {Path(path).stem}
         if unrun:
-            wanted = self._near(path)
-            hits = {test.name: 1 for test in wanted}
-        ranked = _ranked(path, wanted, lambda test: 1 if place.deferred else max(1, hits[test.name]))
+            users = self._users(path)
+            stems |= set() if path.endswith(".py") else {Path(user).stem for user in users}
+            wanted = self._near(users, stems)
+            hits = {t.name: sum(t.lines.get(user, 0).bit_count() for user in users) ** 2 for t in wanted}
+        alone = place.deferred and not unrun
+        ranked = _ranked(stems, wanted, lambda test: 1 if alone else max(1, hits[test.name]))
+        if not path.endswith(".py"):
+            ranked.sort(key=lambda test: _likeness(stems, test.file) == 1)
         # A value that is computed once in a process is computed by one test and used by others of its file.
         files = {test.file for test in wanted}
         known = {test.name for test in wanted}
         beside = [test for test in self._by_path[path] if test.file in files and test.name not in known]
-        ranked += _ranked(path, beside, lambda test: 1)
+        ranked += _ranked(stems, beside, lambda test: 1)
         kept, late = self._within(ranked)
         late = [name for name in late if name in known]
         batches = self._batches(kept)
@@ -82,11 +88,10 @@ class Chooser:
             batches = [_by_file(named), *([name for name in batch if name not in ahead] for batch in batches)]
         return Choice([batch for batch in batches if batch], frozenset(known), late, unrun and path.endswith(".py"))
 
-    def _near(self, path: str) -> list[Test]:
-        """Tests for what none runs: of files that use it, of files of tests named like it, and in the end of any."""
-        using = {test.name for user in self._users(path) for test in self._by_path[user]}
-        stem = Path(path).stem
-        return [t for t in self._coverage.tests if t.name in using or _likeness(stem, t.file) > 1]
+    def _near(self, users: set[str], stems: set[str]) -> list[Test]:
+        """Tests for what none is known to run: those that run files that use it, and those named like it."""
+        using = {test.name for user in users for test in self._by_path[user]}
+        return [test for test in self._coverage.tests if test.name in using or _likeness(stems, test.file) > 1]
 
     def _within(self, tests: Sequence[Test]) -> tuple[list[Test], list[str]]:
         """The tests that fit into the limit, and the names of the others."""
@@ -107,18 +112,20 @@ class Chooser:
         return kept, late
 
     def _batches(self, tests: Sequence[Test]) -> list[list[str]]:
-        """A short batch and one of the rest, each file by file, since files share fixtures."""
-        first: list[Test] = []
-        seconds, files = 0.0, set[str]()
-        for test in tests:
-            if seconds + test.seconds > FIRST_SECONDS and first:
-                break
-            if test.file not in files and len(files) == FIRST_FILES:
-                break
-            first.append(test)
-            files.add(test.file)
-            seconds += test.seconds
-        return [_by_file(first), _by_file(tests[len(first) :])]
+        """Short batches first and then the rest, each file by file, since files share fixtures."""
+        batches, place = [], 0
+        for most, count in BATCHES:
+            seconds, files, start = 0.0, set[str](), place
+            while place < len(tests):
+                test = tests[place]
+                full = seconds + test.seconds > most or len(files | {test.file}) > count
+                if full and place > start:
+                    break
+                seconds += test.seconds
+                files.add(test.file)
+                place += 1
+            batches.append(_by_file(tests[start:place]))
+        return [*batches, _by_file(tests[place:])]
 
 
 def _is_named(test: str, names: Sequence[str]) -> bool:
@@ -137,12 +144,11 @@ def _by_file(tests: Sequence[Test]) -> list[str]:
     return [name for names in groups.values() for name in names]
 
 
-def _ranked(path: str, tests: Sequence[Test], hits: Callable[[Test], int]) -> list[Test]:
+def _ranked(stems: set[str], tests: Sequence[Test], hits: Callable[[Test], int]) -> list[Test]:
     """Tests by price: seconds for what is the likelier the less a test does beside running the line."""
-    stem = Path(path).stem
 
     def price(test: Test) -> float:
-        return (test.seconds + OVERHEAD) * (test.size + 20) / hits(test) / _likeness(stem, test.file)
+        return (test.seconds + OVERHEAD) * (test.size + 20) / hits(test) / _likeness(stems, test.file)
 
     before: Counter[str] = Counter()
     prices = {}
@@ -153,12 +159,12 @@ def _ranked(path: str, tests: Sequence[Test], hits: Callable[[Test], int]) -> li
     return sorted(tests, key=lambda test: prices[test.name])
 
 
-def _likeness(stem: str, file: str) -> float:
+def _likeness(stems: set[str], file: str) -> float:
     """How much likelier a file of tests is to notice because of its name."""
     name = Path(file).stem.removeprefix("test_")
-    if name == stem:
+    if name in stems:
         return 8.0
-    return 3.0 if set(name.split("_")) & set(stem.split("_")) else 1.0
+    return 3.0 if set(name.split("_")) & {word for stem in stems for word in stem.split("_")} else 1.0
 
 
 def _users(root: Path) -> Callable[[str], set[str]]:
@@ -169,7 +175,7 @@ def _users(root: Path) -> Callable[[str], set[str]]:
 
     def users(path: str) -> set[str]:
         if not path.endswith(".py"):
-            return {user for user, text in texts.items() if Path(path).name in text}
+            return {user for user, text in texts.items() if f'"{Path(path).name}"' in text}
         module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         names = {module, f"evonas.{module}"}
         return {user for user, imported in imports.items() if imported & names and user != path}
