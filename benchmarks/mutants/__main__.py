@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         coverage = measure(root, given.cache, given.jobs, sorted(named) if all(first.values()) else ())
         _say_refused(coverage)
         verdicts = Verdicts(given.cache / "verdicts.jsonl", digests(root), given.limit)
-        chooser = Chooser(root, coverage, given.limit)
+        chooser = Chooser(root, coverage)
         choose = partial(_choose, chooser, first)
         open_ones = [mutant for mutant in mutants if mutant.key not in reasons]
         employ = partial(Worker, root, given.cache / "kernels", given.patience)
@@ -86,7 +86,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--equivalent", type=Path, default=marks.EQUIVALENT, metavar="FILE", help="what is no fault")
     parser.add_argument("--show", action="store_true", help="list the mutants, and run nothing")
     parser.add_argument("--jobs", type=int, default=2, help="copies in which tests run at once")
-    parser.add_argument("--limit", type=float, default=60.0, help="seconds of tests for one mutant")
+    parser.add_argument("--limit", type=float, default=60.0, help="processor seconds of tests for one mutant")
     parser.add_argument("--patience", type=float, default=20.0, help="seconds for which any test may run")
     parser.add_argument("--root", type=Path, default=Path(), help="the checkout, where it is another folder than this")
     parser.add_argument("--cache", type=Path, default=home, help="folder for measurements and verdicts")

@@ -12,7 +12,7 @@ from benchmarks.mutants.changes import Mutant
 from benchmarks.mutants.coverage_map import Coverage, Test
 from benchmarks.mutants.sources import TOPS, walk
 
-BATCHES = ((6.0, 4), (15.0, 8))
+BATCHES = ((6.0, 4), (15.0, 8), (40.0, 20))
 """Seconds of tests, and files that they are of, of what is run before everything else. Most that is caught is caught
 by the first of these."""
 OVERHEAD = 0.03
@@ -26,13 +26,11 @@ class Choice:
     Attributes:
         batches: names of tests, in order; pytest gets each batch at once.
         wanted: names of the tests that have to pass before a mutant is said to have survived.
-        late: those of them that the limit leaves out from the start.
         unrun: whether no test is known to run the mutated line.
     """
 
     batches: list[list[str]]
     wanted: frozenset[str]
-    late: list[str]
     unrun: bool
 
 
@@ -42,11 +40,10 @@ class Chooser:
     Args:
         root: of the checkout.
         coverage: what its tests run.
-        limit: seconds of tests for one mutant.
     """
 
-    def __init__(self, root: Path, coverage: Coverage, limit: float) -> None:
-        self._coverage, self._limit = coverage, limit
+    def __init__(self, root: Path, coverage: Coverage) -> None:
+        self._coverage = coverage
         self._users = _users(root)
         self._by_path: dict[str, list[Test]] = defaultdict(list)
         for test in coverage.tests:
@@ -79,39 +76,20 @@ class Chooser:
         known = {test.name for test in wanted}
         beside = [test for test in self._by_path[path] if test.file in files and test.name not in known]
         ranked += _ranked(stems, beside, lambda test: 1)
-        kept, late = self._within(ranked)
-        late = [name for name in late if name in known]
-        batches = self._batches(kept)
+        batches = self._batches(ranked)
         if first:
             named = [test for test in self._coverage.tests if _is_named(test.name, first)]
             ahead = {test.name for test in named}
             batches = [_by_file(named), *([name for name in batch if name not in ahead] for batch in batches)]
-        return Choice([batch for batch in batches if batch], frozenset(known), late, unrun and path.endswith(".py"))
+        return Choice([batch for batch in batches if batch], frozenset(known), unrun and path.endswith(".py"))
 
     def _near(self, users: set[str], stems: set[str]) -> list[Test]:
         """Tests for what none is known to run: those that run files that use it, and those named like it."""
         using = {test.name for user in users for test in self._by_path[user]}
         return [test for test in self._coverage.tests if test.name in using or _likeness(stems, test.file) > 1]
 
-    def _within(self, tests: Sequence[Test]) -> tuple[list[Test], list[str]]:
-        """The tests that fit into the limit, and the names of the others."""
-        kept: list[Test] = []
-        late: list[str] = []
-        seconds = 0.0
-        seen: set[str] = set()
-        for test in tests:
-            cost = test.seconds + OVERHEAD
-            if test.file not in seen:
-                cost += self._coverage.importing.get(test.file, 0.0) / 4  # most of it is the first one's
-            if seconds + cost <= 2 * self._limit or not kept:  # tests are faster where no lines are noted
-                kept.append(test)
-                seen.add(test.file)
-                seconds += cost
-            else:
-                late.append(test.name)
-        return kept, late
-
-    def _batches(self, tests: Sequence[Test]) -> list[list[str]]:
+    @staticmethod
+    def _batches(tests: Sequence[Test]) -> list[list[str]]:
         """Short batches first and then the rest, each file by file, since files share fixtures."""
         batches, place = [], 0
         for most, count in BATCHES:

@@ -155,7 +155,7 @@ def judged(
         file.write_bytes(before)
     if answer["outcome"] == "gone":
         raise RuntimeError("stopped")
-    left = [name for name in answer.get("left", ()) if name in choice.wanted] + choice.late
+    left = [name for name in answer.get("left", ()) if name in choice.wanted]
     caught = answer["outcome"] != "passed"
     verdict = CAUGHT if caught else CUT_SHORT if left else SURVIVED
     by = answer.get("test", "") if answer["outcome"] == "failed" else f"{answer['outcome']}: {answer.get('test', '')}"
