@@ -32,7 +32,7 @@ UNSEEN = frozenset(
         "slots",
     }
 )
-"""Keywords whose values no test is to notice."""
+"""Keywords whose values no test is to notice: they are for people, for the machine, or for the look of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
