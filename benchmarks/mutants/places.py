@@ -18,9 +18,12 @@ QUIET = frozenset(
 )  # fmt: skip
 """Functions that talk to people or to type checkers, which are left as they are called."""
 UNSEEN = frozenset(
-    "timeout maxsize indent stacklevel help description daemon name flush encoding slots alpha color facecolor edgecolor "
-    "linewidth fontsize fontweight zorder ha va bbox boxstyle arrowstyle mutation_scale dpi".split()
-)
+    {
+        "timeout", "maxsize", "indent", "stacklevel", "help", "description", "daemon", "name", "flush", "encoding",
+        "slots", "alpha", "color", "facecolor", "edgecolor", "linewidth", "fontsize", "fontweight", "zorder", "ha",
+        "va", "bbox", "boxstyle", "arrowstyle", "mutation_scale", "dpi",
+    }
+)  # fmt: skip
 """Keywords whose values no test is to notice: they are for people, for the machine, or for the look of a picture."""
 
 
