@@ -6,6 +6,7 @@ import ast
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from benchmarks.mutants.changes import Mutant
@@ -15,6 +16,8 @@ from benchmarks.mutants.sources import TOPS, walk
 BATCHES = ((6.0, 4), (15.0, 8), (40.0, 20))
 """Seconds of tests, and files that they are of, of what is run before everything else. Most that is caught is caught
 by the first of these."""
+BESIDE_SECONDS = 15.0
+"""Of tests that run other lines of the file."""
 OVERHEAD = 0.03
 """Seconds that any test takes beside its own."""
 
@@ -75,7 +78,7 @@ class Chooser:
         files = {test.file for test in wanted}
         known = {test.name for test in wanted}
         beside = [test for test in self._by_path[path] if test.file in files and test.name not in known]
-        ranked += _ranked(stems, beside, lambda test: 1)
+        ranked += _first(_ranked(stems, beside, lambda test: 1), BESIDE_SECONDS)
         batches = self._batches(ranked)
         if first:
             named = [test for test in self._coverage.tests if _is_named(test.name, first)]
@@ -104,6 +107,12 @@ class Chooser:
                 place += 1
             batches.append(_by_file(tests[start:place]))
         return [*batches, _by_file(tests[place:])]
+
+
+def _first(tests: Sequence[Test], seconds: float) -> list[Test]:
+    """The tests that these seconds are enough for."""
+    totals = accumulate(test.seconds for test in tests)
+    return [test for test, total in zip(tests, totals, strict=True) if total <= seconds]
 
 
 def _is_named(test: str, names: Sequence[str]) -> bool:
