@@ -195,3 +195,5 @@ def share(
         over.set()
         for worker in list(workers):
             worker.close()
+        for thread in threads:  # one that is still making its copy removes it
+            thread.join(60)
