@@ -17,11 +17,11 @@ from benchmarks.mutants.sources import digests, mutable, room_of
 ROOT = Path(__file__).parent.parent
 
 TOY = """\
-def larger(one: int, other: int) -> int:
+def larger(one, other):
     return one if one > other else other
 
 
-def half(number: int) -> float:
+def half(number):
     return number / 2
 """
 TOY_TEST = """\

@@ -8,8 +8,8 @@ Which tests run which lines is measured first, file by file of tests, and kept u
 the code nor the file of tests changes. Tests that fail on the code as it is are left out, and said. For each mutant the
 tests that run its line are run, the likeliest to fail and the fastest first, until one fails or `--limit` seconds of a
 processor are over. What no test has noticed in time, while some were left, is called cut short and counts as not
-caught; with a higher limit it is judged again. A test that takes ten times as long as usual, and longer than
-`--patience`, has noticed.
+caught; with a higher limit it is judged again. A test that computes for ten times as long as it usually takes,
+and longer than `--patience`, has noticed.
 
 For a known fault the tests that it names are run, and after them what else in their files runs its line.
 

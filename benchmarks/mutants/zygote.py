@@ -35,6 +35,8 @@ COLLECTING_SECONDS = 90.0
 """For which a child may import tests."""
 PATIENCE = 10.0
 """A test hangs that takes this many times as long as usual, and more than the least patience of the request."""
+WAITING = 6.0
+"""One that waits for other processes has this many times as long."""
 MEMORY = 12 * 2**30
 """Bytes of its own that a process may take: a mutant may fill a list for ever."""
 SUBREAPER = 36  # of prctl: orphans among the descendants become ours
@@ -100,7 +102,7 @@ def carry_out(request: dict[str, Any]) -> dict[str, Any]:
         os.close(reading)
         _be_child(request, place, writing)
     os.close(writing)
-    answer = _follow(reading, request["usual"], request["patience"])
+    answer = _follow(child, reading, request["usual"], request["patience"])
     os.close(reading)
     _end(child)
     shutil.rmtree(place, ignore_errors=True)
@@ -137,16 +139,18 @@ def _be_child(request: dict[str, Any], place: Path, events: int) -> None:
         os._exit(code)
 
 
-def _follow(reading: int, usual: dict[str, float], least: float) -> dict[str, Any]:
+def _follow(child: int, reading: int, usual: dict[str, float], least: float) -> dict[str, Any]:
     """Reads what the child tells until it is done, hangs, or nobody waits any more."""
     waiting, current, passed = b"", "", 0
-    until = time.monotonic() + COLLECTING_SECONDS
+    watch = Watch(child, COLLECTING_SECONDS)
     while True:
-        ready, _, _ = select.select([reading, 0], [], [], max(0.0, until - time.monotonic()))
+        ready, _, _ = select.select([reading, 0], [], [], 0.5)
         if 0 in ready:  # requests come one at a time: this is the end of whoever sent them
             return {"outcome": "gone", "test": current, "done": passed}
         if not ready:
-            return {"outcome": "hung", "test": current or "collecting", "done": passed}
+            if watch.over():
+                return {"outcome": "hung", "test": current or "collecting", "done": passed}
+            continue
         read = os.read(reading, 2**16)
         if not read:
             return {"outcome": "died", "test": current or "collecting", "done": passed}
@@ -159,7 +163,37 @@ def _follow(reading: int, usual: dict[str, float], least: float) -> dict[str, An
             passed += event.get("passed", 0)
             current = event.get("test", "")
             patience = max(least, PATIENCE * usual.get(current, 0.0)) if current else COLLECTING_SECONDS
-            until = time.monotonic() + event.get("patience", patience)
+            watch = Watch(child, event.get("patience", patience))
+
+
+class Watch:
+    """Whether a process takes too long: it computes for longer than our patience, or waits for several times as long.
+
+    It may wait for a compiler, which is started anew for whatever a mutant changes in generated code.
+
+    Args:
+        process: its number.
+        patience: in seconds.
+    """
+
+    def __init__(self, process: int, patience: float) -> None:
+        self._process, self._patience = process, patience
+        self._start, self._before = time.monotonic(), self._computed()
+
+    def over(self) -> bool:
+        """Whether it does."""
+        by_the_clock = time.monotonic() - self._start
+        if by_the_clock < self._patience:
+            return False
+        return self._computed() - self._before > self._patience or by_the_clock > WAITING * self._patience
+
+    def _computed(self) -> float:
+        """Seconds of a processor that it has taken, without those of processes that it started."""
+        try:
+            numbers = Path(f"/proc/{self._process}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return time.monotonic()  # where there is no /proc, the clock has to do
+        return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _end(child: int) -> None:
