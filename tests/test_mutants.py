@@ -58,7 +58,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _run(toy: Path, *more: str) -> tuple[int, dict[str, dict[str, object]]]:
     """The exit code, and the verdicts on the toy project by change, which are different ones there."""
     out = toy.parent / "out.json"
-    given = ["--root", str(toy), "--cache", str(toy.parent / "cache"), "--jobs", "1", "--patience", "3"]
+    given = ["--root", str(toy), "--cache", str(toy.parent / "cache"), "--jobs", "1", "--patience", "1"]
     code = main([*given, "-o", str(out), *more])
     return code, {verdict["change"]: verdict for verdict in json.loads(out.read_text())["verdicts"]}
 
