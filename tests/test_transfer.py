@@ -14,6 +14,7 @@ from evonas.cli import main
 from evonas.errors import UsageError
 from evonas.layer import LayerFactory, NormAct
 from evonas.transferring import TASKS, transfer
+from evonas.workers.transfer import canvases
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
 from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.frechet import frechet_distance
@@ -38,6 +39,23 @@ def test_a_canvas_shows_digits_and_says_where() -> None:
         assert image[0][wanted > 0].mean() > image[0][wanted == 0].mean() + 0.3
     again, _ = compose(digits("train"), 6, torch.Generator().manual_seed(0))
     assert torch.equal(images, again)
+
+
+def test_a_digit_that_is_neither_turned_nor_moved_is_interpolated_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pixels are squares whose middles are half a pixel from their edges, in the image as on the canvas."""
+    monkeypatch.setattr(torch, "rand", lambda *size, generator: torch.full(size, 0.5))
+    image = 0.5 + torch.arange(64.0).view(8, 8) / 64
+    placed = canvases._placed(image.view(1, 1, 8, 8), torch.Generator().manual_seed(0))
+    padded = np.pad(image.double().numpy(), 1)
+    across = 12  # pixels of a digit of the middle size
+    where = np.clip((np.arange(SIZE) + 0.5 - SIZE / 2) * 8 / across + 8 / 2 - 0.5, -1.0, 8.0) + 1
+    low = np.minimum(where.astype(int), 8)
+    part = where - low
+    rows = padded[low] * (1 - part[:, None]) + padded[low + 1] * part[:, None]
+    expected = rows[:, low] * (1 - part) + rows[:, low + 1] * part
+    np.testing.assert_allclose(placed[0, 0], expected, atol=1e-5)  # float32, values up to 1.5
 
 
 def test_the_frechet_distance_of_known_gaussians() -> None:
