@@ -35,9 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutants, first = _known(root, given) if given.known else (_sample(root, given), {})
         listed = marks.equivalents(given.equivalent)
         for old in marks.outdated(root, listed):
-            raise marks.ListError(
-                f"{given.equivalent}: no mutant of {old.path} is “{old.old}” in “{old.line}” any more"
-            )
+            raise marks.ListError(f"{given.equivalent}: no mutant changes “{old.old}” of {old.path} so any more")
     except marks.ListError as error:
         print(error, file=sys.stderr)
         return 2

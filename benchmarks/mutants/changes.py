@@ -24,7 +24,8 @@ class Mutant:
         new: what stands there instead.
         kind: what sort of change it is, in a few words.
         line: number of the line that it begins in.
-        text: that line.
+        text: the lines that it changes, without the spaces around.
+        after: the same lines with the change.
         place: where in the code it is.
     """
 
@@ -35,6 +36,7 @@ class Mutant:
     kind: str
     line: int
     text: str
+    after: str
     place: Place
 
     @property
@@ -76,15 +78,21 @@ def mutants_of(root: Path, path: str) -> list[Mutant]:
     """All mutants of a file, in the order of the text; some of them may not work."""
     content = (root / path).read_bytes()
     found: dict[tuple[int, int, str], Mutant] = {}
-    text = content.decode()
-    lines = text.split("\n")
     for start, end, new, kind, place in _python(content) if path.endswith(".py") else _other(content):
         old = content[start:end].decode()
         line = content.count(b"\n", 0, start) + 1
         if old != new:
-            mutant = Mutant(path, start, old, new, kind, line, lines[line - 1].strip(), place)
+            mutant = Mutant(path, start, old, new, kind, line, *lines_of(content, start, end, new), place)
             found.setdefault((start, end, new), mutant)
     return sorted(found.values(), key=lambda mutant: (mutant.start, len(mutant.old), mutant.new))
+
+
+def lines_of(content: bytes, start: int, end: int, new: str) -> tuple[str, str]:
+    """The lines that a change is in, before and after it, without the spaces around."""
+    first, last = content.rfind(b"\n", 0, start) + 1, content.find(b"\n", end)
+    last = len(content) if last < 0 else last
+    after = content[first:start] + new.encode() + content[end:last]
+    return content[first:last].decode().strip(), after.decode().strip()
 
 
 def _python(content: bytes) -> Iterator[tuple[int, int, str, str, Place]]:

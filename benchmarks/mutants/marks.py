@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.mutants.changes import Mutant, mutants_of
+from benchmarks.mutants.changes import Mutant, lines_of, mutants_of
 from benchmarks.mutants.places import Place
 
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
@@ -25,21 +25,19 @@ class Equivalent:
 
     Attributes:
         path: of the file.
-        line: the text of the line that it begins in, without the spaces around.
-        old: what is replaced.
-        new: what stands there instead.
+        old: the line that it changes, or several, without the spaces around.
+        new: the same with the change.
         reason: why that makes no difference.
     """
 
     path: str
-    line: str
     old: str
     new: str
     reason: str
 
     def is_of(self, mutant: Mutant) -> bool:
         """Whether a mutant is the one that is meant."""
-        return (self.path, self.line, self.old, self.new) == (mutant.path, mutant.text, mutant.old, mutant.new)
+        return (self.path, self.old, self.new) == (mutant.path, mutant.text, mutant.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +80,9 @@ class Fault:
         start = text.index(self.old)
         line = text.count("\n", 0, start) + 1
         place = Place((line, line + self.old.rstrip("\n").count("\n")), True, (1, text.count("\n") + 1))
-        shown = text.split("\n")[line - 1].strip()
-        return Mutant(self.path, len(text[:start].encode()), self.old, self.new, "a known fault", line, shown, place)
+        first, last = len(text[:start].encode()), len(text[:start].encode()) + len(self.old.encode())
+        lines = lines_of(text.encode(), first, last, self.new)
+        return Mutant(self.path, first, self.old, self.new, "a known fault", line, *lines, place)
 
 
 def faults(file: Path) -> list[Fault]:

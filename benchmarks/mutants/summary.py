@@ -42,7 +42,7 @@ def report(
         unrun = "; no test is known to run the line" if verdict.unrun else ""
         left = f" with {verdict.left} tests left" if verdict.left else ""
         print(f"\n{verdict.path}:{verdict.line}  {verdict.verdict}{left}: {verdict.kind}{unrun}")
-        print(f"    {verdict.text}\n    {verdict.change}")
+        print(f"    {' '.join(verdict.text.split())}\n    {verdict.change}")
     counts = _counts(mutants, verdicts, reasons)
     Console().print(_table(counts))
     if output is not None:

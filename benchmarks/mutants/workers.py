@@ -37,7 +37,11 @@ class Worker:
         self._home.chmod(0o755)  # for servers that run as another user
         self.root, self._kernels, self._built = self._home / "tree", kernels, self._home / "kernels"
         copy(root, self.root)
-        path = [str(self.root)] if (self.root / "benchmarks" / "mutants").is_dir() else [str(self.root), str(HOME)]
+        path = [str(self.root), str(HOME)]
+        if (self.root / "benchmarks").is_dir():  # of a checkout, which may have another version of this, or none
+            own = Path(__file__).parent
+            shutil.copytree(own, self.root / "benchmarks" / own.name, dirs_exist_ok=True)
+            path.pop()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self._process = subprocess.Popen(
