@@ -46,12 +46,10 @@ class Coverage:
 
     Attributes:
         tests: all of them that can be run.
-        importing: by file of tests, seconds before its first test.
         refused: tests that fail on the code as it is, and files of tests that cannot be run: they are left out.
     """
 
     tests: list[Test] = field(default_factory=list)
-    importing: dict[str, float] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
     def usual(self) -> dict[str, float]:
@@ -73,21 +71,22 @@ def measure(root: Path, cache: Path, jobs: int, wanted: Sequence[str] = ()) -> C
     folder.mkdir(parents=True, exist_ok=True)
     files = {file: folder / f"{Path(file).stem}-{known.tests[file]}.json" for file in wanted or known.tests}
     missing = [file for file, place in files.items() if not place.exists()]
+    done: dict[str, dict[str, Any]] = {}
     if missing:
         print(f"measuring which lines {len(missing)} of {len(files)} files of tests run", flush=True)
         missing.sort(key=lambda file: -_seconds_before(cache, file))  # the longest first
-        done: list[str] = []
 
         def note(file: str, found: dict[str, Any]) -> None:
-            done.append(file)
-            keep = files[file].with_suffix(".part")
-            keep.write_text(json.dumps(found))
-            keep.replace(files[file])
+            done[file] = found
+            if found["outcome"] == "measured":  # else it is tried again the next time
+                keep = files[file].with_suffix(".part")
+                keep.write_text(json.dumps(found))
+                keep.replace(files[file])
             seconds = sum(test["seconds"] for test in found.get("tests", {}).values())
             print(f"{len(done):4d} of {len(missing)}  {seconds:6.1f} s  {file}  {_trouble(found)}", flush=True)
 
         share(missing, jobs, partial(Worker, root, cache / "kernels"), _measure_file, note)
-    return _read({file: json.loads(place.read_text()) for file, place in files.items()})
+    return _read({file: done.get(file) or json.loads(place.read_text()) for file, place in files.items()})
 
 
 def _seconds_before(cache: Path, file: str) -> float:
@@ -123,7 +122,6 @@ def _read(files: dict[str, dict[str, Any]]) -> Coverage:
         if found["outcome"] != "measured":
             coverage.refused.append(file)
             continue
-        coverage.importing[file] = found["collecting"]
         lines = {c: {p: int(m, 16) for p, m in masks.items()} for c, masks in found["lines"].items()}
         for name, known in found["tests"].items():
             if not known["passed"]:

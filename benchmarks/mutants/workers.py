@@ -68,7 +68,7 @@ class Worker:
         return self._ask(batches, limit, wanted, None, {"PYTHONDONTWRITEBYTECODE": "1"})
 
     def lines(self, file: str, include: Sequence[str]) -> dict[str, Any]:
-        """Runs a file of tests and notes the lines of each; see `child.measured`. Libraries that it builds are kept."""
+        """Runs a file of tests and notes the lines of each; see `noting.measured`. What it builds is kept."""
         answer = self._ask([[file]], 3600.0, {}, include, {})
         self._kernels.mkdir(parents=True, exist_ok=True)
         for path in self._built.rglob("*"):
