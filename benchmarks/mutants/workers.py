@@ -52,7 +52,11 @@ class Worker:
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the one who reads the answers
         )
-        self._read()
+        try:
+            self._read()
+        except RuntimeError:
+            self.close()
+            raise
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout is not None
