@@ -104,6 +104,18 @@ def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_an_unknown_setting_is_told_those_that_there_are() -> None:
+    """Each can be set: the space, files and seed graphs have options of their own."""
+    with pytest.raises(UsageError, match="unknown setting 'populatoin'; known: ") as caught:
+        assignments(["populatoin=1"])
+    told = set(str(caught.value).partition("known: ")[2].split(", "))
+    run = {f.name for f in dataclasses.fields(RunConfig)} - {"space", "protocol", "seed_graphs"}
+    assert told == run | {f"protocol.{f.name}" for f in dataclasses.fields(Protocol)} - {
+        "protocol.seed",
+        "protocol.plugins",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -14,6 +14,7 @@ from evonas.cli import main
 from evonas.errors import UsageError
 from evonas.layer import LayerFactory, NormAct
 from evonas.transferring import TASKS, transfer
+from evonas.workers.transfer import canvases
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
 from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.frechet import frechet_distance
@@ -40,6 +41,23 @@ def test_a_canvas_shows_digits_and_says_where() -> None:
     assert torch.equal(images, again)
 
 
+def test_a_digit_that_is_neither_turned_nor_moved_is_interpolated_in_the_middle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pixels are squares whose middles are half a pixel from their edges, in the image as on the canvas."""
+    monkeypatch.setattr(torch, "rand", lambda *size, generator: torch.full(size, 0.5))
+    image = 0.5 + torch.arange(64.0).view(8, 8) / 64
+    placed = canvases._placed(image.view(1, 1, 8, 8), torch.Generator().manual_seed(0))
+    padded = np.pad(image.double().numpy(), 1)
+    across = 12  # pixels of a digit of the middle size
+    where = np.clip((np.arange(SIZE) + 0.5 - SIZE / 2) * 8 / across + 8 / 2 - 0.5, -1.0, 8.0) + 1
+    low = np.minimum(where.astype(int), 8)
+    part = where - low
+    rows = padded[low] * (1 - part[:, None]) + padded[low + 1] * part[:, None]
+    expected = rows[:, low] * (1 - part) + rows[:, low + 1] * part
+    np.testing.assert_allclose(placed[0, 0], expected, atol=1e-5)  # float32, values up to 1.5
+
+
 def test_the_frechet_distance_of_known_gaussians() -> None:
     random = np.random.default_rng(0)
     a = torch.from_numpy(random.standard_normal((4000, 5)))
@@ -60,7 +78,8 @@ def test_the_frechet_distance_of_known_gaussians() -> None:
 
 def test_mean_iou() -> None:
     confusion = torch.tensor([[3, 1, 0], [1, 5, 0], [0, 0, 0]])
-    assert mean_iou(confusion) == pytest.approx((3 / 5 + 5 / 7) / 2)
+    # In float64, which a count of pixels of many images needs: an ulp or two is lost.
+    assert mean_iou(confusion) == pytest.approx((3 / 5 + 5 / 7) / 2, rel=1e-15, abs=0.0)
 
 
 def test_networks_hold_the_layer() -> None:
