@@ -35,7 +35,7 @@ def test_kernels_that_are_right_have_no_faults(dtype: torch.dtype, last: bool, t
 
 
 def test_a_cell_of_one_value_is_allowed_what_rounding_makes_of_it() -> None:
-    assert correctness.check(zoo["gn-relu"], (8, 32, 1, 1), device="cpu") == []
+    assert correctness.check(zoo["gn-relu"], (2, 32, 1, 1), device="cpu") == []
 
 
 @pytest.mark.parametrize(("factor", "dtype"), [(1.001, torch.float32), (1.01, torch.float16)])
