@@ -40,9 +40,8 @@ TRITON = Dialect(
     one="1.0",
     inverse="1.0 / {}",
     reserved=(
-        *("away_from_zero", "folded", "joined", "kept", "log_slope", "maximum", "merged", "moments", "plane_sum"),
-        *("root_slope",),
-        *("share", "sign", "signed_log", "signed_root", "square", "tanh"),
+        *("away_from_zero", "folded", "joined", "kept", "log_slope", "maximum", "merged", "moments"),
+        *("plane_sum", "root_slope", "share", "sign", "signed_log", "signed_root", "square", "tanh"),
     ),
 )
 """The calls are those of `evonas.kernels.triton_helpers`."""

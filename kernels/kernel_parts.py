@@ -27,17 +27,17 @@ SIZES = ("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "spa
 class Kernels(Buffers):
     """What every writer of Triton kernels for one plan knows; the arguments are those of `Buffers`."""
 
-    def store_densities(self, body: Body, planes: str = "planes") -> None:
+    def store_densities(self, body: Body, each: str = "planes") -> None:
         """Stores the sums of the parameters' gradients over each plane, or over the part of it that a program owns.
 
         Args:
             body: where.
-            planes: how many numbers there are for each parameter.
+            each: how many numbers there are for each parameter.
         """
         body.rows(self.plan.densities.values())
         for row, node in enumerate(self.plan.densities.values()):
             value = f"({body.row(node)} + tl.zeros([R], tl.float32)) * HW"
-            body.line(f"tl.store(densities_ptr + {row} * {planes} + plane, {value}, mask=inside)")
+            body.line(f"tl.store(densities_ptr + {row} * {each} + plane, {value}, mask=inside)")
 
     def owning_planes(self) -> Body:
         """The head of a kernel whose programs own R channels of a sample."""

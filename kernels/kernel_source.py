@@ -145,10 +145,9 @@ class _Mode:
 
     def _rows(self, way: Way) -> list[str]:
         """How many sums of a channel there are for each parameter."""
-        last = way.steps[-1]
-        if last.settings != ("write back and reduce",):
+        if not self.streaming.plan.one_sweep_back:
             return ["    rows = shape.b"]
-        return [f"    (_, pieces), _ = {_grid(last)}", "    rows = shape.b * pieces"]
+        return [f"    (_, pieces), _ = {_grid(way.steps[-1])}", "    rows = shape.b * pieces"]
 
     def _launches(self, way: Way) -> Iterator[str]:
         if way.at_once is None:
@@ -163,8 +162,7 @@ class _Mode:
     def _launch(self, step: Step, indent: str) -> str:
         kernel, grid = f"{step.kernel}{self.suffix}", _grid(step)
         if step.merge is not None:
-            slots = self.streaming.stats if step.buffer == "stats" else self.streaming.sums
-            names = f"{kernel}, {step.merge}{self.suffix}, {grid}, {step.buffer}, {slots.counts()['planes']}, given"
+            names = f"{kernel}, {step.merge}{self.suffix}, {grid}, {step.buffer}, {step.slots}, given"
             line = f"{indent}launch_shared({names})"
             return line if len(line) <= WIDTH else f"{indent}launch_shared(\n{indent}    {names}\n{indent})"
         return f"{indent}launch({kernel}, {grid}, given)"

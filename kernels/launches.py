@@ -102,20 +102,10 @@ class Launches:
         stats, sums = (
             slots.size(shape.b, shape.c, shape.groups) for slots in (self._streaming.stats, self._streaming.sums)
         )
-        parts, parts_back = (self._parts(steps, shape) for steps in ways)
-        last = ways[1][-1]
-        pieces = _pieces(last.grid(shape)) if last.settings == ("write back and reduce",) else 1
+        parts, parts_back = (_parts(steps, shape) for steps in ways)
+        one_sweep = self._streaming.plan.one_sweep_back
+        pieces = _pieces(ways[1][-1].grid(shape)) if one_sweep else 1
         return Work(tuple(forward), tuple(backward), stats, sums, parts, parts_back, pieces)
-
-    def _parts(self, steps: tuple[Step, ...], shape: Shape) -> int:
-        """The numbers that programs which share planes find in the largest of some steps."""
-        slots = {"stats": self._streaming.stats, "totals": self._streaming.sums}
-        found = [
-            _pieces(step.grid(shape)) * slots[step.buffer].counts()["planes"]
-            for step in steps
-            if step.merge is not None
-        ]
-        return max(found, default=0) * shape.b * shape.c if any(_pieces(s.grid(shape)) > 1 for s in steps) else 0
 
     def _of(self, step: Step, shape: Shape, numbers: Mapping[str, int | float]) -> Iterator[Launch]:
         """A step's kernel, and what merges its results where several programs share planes."""
@@ -129,9 +119,15 @@ class Launches:
     def _launch(self, name: str, grid: Grid, numbers: Mapping[str, int | float], found: str = "") -> Launch:
         kernel, (programs, division) = self._kernel(name), grid
         arguments = [a for a in kernel.arg_names if a not in division]
-        named = ((place, a.removesuffix("_ptr")) for place, a in enumerate(arguments) if a not in numbers)
-        tensors = tuple((place, found if name == "found" else name) for place, name in named)
+        pointers = ((place, a.removesuffix("_ptr")) for place, a in enumerate(arguments) if a not in numbers)
+        tensors = tuple((place, found if pointer == "found" else pointer) for place, pointer in pointers)
         return Launch(kernel, programs, tuple(numbers.get(a) for a in arguments), tensors, division)
+
+
+def _parts(steps: tuple[Step, ...], shape: Shape) -> int:
+    """The numbers that programs which share planes find in the largest of some steps."""
+    shared = [(_pieces(step.grid(shape)), step.slots) for step in steps if step.merge is not None]
+    return max((pieces * slots for pieces, slots in shared if pieces > 1), default=0) * shape.b * shape.c
 
 
 def _pieces(grid: Grid) -> int:

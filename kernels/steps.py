@@ -21,6 +21,7 @@ class Step:
         settings: what that function takes after the shape.
         merge: the kernel that merges what several programs found of planes, where they share them.
         buffer: where it is found then, or found at once: `stats` or `totals`.
+        slots: how many numbers of each plane that buffer holds.
     """
 
     kernel: str
@@ -28,6 +29,7 @@ class Step:
     settings: tuple[bool | str, ...] = ()
     merge: str | None = None
     buffer: str = ""
+    slots: int = 0
 
     def grid(self, shape: tiles.Shape) -> tiles.Grid:
         """For inputs of a shape."""
@@ -65,7 +67,8 @@ def forward_way(streaming: StreamingKernels, on_chip: OnChipKernels) -> Way:
     steps: list[Step] = []
     for after in range(len(streaming.plan.sweeps) + 1):
         if after:
-            steps.append(Step(f"sweep_{after}", "over_planes", ("reduce",), f"merge_{after}", "stats"))
+            slots = streaming.stats.counts()["planes"]
+            steps.append(Step(f"sweep_{after}", "over_planes", ("reduce",), f"merge_{after}", "stats", slots))
         for number, join in enumerate(streaming.forward_joins, 1):
             if join.after == after:
                 steps.append(_join(f"join_{number}", join))
@@ -81,7 +84,8 @@ def backward_way(streaming: StreamingKernels, on_chip: OnChipKernels) -> Way:
     if streaming.plan.one_sweep_back:
         return Way((last,), None, True)
     joins = [_join(f"join_back_{number}", join) for number, join in enumerate(streaming.backward_joins, 1)]
-    steps = (Step("total", "over_planes", ("reduce",), "merge_total", "totals"), *joins, last)
+    slots = streaming.sums.counts()["planes"]
+    steps = (Step("total", "over_planes", ("reduce",), "merge_total", "totals", slots), *joins, last)
     return Way(steps, _held("backward_on_chip", on_chip, True) if on_chip.possible else None, True)
 
 

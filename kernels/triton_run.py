@@ -57,7 +57,7 @@ class TritonLayer:
         self._cells, self._on_chip = cells, on_chip
         self._launches = self._launches_of(self.module)
         self._fixed: Launches | None = None
-        self._fixed_left = _SHAPES_FIXED
+        self._fixed_for: set[Shape] = set()
         self._work = lru_cache(_SHAPES_KNOWN)(self._work_of)
 
     @property
@@ -71,11 +71,12 @@ class TritonLayer:
 
     def work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
         """Which kernels run for inputs of a shape, each with everything but its tensors."""
-        if shape.b * shape.c * shape.positions < _LARGE or not self._fixed_left:
+        new = shape not in self._fixed_for
+        if shape.b * shape.c * shape.positions < _LARGE or (new and len(self._fixed_for) >= _SHAPES_FIXED):
             return self.open_work(shape, eps, momentum)
         if self._fixed is None:
             self._fixed = self._launches_of(load(fixed(self.source)))
-        self._fixed_left -= 1
+        self._fixed_for.add(shape)
         return self._fixed.of(shape, eps, momentum)
 
     def open_work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:

@@ -10,7 +10,8 @@ a ReLU, and the reference under `torch.compile`; each kernel alone; what a call 
 whole ResNet-50; other tiles and ways to write kernels; other formats and types; what a profiler says; further shapes.
 
 All contenders of a row are measured side by side, with the L2 cache flushed before each call, beside the bytes that
-have to be moved and the bandwidth of a copy of the same size. FOLDER gets `rows-….jsonl`, a file for each code,
+have to be moved and the bandwidth of a copy of the same size. `torch.compile` has rows of its own, later on, and
+`nn.BatchNorm2d` is measured once for each shape, beside `bn-relu`. FOLDER gets `rows-….jsonl`, a file for each code,
 version and GPU, and `kernels.json`, the summary of the last. Without a GPU, `--device cpu` looks at correctness in
 Triton's interpreter.
 """

@@ -43,7 +43,7 @@ def main() -> None:
     from benchmarks.kernels.supervising import measure
     from benchmarks.kernels.tables import printed, summary, text
 
-    rows = Rows(arguments.output, identity(torch.cuda.get_device_name(), arguments.commit))
+    rows = Rows(arguments.output, identity(torch.cuda.get_device_name(), arguments.repeats, arguments.commit))
     wanted: list[Item] = [item for item in items() if item.part in arguments.part]
     if arguments.taste:
         wanted = [item for part in PARTS for item in [i for i in wanted if i.part == part][:1]]
@@ -67,7 +67,7 @@ def _interpreted(folder: Path, end: float) -> int:
     from benchmarks.kernels.tables import printed
     from benchmarks.kernels.tasks import correctness
 
-    rows = Rows(folder, identity("Triton's interpreter"))
+    rows = Rows(folder, identity("Triton's interpreter", 1))
     known, wrong = {row["key"] for row in rows}, 0
     for item in (Item("correctness", case) for case in checks()):
         if item.key in known:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import torch
@@ -54,7 +53,7 @@ def contender(way: str, layer: str, channels: int) -> Any:
     """
     if way in COMPILED:
         torch._dynamo.reset()  # a function is compiled for at most eight inputs, and then no more
-        module = copy.deepcopy(NormAct(layer, channels, backend="reference", device="cuda"))
+        module = NormAct(layer, channels, backend="reference", device="cuda")
         return torch.compile(module, dynamic=False, mode=COMPILED[way])
     if way.startswith(NATIVE):
         return BatchNormRelu(channels, affine=way != NATIVE).to("cuda")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,16 +25,19 @@ _SMALLEST = 2.0**-24
 """Half of what float16 tells apart next to zero."""
 
 
-def random_graphs(count: int) -> Iterator[tuple[str, Graph]]:
+@cache
+def random_graphs(count: int) -> tuple[tuple[str, Graph], ...]:
     """Random graphs of both spaces that pass the cheap filters, the same every time."""
+    graphs: list[tuple[str, Graph]] = []
     for space in SPACES.values():
         filters, seed, found = CheapFilters(), 0, 0
         while found < count // len(SPACES):
             graph = space.random_graph(generator(seed))
             if isinstance(filters.judge(graph, Tally()), Passed):
                 found += 1
-                yield f"{space.name} {seed}", graph
+                graphs.append((f"{space.name} {seed}", graph))
             seed += 1
+    return tuple(graphs)
 
 
 def check(
@@ -88,9 +91,10 @@ def check(
         stored = _ROUNDING[dtype] if name in ("x", "y") else 0.0
         over = (got - right).abs() - stored * right.abs() - (_SMALLEST if stored else 0.0)
         # NaN counts as wrong. Where a maximum has two values that differ by rounding, a gradient goes to one or the
-        # other, which among millions of values happens: one in 100,000 may.
+        # other, which among millions of values happens: one in 100,000 of those may be another number.
         wrong = int((~(over <= allowed)).sum())
-        if wrong > _MAY_DIFFER * right.numel():
+        may_differ = _MAY_DIFFER * right.numel() if name == "x" and bool(got.isfinite().all()) else 0.0
+        if wrong > may_differ:
             faults.append(f"{name} is off by {float(over.max()):.2g}, {allowed:.2g} allowed, in {wrong} values")
     return faults
 

@@ -64,10 +64,11 @@ def prepared(
             for future in ended:
                 task, done = running.pop(future), done + 1
                 error = future.exception()
+                row = {"key": task.key, "part": task.part, **task.given}
                 if error is not None:
                     failed[task.key] = f"{type(error).__name__}: {error}"[:300]
-                elif task.part == "correctness":
-                    tell({"key": task.key, "part": task.part, **task.given, **future.result()})
+                if task.part == "correctness":
+                    tell(row | ({"failed": failed[task.key]} if error is not None else future.result()))
     finally:
         for process in list((pool._processes or {}).values()):
             with suppress(OSError):

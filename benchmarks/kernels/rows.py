@@ -26,11 +26,12 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-def identity(machine: str, commit: str | None = None) -> dict[str, str | None]:
+def identity(machine: str, repeats: int, commit: str | None = None) -> dict[str, str | int | None]:
     """Which code measured on which machine: rows of two identities are never compared.
 
     Args:
         machine: what the GPU is called.
+        repeats: calls of a timing.
         commit: of the code; what git says by default, if it does.
     """
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
@@ -40,6 +41,7 @@ def identity(machine: str, commit: str | None = None) -> dict[str, str | None]:
         "torch": torch.__version__,
         "triton": triton.__version__,
         "sources": source_digest(),
+        "repeats": repeats,
         "commit": commit or (found.stdout.strip() if not found.returncode else None),
     }
 
@@ -59,7 +61,7 @@ class Rows:
         path: the file.
     """
 
-    def __init__(self, folder: Path, who: Mapping[str, str | None]) -> None:
+    def __init__(self, folder: Path, who: Mapping[str, str | int | None]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         kept = json.dumps({key: value for key, value in who.items() if key != "commit"}, sort_keys=True)
         name = hashlib.blake2b(kept.encode(), digest_size=4).hexdigest()

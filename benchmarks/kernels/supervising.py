@@ -86,7 +86,7 @@ def measure(
     """Measures what has no row yet.
 
     An item that raises, takes longer than its limit or ends its process has a row that says so, and the next one is
-    taken in a new process.
+    taken in a new process. What was not come to within an item (`not_done`) is gone on with by the next call.
 
     Args:
         wanted: in order.
@@ -101,7 +101,8 @@ def measure(
         what was not come to.
     """
     wanted = list(wanted)
-    known, parts = {row["key"] for row in rows}, sorted({item.part for item in wanted})
+    known = {row["key"] for row in rows if not row.get("not_done")}
+    parts = sorted({item.part for item in wanted})
     waiting = [item for item in wanted if item.key not in known]
     worker: Worker | None = None
 

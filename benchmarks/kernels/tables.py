@@ -142,7 +142,9 @@ def means(parts: Mapping[str, list[Row]]) -> list[dict[str, Any]]:
             one[f"shares_{way}"] = _mean(row["ours"][f"share_{way}"] for row in large)
             for other in (*WAYS[1:], *COMPILED):
                 beside = [
-                    (natives.get((str(row["shape"]), dtype, form), row) if other.startswith(NATIVE) else row, row)
+                    (natives.get((str(row["shape"]), dtype, form), row), row)
+                    if other.startswith(NATIVE)
+                    else (row, row)
                     for row in whole
                 ]
                 ratios = [a[other][way] / b["ours"][way] for a, b in beside if way in a.get(other, {})]

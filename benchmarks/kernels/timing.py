@@ -29,8 +29,8 @@ def gpu_seconds(call: Callable[[], object], repeats: int) -> float:
 
     Before each call the L2 cache is filled with something else, by a kernel that reads and writes, and the GPU is
     kept busy for longer than the host needs to ask for the work, so that launches do not count: short kernels would
-    otherwise be as slow as Python. Work that takes the host more than 2 ms, as that of a whole network does, is timed
-    with what is left of that.
+    otherwise be as slow as Python. Work that takes the host more than 2 ms to ask for is timed with what is left of
+    that.
 
     Args:
         call: what to time; run a few times before.

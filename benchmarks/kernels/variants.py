@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from triton.runtime.errors import OutOfResources
 
 from benchmarks.kernels.contenders import TYPES
 from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds
@@ -22,6 +23,12 @@ SIZES = ("fixed", "open")
 _OF_X = ("x", "y", "dy", "dx")
 
 
+def shape_of(given: Mapping[str, Any]) -> Shape:
+    """What the launches of an item depend on."""
+    b, c, h, w = given["shape"]
+    return Shape(b, c, h * w, groups_dividing(c, 32), given["format"] == "nhwc" and h * w > 1)
+
+
 def launches(
     given: Mapping[str, Any], sizes: str = "fixed", on_chip: bool = True
 ) -> Iterator[tuple[Launch, dict[str, Tensor], int]]:
@@ -30,8 +37,7 @@ def launches(
     What one finds the next one reads, so they have to be run in order once.
     """
     b, c, h, w = given["shape"]
-    shape = Shape(b, c, h * w, groups_dividing(c, 32), given["format"] == "nhwc" and h * w > 1)
-    graph = as_graph(given["layer"])
+    shape, graph = shape_of(given), as_graph(given["layer"])
     layer = TritonLayer(graph, True, on_chip)
     work = layer.work(shape) if sizes == "fixed" else layer.open_work(shape)
     form = torch.channels_last if given["format"] == "nhwc" else torch.contiguous_format
@@ -87,7 +93,7 @@ def _looked_at(launch: Launch, tensors: Mapping[str, Tensor], repeats: int) -> d
     try:
         kernel = launch.kernel[launch.grid](*values, **launch.constants)
         seconds = {"seconds": gpu_seconds(lambda: launch(tensors), max(5, repeats // 2))} if repeats else {}
-    except Exception as error:  # a tile that does not fit is a finding
+    except OutOfResources as error:  # that a tile does not fit is a finding
         return {"failed": f"{type(error).__name__}: {error}"[:200]}
     return {"registers": kernel.n_regs, "spilled": kernel.n_spills, **seconds}
 
@@ -95,15 +101,17 @@ def _looked_at(launch: Launch, tensors: Mapping[str, Tensor], repeats: int) -> d
 def _varied(launch: Launch, given: Mapping[str, Any]) -> Iterator[Launch]:
     """The launch as it is chosen, and with other tiles; as many programs share a plane as would of those."""
     yield launch
-    b, c, h, w = given["shape"]
+    _, c, h, w = given["shape"]
     if launch.kernel.__name__.endswith("_on_chip"):
         for warps in (2, 4, 8, 16):
             if warps != launch.constants["num_warps"]:
                 yield _anew(launch, launch.grid, {**launch.constants, "num_warps": warps})
         return
-    shape = Shape(b, c, h * w, groups_dividing(c, 32), given["format"] == "nhwc")
+    shape = shape_of(given)
     for rows, block, warps in _tiles(c, h * w, shape.channels_last):
         grid, division = divided(shape, rows, block, warps)
+        if grid[1] > launch.grid[1]:
+            continue  # there is no room for what so many programs find of a plane
         lanes = {"LANES": block if shape.channels_last else 1} if "LANES" in launch.constants else {}
         if (other := {**division, **lanes}) != launch.constants:
             yield _anew(launch, grid, other)
