@@ -113,7 +113,7 @@ class Body:
 
     def _invert(self, number: int, inverse: str) -> None:
         """Writes the inverse of the row that a tile is divided by: a division takes as long as eight products."""
-        if self._is_leaf(number) or number in self.statistics or self.plan.nodes[number - FIRST].op != "div":
+        if self._is_leaf(number) or self.plan.nodes[number - FIRST].op != "div":
             return
         divisor = self._arguments(number)[1]
         if divisor in self._inverses or self.plan.varies(divisor) or not self._is_large(divisor):

@@ -257,3 +257,8 @@ def test_a_data_set_travels_as_arrays_that_are_not_copied(digits: DataSet) -> No
         copy = pickle.loads(content, buffers=[bytes(buffer.raw()) for buffer in buffers])
     assert torch.equal(copy.train.images, digits.train.images)
     assert torch.equal(copy.batches(0, 8)[0][0], digits.batches(0, 8)[0][0])
+
+
+def test_a_split_goes_to_a_device_with_its_labels() -> None:
+    split = Split(torch.zeros(2, 1, 3, 3), torch.zeros(2, dtype=torch.int64)).to(torch.device("meta"))
+    assert (split.images.device.type, split.labels.device.type) == ("meta", "meta")

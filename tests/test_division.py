@@ -71,6 +71,41 @@ def test_a_small_batch_fills_a_gpu() -> None:
     assert (programs, pieces) == (1, 98)
 
 
+@pytest.mark.parametrize(
+    ("rows", "positions", "last", "back", "warps"),
+    [
+        # Values of a cell over those of a warp: 4096 and 1024 channels last, 2048 and 512 else; two warps at least.
+        (16, 1024, True, False, 4),
+        (32, 256, True, False, 2),
+        (64, 64, True, True, 4),
+        (16, 1024, False, False, 8),
+        (32, 256, False, False, 4),
+        (32, 256, False, True, 16),
+        (1, 8, False, True, 2),
+    ],
+)
+def test_held_cells_have_as_many_warps_as_their_values_need(
+    rows: int, positions: int, last: bool, back: bool, warps: int
+) -> None:
+    grid, division = tiles.held(Shape(2, rows, positions, 1, last), 2, rows, back)
+    assert grid == (2,) and division == {"R": rows, "BLOCK": positions, "num_warps": warps}
+
+
+@pytest.mark.parametrize(
+    ("values", "last", "back", "fits"),
+    [
+        (16384, True, False, True),
+        (32768, True, False, False),
+        (4096, True, True, True),
+        (8192, True, True, False),
+        (8192, False, True, True),
+        (16384, False, True, False),
+    ],
+)
+def test_cells_that_are_held_are_those_that_fit(values: int, last: bool, back: bool, fits: bool) -> None:
+    assert tiles.fits(((1,), {"R": values // 64, "BLOCK": 64}), last, back) is fits
+
+
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles so small that several programs share each plane of a small input."""

@@ -214,3 +214,11 @@ def test_edges_in_float32():
     assert torch.equal(quotient, 1 / torch.stack([eps, -eps, eps, eps, -eps]))
     (gradient,) = torch.autograd.grad(quotient.sum(), y)
     assert (gradient != 0).tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("op", [op for op in DERIVED.values() if op.moment is None and not op.of_planes])
+def test_every_operation_that_is_not_a_statistic_can_be_written_in_both_languages_of_kernels(op: Op) -> None:
+    signs = {"add", "mul", "div", "neg"}  # which a kernel writes as such
+    assert op.name in signs or (op.triton and op.cpp)
+    for text in (op.triton, op.cpp):
+        assert not text or all(f"{{{place}}}" in text for place in range(op.arity))

@@ -13,6 +13,7 @@ import evonas
 from evonas import plugins
 from evonas.assemble import configure, named_protocol, open_storage
 from evonas.cli import main
+from evonas.errors import UsageError
 from evonas.executors import make_executor
 from evonas.protocol import Protocol
 from evonas.trainings import carry_out, training_task
@@ -281,3 +282,16 @@ def test_ray_workers_load_the_same_files(tmp_path) -> None:
         file.unlink()  # as on a machine that does not have it
         (evaluation,) = carry_out([training_task("bn-relu", 0, protocol)], executor)
     assert set(evaluation.scores) == {f"{file}:tiny"}
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_data_without_images_in_a_split_is_refused(tmp_path: Path, part: str) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        (EXAMPLES / "data.py").read_text() + "\n\nfrom dataclasses import replace\n"
+        "def empty(folder, image_size):\n"
+        "    data = stripes(folder, image_size)\n"
+        f"    return replace(data, {part}=data.{part}.first(0))\n"
+    )
+    with pytest.raises(UsageError, match="has a split without images"):
+        load_dataset(f"{file}:empty")

@@ -27,6 +27,19 @@ class Left:
         self.told.append(pending)
 
 
+@pytest.mark.parametrize(
+    ("index", "attempt", "label", "group"),
+    [
+        (0, 1, "candidate 0: wide", "candidates 0 to 99: wide"),
+        (199, 2, "candidate 199 (attempt 2): wide", "candidates 100 to 199: wide"),
+        (-1, 1, "reference 1: wide", "references: wide"),
+    ],
+)
+def test_what_a_task_is_called(index: int, attempt: int, label: str, group: str) -> None:
+    task = Task(index, attempt, "", SETTINGS)
+    assert (task.label, task.group) == (label, group)
+
+
 def test_a_task_says_how_its_layer_is_trained() -> None:
     task = training_task("bn-relu", 3, SETTINGS, split="test", held_out=0.25)
     assert (task.index, task.attempt, task.protocol, task.split, task.held_out) == (3, 1, SETTINGS, "test", 0.25)
