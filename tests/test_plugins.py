@@ -293,5 +293,6 @@ def test_data_without_images_in_a_split_is_refused(tmp_path: Path, part: str) ->
         "    data = stripes(folder, image_size)\n"
         f"    return replace(data, {part}=data.{part}.first(0))\n"
     )
+    plugins.name_files([f"{file}:empty"])
     with pytest.raises(UsageError, match="has a split without images"):
         load_dataset(f"{file}:empty")
