@@ -87,7 +87,7 @@ class Body:
 
     def rows(self, wanted: Iterable[int]) -> None:
         """Writes what is constant on planes among some nodes, and what tiles among them need."""
-        order = [n for n in self._order(wanted) if n not in self.known]
+        order = self._order(wanted)
         used = {a for n in order if self.plan.varies(n) for a in self._arguments(n)}
         # A negated row is written as a difference, beside the tile.
         outer = {self._arguments(n)[0] if self._is_negation(n) else n for n in used} | set(wanted)
@@ -100,7 +100,7 @@ class Body:
 
     def values(self, wanted: Collection[int]) -> list[str]:
         """Writes some nodes and what they need; how each of them is then referred to, as a tile."""
-        self._write([n for n in self._order(wanted) if n not in self.known], set(wanted))
+        self._write(self._order(wanted), set(wanted))
         return [self.tile(n) for n in wanted]
 
     def tile(self, number: int) -> str:

@@ -193,3 +193,10 @@ def test_a_lock_that_stays_is_named(path: Path, monkeypatch: pytest.MonkeyPatch)
         assert store.run(1).elapsed == 0.0  # reading goes on
         other.execute("ROLLBACK")
         store.record(1, elapsed=1.0)
+
+
+@pytest.mark.parametrize("table", ["candidates", "evaluations"])
+def test_a_candidate_of_which_a_part_is_missing_is_said_to_be_damaged(path: Path, table: str) -> None:
+    query(path, f"DELETE FROM {table} WHERE number = 0")
+    with open_store(str(path)) as store, refused(StorageError, "candidate 0 of run 1 is damaged: a part of it is"):
+        store.pairs(1, [0])

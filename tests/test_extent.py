@@ -28,6 +28,7 @@ def test_each_flag_has_a_bit_of_its_own():
     assert Extent.GROUP | Extent.MEMBER == Extent.CHANNEL
     assert Extent.CHANNEL | Extent.BATCH | Extent.PLANE == Extent.FULL
     assert set(REMOVES) == set(IndexSet)
+    assert not Extent.NONE and [flag.value for flag in Extent] == [1, 2, 4, 8]
 
 
 @pytest.mark.parametrize(

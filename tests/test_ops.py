@@ -222,3 +222,8 @@ def test_every_operation_that_is_not_a_statistic_can_be_written_in_both_language
     assert op.name in signs or (op.triton and op.cpp)
     for text in (op.triton, op.cpp):
         assert not text or all(f"{{{place}}}" in text for place in range(op.arity))
+
+
+def test_means_over_planes_are_means_of_what_is_there_by_index_set() -> None:
+    found = [op for op in DERIVED.values() if op.of_planes]
+    assert {op.index_set for op in found} == set(IndexSet) and {op.moment for op in found} == {Moment.MEAN}

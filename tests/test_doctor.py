@@ -1,0 +1,106 @@
+"""What `evonas doctor` says of a machine on which something does not work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from evonas import doctor, layer
+from evonas.kernels import cpp_build, cpp_calls
+from evonas.memory_store import MemoryStore
+
+
+class Scaled(nn.Module):
+    """Stands for a layer that computes the wrong thing: x, times what its gradient cannot bear."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor
+
+
+def said(look: Callable[[], str]) -> str:
+    """What a check that fails says."""
+    check = doctor._try("it", look)
+    assert not check.ok
+    return check.found
+
+
+@pytest.mark.parametrize("factor", [float("inf"), float("nan")])
+def test_a_gradient_that_is_not_finite(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._try("layer", doctor._layer).ok
+    monkeypatch.setattr(layer, "NormAct", lambda *arguments: Scaled(factor))
+    assert said(doctor._layer) == "RuntimeError: EvoNorm-B0 gave no finite gradient"
+
+
+@pytest.mark.parametrize("factor", [1.001, float("nan")])
+def test_kernels_that_are_wrong(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def made(*arguments: Any, backend: str) -> nn.Module:
+        return Scaled(1.0 if backend == "reference" else factor)
+
+    monkeypatch.setattr(layer, "NormAct", made)
+    monkeypatch.setattr(cpp_build, "trouble", lambda: None)
+    monkeypatch.setattr(cpp_calls, "build_calls", lambda: None)
+    assert said(doctor._compiler).startswith("RuntimeError: C++ kernels and reference differ by ")
+
+
+def test_without_a_compiler_nothing_is_wrong_but_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpp_build, "trouble", lambda: "no compiler")
+    check = doctor._try("compiler", doctor._compiler)
+    assert check.ok and check.found.startswith("no compiler; layers on a CPU are computed by the reference")
+
+
+def test_packages_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions = {"ray": doctor.NOT_INSTALLED, "alembic": doctor.NOT_INSTALLED}
+    monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name, "1.0"))
+    assert said(doctor._packages) == ("RuntimeError: not installed: alembic, ray; `pip install evonas` brings them")
+
+
+def test_a_database_that_reads_back_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful(MemoryStore):
+        def run(self, run_id: int) -> Any:
+            found = super().run(run_id)
+            return replace(found, config=replace(found.config, seed=found.config.seed + 1))
+
+    monkeypatch.setattr("evonas.assemble.open_storage", lambda path: Forgetful())
+    assert said(doctor._database) == "RuntimeError: a run did not read back as it was written"
+
+
+def test_a_worker_that_fails_or_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        dashboard = None
+
+        def __init__(self, data: object, workers: int) -> None:
+            assert workers == 1
+
+        def __enter__(self) -> Silent:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def submit(self, task: object) -> None:
+            pass
+
+        def poll(self, seconds: float) -> list[Any]:
+            return []
+
+    clock = iter([0.0, 1.0, 121.0])
+    monkeypatch.setattr("evonas.workers.ray_executor.RayExecutor", Silent)
+    monkeypatch.setattr(doctor, "monotonic", lambda: next(clock))
+    assert said(doctor._ray) == "RuntimeError: no worker answered within two minutes"
+
+
+def test_what_raises_is_told_in_one_line() -> None:
+    def look() -> str:
+        raise ValueError("first\nsecond")
+
+    assert said(look) == "ValueError: first"
+    assert doctor._try("fine", lambda: "yes") == doctor.Check("fine", True, "yes")
