@@ -279,3 +279,12 @@ def test_two_may_create_one_database_at_once(tmp_path: Path) -> None:
     assert failures == []
     with open_store(str(tmp_path / "runs.db"), read_only=True) as store:
         assert [info.id for info in store.runs()] == [1, 2, 3, 4]
+
+
+def test_constraints_are_called_in_the_code_as_in_the_tables_that_migrations_make(path: Path) -> None:
+    with sa.create_engine(f"sqlite:///{path}").connect() as connection:
+        inspector = sa.inspect(connection)
+        for table in Base.metadata.sorted_tables:
+            assert inspector.get_pk_constraint(table.name)["name"] == table.primary_key.name
+            made = {key["name"] for key in inspector.get_foreign_keys(table.name)}
+            assert made == {constraint.name for constraint in table.foreign_key_constraints}

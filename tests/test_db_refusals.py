@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from evonas.db import migrations, open_store, sqlite
+from evonas.db import migrations, open_store, postgres, sqlite
 from evonas.errors import StorageError, UsageError
 from tests.store_samples import CONFIG, candidate, query, refused, small_database
 
@@ -200,3 +200,21 @@ def test_a_candidate_of_which_a_part_is_missing_is_said_to_be_damaged(path: Path
     query(path, f"DELETE FROM {table} WHERE number = 0")
     with open_store(str(path)) as store, refused(StorageError, "candidate 0 of run 1 is damaged: a part of it is"):
         store.pairs(1, [0])
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://me:secret@host/runs", "postgresql://host/runs"),
+        ("postgresql:///runs", "postgresql://localhost/runs"),
+        ("postgresql:///runs?host=/tmp/socket", "postgresql:///tmp/socket/runs"),
+        ("postgresql:///runs?host=one&host=two", "postgresql://localhost/runs"),
+        ("postgresql://host", "postgresql://host/"),
+    ],
+)
+def test_a_database_is_named_without_its_password(url: str, shown: str) -> None:
+    assert postgres.shown(sa.make_url(url)) == shown
+
+
+def test_a_password_that_was_not_escaped_is_not_shown() -> None:
+    assert "secret" not in postgres.shown(sa.make_url("postgresql://me:half@secret/half@host/runs"))
