@@ -62,6 +62,10 @@ def main() -> None:
 
 def _interpreted(folder: Path, end: float) -> int:
     """Correctness on a CPU, in Triton's interpreter; the exit code."""
+    import numpy
+    import triton
+    from triton.runtime.errors import InterpreterError
+
     from benchmarks.kernels.items import Item, checks
     from benchmarks.kernels.rows import Rows, identity
     from benchmarks.kernels.tables import printed
@@ -75,7 +79,11 @@ def _interpreted(folder: Path, end: float) -> int:
         if monotonic() > end:
             print("the time is up; the same command goes on here")
             break
-        row = {"key": item.key, "part": item.part, **item.given, **correctness(item.given, "cpu")}
+        try:
+            found = correctness(item.given, "cpu")
+        except InterpreterError as error:
+            sys.exit(f"Triton {triton.__version__}'s interpreter does not run with NumPy {numpy.__version__}: {error}")
+        row = {"key": item.key, "part": item.part, **item.given, **found}
         rows.add(row)
         wrong += bool(row["wrong"])
         print(printed(row), flush=True)
