@@ -333,3 +333,12 @@ def test_closing_kills_what_runs_and_ends_ray(ray_executor: Executor) -> None:
 
 def _polled(executor: Executor) -> Sequence[Evaluation]:
     return executor.poll(0.0)
+
+
+def test_ray_is_told_everything_that_was_asked_for(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, Any] = {}
+    monkeypatch.setattr("evonas.workers.evaluate.load_data", lambda protocol: data)
+    monkeypatch.setattr("evonas.workers.ray_executor.RayExecutor", lambda data, **settings: told.update(settings))
+    asked = {"workers": 3, "cpus_per_worker": 2, "recycle_after": 50, "gpus_per_worker": 0.0}
+    make_executor("ray", Protocol(), deadline=7.5, ray_address="auto", **asked)
+    assert told == asked | {"address": "auto", "deadline": 7.5, "device": "cpu", "files": ()}
