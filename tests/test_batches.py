@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
+from evonas.workers import batches
 from evonas.workers.data import DataSet, Split, load_dataset
 from evonas.workers.dataset import from_splits
 from evonas.workers.distortion import Distortion
@@ -154,3 +155,9 @@ def test_a_gpu_sees_the_same_crops(data: DataSet) -> None:
         assert on_gpu.is_cuda and torch.equal(its_labels.cpu(), labels)
         # One subtraction and one division in float32, each rounded in its own way.
         torch.testing.assert_close(on_gpu.cpu(), images, rtol=1e-6, atol=1e-6)
+
+
+def test_training_images_are_placed_on_the_device_that_trains() -> None:
+    split = Split(torch.zeros(2, 1, 3, 3), torch.zeros(2, dtype=torch.int64))
+    placed = batches._placed(split, torch.device("meta"))
+    assert (placed.images.device.type, placed.labels.device.type) == ("meta", "meta")

@@ -441,3 +441,23 @@ def test_the_factory_drops_into_constructors() -> None:
         evonas.norm_layer("bn-relu")(8, apply_act=False).graph.key
         == evonas.NormAct("(x - mean_bwh(x)) / std_bwh(x)", 8).graph.key
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["relu", "relu6", "leaky_relu", "rrelu", "elu", "celu", "selu", "gelu", "silu", "mish", "hardswish", "softplus"],
+)
+def test_an_activation_is_found_as_a_function_of_pytorch(name: str) -> None:
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return getattr(nn.functional, name)(self.norm(x))  # type: ignore[no-any-return]  # a function of torch
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), Block())
+    evonas.swap(model, "evonorm-s0")
+    assert isinstance(model[1].norm, evonas.NormAct)
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(model(x), model[1].norm(model[0](x)))  # the activation is gone with it
