@@ -12,6 +12,7 @@ from evonas.candidate import Candidate, Evaluation, Known, Status
 from evonas.config import RunConfig
 from evonas.db import comparing, coordinators, picking, resuming, retrainings, rows, runs
 from evonas.db.failures import told_for_people
+from evonas.db.interrupts import deferred_interrupts
 from evonas.db.models import CandidateRow, EvaluationRow, Run
 from evonas.db.totals import summarise
 from evonas.lease import Coordinator
@@ -220,7 +221,7 @@ class DatabaseStore(Store):
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with told_for_people(self._place), self._writing.begin() as connection:
+        with deferred_interrupts(), told_for_people(self._place), self._writing.begin() as connection:
             yield connection
 
     def _check_run(self, run_id: int) -> None:
