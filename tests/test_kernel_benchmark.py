@@ -212,10 +212,17 @@ def test_what_was_wrong_or_failed_is_in_the_summary() -> None:
     assert json.loads(tables.text({"a": [{"x": 1.23456}], "b": None})) == {"a": [{"x": 1.235}], "b": None}
 
 
-@pytest.mark.parametrize("file", ["kernels_h200.json", "kernels_h200_before.json"])
-def test_recorded_rows_read_as_lines(file: str) -> None:
+@pytest.mark.parametrize(
+    ("file", "machine"),
+    [
+        ("kernels_h200_before.json", "NVIDIA H200"),
+        ("kernels_h200.json", "NVIDIA H200"),
+        ("kernels_h100.json", "NVIDIA H100 80GB HBM3"),
+    ],
+)
+def test_recorded_rows_read_as_lines(file: str, machine: str) -> None:
     document = json.loads((RESULTS / file).read_text())
-    assert document["identity"]["machine"] == "NVIDIA H200" and document["checked"] == 208
+    assert document["identity"]["machine"] == machine and document["checked"] == 208
     for part in items.PARTS:
         for one in document.get(part, []):
             if part != "variants":  # what is tried there changes with the kernels
@@ -224,20 +231,33 @@ def test_recorded_rows_read_as_lines(file: str) -> None:
 
 def test_the_readme_says_what_was_measured() -> None:
     text = " ".join((ROOT / "README.md").read_text().split())
-    document = json.loads((RESULTS / "kernels_h200.json").read_text())
+    document, other = (json.loads((RESULTS / f"kernels_{gpu}.json").read_text()) for gpu in ("h100", "h200"))
+    assert document["wrong"] == {} and document["failed"] == {}
     means = {(m["layer"], m["dtype"], m["format"]): m for m in document["means"]}
     for layer in items.LAYERS:
-        mean, half = means[layer, "bfloat16", "nhwc"], means[layer, "float16", "nhwc"]
-        eager, *others = (mean["faster_both"][other]["mean"] for other in ("eager", "compiled", tables.NATIVE))
-        cells = " | ".join(f"{figure:.2f}" for figure in (*others, half["faster_both"][tables.NATIVE]["mean"]))
-        assert f"| `{layer}` | {mean['shares_both']:.0%} | {eager:.1f} | {cells} |" in text
-    networks = {(row["layer"], row["way"]): row for row in document["networks"]}
-    for layer, way in (("batchnorm", "eager"), ("batchnorm", "compiled"), *((layer, "ours") for layer in items.LAYERS)):
-        mean, middle = (f"{1e3 * networks[layer, way][key]:.1f}" for key in ("step", "step_gpu"))
-        assert f"{mean} and {middle} ms" in text
-    peaks = {(layer, way): row["peak_bytes"] / 2**30 for (layer, way), row in networks.items()}
-    assert f"{peaks['batchnorm', 'eager']:.2f}" == "4.74" and "normalisation at 4.74." in text
-    assert f"{max(peaks[layer, 'ours'] for layer in items.LAYERS):.2f} GiB" in text
+        last, first = means[layer, "bfloat16", "nhwc"], means[layer, "bfloat16", "nchw"]
+        assert last["shapes"] == first["shapes"] == len(shapes.MAIN)
+        eager, *ratios = (last["faster_both"][way]["mean"] for way in ("eager", "compiled", tables.NATIVE))
+        ratios.append(means[layer, "float16", "nhwc"]["faster_both"][tables.NATIVE]["mean"])
+        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+        assert f"| `{layer}` | {last['shares_both']:.0%} | {first['shares_both']:.0%} | {eager:.1f} | {cells} |" in text
+    shares = [m["shares_both"] for m in other["means"] if (m["dtype"], m["format"]) == ("bfloat16", "nhwc")]
+    assert f"the same kernels reach {min(shares):.0%} to {max(shares):.0%}" in text
+    networks, elsewhere = ({(row["layer"], row["way"]): row for row in d["networks"]} for d in (document, other))
+    for layer, way in (
+        *(("batchnorm", way) for way in ("eager", "compiled")),
+        *((layer, "ours") for layer in items.LAYERS),
+        ("evonorm-s0", "ours, compiled"),
+    ):
+        assert f"{1e3 * networks[layer, way]['step']:.1f} ms" in text
+    eager, ours = (
+        f"{1e3 * elsewhere[case]['step']:.1f} ms" for case in (("batchnorm", "eager"), ("evonorm-s0", "ours"))
+    )
+    assert f"{eager} with batch normalisation, {ours} with `evonorm-s0`" in text
+    for recorded in (networks, elsewhere):
+        peaks = {case: row["peak_bytes"] / 2**30 for case, row in recorded.items()}
+        assert f"{max(peaks[layer, 'ours'] for layer in items.LAYERS):.2f} GiB" in text
+        assert f"normalisation at {peaks['batchnorm', 'eager']:.2f}." in text
     backends = document["machine"][0]["batch_norm"]
     assert (backends["bfloat16"], backends["float16"]) == ("Native", "Cudnn")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from math import exp, log
 from typing import Any
 
 from benchmarks.kernels.contenders import COMPILED, NATIVE, WAYS
+from benchmarks.kernels.shapes import MAIN, Shape
 
 Row = Mapping[str, Any]
 _LARGE = 64e6
@@ -84,7 +85,8 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
 
     Returns:
         `wrong`: keys of checks with faults; `failed`: keys of items that could not be measured, with why; `means`: see
-        `means`; and the rows of each part, without what is the same in all.
+        `means`, over the shapes of `MAIN`; `means_of_all`, over all that were measured; and the rows of each part,
+        without what is the same in all.
     """
     known = {row["key"]: row for row in rows}
     document: dict[str, Any] = {"identity": known.pop("identity", {})}
@@ -95,7 +97,7 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
     document["checked"] = len(checks)
     document["wrong"] = {row["key"]: row["wrong"] for row in checks if row.get("wrong")}
     document["failed"] = {key: row["failed"] for key, row in known.items() if isinstance(row.get("failed"), str)}
-    return document | {"means": means(parts)} | parts
+    return document | {"means": means(parts, MAIN), "means_of_all": means(parts)} | parts
 
 
 def text(document: Mapping[str, Any]) -> str:
@@ -118,8 +120,8 @@ def _rounded(value: Any) -> Any:
     return [_rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def means(parts: Mapping[str, list[Row]]) -> list[dict[str, Any]]:
-    """For each layer, type and format: geometric means over shapes.
+def means(parts: Mapping[str, list[Row]], shapes: Collection[Shape] | None = None) -> list[dict[str, Any]]:
+    """For each layer, type and format: geometric means over the given shapes, or over all that were measured.
 
     `shares` are ours of a copy's bandwidth at the floor of bytes, on tensors of 64 MB and more; `faster` is how many
     times as long each contender takes on the same shapes.
@@ -127,15 +129,15 @@ def means(parts: Mapping[str, list[Row]]) -> list[dict[str, Any]]:
     cases: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     natives: dict[tuple[str, str, str], Row] = {}
     for row in (*parts.get("layers", []), *parts.get("compiled", [])):
-        if "failed" in row:
+        if "failed" in row or (shapes is not None and tuple(row["shape"]) not in shapes):
             continue
         case, shape = (row["layer"], row["dtype"], row["format"]), str(row["shape"])
         cases.setdefault(case, {}).setdefault(shape, {}).update(row)
         if NATIVE in row:
             natives[(shape, *case[1:])] = row
     found = []
-    for (layer, dtype, form), shapes in cases.items():
-        whole = [row for row in shapes.values() if "forward" in row.get("ours", {})]
+    for (layer, dtype, form), by_shape in cases.items():
+        whole = [row for row in by_shape.values() if "forward" in row.get("ours", {})]
         large = [row for row in whole if row["bytes_of_x"] >= _LARGE]
         one: dict[str, Any] = {"layer": layer, "dtype": dtype, "format": form, "shapes": len(whole)}
         for way in ("forward", "both"):
