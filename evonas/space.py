@@ -22,6 +22,13 @@ from evonas.ops import OPS, IndexSet, Moment
 ELEMENTWISE = tuple(op.name for op in OPS.values() if not op.is_aggregation)
 MOMENTS = tuple(moment.value for moment in Moment)
 INDEX_SETS = tuple(index_set.value for index_set in IndexSet)
+PUBLISHED_OPERATIONS = (
+    *("add", "mul", "div", "max", "neg", "sigmoid", "tanh", "exp", "square", "abs", "log", "sqrt"),
+    *("mean", "rms", "std"),
+)
+"""The operations of Liu et al. 2020. Written out, because a space draws by position in its list: were it read from the
+table of primitives, each new primitive would change every graph that a recorded seed draws."""
+PUBLISHED_INDEX_SETS = ("bwh", "whc", "wh", "whcg")
 MAX_NODES = 64
 """Most nodes of a space; a graph's canonical form may be longer and must still be a graph."""
 
@@ -33,8 +40,8 @@ class SearchSpace:
     Attributes:
         name: how commands and records call it.
         operations: names of element-wise operations, and of moments ("mean", "rms", "std"), each of which
-            stands for one operation per index set.
-        index_sets: the index sets of the aggregations.
+            stands for one operation per index set; those of the paper where not given.
+        index_sets: the index sets of the aggregations; those of the paper where not given.
         nodes: number of operations in a graph, dead ones included.
         weights: relative frequency of operations by full name ("std_wh"); 1 where not given.
 
@@ -43,8 +50,8 @@ class SearchSpace:
     """
 
     name: str
-    operations: tuple[str, ...] = ELEMENTWISE + MOMENTS
-    index_sets: tuple[str, ...] = INDEX_SETS
+    operations: tuple[str, ...] = PUBLISHED_OPERATIONS
+    index_sets: tuple[str, ...] = PUBLISHED_INDEX_SETS
     nodes: int = 10
     weights: Mapping[str, float] = field(default_factory=dict)
 

@@ -1,5 +1,17 @@
-"""The space with batch statistics, in which Liu et al. 2020 found the EvoNorm-B layers."""
+"""The space with batch statistics, in which Liu et al. 2020 found the EvoNorm-B layers.
+
+A published space is never edited: a seed draws the same graphs from it in every version of evonas. What should be drawn
+otherwise is a new space with a name of its own.
+"""
 
 from evonas.space import SearchSpace
 
-evonorm = SearchSpace(name="evonorm")
+evonorm = SearchSpace(
+    name="evonorm",
+    operations=(
+        *("add", "mul", "div", "max", "neg", "sigmoid", "tanh", "exp", "square", "abs", "log", "sqrt"),
+        *("mean", "rms", "std"),
+    ),
+    index_sets=("bwh", "whc", "wh", "whcg"),
+    nodes=10,
+)

@@ -1,9 +1,17 @@
 """The space without batch statistics, in which Liu et al. 2020 found the EvoNorm-S layers.
 
 A layer of this space treats every sample by itself: it works at batch size 1, and evaluation is the same
-function as training.
+function as training. Like `evonorm` it is never edited.
 """
 
 from evonas.space import SearchSpace
 
-evonorm_s = SearchSpace(name="evonorm-s", index_sets=("whc", "wh", "whcg"))
+evonorm_s = SearchSpace(
+    name="evonorm-s",
+    operations=(
+        *("add", "mul", "div", "max", "neg", "sigmoid", "tanh", "exp", "square", "abs", "log", "sqrt"),
+        *("mean", "rms", "std"),
+    ),
+    index_sets=("whc", "wh", "whcg"),
+    nodes=10,
+)

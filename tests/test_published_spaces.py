@@ -1,0 +1,44 @@
+"""Published spaces draw the same graphs for ever: runs are resumed, and their candidates named, by seed alone."""
+
+from hashlib import sha256
+
+import pytest
+
+from evonas.graph import Graph
+from evonas.search_spaces import SPACES
+from evonas.space import generator
+
+DRAWN: dict[tuple[str, int], str] = {
+    ("evonorm", 0): "b75c0944c4faf154",
+    ("evonorm", 2020): "514b02ab6938af69",
+    ("evonorm-s", 0): "579f13696cd7cfca",
+    ("evonorm-s", 2020): "4968079dee22aa6d",
+}
+MUTATED: dict[tuple[str, int], str] = {
+    ("evonorm", 0): "e61713794f5ddc58",
+    ("evonorm", 2020): "b0a652575fc2f2e2",
+    ("evonorm-s", 0): "ec39afa9744c0f84",
+    ("evonorm-s", 2020): "1c2422ffd74f7559",
+}
+
+
+def written(graph: Graph) -> str:
+    """Every node, dead ones included, and the output."""
+    return " ".join(f"{op}{args}" for op, args in graph.nodes) + f" -> {graph.output}"
+
+
+@pytest.mark.parametrize(("name", "seed"), DRAWN)
+def test_a_seed_draws_and_mutates_what_it_always_did(name: str, seed: int) -> None:
+    space = SPACES[name]
+    drawn, mutated = sha256(), sha256()
+    for index in range(500):
+        graph = space.random_graph(generator(seed, index))
+        drawn.update(written(graph).encode())
+        child, _ = space.mutate(graph, generator(seed, index, 1))
+        mutated.update(written(child).encode())
+    assert drawn.hexdigest()[:16] == DRAWN[name, seed]
+    assert mutated.hexdigest()[:16] == MUTATED[name, seed]
+
+
+def test_every_space_is_pinned() -> None:
+    assert {name for name, _ in DRAWN} == set(SPACES)
