@@ -23,12 +23,12 @@ from rich.table import Table
 from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from evonas.environment import environment
-from evonas.layer import LayerFactory
-from evonas.protocol import Protocol
-from evonas.workers.allocator import keep_freed_memory
-from evonas.workers.evaluate import load_data
-from evonas.workers.training import Training
+from evonas.layers.layer_factory import LayerFactory
+from evonas.records.environment import environment
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.executors.allocator import keep_freed_memory
+from evonas.workers.trial.evaluate import load_data
+from evonas.workers.trial.training import Training
 
 PARTS = {
     "convolution": ("conv", "Conv"),
@@ -61,7 +61,7 @@ def part_of(event: FunctionEvent) -> str:
     return "other"
 
 
-def measured(anchor: str, layer: str, protocol: Protocol, repeats: int) -> dict[str, Any]:
+def measured(anchor: str, layer: str, protocol: EvaluationProtocol, repeats: int) -> dict[str, Any]:
     """One row: milliseconds of a step, and the shares of its parts."""
     data, factory = load_data(protocol), LayerFactory.of(layer)
 
@@ -96,7 +96,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
-    protocol, rows = Protocol(), []
+    protocol, rows = EvaluationProtocol(), []
     grid = Table(title=f"a training step of {protocol.batch} images on one core")
     for heading in ("anchor", "layer", "ms", *PARTS, "other", "python"):
         grid.add_column(heading, justify="left" if heading in ("anchor", "layer") else "right")

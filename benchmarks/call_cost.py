@@ -24,11 +24,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from evonas.backends import has_cpp, has_triton
-from evonas.environment import environment
-from evonas.kernels.compiled import compiled_layer
-from evonas.kernels.cpp_calls import build_calls
-from evonas.layer import NormAct
+from evonas.kernels.compiled_layer import compiled_layer
+from evonas.kernels.cpp.calls import build_calls
+from evonas.layers.backend import has_cpp, has_triton
+from evonas.layers.norm_act import NormAct
+from evonas.records.environment import environment
 
 LAYERS = ("bn-relu", "evonorm-b0", "evonorm-s0")
 SHAPE = (1, 16, 2, 2)
@@ -53,10 +53,10 @@ def _nothing(*values: Any, **constants: int) -> None:
 
 def without_launches(layer: NormAct) -> NormAct:
     """The layer, whose kernels from now on are chosen and handed their arguments, and not run."""
-    from evonas.kernels.launches import Launches
-    from evonas.kernels.on_chip import OnChipKernels
-    from evonas.kernels.triton_run import TritonLayer
-    from evonas.layer import running_names
+    from evonas.kernels.triton.launches import Launches
+    from evonas.kernels.triton.on_chip import OnChipKernels
+    from evonas.kernels.triton.run import TritonLayer
+    from evonas.layers.running_values import running_names
 
     for training in (True, False):
         own = compiled_layer("triton", layer.graph.to_json(), training)

@@ -26,22 +26,23 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from evonas.environment import environment
-from evonas.kernels.cpp_calls import build_calls
-from evonas.kernels.plan import plan_of
-from evonas.layer import LayerFactory, NormAct
-from evonas.protocol import Protocol
-from evonas.published import as_graph, zoo
-from evonas.workers.allocator import keep_freed_memory
+from evonas.kernels.cpp.calls import build_calls
+from evonas.kernels.plan.plan import plan_of
+from evonas.language.zoo import as_graph, zoo
+from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.norm_act import NormAct
+from evonas.records.environment import environment
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.anchors import build_anchor
-from evonas.workers.evaluate import load_data
+from evonas.workers.executors.allocator import keep_freed_memory
+from evonas.workers.trial.evaluate import load_data
 
 Shape = tuple[int, int, int, int]
 STEPS = 100
 """Over which a build has to pay."""
 
 
-def shapes(protocol: Protocol) -> Counter[Shape]:
+def shapes(protocol: EvaluationProtocol) -> Counter[Shape]:
     """The inputs of norm-acts in the protocol's anchors, and how often each occurs in a step of all of them."""
     data, found = load_data(protocol), Counter[Shape]()
     images = torch.randn(protocol.batch, data.channels, *data.size)
@@ -108,13 +109,13 @@ def build_seconds(layer: str) -> float:
         before = os.environ.get("EVONAS_CACHE")
         os.environ["EVONAS_CACHE"] = folder
         try:
-            from evonas.kernels.cpp_loops import Layout
-            from evonas.kernels.cpp_run import CppLayer
+            from evonas.kernels.cpp.loops import MemoryLayout
+            from evonas.kernels.cpp.run import CppLayer
 
             x, one = torch.randn(2, 4, 3, 3), NormAct(layer, 4, backend="cpp")
             start = perf_counter()
             for training in (True, False) if one._running else (True,):
-                CppLayer(one.graph, training)._built("forward", Layout.CHANNELS, double=x.dtype == torch.float64)
+                CppLayer(one.graph, training)._built("forward", MemoryLayout.CHANNELS, double=x.dtype == torch.float64)
             return perf_counter() - start
         finally:
             if before is None:
@@ -175,7 +176,7 @@ def main() -> None:
     torch.set_num_threads(1)
     build_calls()
     keep_freed_memory()
-    weights = shapes(Protocol())
+    weights = shapes(EvaluationProtocol())
     largest = max(weights, key=math.prod)
     evolved = [one["expression"] for one in json.loads(arguments.evolved.read_text())] if arguments.evolved else []
     rows, summaries, console = [], {}, Console()

@@ -19,9 +19,9 @@ from time import sleep
 from typing import Any
 
 from benchmarks.coordinator.driving import resident
-from evonas.environment import environment
-from evonas.executor import Task
-from evonas.protocol import Protocol
+from evonas.evolution.executor import Task
+from evonas.records.environment import environment
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 RESULTS = Path(__file__).parent / "results" / "ray_memory.json"
 NAMINGS = ("each", "group")
@@ -58,8 +58,8 @@ def _apart(naming: str, tasks: int) -> dict[str, Any]:
 
 def run(naming: str, tasks: int) -> dict[str, Any]:
     """Resident MiB of this process after every thousand tasks, and once Ray has told all of its metrics."""
-    from evonas.workers.data import load_dataset
-    from evonas.workers.ray_executor import RayExecutor
+    from evonas.workers.data.data_sets import load_dataset
+    from evonas.workers.executors.ray_executor import RayExecutor
 
     if naming == "each":
         Task.group = Task.label  # type: ignore[method-assign]  # as it was before
@@ -67,7 +67,7 @@ def run(naming: str, tasks: int) -> dict[str, Any]:
     with RayExecutor(load_dataset("digits"), workers=2) as executor:
         while done < tasks:
             while sent - done < 3 and sent < tasks:
-                executor.submit(Task(sent, 1, "no graph, which is an error at once", Protocol()))
+                executor.submit(Task(sent, 1, "no graph, which is an error at once", EvaluationProtocol()))
                 sent += 1
             for _ in executor.poll(0.5):
                 done += 1

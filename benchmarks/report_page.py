@@ -19,17 +19,17 @@ from typing import Any
 
 import numpy as np
 
-from evonas.assemble import open_storage
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Reject, Status
-from evonas.config import RunConfig
-from evonas.environment import environment
-from evonas.filters import structural
-from evonas.graph import Graph
+from evonas.front.assemble import open_storage
+from evonas.judging.cheap_filters import structural
+from evonas.language.graph import Graph
+from evonas.records.environment import environment
+from evonas.records.run_info import RunStatus
+from evonas.records.store import Store
 from evonas.report.gather import gather
 from evonas.report.page import page
-from evonas.runs import RunStatus
 from evonas.search_spaces import SPACES
-from evonas.store import Store
+from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Reject, Status
+from evonas.settings.run_config import RunConfig
 
 RESULT = Path(__file__).parent / "results" / "report_page.json"
 _CHUNK = 500
@@ -52,7 +52,7 @@ def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0)
     for start in range(0, candidates, _CHUNK):
         drawn, judged = [], []
         for index in range(start, min(start + _CHUNK, candidates)):
-            origin, graph = Origin(Kind.RANDOM), evonorm.random_graph(rng)
+            origin, graph = Origin(OriginKind.RANDOM), evonorm.random_graph(rng)
             while isinstance(structural(graph), Reject):
                 graph = evonorm.random_graph(rng)
             if len(means) > 10 and rng.random() < 0.7:
@@ -63,7 +63,7 @@ def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0)
                     words.append(change)
                 if isinstance(structural(graph), Reject):
                     words, graph = [], graphs[parent]  # rather a copy than no layer at all
-                origin = Origin(Kind.MUTATION, parent, tuple(words))
+                origin = Origin(OriginKind.MUTATION, parent, tuple(words))
             times = {"sampling": 1e-3, "structural": 1e-3}
             drawn.append(Candidate(index, graph, f"{index}", f"{index}", origin, {"structural": 20}, times))
             if rng.random() >= scored:

@@ -27,13 +27,13 @@ from rich.table import Table
 
 from benchmarks.coordinator.driving import config_of
 from benchmarks.coordinator.stand_ins import answer
-from evonas.candidate import Candidate, Kind, Origin
 from evonas.db import open_store
-from evonas.environment import environment, state_of_code
-from evonas.executor import Task
-from evonas.filters import CHEAP_FILTERS
-from evonas.runs import RunStatus
-from evonas.space import generator
+from evonas.evolution.executor import Task
+from evonas.judging.cheap_filters import CHEAP_FILTERS
+from evonas.records.environment import environment, state_of_code
+from evonas.records.run_info import RunStatus
+from evonas.settings.candidate import Candidate, Origin, OriginKind
+from evonas.settings.search_space import generator
 
 COMMANDS = ("--help", "runs", "status", "best", "pareto", "show 0")
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +53,8 @@ def fill(storage: Path, candidates: int) -> None:
         for start in range(0, candidates, _CHUNK):
             indices = range(start, min(start + _CHUNK, candidates))
             origins = [
-                Origin(Kind.MUTATION, i - 1, ("node 5: mul to add",)) if i else Origin(Kind.RANDOM) for i in indices
+                Origin(OriginKind.MUTATION, i - 1, ("node 5: mul to add",)) if i else Origin(OriginKind.RANDOM)
+                for i in indices
             ]
             drawn = [
                 Candidate(i, graphs[i % _GRAPHS], f"{i:016x}", f"{i:016x}", origin, discarded, seconds)

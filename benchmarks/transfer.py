@@ -17,8 +17,8 @@ from typing import Any
 
 import torch
 
-from evonas.environment import environment
-from evonas.transferring import REFERENCES, TASKS, transfer
+from evonas.records.environment import environment
+from evonas.reruns.transferring import REFERENCES, TASKS, transfer
 
 FOUND = "x * sigmoid(sqrt(x)) / rms_bwh(x * sigmoid(sqrt(x)))"
 """The best layer of the first of the README's searches."""

@@ -44,8 +44,8 @@ class NanAsNull(TypeDecorator[float]):
         return nan if value is None else float(value)
 
 
-Number = Annotated[float, mapped_column(NanAsNull, nullable=True)]
-Key = Annotated[int, mapped_column(primary_key=True, autoincrement=False)]
+NullableNumber = Annotated[float, mapped_column(NanAsNull, nullable=True)]
+PrimaryKey = Annotated[int, mapped_column(primary_key=True, autoincrement=False)]
 Name = Annotated[str, mapped_column(Text, primary_key=True)]
 
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sqlalchemy import Connection, Double, and_, case, func, select, type_coerce
 
-from evonas.candidate import Status
 from evonas.db.models import EvaluationRow, Measure, Score
-from evonas.objectives import ANCHORS, objective_named
+from evonas.settings.candidate import Status
+from evonas.settings.objectives import ANCHORS, objective_named
 
 if TYPE_CHECKING:
-    from evonas.objectives import Fitness
+    from evonas.settings.objectives import Fitness
 
 
 def read_objectives(connection: Connection, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:

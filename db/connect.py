@@ -14,7 +14,7 @@ from evonas.db.postgres import DRIVERS, postgres_engine, shown
 from evonas.db.sqlite import sqlite_engine, use_wal
 from evonas.db.store import DatabaseStore
 from evonas.errors import StorageError, UsageError, shorten
-from evonas.store import Store
+from evonas.records.store import Store
 
 _KNOWN = "a path such as runs.db, sqlite:///path or postgresql://user@host/name"
 

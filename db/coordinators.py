@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from evonas.db.models import CoordinatorRow
 from evonas.db.rows import storable
-from evonas.lease import Coordinator, held_by_another, taken_over
+from evonas.records.coordinator_claim import Coordinator, held_by_another, taken_over
 
 
 def claim(connection: Connection, run_id: int, mine: Coordinator) -> None:

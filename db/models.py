@@ -16,7 +16,7 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from evonas.db.columns import Base, Key, Name, Number, part_of
+from evonas.db.columns import Base, Name, NullableNumber, PrimaryKey, part_of
 
 
 class Run(Base):
@@ -37,12 +37,12 @@ class Run(Base):
 
 
 class RunTime(Base):
-    """Seconds of wall time that a run has spent on one activity, by the names of `evonas.timekeeping`."""
+    """Seconds of wall time that a run has spent on one activity, by the names of `evonas.records.timekeeping`."""
 
     __tablename__ = "run_times"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    run_id: Mapped[PrimaryKey] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
     activity: Mapped[Name]
     seconds: Mapped[float]
 
@@ -56,8 +56,8 @@ class CandidateRow(Base):
     __tablename__ = "candidates"
     # `parent` has no foreign key: the contract lets a caller record candidates in any order.
 
-    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
-    number: Mapped[Key]
+    run_id: Mapped[PrimaryKey] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    number: Mapped[PrimaryKey]
     kind: Mapped[str]
     parent: Mapped[int | None]
     key: Mapped[str]
@@ -73,9 +73,9 @@ class Mutation(Base):
     __tablename__ = "mutations"
     __table_args__ = part_of("candidates")
 
-    run_id: Mapped[Key]
-    number: Mapped[Key]
-    position: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
+    number: Mapped[PrimaryKey]
+    position: Mapped[PrimaryKey]
     mutation: Mapped[str]
 
 
@@ -88,13 +88,13 @@ class Drawing(Base):
         "candidates", Index("ix_drawing_by_filter", "run_id", "filter", "number", "discarded", "timed", "seconds")
     )
 
-    run_id: Mapped[Key]
-    number: Mapped[Key]
-    position: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
+    number: Mapped[PrimaryKey]
+    position: Mapped[PrimaryKey]
     filter: Mapped[str]
     discarded: Mapped[int | None]
     timed: Mapped[bool]
-    seconds: Mapped[Number]
+    seconds: Mapped[NullableNumber]
 
 
 class EvaluationRow(Base):
@@ -103,10 +103,10 @@ class EvaluationRow(Base):
     __tablename__ = "evaluations"
     __table_args__ = part_of("candidates")
 
-    run_id: Mapped[Key]
-    number: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
+    number: Mapped[PrimaryKey]
     status: Mapped[str]
-    mean: Mapped[Number]
+    mean: Mapped[NullableNumber]
     reason: Mapped[str]
     attempts: Mapped[int]
     wall: Mapped[float | None]
@@ -118,11 +118,11 @@ class Score(Base):
     __tablename__ = "scores"
     __table_args__ = part_of("evaluations")
 
-    run_id: Mapped[Key]
-    number: Mapped[Key]
-    position: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
+    number: Mapped[PrimaryKey]
+    position: Mapped[PrimaryKey]
     objective: Mapped[str]
-    score: Mapped[Number]
+    score: Mapped[NullableNumber]
 
 
 class Measure(Base):
@@ -131,24 +131,24 @@ class Measure(Base):
     __tablename__ = "measures"
     __table_args__ = part_of("evaluations")
 
-    run_id: Mapped[Key]
-    number: Mapped[Key]
-    position: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
+    number: Mapped[PrimaryKey]
+    position: Mapped[PrimaryKey]
     objective: Mapped[str]
-    value: Mapped[Number]
+    value: Mapped[NullableNumber]
 
 
-class Training(Base):
+class TrainingRow(Base):
     """Core-seconds that training a candidate on one anchor took."""
 
     __tablename__ = "training"
     __table_args__ = part_of("evaluations")
 
-    run_id: Mapped[Key]
-    number: Mapped[Key]
-    position: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
+    number: Mapped[PrimaryKey]
+    position: Mapped[PrimaryKey]
     anchor: Mapped[str]
-    seconds: Mapped[Number]
+    seconds: Mapped[NullableNumber]
 
 
 class Outcome(Base):
@@ -162,15 +162,15 @@ class Outcome(Base):
         ),
     )
 
-    run_id: Mapped[Key]
-    number: Mapped[Key]
-    position: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
+    number: Mapped[PrimaryKey]
+    position: Mapped[PrimaryKey]
     filter: Mapped[str]
     accepted: Mapped[bool]
     reason: Mapped[str]
     measured: Mapped[bool]
-    value: Mapped[Number]
-    seconds: Mapped[Number]
+    value: Mapped[NullableNumber]
+    seconds: Mapped[NullableNumber]
 
 
 class ReferenceLayer(Base):
@@ -179,7 +179,7 @@ class ReferenceLayer(Base):
     __tablename__ = "reference_layers"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    run_id: Mapped[PrimaryKey] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
     layer: Mapped[Name]
     position: Mapped[int]
 
@@ -193,19 +193,19 @@ class ReferenceScore(Base):
         {"sqlite_with_rowid": False},
     )
 
-    run_id: Mapped[Key]
+    run_id: Mapped[PrimaryKey]
     layer: Mapped[Name]
-    position: Mapped[Key]
+    position: Mapped[PrimaryKey]
     anchor: Mapped[str]
-    score: Mapped[Number]
+    score: Mapped[NullableNumber]
 
 
 class CoordinatorRow(Base):
-    """The process that is at work on a run (`evonas.lease`); a run that nobody works on has no row."""
+    """The process that works on a run (`evonas.records.coordinator_claim`); no row where none does."""
 
     __tablename__ = "coordinators"
 
-    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    run_id: Mapped[PrimaryKey] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
     token: Mapped[str]
     host: Mapped[str]
     pid: Mapped[int] = mapped_column(BigInteger)
@@ -228,7 +228,7 @@ class RetrainingRow(Base):
         {"sqlite_with_rowid": False},
     )
 
-    run_id: Mapped[Key] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    run_id: Mapped[PrimaryKey] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
     layer: Mapped[Name]
     stage: Mapped[Name]
     anchor: Mapped[Name]
@@ -236,6 +236,6 @@ class RetrainingRow(Base):
     held_out: Mapped[float] = mapped_column(primary_key=True)
     seed: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     number: Mapped[int | None]
-    score: Mapped[Number]
+    score: Mapped[NullableNumber]
     seconds: Mapped[float]
     reason: Mapped[str]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, select
 
-from evonas.candidate import Known, Status
 from evonas.db import picking
 from evonas.db.models import CandidateRow, EvaluationRow, Outcome
 from evonas.db.rows import Within
+from evonas.settings.candidate import Known, Status
 
 CHUNK = 10_000
 """Candidates whose keys are read at once."""

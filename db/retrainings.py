@@ -10,8 +10,8 @@ from evonas.db import picking
 from evonas.db.models import CandidateRow, RetrainingRow
 from evonas.db.rows import storable
 from evonas.errors import StorageError
-from evonas.retraining import Retraining, Stage
-from evonas.store import in_order, no_such_candidate
+from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.records.store import in_order, no_such_candidate
 
 
 def keep(connection: Connection, run_id: int, retraining: Retraining) -> None:
@@ -55,7 +55,7 @@ def read(connection: Connection, run_id: int) -> list[Retraining]:
 
 def _built(row: Any) -> Retraining:
     try:
-        stage = Stage(row.stage)
+        stage = RetrainingStage(row.stage)
     except ValueError as error:
         # Written by us, so that only a damaged or edited database gets here.
         raise StorageError(f"a training of layer {row.layer} in run {row.run_id} is damaged: {error}") from error

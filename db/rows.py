@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
 from evonas.db.columns import Base
 from evonas.db.models import (
     CandidateRow,
@@ -19,29 +18,30 @@ from evonas.db.models import (
     Outcome,
     RunTime,
     Score,
-    Training,
+    TrainingRow,
 )
 from evonas.errors import EvonasError, GraphError, StorageError
-from evonas.graph import Graph
+from evonas.language.graph import Graph
+from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
 
 T = TypeVar("T")
-Row = dict[str, Any]
-Rows = dict[type[Base], list[Row]]
+TableRow = dict[str, Any]
+RowsByTable = dict[type[Base], list[TableRow]]
 """Rows by table, in an order in which they can be inserted."""
 Within = Callable[[type[Any]], ColumnElement[bool]]
 """A condition that picks candidates, for whichever table has to be read."""
 
 
-def insert_rows(connection: Connection, rows: Rows) -> None:
+def insert_rows(connection: Connection, rows: RowsByTable) -> None:
     """Insert what there is, one statement per table."""
     for table, of_table in rows.items():
         if of_table:
             connection.execute(insert(table), of_table)
 
 
-def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> Rows:
+def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> RowsByTable:
     """The rows of some candidates; `space` names the search space in their graphs' JSON."""
-    rows: Rows = {CandidateRow: [], Mutation: [], Drawing: []}
+    rows: RowsByTable = {CandidateRow: [], Mutation: [], Drawing: []}
     for candidate in candidates:
         at = {"run_id": run_id, "number": int(candidate.index)}
         rows[CandidateRow].append(
@@ -72,9 +72,9 @@ def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> 
     return rows
 
 
-def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> Rows:
+def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> RowsByTable:
     """The rows of some evaluations."""
-    rows: Rows = {EvaluationRow: [], Score: [], Measure: [], Training: [], Outcome: []}
+    rows: RowsByTable = {EvaluationRow: [], Score: [], Measure: [], TrainingRow: [], Outcome: []}
     for evaluation in evaluations:
         at = {"run_id": run_id, "number": int(evaluation.index)}
         rows[EvaluationRow].append(
@@ -89,7 +89,7 @@ def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> Rows:
         )
         rows[Score] += numbered(at, "objective", "score", evaluation.scores)
         rows[Measure] += numbered(at, "objective", "value", evaluation.measures)
-        rows[Training] += numbered(at, "anchor", "seconds", evaluation.seconds)
+        rows[TrainingRow] += numbered(at, "anchor", "seconds", evaluation.seconds)
         for position, outcome in enumerate(evaluation.filters):
             rows[Outcome].append(
                 at
@@ -113,7 +113,7 @@ def replace_times(connection: Connection, run_id: int, times: Mapping[str, float
     insert_rows(connection, {RunTime: of_run})
 
 
-def numbered(at: Row, name: str, value: str, values: Mapping[str, float]) -> list[Row]:
+def numbered(at: TableRow, name: str, value: str, values: Mapping[str, float]) -> list[TableRow]:
     """One row for each item of a mapping, in its order."""
     return [
         at | {"position": position, name: storable(key), value: number}
@@ -142,7 +142,7 @@ def read_candidates(connection: Connection, within: Within) -> list[Candidate]:
             graph=Graph.from_json(row.graph),
             key=row.key,
             functional_key=row.functional_key,
-            origin=Origin(Kind(row.kind), row.parent, tuple(m.mutation for m in mutations[row.number])),
+            origin=Origin(OriginKind(row.kind), row.parent, tuple(m.mutation for m in mutations[row.number])),
             discarded={d.filter: d.discarded for d in drawn if d.discarded is not None},
             seconds={d.filter: d.seconds for d in drawn if d.timed},
             start=row.start,
@@ -155,7 +155,7 @@ def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]
     """The evaluations of the candidates that the condition picks, by index."""
     scores = _grouped(connection, within, Score, "objective", "score")
     measures = _grouped(connection, within, Measure, "objective", "value")
-    training = _grouped(connection, within, Training, "anchor", "seconds")
+    training = _grouped(connection, within, TrainingRow, "anchor", "seconds")
     outcomes = _grouped(connection, within, Outcome, "filter", "accepted", "reason", "measured", "value", "seconds")
     found = connection.execute(
         select(EvaluationRow.__table__).where(within(EvaluationRow)).order_by(EvaluationRow.number)

@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
-from evonas.candidate import Candidate, Evaluation
-from evonas.config import RunConfig
 from evonas.db import picking, rows
 from evonas.db.models import ReferenceLayer, ReferenceScore, Run, RunTime
 from evonas.errors import StorageError
-from evonas.runs import RunInfo, RunStatus
-from evonas.store import no_such_run
+from evonas.records.run_info import RunInfo, RunStatus
+from evonas.records.store import no_such_run
+from evonas.settings.candidate import Candidate, Evaluation
+from evonas.settings.run_config import RunConfig
 
 
 def create(connection: Connection, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:

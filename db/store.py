@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, and_, select
 
-from evonas.candidate import Candidate, Evaluation, Known, Status
-from evonas.config import RunConfig
 from evonas.db import comparing, coordinators, picking, resuming, retrainings, rows, runs
 from evonas.db.failures import told_for_people
 from evonas.db.interrupts import deferred_interrupts
 from evonas.db.models import CandidateRow, EvaluationRow, Run
 from evonas.db.totals import summarise
-from evonas.lease import Coordinator
-from evonas.retraining import Retraining
-from evonas.runs import RunInfo, RunStatus, RunSummary
-from evonas.store import Store, no_such_candidate
+from evonas.records.coordinator_claim import Coordinator
+from evonas.records.retraining import Retraining
+from evonas.records.run_info import RunInfo, RunStatus, RunSummary
+from evonas.records.store import Store, no_such_candidate
+from evonas.settings.candidate import Candidate, Evaluation, Known, Status
+from evonas.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
-    from evonas.objectives import Fitness
+    from evonas.settings.objectives import Fitness
 
 
 class DatabaseStore(Store):

@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, select
 
-from evonas.candidate import Status
-from evonas.db.models import CandidateRow, Drawing, EvaluationRow, Outcome, Training
-from evonas.runs import FilterSummary, RunSummary
-from evonas.store import by_frequency
+from evonas.db.models import CandidateRow, Drawing, EvaluationRow, Outcome, TrainingRow
+from evonas.records.run_info import FilterSummary, RunSummary
+from evonas.records.store import by_frequency
+from evonas.settings.candidate import Status
 
 
 def summarise(connection: Connection, run_id: int, last_activity: datetime) -> RunSummary:
@@ -32,10 +32,10 @@ def summarise(connection: Connection, run_id: int, last_activity: datetime) -> R
         .order_by(Drawing.filter)
     ).all()
     trained = connection.execute(
-        select(Training.anchor, func.sum(Training.seconds))
-        .where(Training.run_id == run_id)
-        .group_by(Training.anchor)
-        .order_by(Training.anchor)
+        select(TrainingRow.anchor, func.sum(TrainingRow.seconds))
+        .where(TrainingRow.run_id == run_id)
+        .group_by(TrainingRow.anchor)
+        .order_by(TrainingRow.anchor)
     ).all()
     return RunSummary(
         candidates=connection.execute(

@@ -12,32 +12,34 @@ with those that need them.
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 if TYPE_CHECKING:
-    from evonas.api import Result, resume, search
-    from evonas.comparison import Comparison, compare
-    from evonas.config import RunConfig
     from evonas.errors import EvonasError, GraphError, StorageError, UsageError
-    from evonas.graph import Graph
-    from evonas.layer import LayerFactory, NormAct
-    from evonas.norm_layers import norm_layer
-    from evonas.protocol import Protocol
-    from evonas.published import zoo
-    from evonas.ranking import Ranking
-    from evonas.reranking import rerank
-    from evonas.space import SearchSpace
-    from evonas.swap_report import SwapReport
-    from evonas.swapping import swap
-    from evonas.transferring import transfer
+    from evonas.front.api import Result, resume, search
+    from evonas.language.graph import Graph
+    from evonas.language.zoo import zoo
+    from evonas.layers.layer_factory import LayerFactory
+    from evonas.layers.norm_act import NormAct
+    from evonas.layers.norm_layers import norm_layer
+    from evonas.reruns.comparison import Comparison, baseline
+    from evonas.reruns.ranking import Ranking
+    from evonas.reruns.reranking import rerank
+    from evonas.reruns.transferring import transfer
+    from evonas.settings.evaluation_protocol import EvaluationProtocol
+    from evonas.settings.run_config import RunConfig
+    from evonas.settings.search_space import SearchSpace
+    from evonas.swapping.swap import swap
+    from evonas.swapping.swap_report import SwapReport
 
 __all__ = [
     "Comparison",
+    "EvaluationProtocol",
     "EvonasError",
     "Graph",
     "GraphError",
     "LayerFactory",
     "NormAct",
-    "Protocol",
     "Ranking",
     "Result",
     "RunConfig",
@@ -45,7 +47,7 @@ __all__ = [
     "StorageError",
     "SwapReport",
     "UsageError",
-    "compare",
+    "baseline",
     "norm_layer",
     "rerank",
     "resume",
@@ -58,33 +60,39 @@ __all__ = [
 __version__ = "0.1.0"
 
 _FROM = {
-    "Comparison": "evonas.comparison",
+    "Comparison": "evonas.reruns.comparison",
+    "EvaluationProtocol": "evonas.settings.evaluation_protocol",
     "EvonasError": "evonas.errors",
-    "Graph": "evonas.graph",
+    "Graph": "evonas.language.graph",
     "GraphError": "evonas.errors",
-    "LayerFactory": "evonas.layer",
-    "NormAct": "evonas.layer",
-    "Protocol": "evonas.protocol",
-    "Ranking": "evonas.ranking",
-    "Result": "evonas.api",
-    "RunConfig": "evonas.config",
-    "SearchSpace": "evonas.space",
+    "LayerFactory": "evonas.layers.layer_factory",
+    "NormAct": "evonas.layers.norm_act",
+    "Ranking": "evonas.reruns.ranking",
+    "Result": "evonas.front.api",
+    "RunConfig": "evonas.settings.run_config",
+    "SearchSpace": "evonas.settings.search_space",
     "StorageError": "evonas.errors",
-    "SwapReport": "evonas.swap_report",
+    "SwapReport": "evonas.swapping.swap_report",
     "UsageError": "evonas.errors",
-    "compare": "evonas.comparison",
-    "norm_layer": "evonas.norm_layers",
-    "rerank": "evonas.reranking",
-    "resume": "evonas.api",
-    "search": "evonas.api",
-    "swap": "evonas.swapping",
-    "transfer": "evonas.transferring",
-    "zoo": "evonas.published",
+    "baseline": "evonas.reruns.comparison",
+    "norm_layer": "evonas.layers.norm_layers",
+    "rerank": "evonas.reruns.reranking",
+    "resume": "evonas.front.api",
+    "search": "evonas.front.api",
+    "swap": "evonas.swapping.swap",
+    "transfer": "evonas.reruns.transferring",
+    "zoo": "evonas.language.zoo",
 }
 """The module of each name."""
+_DEPRECATED = {"Protocol": "EvaluationProtocol", "compare": "baseline"}
+"""Names of before, and what they are called now: `Protocol` is also one of Python's, and the command `compare` compares
+runs."""
 
 
 def __getattr__(name: str) -> Any:
+    if name in _DEPRECATED:
+        warn(f"evonas.{name} is deprecated: use evonas.{_DEPRECATED[name]}", DeprecationWarning, stacklevel=2)
+        name = _DEPRECATED[name]
     if name not in _FROM:
         raise AttributeError(f"module 'evonas' has no attribute {name!r}")
     # A name may also be that of a module, which importing it puts in its place.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from evonas.workers.dataset import DataSet, from_splits
-from evonas.workers.splits import Split
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.splits import Split
 
 
 def stripes(folder: Path | None, image_size: int | None) -> DataSet:

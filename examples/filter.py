@@ -7,8 +7,8 @@ training.
 
 import torch
 
-from evonas.candidate import Accept, Reject
-from evonas.workers.trial import Trial
+from evonas.settings.candidate import Accept, Reject
+from evonas.workers.trial.trial import Trial
 
 
 class Bounded:

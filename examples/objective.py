@@ -4,9 +4,9 @@ An objective is a value of `Objective` with a function `measure`, which workers 
 that was scored. The run records its direction and unit.
 """
 
-from evonas.graph import FIRST
-from evonas.objectives import Objective
-from evonas.workers.trial import Trial
+from evonas.language.graph import FIRST
+from evonas.settings.objectives import Objective
+from evonas.workers.trial.trial import Trial
 
 
 def _longest_chain(trial: Trial) -> float:

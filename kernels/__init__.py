@@ -1,1 +1,1 @@
-"""From a graph to source code: the PyTorch printer and, later, fused kernels."""
+"""From a graph to source code: fused kernels in Triton and C++, and exported files."""

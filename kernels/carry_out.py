@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from evonas.derive import DY, WEIGHT
-from evonas.graph import FIRST, V0, V1, ZERO, X
-from evonas.kernels.plan import Plan, Statistic, Taken
-from evonas.ops import DERIVED
-from evonas.reference import apply, rooted
+from evonas.kernels.plan.plan import Plan, Statistic, Taken
+from evonas.language.differentiate import DY, WEIGHT
+from evonas.language.graph import FIRST, V0, V1, ZERO, X
+from evonas.language.primitive_table import OPERATIONS
+from evonas.layers.reference import apply, rooted
 
 
 @dataclass
@@ -109,6 +109,6 @@ class CarryOut:
             if missing:
                 stack += missing
                 continue
-            known[current] = apply(DERIVED[name], [known[a] for a in args], self.groups, self.eps)
+            known[current] = apply(OPERATIONS[name], [known[a] for a in args], self.groups, self.eps)
             stack.pop()
         return known[number]

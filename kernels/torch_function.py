@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from evonas.kernels import torch_operator
-from evonas.kernels.compiled import PARAMETERS, How, compiled_layer
+from evonas.kernels.compiled_layer import PARAMETERS, How, compiled_layer
 from evonas.kernels.torch_operator import dense, given, kept_in
-from evonas.reference import memory_format
+from evonas.layers.reference import memory_format
 
 
 class _Function(torch.autograd.Function):

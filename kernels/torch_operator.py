@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.kernels.compiled import NO_SECOND_DERIVATIVE, PARAMETERS, Settings, compiled_layer
-from evonas.reference import memory_format
+from evonas.kernels.compiled_layer import NO_SECOND_DERIVATIVE, PARAMETERS, Settings, compiled_layer
+from evonas.layers.reference import memory_format
 
 
 @torch.library.custom_op("evonas::norm_act", mutates_args=())

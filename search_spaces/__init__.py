@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from evonas.plugins import Registry
 from evonas.search_spaces.evonorm import evonorm
 from evonas.search_spaces.evonorm_s import evonorm_s
-from evonas.space import SearchSpace
+from evonas.settings.plugins import Registry
+from evonas.settings.search_space import SearchSpace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ REGISTRY = Registry("search space", SPACES, _own, "a SearchSpace")
 
 
 def space_named(name: str) -> SearchSpace:
-    """The space called `name`: evonas's own, one of a file that was loaded (`evonas.plugins`), or of a package.
+    """The space called `name`: evonas's own, one of a loaded file (`evonas.settings.plugins`), or of a package.
 
     Raises:
         UsageError: when there is none.

@@ -4,7 +4,7 @@ A published space is never edited: a seed draws the same graphs from it in every
 otherwise is a new space with a name of its own.
 """
 
-from evonas.space import SearchSpace
+from evonas.settings.search_space import SearchSpace
 
 evonorm = SearchSpace(
     name="evonorm",

@@ -4,7 +4,7 @@ A layer of this space treats every sample by itself: it works at batch size 1, a
 function as training. Like `evonorm` it is never edited.
 """
 
-from evonas.space import SearchSpace
+from evonas.settings.search_space import SearchSpace
 
 evonorm_s = SearchSpace(
     name="evonorm-s",

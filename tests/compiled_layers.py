@@ -9,13 +9,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from evonas.filters import CheapFilters, Passed, Tally
-from evonas.graph import Graph
-from evonas.kernels.compiled import CompiledLayer, Settings
-from evonas.layer import NormAct
-from evonas.reference import groups_dividing
+from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
+from evonas.kernels.compiled_layer import CompiledLayer, Settings
+from evonas.language.graph import Graph
+from evonas.layers.norm_act import NormAct
+from evonas.layers.reference import groups_dividing
 from evonas.search_spaces import SPACES
-from evonas.space import generator
+from evonas.settings.search_space import generator
 
 SMALL = (
     "max(square(square(square(x))), 0)",

@@ -9,8 +9,8 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError, RayTaskError
 
 from evonas import __version__
-from evonas.workers import ray_executor, ray_pool
-from evonas.workers.ray_worker import Greeting
+from evonas.workers.executors import ray_executor, ray_pool
+from evonas.workers.executors.ray_worker import Greeting
 
 WORKER_DIED = ActorDiedError()
 NODE_DIED = RayActorError(error_msg="The actor died because its node has died.")

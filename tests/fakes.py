@@ -10,14 +10,14 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 
-from evonas.candidate import BUILDING, Evaluation, FilterOutcome, Status
-from evonas.config import RunConfig
-from evonas.executor import Executor, Task
-from evonas.graph import Graph
-from evonas.protocol import Protocol
-from evonas.runs import RunInfo
+from evonas.evolution.executor import Executor, Task
+from evonas.language.graph import Graph
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
 from evonas.search_spaces import evonorm
-from evonas.store import Store
+from evonas.settings.candidate import BUILDING, Evaluation, FilterOutcome, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
 
 ANCHORS = ("wide", "deep")  # not in the alphabet's order, which a store might fall into
 SETTINGS = {"budget": 40, "seed": 3, "lookahead": 8, "population": 12, "tournament": 0.4, "fresh": 0.3}
@@ -25,7 +25,7 @@ SETTINGS = {"budget": 40, "seed": 3, "lookahead": 8, "population": 12, "tourname
 
 def config(**settings: object) -> RunConfig:
     """A small run: parents are found soon, and the window slides within the budget."""
-    return RunConfig(evonorm, **{"protocol": Protocol(anchors=ANCHORS), **SETTINGS, **settings})  # type: ignore[arg-type]
+    return RunConfig(evonorm, **{"protocol": EvaluationProtocol(anchors=ANCHORS), **SETTINGS, **settings})  # type: ignore[arg-type]
 
 
 def outcome(task: Task) -> Evaluation:

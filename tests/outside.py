@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 
 from evonas.errors import EvonasError
-from evonas.ops import OPS
+from evonas.language.primitive_table import PRIMITIVES
 
 T = TypeVar("T")
 
@@ -38,12 +38,14 @@ def damaged(draw: st.DrawFn, texts: tuple[str, ...]) -> str:
     text = draw(st.sampled_from(texts))
     start = draw(st.integers(0, len(text)))
     end = min(len(text), start + draw(st.integers(0, 6)))
-    return text[:start] + draw(st.one_of(hostile(8), st.sampled_from(sorted(OPS)))) + text[end:]
+    return text[:start] + draw(st.one_of(hostile(8), st.sampled_from(sorted(PRIMITIVES)))) + text[end:]
 
 
 def anything() -> st.SearchStrategy[Any]:
     """What JSON can say."""
-    leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), hostile(20), st.sampled_from(sorted(OPS)))
+    leaves = st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), hostile(20), st.sampled_from(sorted(PRIMITIVES))
+    )
     return st.recursive(
         leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(hostile(8), inner), max_leaves=8
     )

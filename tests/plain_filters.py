@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from evonas.extent import Extent, extents
-from evonas.graph import FIRST, Graph, Node, X
-from evonas.ops import OPS
-from evonas.reference import evaluate
-from evonas.space import SearchSpace
+from evonas.language.graph import FIRST, Graph, Node, X
+from evonas.language.primitive_table import PRIMITIVES
+from evonas.language.varying_axes import Extent, extents
+from evonas.layers.reference import evaluate
+from evonas.settings.search_space import SearchSpace
 
 PROBES = (((3, 6, 4, 3), 3), ((2, 4, 3, 3), 2))
 TWIN_SHAPE, TWIN_GROUPS, TWIN_SCALES = (3, 8, 3, 3), 4, (0.3, 1.0, 3.0)
@@ -29,7 +29,7 @@ def random_node(space: SearchSpace, number: int, rng: np.random.Generator) -> No
     weights = np.array([space.weights.get(name, 1.0) for name in space.ops])
     place = int(np.searchsorted(np.cumsum(weights / weights.sum()), rng.random(), side="right"))
     name = space.ops[min(place, len(space.ops) - 1)]
-    return Node(name, tuple(int(rng.integers(number)) for _ in range(OPS[name].arity)))
+    return Node(name, tuple(int(rng.integers(number)) for _ in range(PRIMITIVES[name].arity)))
 
 
 def random_graph(space: SearchSpace, rng: np.random.Generator) -> Graph:
@@ -112,7 +112,7 @@ def start_response(graph: Graph) -> np.ndarray | None:
 
 @dataclass
 class PlainFilters:
-    """`evonas.filters.CheapFilters`, plainly: a verdict is a filter's name, and a reason from the numerical one."""
+    """`CheapFilters`, plainly: a verdict is a filter's name, and a reason from the numerical one."""
 
     twins: float = 0.0
     keys: set[str] = field(default_factory=set)

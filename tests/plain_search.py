@@ -13,11 +13,11 @@ from math import inf, isnan
 
 import numpy as np
 
-from evonas.candidate import Evaluation, Kind, Origin, Status
-from evonas.config import RunConfig
-from evonas.graph import FIRST, Graph, Node
-from evonas.protocol import Protocol
-from evonas.space import SearchSpace
+from evonas.language.graph import FIRST, Graph, Node
+from evonas.settings.candidate import Evaluation, Origin, OriginKind, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
+from evonas.settings.search_space import SearchSpace
 from tests.plain_filters import PlainFilters, random_graph, random_node
 
 SMALLER_IS_BETTER = {"size", "step-time", "saved-bytes"}
@@ -69,7 +69,7 @@ class PlainSearch:
         seeds = [Graph.from_json(text) for text in config.seed_graphs][index : index + 1]
         while True:
             if seeds:
-                graph, origin = embedded(config.space, seeds.pop(), rng), Origin(Kind.SEED)
+                graph, origin = embedded(config.space, seeds.pop(), rng), Origin(OriginKind.SEED)
             else:
                 graph, origin = self._proposed(window, rng)
             verdict, functional_key = filters.judge(graph)
@@ -82,7 +82,7 @@ class PlainSearch:
         config = self.config
         fresh = rng.random() < config.fresh
         if fresh or not window or config.strategy == "random":
-            return random_graph(config.space, rng), Origin(Kind.RANDOM)
+            return random_graph(config.space, rng), Origin(OriginKind.RANDOM)
         parent = parent_in(window, config, rng)
         graph, changes = self.drawn[parent].graph, []
         for _ in range(config.mutations):
@@ -90,7 +90,7 @@ class PlainSearch:
             new = random_node(config.space, FIRST + place, rng)
             changes.append(f"node {FIRST + place}: {written(graph.nodes[place])} -> {written(new)}")
             graph = Graph((*graph.nodes[:place], new, *graph.nodes[place + 1 :]), graph.output)
-        return graph, Origin(Kind.MUTATION, parent, tuple(changes))
+        return graph, Origin(OriginKind.MUTATION, parent, tuple(changes))
 
 
 def written(node: Node) -> str:
@@ -115,7 +115,7 @@ def embedded(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> Grap
     return Graph(tuple(nodes), FIRST + space.nodes - 1)
 
 
-def point(evaluation: Evaluation, protocol: Protocol) -> Point:
+def point(evaluation: Evaluation, protocol: EvaluationProtocol) -> Point:
     """What selection compares, higher is better."""
     found: list[float] = []
     for name in protocol.objectives:
@@ -185,7 +185,7 @@ def nsga2(window: Sequence[Evaluation], config: RunConfig, rng: np.random.Genera
     return other if survivors[other] < survivors[one] else one
 
 
-def checkpoints(protocol: Protocol) -> list[str]:
+def checkpoints(protocol: EvaluationProtocol) -> list[str]:
     """Steps of all anchors but the first, the ends of all but the last."""
     if not protocol.hurdle_steps:
         return []

@@ -1,6 +1,6 @@
 """A training as one would write it down from the protocol: a loop over steps, with nothing shared or kept.
 
-What `workers/training.py` does in stages, in parts and with PyTorch's optimiser is held against this.
+What `workers/trial/training.py` does in stages, in parts and with PyTorch's optimiser is held against this.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evonas.layer import LayerFactory
-from evonas.protocol import Protocol
+from evonas.layers.layer_factory import LayerFactory
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.anchors import build_anchor
-from evonas.workers.data import DataSet
+from evonas.workers.data.data_sets import DataSet
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Plain:
 
 
 def plainly_trained(
-    layer: LayerFactory, data: DataSet, protocol: Protocol, steps: int, anchor: str | None = None
+    layer: LayerFactory, data: DataSet, protocol: EvaluationProtocol, steps: int, anchor: str | None = None
 ) -> Plain:
     """The anchor, the protocol's first by default, after so many steps of the protocol's training."""
     with torch.random.fork_rng():

@@ -10,17 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
-from evonas.config import RunConfig
 from evonas.db import open_store
 from evonas.errors import EvonasError
-from evonas.graph import Graph
-from evonas.lease import Coordinator
-from evonas.protocol import Protocol
-from evonas.retraining import Retraining, Stage
-from evonas.runs import RunStatus
+from evonas.language.graph import Graph
+from evonas.records.coordinator_claim import Coordinator
+from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.records.run_info import RunStatus
+from evonas.records.store import Store
 from evonas.search_spaces import evonorm
-from evonas.store import Store
+from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
 
 CONFIG = RunConfig(
     space=evonorm,
@@ -28,16 +28,16 @@ CONFIG = RunConfig(
     seed=7,
     seed_graphs=('{"nodes": [["sigmoid", [0]]]}',),
     core_minutes=1.5,
-    protocol=Protocol(anchors=("resnet-small", "mobilenet-small"), steps=30, data_dir="elsewhere"),
+    protocol=EvaluationProtocol(anchors=("resnet-small", "mobilenet-small"), steps=30, data_dir="elsewhere"),
 )
 EXPRESSIONS = ("x * sigmoid(v1 * x) / std_whcg(x)", "max(x, 0)", "tanh(x + x)", "v0 * x - mean_bwh(x)")
 
 
 def candidate(index: int, parent: int | None = None) -> Candidate:
     """A candidate in which no two fields are alike."""
-    origin = Origin(Kind.RANDOM)
+    origin = Origin(OriginKind.RANDOM)
     if parent is not None:
-        origin = Origin(Kind.MUTATION, parent, ("node 5: mul to add", "node 7: from 4 to 5"))
+        origin = Origin(OriginKind.MUTATION, parent, ("node 5: mul to add", "node 7: from 4 to 5"))
     return Candidate(
         index,
         Graph.parse(EXPRESSIONS[index % len(EXPRESSIONS)]),
@@ -84,7 +84,7 @@ def failed(index: int, reason: str = "took longer than 300 s", attempts: int = 2
 
 def retraining(layer: int | str, **changes: object) -> Retraining:
     """A training that followed the search."""
-    return replace(Retraining(layer, Stage.HELD_OUT, "resnet-small", 1000, 60, 0.2, 0.625, 1.5), **changes)  # type: ignore[arg-type]
+    return replace(Retraining(layer, RetrainingStage.HELD_OUT, "resnet-small", 1000, 60, 0.2, 0.625, 1.5), **changes)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -8,11 +8,11 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-from evonas.graph import FIRST, Graph, Node
-from evonas.ops import OPS
-from evonas.reference import evaluate
+from evonas.language.graph import FIRST, Graph, Node
+from evonas.language.primitive_table import PRIMITIVES
+from evonas.layers.reference import evaluate
 from evonas.search_spaces import SPACES
-from evonas.space import SearchSpace, generator
+from evonas.settings.search_space import SearchSpace, generator
 
 SHAPE = (3, 4, 5, 2)
 """Shape of a probe: four different extents, so that axes cannot be confused, and 2 groups of 2 channels."""
@@ -33,7 +33,7 @@ def built(draw: st.DrawFn, max_nodes: int = 10) -> Graph:
     """Graphs of any size and output, drawn node by node, so that a failing example shrinks to few nodes."""
     nodes: list[Node] = []
     for number in range(FIRST, FIRST + draw(st.integers(0, max_nodes))):
-        op = OPS[draw(st.sampled_from(sorted(OPS)))]
+        op = PRIMITIVES[draw(st.sampled_from(sorted(PRIMITIVES)))]
         nodes.append(Node(op.name, tuple(draw(st.integers(0, number - 1)) for _ in range(op.arity))))
     return Graph(tuple(nodes), draw(st.integers(0, FIRST + len(nodes) - 1)))
 

@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 
 import evonas
-from evonas import api
-from evonas.assemble import configure
-from evonas.candidate import Candidate, Evaluation
-from evonas.collector import rare_collections
 from evonas.errors import UsageError
-from evonas.executor import Executor
-from evonas.graph import Graph
-from evonas.lease import Coordinator
-from evonas.memory_store import MemoryStore
-from evonas.runs import RunStatus
+from evonas.evolution.executor import Executor
+from evonas.evolution.gc_pause import rare_collections
+from evonas.front import api
+from evonas.front.assemble import configure
+from evonas.language.graph import Graph
+from evonas.records.coordinator_claim import Coordinator
+from evonas.records.memory_store import MemoryStore
+from evonas.records.run_info import RunStatus
+from evonas.settings.candidate import Candidate, Evaluation
 from tests.fakes import FakeExecutor, config
 from tests.store_samples import CONFIG
 from tests.test_evolution_faults import Interrupter

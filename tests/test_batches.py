@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
-from evonas.workers import batches
-from evonas.workers.data import DataSet, Split, load_dataset
-from evonas.workers.dataset import from_splits
-from evonas.workers.distortion import Distortion
-from evonas.workers.splits import Standardisation
+from evonas.workers.data import batches
+from evonas.workers.data.data_sets import DataSet, Split, load_dataset
+from evonas.workers.data.dataset import from_splits
+from evonas.workers.data.distortion import Distortion
+from evonas.workers.data.splits import Standardisation
 
 HEIGHT, WIDTH, COUNT = 5, 7, 60
 
@@ -120,8 +120,8 @@ def test_a_crop_that_does_not_fit_is_refused(data: DataSet) -> None:
 
 def test_large_images_are_made_fewer_steps_at_a_time(monkeypatch: pytest.MonkeyPatch, data: DataSet) -> None:
     step_bytes = 4 * 10 * 2 * HEIGHT * WIDTH
-    monkeypatch.setattr("evonas.workers.batches._CHUNK_BYTES", 3 * step_bytes)
-    monkeypatch.setattr("evonas.workers.batches._CACHED_BYTES", 7 * step_bytes)
+    monkeypatch.setattr("evonas.workers.data.batches._CHUNK_BYTES", 3 * step_bytes)
+    monkeypatch.setattr("evonas.workers.data.batches._CACHED_BYTES", 7 * step_bytes)
     batches = data.batches(21, 10)
     images = [batches[step][0].clone() for step in range(30)]
     assert [len(chunk) for chunk in batches._chunks.values()] == [30, 30]

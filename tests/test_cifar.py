@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from evonas.errors import UsageError
-from evonas.workers.cifar import load_cifar10, load_cifar100
-from evonas.workers.dataset import DataSet
-from evonas.workers.pickled import read_batch
+from evonas.workers.data.cifar import load_cifar10, load_cifar100
+from evonas.workers.data.dataset import DataSet
+from evonas.workers.data.safe_unpickle import read_batch
 from tests.cifar_files import FOLDERS, Python2Pickler, archive, batch, label_of, numbers_of, pickled, rows, unpacked
 
 

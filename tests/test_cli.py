@@ -17,11 +17,11 @@ import pytest
 import torch
 
 import evonas
-from evonas.assemble import open_storage
 from evonas.cli import main
-from evonas.runs import RunStatus
+from evonas.front.assemble import open_storage
+from evonas.records.run_info import RunStatus
 
-TINY = evonas.Protocol(
+TINY = evonas.EvaluationProtocol(
     anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0
 )
 """Everything that passes the signal filter is scored, in a moment."""

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from evonas.candidate import Evaluation, Status
-from evonas.comparison import Comparison, compare
 from evonas.errors import UsageError
-from evonas.executor import Task
-from evonas.graph import Graph
-from evonas.protocol import Protocol
-from evonas.published import ROWS, zoo
+from evonas.evolution.executor import Task
+from evonas.language.graph import Graph
+from evonas.language.zoo import ROWS, zoo
+from evonas.reruns.comparison import Comparison, baseline
+from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 from tests.fakes import FakeExecutor
 
-PROTOCOL = Protocol(anchors=("resnet-small", "mobilenet-small"), seed=99)
+PROTOCOL = EvaluationProtocol(anchors=("resnet-small", "mobilenet-small"), seed=99)
 MINE = "tanh(x) + v0"
 
 
@@ -30,7 +30,7 @@ def judge(task: Task) -> Evaluation:
 def test_layers_come_back_in_order_with_their_seeds() -> None:
     executor = FakeExecutor(4, 2, judge)  # results arrive in another order
     graph = Graph.parse(MINE)
-    found = compare([MINE, "bn-relu", graph], protocol=PROTOCOL, seeds=(0, 3, 1), executor=executor)
+    found = baseline([MINE, "bn-relu", graph], protocol=PROTOCOL, seeds=(0, 3, 1), executor=executor)
     assert [c.layer for c in found] == [MINE, "bn-relu", graph.expression()]
     for comparison, level in zip(found, (0.25, 0.5, 0.25), strict=True):
         assert list(comparison.scores) == list(PROTOCOL.anchors)
@@ -43,7 +43,7 @@ def test_layers_come_back_in_order_with_their_seeds() -> None:
 
 def test_tasks_are_unfiltered_and_published_layers_are_placed_as_published() -> None:
     executor = FakeExecutor(2, 1, judge)
-    compare(["bn-relu", "evonorm-s0", MINE], protocol=PROTOCOL, seeds=(5, 6), split="test", executor=executor)
+    baseline(["bn-relu", "evonorm-s0", MINE], protocol=PROTOCOL, seeds=(5, 6), split="test", executor=executor)
     assert len({task.index for task in executor.submitted}) == len(executor.submitted) == 6
     for task, layer in zip(executor.submitted, ["bn-relu"] * 2 + ["evonorm-s0"] * 2 + [MINE] * 2, strict=True):
         assert not task.filtered and task.split == "test"
@@ -70,10 +70,10 @@ def test_failures_are_told_beside_the_seeds_that_worked() -> None:
             return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
         return judge(task)
 
-    (found,) = compare(["bn-relu"], protocol=PROTOCOL, seeds=(0, 1, 2), executor=FakeExecutor(2, 1, flaky))
+    (found,) = baseline(["bn-relu"], protocol=PROTOCOL, seeds=(0, 1, 2), executor=FakeExecutor(2, 1, flaky))
     assert found.scores["resnet-small"] == pytest.approx([0.5, 0.52])
     assert found.failures == ["the worker died"]
-    (found,) = compare(["bn-relu"], protocol=PROTOCOL, seeds=(1,), executor=FakeExecutor(1, 1, flaky))
+    (found,) = baseline(["bn-relu"], protocol=PROTOCOL, seeds=(1,), executor=FakeExecutor(1, 1, flaky))
     assert found.scores == {"resnet-small": [], "mobilenet-small": []}
     assert found.failures == ["the worker died"]
 
@@ -89,13 +89,13 @@ def test_failures_are_told_beside_the_seeds_that_worked() -> None:
 def test_bad_requests_are_refused_before_anything_runs(layers: list[str], seeds: tuple[int, ...], message: str) -> None:
     executor = FakeExecutor(1)
     with pytest.raises(UsageError, match=message):
-        compare(layers, protocol=PROTOCOL, seeds=seeds, executor=executor)
+        baseline(layers, protocol=PROTOCOL, seeds=seeds, executor=executor)
     assert not executor.submitted
 
 
 def test_an_unknown_anchor_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown anchor 'resnet-huge'"):
-        compare(["bn-relu"], protocol=Protocol(anchors=("resnet-huge",)), executor=FakeExecutor(1))
+        baseline(["bn-relu"], protocol=EvaluationProtocol(anchors=("resnet-huge",)), executor=FakeExecutor(1))
 
 
 def test_progress_is_told_to_the_end() -> None:
@@ -108,5 +108,5 @@ def test_progress_is_told_to_the_end() -> None:
         def tick(self, pending: int) -> None:
             left.append(pending)
 
-    compare(["bn-relu"], protocol=PROTOCOL, seeds=range(5), executor=FakeExecutor(2, 1, judge), progress=Watch())
+    baseline(["bn-relu"], protocol=PROTOCOL, seeds=range(5), executor=FakeExecutor(2, 1, judge), progress=Watch())
     assert left[-1] == 0 and left == sorted(left, reverse=True)

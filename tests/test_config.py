@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas.config import STRATEGIES, RunConfig
 from evonas.errors import UsageError
-from evonas.protocol import Protocol
 from evonas.search_spaces import evonorm, evonorm_s
-from evonas.space import SearchSpace
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import STRATEGIES, RunConfig
+from evonas.settings.search_space import SearchSpace
 
 protocols = st.builds(
-    Protocol,
+    EvaluationProtocol,
     data=st.text(max_size=8),
     data_dir=st.none() | st.text(max_size=8),
     anchors=st.lists(st.text(max_size=8), min_size=1, max_size=3, unique=True).map(tuple),
@@ -63,7 +63,7 @@ def test_json_round_trip(config: RunConfig) -> None:
 def test_the_json_holds_every_field_by_name() -> None:
     document = json.loads(RunConfig(evonorm).to_json())
     assert set(document) == {field.name for field in dataclasses.fields(RunConfig)}
-    assert set(document["protocol"]) == {field.name for field in dataclasses.fields(Protocol)}
+    assert set(document["protocol"]) == {field.name for field in dataclasses.fields(EvaluationProtocol)}
     assert set(document["space"]) == {field.name for field in dataclasses.fields(SearchSpace)}
 
 
@@ -124,20 +124,20 @@ def test_the_limits_themselves_are_allowed() -> None:
 )
 def test_a_protocol_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        Protocol(**settings)
+        EvaluationProtocol(**settings)
 
 
 def test_a_protocol_needs_an_anchor_and_a_floor_for_each_early_step() -> None:
     with pytest.raises(UsageError, match="at least one anchor"):
-        Protocol(anchors=())
+        EvaluationProtocol(anchors=())
     with pytest.raises(UsageError, match="early_steps and early_floors should be equally long"):
-        Protocol(early_steps=(5, 10), early_floors=(0.1,))
+        EvaluationProtocol(early_steps=(5, 10), early_floors=(0.1,))
 
 
 @pytest.mark.parametrize("steps", [(9, 3), (3, 3), (0, 3), (-1, 3)])
 def test_early_steps_are_positive_and_rise(steps: tuple[int, int]) -> None:
     with pytest.raises(UsageError, match="early_steps should be positive and rise"):
-        Protocol(early_steps=steps, early_floors=(0.1, 0.1))
+        EvaluationProtocol(early_steps=steps, early_floors=(0.1, 0.1))
 
 
 def _with(**changes: object) -> str:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from evonas.graph import Graph
-from evonas.kernels import cpp_build
-from evonas.kernels.cpp_build import BuildError, Options, build, compiler
-from evonas.kernels.cpp_loops import Layout
-from evonas.kernels.cpp_run import CppLayer
-from evonas.kernels.cpp_source import Variant, cpp_source
-from evonas.layer import NormAct
-from evonas.published import zoo
+from evonas.kernels.cpp import build as cpp_build
+from evonas.kernels.cpp.build import BuildError, Options, build, compiler
+from evonas.kernels.cpp.loops import MemoryLayout
+from evonas.kernels.cpp.run import CppLayer
+from evonas.kernels.cpp.source import Variant, cpp_source
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
 from tests.compiled_layers import BRACKETS, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, at_once, compare, compare_many
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -134,11 +134,11 @@ def test_threads_change_no_bit(name: str) -> None:
 @pytest.mark.parametrize(
     ("layer", "layout", "golden"),
     [
-        ("evonorm-s0", Layout.PLANES, "cpp_evonorm-s0.txt"),
-        ("evonorm-b0", Layout.CHANNELS, "cpp_evonorm-b0_channels-last.txt"),
+        ("evonorm-s0", MemoryLayout.PLANES, "cpp_evonorm-s0.txt"),
+        ("evonorm-b0", MemoryLayout.CHANNELS, "cpp_evonorm-b0_channels-last.txt"),
     ],
 )
-def test_kernels_read_as_they_should(layer: str, layout: Layout, golden: str) -> None:
+def test_kernels_read_as_they_should(layer: str, layout: MemoryLayout, golden: str) -> None:
     own = cpp_source(zoo[layer], Variant(training=True, layout=layout)).split("}  // namespace\n")
     assert own[-2] + own[-1] == (GOLDEN / golden).read_text()
 

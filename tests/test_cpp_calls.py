@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.kernels import compiled, cpp_build, cpp_calls, cpp_run
-from evonas.kernels.cpp_build import BuildError, Options, compiler
-from evonas.kernels.cpp_calls import Calls, build_calls
-from evonas.layer import NormAct
-from evonas.published import zoo
+from evonas.kernels import compiled_layer as compiled
+from evonas.kernels.cpp import build as cpp_build
+from evonas.kernels.cpp import calls as cpp_calls
+from evonas.kernels.cpp import run as cpp_run
+from evonas.kernels.cpp.build import BuildError, Options, compiler
+from evonas.kernels.cpp.calls import Calls, build_calls
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
 from tests.compiled_layers import at_once
 
 SHAPE = (3, 6, 5, 4)

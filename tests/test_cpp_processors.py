@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from evonas.expression import parse
-from evonas.kernels import cpp_build
-from evonas.kernels.cpp_build import Options, compiler
-from evonas.kernels.cpp_run import CppLayer
+from evonas.kernels.cpp import build as cpp_build
+from evonas.kernels.cpp.build import Options, compiler
+from evonas.kernels.cpp.run import CppLayer
+from evonas.language.expression import parse
 from tests.compiled_layers import compare
 
 pytestmark = [

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
-from evonas.workers.data import DataSet, Split, load_dataset, stratified_order
-from evonas.workers.dataset import from_splits
-from evonas.workers.distortion import Distortion, generator
+from evonas.workers.data.data_sets import DataSet, Split, load_dataset, stratified_order
+from evonas.workers.data.dataset import from_splits
+from evonas.workers.data.distortion import Distortion, generator
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_an_epoch_shows_every_image_once_and_distorts_anew(digits: DataSet) -> N
 
 
 def test_the_cache_is_bounded(digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evonas.workers.batches._CACHED_BYTES", 1)
+    monkeypatch.setattr("evonas.workers.data.batches._CACHED_BYTES", 1)
     batches = digits.batches(11, 4)
     steps = [batches[step][0].clone() for step in range(0, 200, 20)]
     assert len(batches._chunks) == 1

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from evonas.candidate import Candidate, Kind, Origin
 from evonas.db import migrations, open_store, sqlite
 from evonas.db.models import Base
-from evonas.graph import Graph, Node
-from evonas.runs import RunStatus
+from evonas.language.graph import Graph, Node
+from evonas.records.run_info import RunStatus
+from evonas.settings.candidate import Candidate, Origin, OriginKind
 from tests.store_samples import CONFIG, candidate, failed, query, rejected, scored, small_database
 
 ROOT = Path(__file__).parents[1]
@@ -155,7 +155,7 @@ def test_a_graph_too_long_to_write_out_is_recorded_without_its_expression(path: 
     for top in range(3, 60, 3):
         last = 0 if top == 3 else top
         nodes += [Node("tanh", (last,)), Node("sigmoid", (last,)), Node("mul", (top + 1, top + 2))]
-    huge = Candidate(3, Graph(tuple(nodes), 3 + len(nodes)), "k", "f", Origin(Kind.RANDOM))
+    huge = Candidate(3, Graph(tuple(nodes), 3 + len(nodes)), "k", "f", Origin(OriginKind.RANDOM))
     with open_store(str(path)) as store:
         store.record(1, candidates=[huge])
         assert store.candidate(1, 3) == huge
@@ -172,7 +172,7 @@ def test_text_that_no_database_keeps_does_not_stop_a_search(path: Path) -> None:
 
 
 def test_numbers_of_numpy_are_numbers(path: Path) -> None:
-    two = Candidate(3, candidate(0).graph, "k", "f", Origin(Kind.MUTATION, np.int64(2)), {"d": np.int64(4)})
+    two = Candidate(3, candidate(0).graph, "k", "f", Origin(OriginKind.MUTATION, np.int64(2)), {"d": np.int64(4)})
     with open_store(str(path)) as store:
         store.record(1, candidates=[two], evaluations=[scored(3, np.float32(0.5), np.float64(0.1))])
         assert store.candidate(1, 3) == two
@@ -184,7 +184,7 @@ def test_numbers_of_numpy_are_numbers(path: Path) -> None:
 RECORDS_FOR_EVER = """
 import sys
 from evonas.db import open_store
-from evonas.runs import RunStatus
+from evonas.records.run_info import RunStatus
 from tests.store_samples import CONFIG, candidate, scored
 
 with open_store(sys.argv[1]) as store:

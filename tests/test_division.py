@@ -11,12 +11,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas.graph import Graph
-from evonas.kernels import tiles, triton_run
-from evonas.kernels.launches import Launch
-from evonas.kernels.tiles import ENOUGH, Shape, over_planes
-from evonas.kernels.triton_run import TritonLayer
-from evonas.published import zoo
+from evonas.kernels.triton import run as triton_run
+from evonas.kernels.triton import tiles
+from evonas.kernels.triton.launches import Launch
+from evonas.kernels.triton.run import TritonLayer
+from evonas.kernels.triton.tiles import ENOUGH, Shape, over_planes
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
 from tests.compiled_layers import compare
 
 WORKS = ("reduce", "write", "write back", "write back and reduce")

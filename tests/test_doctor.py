@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from evonas import doctor, layer
-from evonas.kernels import cpp_build, cpp_calls
-from evonas.memory_store import MemoryStore
+from evonas.front import doctor
+from evonas.kernels.cpp import build as cpp_build
+from evonas.kernels.cpp import calls as cpp_calls
+from evonas.layers import norm_act as layer
+from evonas.records.memory_store import MemoryStore
 
 
 class Scaled(nn.Module):
@@ -69,7 +71,7 @@ def test_a_database_that_reads_back_something_else(monkeypatch: pytest.MonkeyPat
             found = super().run(run_id)
             return replace(found, config=replace(found.config, seed=found.config.seed + 1))
 
-    monkeypatch.setattr("evonas.assemble.open_storage", lambda path: Forgetful())
+    monkeypatch.setattr("evonas.front.assemble.open_storage", lambda path: Forgetful())
     assert said(doctor._database) == "RuntimeError: a run did not read back as it was written"
 
 
@@ -93,7 +95,7 @@ def test_a_worker_that_fails_or_does_not_answer(monkeypatch: pytest.MonkeyPatch)
             return []
 
     clock = iter([0.0, 1.0, 121.0])
-    monkeypatch.setattr("evonas.workers.ray_executor.RayExecutor", Silent)
+    monkeypatch.setattr("evonas.workers.executors.ray_executor.RayExecutor", Silent)
     monkeypatch.setattr(doctor, "monotonic", lambda: next(clock))
     assert said(doctor._ray) == "RuntimeError: no worker answered within two minutes"
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from rich.console import Console
 
-from evonas.draw import framed, gallery, picture, to_networkx, tree
 from evonas.errors import UsageError
-from evonas.graph import FIRST, Graph, X
-from evonas.layout import Bend, layered
-from evonas.published import zoo
+from evonas.language.graph import FIRST, Graph, X
+from evonas.language.zoo import zoo
+from evonas.report.graph_drawing import framed, gallery, picture, to_networkx, tree
+from evonas.report.graph_layout import Bend, layered
 from tests.strategies import graphs
 
 

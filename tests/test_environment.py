@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import evonas
-from evonas import environment as environment_file
-from evonas.assemble import configure
 from evonas.db import open_store
-from evonas.environment import DECISIVE, changes, environment, state_of_code
-from evonas.runs import RunStatus
+from evonas.front.assemble import configure
+from evonas.records import environment as environment_file
+from evonas.records.environment import DECISIVE, changes, environment, state_of_code
+from evonas.records.run_info import RunStatus
 from tests.test_cli import TINY
 
 TOLD = "goes on under other conditions than it began with, and may end with other candidates"
@@ -90,9 +90,11 @@ def test_the_state_of_a_checkout_is_its_commit_and_what_was_changed_in_its_code(
         command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
-    files = [tmp_path / room / "file.py" for room in ("evonas", "db", "kernels", "search_spaces", "workers", "notes")]
+    files = [
+        tmp_path / f"{room}/room/file.py" for room in ("evonas", "db", "kernels", "search_spaces", "workers", "notes")
+    ]
     for file in (*files, tmp_path / "pyproject.toml"):
-        file.parent.mkdir(exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("as it was\n")
     monkeypatch.setattr(environment_file, "__file__", str(files[0]))
     assert state_of_code() == f"package {evonas.__version__}"  # no checkout

@@ -8,20 +8,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from evonas.candidate import Evaluation, Status
-from evonas.executor import Task
-from evonas.graph import Graph
-from evonas.layer import LayerFactory
-from evonas.protocol import Protocol
-from evonas.workers.data import DataSet, load_dataset
-from evonas.workers.evaluate import evaluate
-from evonas.workers.training import Training
-from evonas.workers.trial import Trial
+from evonas.evolution.executor import Task
+from evonas.language.graph import Graph
+from evonas.layers.layer_factory import LayerFactory
+from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.trial.evaluate import evaluate
+from evonas.workers.trial.training import Training
+from evonas.workers.trial.trial import Trial
 from tests.plain_training import plain_accuracy, plainly_trained
 
 # Few steps of small batches: nothing here depends on how well a layer learns, so floors of 0 and 1 stand
 # for layers that do and do not.
-QUICK = Protocol(
+QUICK = EvaluationProtocol(
     anchors=("resnet-small",),
     steps=4,
     batch=16,
@@ -40,11 +40,11 @@ def data() -> DataSet:
     return load_dataset("digits")
 
 
-def trial(text: str, data: DataSet, protocol: Protocol = QUICK) -> Trial:
+def trial(text: str, data: DataSet, protocol: EvaluationProtocol = QUICK) -> Trial:
     return Trial(LayerFactory(Graph.parse(text)), protocol, data)
 
 
-def evaluated(text: str, data: DataSet, protocol: Protocol = QUICK, **changes: object) -> Evaluation:
+def evaluated(text: str, data: DataSet, protocol: EvaluationProtocol = QUICK, **changes: object) -> Evaluation:
     return evaluate(replace(Task(0, 1, Graph.parse(text).to_json(), protocol), **changes), data)  # type: ignore[arg-type]
 
 

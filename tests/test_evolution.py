@@ -9,21 +9,20 @@ from dataclasses import replace
 
 import pytest
 
-from evonas import evolution
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Status
-from evonas.config import RunConfig
-from evonas.evolution import Search
-from evonas.executor import Task
-from evonas.filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION
-from evonas.graph import FIRST, Graph, Node
-from evonas.history import History
-from evonas.memory_store import MemoryStore
-from evonas.propose import Proposer
-from evonas.published import zoo
-from evonas.recall import RecallingFilters
-from evonas.runs import RunInfo, RunStatus
-from evonas.select import Population
-from evonas.space import SearchSpace
+from evonas.evolution import loop
+from evonas.evolution.executor import Task
+from evonas.evolution.history import History
+from evonas.evolution.loop import Search
+from evonas.evolution.propose import Proposer
+from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION, RecallingFilters
+from evonas.judging.selection import Population
+from evonas.language.graph import FIRST, Graph, Node
+from evonas.language.zoo import zoo
+from evonas.records.memory_store import MemoryStore
+from evonas.records.run_info import RunInfo, RunStatus
+from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, OriginKind, Status
+from evonas.settings.run_config import RunConfig
+from evonas.settings.search_space import SearchSpace
 from tests.fakes import FakeExecutor, config, table
 
 
@@ -52,7 +51,7 @@ def test_the_search_is_worth_comparing(undisturbed: list[tuple[object, ...]]) ->
     """All kinds of outcomes and of origins occur, so that the equality above means something."""
     assert len(undisturbed) == 40
     assert Counter(row[6][0] for row in undisturbed).keys() == set(Status)  # type: ignore[index]
-    assert Counter(row[4].kind for row in undisturbed).keys() == {Kind.RANDOM, Kind.MUTATION}  # type: ignore[attr-defined]
+    assert Counter(row[4].kind for row in undisturbed).keys() == {OriginKind.RANDOM, OriginKind.MUTATION}  # type: ignore[attr-defined]
     assert len({row[2] for row in undisturbed}) == 40 and len({row[3] for row in undisturbed}) == 40
     assert any(row[5] for row in undisturbed)
 
@@ -99,7 +98,7 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
 
     monkeypatch.setattr(Population, "add", spy)
     monkeypatch.setattr(Proposer, "draw", watched)
-    monkeypatch.setattr(evolution, "BATCH_SECONDS", 60.0)  # however busy the machine is
+    monkeypatch.setattr(loop, "BATCH_SECONDS", 60.0)  # however busy the machine is
     store = MemoryStore()
     run = store.create_run(settings, {})
     Search(run, store, Watched(capacity, 5)).execute()
@@ -123,9 +122,9 @@ def replayed(graph: Graph, mutations: Sequence[str]) -> Graph:
 
 def test_random_search_has_no_parents_and_evolution_has() -> None:
     store, run = searched(config(strategy="random"), FakeExecutor(2))
-    assert {c.origin.kind for c in store.candidates(run.id)} == {Kind.RANDOM}
+    assert {c.origin.kind for c in store.candidates(run.id)} == {OriginKind.RANDOM}
     store, run = searched(config(fresh=0.0), FakeExecutor(2))
-    bred = [c for c in store.candidates(run.id) if c.origin.kind is Kind.MUTATION]
+    bred = [c for c in store.candidates(run.id) if c.origin.kind is OriginKind.MUTATION]
     assert len(bred) > 20
     for c in bred:
         assert c.origin.parent is not None and len(c.origin.mutations) == 2
@@ -160,9 +159,9 @@ def test_seed_graphs_come_first_brought_to_the_size_of_the_space() -> None:
     store, run = searched(settings, FakeExecutor(4))
     for index, name in enumerate(names):
         c = store.candidate(run.id, index)
-        assert c.origin.kind is Kind.SEED and c.key == zoo[name].key
+        assert c.origin.kind is OriginKind.SEED and c.key == zoo[name].key
         assert len(c.graph.nodes) == settings.space.nodes  # padded, so that mutation can grow it
-    assert all(c.origin.kind is not Kind.SEED for c in store.candidates(run.id) if c.index >= 3)
+    assert all(c.origin.kind is not OriginKind.SEED for c in store.candidates(run.id) if c.index >= 3)
 
 
 def test_time_of_workers_ends_a_run() -> None:
@@ -211,7 +210,7 @@ def test_what_a_proposer_remembers_is_not_drawn_again() -> None:
 
 
 def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("evonas.propose.MAX_PROPOSALS", 300)
+    monkeypatch.setattr("evonas.evolution.propose.MAX_PROPOSALS", 300)
     tiny = SearchSpace("tiny", operations=("tanh", "exp", "neg"), nodes=1)
     for capacity in (1, 5):
         store, run = searched(replace(config(), space=tiny), FakeExecutor(capacity))

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from evonas.candidate import Candidate, Evaluation, Status
-from evonas.evolution import Search
-from evonas.executor import Task
-from evonas.memory_store import MemoryStore
-from evonas.runs import RunStatus
+from evonas.evolution.executor import Task
+from evonas.evolution.loop import Search
+from evonas.records.memory_store import MemoryStore
+from evonas.records.run_info import RunStatus
+from evonas.settings.candidate import Candidate, Evaluation, Status
 from tests.fakes import ANCHORS, FakeExecutor, config, outcome, table
 from tests.test_evolution import searched
 

@@ -15,17 +15,17 @@ import pytest
 import ray
 import torch
 
-from evonas.candidate import Evaluation, Status
 from evonas.errors import UsageError
-from evonas.executor import Executor, Task
-from evonas.executors import check_executor, make_executor
-from evonas.protocol import Protocol
-from evonas.published import zoo
-from evonas.workers.data import DataSet, load_dataset
-from evonas.workers.evaluate import evaluate
-from evonas.workers.local_executor import LocalExecutor
+from evonas.evolution.executor import Executor, Task
+from evonas.front.make_executor import check_executor, make_executor
+from evonas.language.zoo import zoo
+from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.executors.local_executor import LocalExecutor
+from evonas.workers.trial.evaluate import evaluate
 
-TINY = Protocol(
+TINY = EvaluationProtocol(
     anchors=("resnet-small",), steps=2, batch=16, early_steps=(), early_floors=(), quality_step=1, quality_floor=0.0
 )
 ENDLESS = replace(TINY, steps=10**7)
@@ -111,7 +111,7 @@ def data() -> DataSet:
 @pytest.fixture(scope="module")
 def ray_executor(data: DataSet) -> Iterator[Executor]:
     """Two workers on a Ray of this module's own, which ends with it."""
-    from evonas.workers.ray_executor import RayExecutor
+    from evonas.workers.executors.ray_executor import RayExecutor
 
     with RayExecutor(data, workers=2) as executor:
         yield executor
@@ -254,20 +254,21 @@ def test_a_number_of_gpus_that_makes_no_sense_is_refused(bad: float) -> None:
 
 def test_workers_get_the_gpus_that_a_protocol_trains_on(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float] = []
-    monkeypatch.setattr("evonas.workers.evaluate.load_data", lambda protocol: data)
-    monkeypatch.setattr("evonas.workers.training.check_device", lambda device: None)
+    monkeypatch.setattr("evonas.workers.trial.evaluate.load_data", lambda protocol: data)
+    monkeypatch.setattr("evonas.workers.trial.training.check_device", lambda device: None)
     monkeypatch.setattr(
-        "evonas.workers.ray_executor.RayExecutor", lambda data, **settings: asked.append(settings["gpus_per_worker"])
+        "evonas.workers.executors.ray_executor.RayExecutor",
+        lambda data, **settings: asked.append(settings["gpus_per_worker"]),
     )
     for device, gpus in (("cpu", None), ("cuda", None), ("cuda", 0.25), ("cuda", 0.0)):
-        make_executor("ray", Protocol(device=device), gpus_per_worker=gpus)  # type: ignore[arg-type]
+        make_executor("ray", EvaluationProtocol(device=device), gpus_per_worker=gpus)  # type: ignore[arg-type]
     assert asked == [0.0, 1.0, 0.25, 0.0]
 
 
 def test_a_ray_that_it_did_not_start_is_left_alone(ray_executor: Executor, data: DataSet) -> None:
     import ray
 
-    from evonas.workers.ray_executor import RayExecutor
+    from evonas.workers.executors.ray_executor import RayExecutor
 
     gpus = int(ray.cluster_resources().get("GPU", 0))
     with pytest.raises(UsageError, match=f"each with 1 CPU and {gpus + 1} GPUs?, and Ray has room for none"):
@@ -337,8 +338,10 @@ def _polled(executor: Executor) -> Sequence[Evaluation]:
 
 def test_ray_is_told_everything_that_was_asked_for(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     told: dict[str, Any] = {}
-    monkeypatch.setattr("evonas.workers.evaluate.load_data", lambda protocol: data)
-    monkeypatch.setattr("evonas.workers.ray_executor.RayExecutor", lambda data, **settings: told.update(settings))
+    monkeypatch.setattr("evonas.workers.trial.evaluate.load_data", lambda protocol: data)
+    monkeypatch.setattr(
+        "evonas.workers.executors.ray_executor.RayExecutor", lambda data, **settings: told.update(settings)
+    )
     asked = {"workers": 3, "cpus_per_worker": 2, "recycle_after": 50, "gpus_per_worker": 0.0}
-    make_executor("ray", Protocol(), deadline=7.5, ray_address="auto", **asked)
+    make_executor("ray", EvaluationProtocol(), deadline=7.5, ray_address="auto", **asked)
     assert told == asked | {"address": "auto", "deadline": 7.5, "device": "cpu", "files": ()}

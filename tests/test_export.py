@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
-from evonas.graph import FIRST, Graph, Node, X
-from evonas.kernels import torch_helpers
-from evonas.kernels.export import export_layer
-from evonas.kernels.torch_source import to_torch
-from evonas.layer import NormAct
-from evonas.ops import OPS, IndexSet, Moment
-from evonas.published import zoo
-from evonas.reference import evaluate, raw_moment
+from evonas.kernels.export import torch_helpers
+from evonas.kernels.export.export import export_layer
+from evonas.kernels.export.torch_source import to_torch
+from evonas.language.graph import FIRST, Graph, Node, X
+from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
+from evonas.layers.reference import evaluate, raw_moment
 from tests.exercise import exercise
 from tests.strategies import seeded_graphs
 
@@ -146,7 +146,7 @@ def row_value(op, args, dtype, running=None):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize("op", [op for op in OPS.values() if not op.is_aggregation], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [op for op in PRIMITIVES.values() if not op.is_aggregation], ids=lambda op: op.name)
 def test_source_of_an_elementwise_row_is_its_evaluation(op, dtype):
     low, high = op.domain
     edge = [0.0, -0.0, 1e-5, -1e-5, 9e-6, -9e-6, 1.0, -1.0, float("inf"), -float("inf"), float("nan")]
@@ -165,7 +165,7 @@ def test_source_of_an_elementwise_row_is_its_evaluation(op, dtype):
         torch.testing.assert_close(a[known], b[known], **near)
 
 
-@pytest.mark.parametrize("op", [op for op in OPS.values() if op.is_aggregation], ids=lambda op: op.name)
+@pytest.mark.parametrize("op", [op for op in PRIMITIVES.values() if op.is_aggregation], ids=lambda op: op.name)
 @pytest.mark.parametrize("shape", [(2, 4, 3, 2), (2, 4, 1, 1), (1, 4, 1, 1), (1, 1, 1, 1), (2, 1, 3, 2)])
 def test_source_of_a_statistic_is_its_evaluation(op, shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).requires_grad_()
@@ -183,7 +183,7 @@ def test_source_of_a_statistic_is_its_evaluation(op, shape):
 
 
 def test_names_of_values_hide_nothing():
-    nouns = {op.noun for op in OPS.values()} | {"difference"}
+    nouns = {op.noun for op in PRIMITIVES.values()} | {"difference"}
     assert all(noun.isidentifier() for noun in nouns)
     assert not nouns & {*vars(torch_helpers), "x", "v0", "v1", "zero", "count", "self"}
 

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UsageError
-from evonas.graph import FIRST, Graph, Node
-from evonas.kernels import formats
-from evonas.kernels.export import SUFFIXES, export_as
-from evonas.kernels.formats import Concrete
-from evonas.layer import NormAct
-from evonas.published import zoo
+from evonas.kernels.export import formats
+from evonas.kernels.export.export import SUFFIXES, export_as
+from evonas.kernels.export.formats import Concrete
+from evonas.language.graph import FIRST, Graph, Node
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
 from tests.strategies import seeded_graphs
 from tests.test_export import is_tame
 

@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evonas.errors import GraphError
-from evonas.expression import MAX_DEPTH, MAX_TEXT
-from evonas.graph import MAX_NODES, Graph, GraphBuilder, Node, X
-from evonas.ops import OPS
-from evonas.published import zoo
+from evonas.language.expression import MAX_DEPTH, MAX_TEXT
+from evonas.language.graph import MAX_NODES, Graph, GraphBuilder, Node, X
+from evonas.language.primitive_table import PRIMITIVES
+from evonas.language.zoo import zoo
 from tests.strategies import graphs
 
 
@@ -189,7 +189,7 @@ def test_an_error_names_the_column(text, column):
         Graph.parse(text)
 
 
-_WORDS = st.sampled_from([*OPS, "x", "v0", "v1", "0", "zero", *"+-*/(),", " ", "1", "y", "é", "\0"])
+_WORDS = st.sampled_from([*PRIMITIVES, "x", "v0", "v1", "0", "zero", *"+-*/(),", " ", "1", "y", "é", "\0"])
 
 
 @settings(max_examples=400)

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from evonas.candidate import Evaluation, Status
-from evonas.config import RunConfig
-from evonas.evolution import Search
-from evonas.executor import Executor, Task
-from evonas.memory_store import MemoryStore
-from evonas.protocol import Protocol
-from evonas.published import zoo
-from evonas.runs import RunInfo, RunStatus
+from evonas.evolution.executor import Executor, Task
+from evonas.evolution.loop import Search
+from evonas.language.zoo import zoo
+from evonas.records.memory_store import MemoryStore
+from evonas.records.run_info import RunInfo, RunStatus
+from evonas.records.store import Store
 from evonas.search_spaces import evonorm
-from evonas.store import Store
-from evonas.workers.data import DataSet, load_dataset
-from evonas.workers.local_executor import LocalExecutor
+from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
+from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.executors.local_executor import LocalExecutor
 from tests.test_executors import ENDLESS, TINY, descendants, process_of
 
 LEARNS = tuple(zoo[name].to_json("evonorm") for name in ("bn-relu", "evonorm-b0", "dyt"))
@@ -84,7 +84,7 @@ class Sabotaged(Executor):
         inner: Executor,
         changes: dict[int, Callable[[Task], Task]],
         harm: dict[int, Callable[[int], None]],
-        harmed: Protocol = ENDLESS,
+        harmed: EvaluationProtocol = ENDLESS,
     ) -> None:
         self._inner, self._changes, self._harm, self._harmed = inner, changes, harm, harmed
         self._threads: list[threading.Thread] = []
@@ -130,7 +130,7 @@ def limit_memory(share: int) -> None:
 
 @pytest.fixture(scope="module")
 def ray_executor(data: DataSet) -> Iterator[Executor]:
-    from evonas.workers.ray_executor import RayExecutor
+    from evonas.workers.executors.ray_executor import RayExecutor
 
     with RayExecutor(data, workers=2, deadline=DEADLINE) as executor:
         yield executor
@@ -194,7 +194,7 @@ def test_a_node_that_is_lost(data: DataSet) -> None:
     """Twice a node of this machine goes with its worker, in the midst of a training, and another comes."""
     from ray.cluster_utils import Cluster
 
-    from evonas.workers.ray_executor import RayExecutor
+    from evonas.workers.executors.ray_executor import RayExecutor
 
     settings = replace(SETTINGS, protocol=LONG, max_attempts=1)
     with LocalExecutor(data) as local:

@@ -8,8 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from evonas.candidate import Accept, Reject
-from evonas.filters import (
+from evonas.judging.cheap_filters import (
     CANONICAL,
     CHEAP_FILTERS,
     DUPLICATE,
@@ -23,11 +22,12 @@ from evonas.filters import (
     numerical,
     structural,
 )
-from evonas.fingerprint import Response, respond
-from evonas.graph import Graph
-from evonas.published import zoo
+from evonas.judging.functional_key import ProbeResponse, respond
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
 from evonas.search_spaces import SPACES
-from evonas.space import generator
+from evonas.settings.candidate import Accept, Reject
+from evonas.settings.search_space import generator
 
 IGNORES, ON_PLANES = "ignores its input", "constant on every plane"
 
@@ -84,22 +84,22 @@ def test_numerical_verdicts(text: str, reason: str | None) -> None:
 def test_a_gradient_that_is_not_finite_is_told_from_a_value() -> None:
     good = respond(Graph.parse("tanh(x)"))[0]
     bad = np.full_like(good.gradient, float("nan"))
-    assert numerical(Response(good.output, bad)) == Reject("gradient not finite")
-    assert numerical(Response(bad, good.gradient)) == Reject("value not finite")
+    assert numerical(ProbeResponse(good.output, bad)) == Reject("gradient not finite")
+    assert numerical(ProbeResponse(bad, good.gradient)) == Reject("value not finite")
 
 
 def test_rounding_does_not_hide_a_constant() -> None:
     """A constant of 1 with noise of 1e-12 is constant: such noise has a spread and a gradient of its own."""
     good = respond(Graph.parse("tanh(x)"))[0]
-    noisy = Response(1 + 1e-12 * good.output, good.gradient)
+    noisy = ProbeResponse(1 + 1e-12 * good.output, good.gradient)
     assert numerical(noisy) == Reject("constant output")
     for scale in (1e-12, 1e12):  # of the function, whatever its unit
-        scaled = Response(scale * noisy.output, scale * noisy.gradient)
+        scaled = ProbeResponse(scale * noisy.output, scale * noisy.gradient)
         assert numerical(scaled) == Reject("constant output")
-        assert numerical(Response(scale * good.output, scale * good.gradient)) == Accept()
-        assert numerical(Response(scale * good.output, scale * 1e-12 * good.gradient)) == Reject("no gradient")
+        assert numerical(ProbeResponse(scale * good.output, scale * good.gradient)) == Accept()
+        assert numerical(ProbeResponse(scale * good.output, scale * 1e-12 * good.gradient)) == Reject("no gradient")
     # A hundred times FLAT is signal.
-    assert numerical(Response(1 + 1e-7 * good.output, good.gradient)) == Accept()
+    assert numerical(ProbeResponse(1 + 1e-7 * good.output, good.gradient)) == Accept()
 
 
 @pytest.mark.parametrize(
@@ -117,16 +117,18 @@ def test_an_output_is_constant_where_each_channel_is(varies_over: tuple[int, ...
     good = respond(Graph.parse("tanh(x)"))[0]
     kept = tuple(slice(None) if axis in varies_over else slice(1) for axis in range(4))
     output = np.broadcast_to(good.output[kept], good.output.shape)
-    assert numerical(Response(output, good.gradient)) == (Accept() if reason is None else Reject(reason))
+    assert numerical(ProbeResponse(output, good.gradient)) == (Accept() if reason is None else Reject(reason))
     # All of it times a large number is no more or less constant.
-    assert numerical(Response(output * 1e6, good.gradient * 1e6)) == (Accept() if reason is None else Reject(reason))
+    assert numerical(ProbeResponse(output * 1e6, good.gradient * 1e6)) == (
+        Accept() if reason is None else Reject(reason)
+    )
 
 
 def test_an_output_that_varies_on_one_channel_alone_passes() -> None:
     good = respond(Graph.parse("tanh(x)"))[0]
     output, gradient = np.ones_like(good.output), np.zeros_like(good.gradient)
     output[:, 2], gradient[:, 2] = good.output[:, 2], good.gradient[:, 2]
-    assert numerical(Response(output, gradient)) == Accept()
+    assert numerical(ProbeResponse(output, gradient)) == Accept()
 
 
 @pytest.mark.parametrize("name", zoo)
@@ -226,7 +228,7 @@ def test_every_random_graph_has_one_verdict(shares: Counter[str]) -> None:
 
 def test_a_tally_counts_every_moment_once(monkeypatch: pytest.MonkeyPatch) -> None:
     moments = iter([1.0, 3.0, 7.0, 15.0])
-    monkeypatch.setattr("evonas.filters.thread_time", lambda: next(moments))
+    monkeypatch.setattr("evonas.judging.cheap_filters.thread_time", lambda: next(moments))
     tally = Tally(_since=0.0)
     for stage in ("sampling", "structural", "sampling", "twin"):
         tally.spent(stage)

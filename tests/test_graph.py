@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.errors import GraphError
-from evonas.graph import MAX_NODES, ZERO, Graph, GraphBuilder, Node, X, trimmed
-from evonas.json_form import MAX_JSON
-from evonas.ops import OPS
+from evonas.language.graph import MAX_NODES, ZERO, Graph, GraphBuilder, Node, X, trimmed
+from evonas.language.graph_json import MAX_JSON
+from evonas.language.primitive_table import PRIMITIVES
 from tests.strategies import graphs
 
 S0 = {
@@ -206,19 +206,19 @@ def test_a_message_names_the_node_and_what_is_known():
     with pytest.raises(GraphError) as caught:
         Graph.from_json({"nodes": [["neg", [0]], ["relu", [4]]]})
     assert str(caught.value).startswith("node 5: unknown operation 'relu'; known: ")
-    assert all(name in str(caught.value) for name in OPS)
+    assert all(name in str(caught.value) for name in PRIMITIVES)
     with pytest.raises(GraphError, match=f"at most {MAX_JSON:,}"):
         Graph.from_json(" " * (MAX_JSON + 1))
 
 
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(sorted(OPS)),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(sorted(PRIMITIVES)),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["nodes", "output", "space"]), inner),
     max_leaves=6,
 )
-_PAIRS = st.tuples(st.sampled_from(sorted(OPS)) | st.text(), st.lists(st.integers(-2, 9) | _VALUES, max_size=3)).map(
-    list
-)
+_PAIRS = st.tuples(
+    st.sampled_from(sorted(PRIMITIVES)) | st.text(), st.lists(st.integers(-2, 9) | _VALUES, max_size=3)
+).map(list)
 
 
 @given(_VALUES | st.fixed_dictionaries({"nodes": st.lists(_PAIRS | _VALUES, max_size=4)}, optional={"output": _VALUES}))

@@ -8,16 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evonas.candidate import Evaluation, FilterOutcome, Status
-from evonas.config import RunConfig
-from evonas.evolution import Search
-from evonas.executor import Task
-from evonas.hurdles import LEAST_BEFORE, Checkpoint, Hurdles, checkpoints
-from evonas.memory_store import MemoryStore
-from evonas.protocol import Protocol
+from evonas.evolution.executor import Task
+from evonas.evolution.loop import Search
+from evonas.judging.hurdles import LEAST_BEFORE, Checkpoint, Hurdles, checkpoints
+from evonas.records.memory_store import MemoryStore
+from evonas.settings.candidate import Evaluation, FilterOutcome, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
 from tests.fakes import ANCHORS, FakeExecutor, config, outcome, table
 
-PROTOCOL = Protocol(anchors=("a", "b", "c"), steps=100, hurdle_steps=(30, 60, 100), hurdle_quantile=0.25)
+PROTOCOL = EvaluationProtocol(anchors=("a", "b", "c"), steps=100, hurdle_steps=(30, 60, 100), hurdle_quantile=0.25)
 
 
 def met(index: int, name: str, value: float, accepted: bool = True) -> Evaluation:
@@ -95,7 +95,9 @@ def judged(task: Task) -> Evaluation:
     return replace(evaluation, filters=(*evaluation.filters, FilterOutcome(name, True, "", value, 0.0)))
 
 
-HURDLED = replace(config(budget=90), protocol=Protocol(anchors=ANCHORS, hurdle_steps=(50,), hurdle_quantile=0.4))
+HURDLED = replace(
+    config(budget=90), protocol=EvaluationProtocol(anchors=ANCHORS, hurdle_steps=(50,), hurdle_quantile=0.4)
+)
 
 
 def searched(executor: FakeExecutor, settings: RunConfig = HURDLED) -> list[tuple[object, ...]]:

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from evonas.errors import UsageError
-from evonas.workers.image_folder import load
+from evonas.workers.data.image_folder import load
 
 
 def picture(path: Path, value: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:

@@ -15,8 +15,8 @@ from sqlalchemy import Connection
 
 from evonas.db import open_store, sqlite
 from evonas.db.interrupts import deferred_interrupts
-from evonas.evolution import Search
-from evonas.runs import RunStatus
+from evonas.evolution.loop import Search
+from evonas.records.run_info import RunStatus
 from tests.fakes import FakeExecutor, config
 from tests.store_samples import CONFIG, candidate
 

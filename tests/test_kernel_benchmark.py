@@ -18,8 +18,8 @@ from benchmarks.kernels.items import Item
 from benchmarks.kernels.preparing import tasks
 from benchmarks.kernels.rows import Rows, read
 from benchmarks.kernels.supervising import measure
-from evonas.kernels.triton_run import TritonLayer
-from evonas.published import zoo
+from evonas.kernels.triton.run import TritonLayer
+from evonas.language.zoo import zoo
 from evonas.workers.anchors import resnet
 
 ROOT = Path(__file__).parent.parent

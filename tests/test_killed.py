@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evonas.db.connect import open_store
-from evonas.runs import RunStatus
+from evonas.records.run_info import RunStatus
 from tests.fakes import FakeExecutor, config, table
 from tests.test_evolution import searched
 
@@ -19,8 +19,8 @@ _SESSIONS = """
 import json, os, random, signal, sys, time
 import numpy as np
 from evonas.db.connect import open_store
-from evonas.evolution import Search
-from evonas.select import pareto_front
+from evonas.evolution.loop import Search
+from evonas.judging.selection import pareto_front
 from tests.fakes import FakeExecutor
 
 pareto_front(np.zeros((1, 1)))  # imports pymoo here, once, and not in every session

@@ -11,9 +11,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from evonas.errors import UsageError
-from evonas.graph import Graph
-from evonas.layer import LayerFactory, NormAct, running_names
-from evonas.published import PUBLISHED, zoo
+from evonas.language.graph import Graph
+from evonas.language.zoo import PUBLISHED, zoo
+from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.norm_act import NormAct
+from evonas.layers.running_values import running_names
 
 REFERENCE = Path(__file__).parent / "reference"
 EVERY_RUNNING_VALUE = "mean_bwh(x) + mean_bwh(tanh(x)) + rms_bwh(x) + std_bwh(x) + std_bwh(mean_whcg(x))"

@@ -8,13 +8,13 @@ import torch
 from torch.autograd.gradcheck import GradcheckError
 from torch.func import functional_call
 
-from evonas.graph import FIRST, Graph, trimmed
-from evonas.layer import NormAct
-from evonas.ops import Moment
-from evonas.published import zoo
-from evonas.reference import evaluate, groups_dividing
+from evonas.language.graph import FIRST, Graph, trimmed
+from evonas.language.primitive_table import Moment
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
+from evonas.layers.reference import evaluate, groups_dividing
 from evonas.search_spaces import SPACES
-from evonas.space import generator
+from evonas.settings.search_space import generator
 from tests.strategies import reads_x
 from tests.test_layer import close, random
 from tests.test_reference import brute_force

@@ -7,12 +7,12 @@ from typing import Any
 
 from rich.console import Console
 
-from evonas.api import execute
-from evonas.candidate import Candidate, Evaluation
 from evonas.cli.live import SHOWN, Watcher, overview
-from evonas.memory_store import MemoryStore
-from evonas.results import best
-from evonas.runs import RunInfo, RunSummary
+from evonas.front.api import execute
+from evonas.records.memory_store import MemoryStore
+from evonas.records.results import best
+from evonas.records.run_info import RunInfo, RunSummary
+from evonas.settings.candidate import Candidate, Evaluation
 from tests.fakes import FakeExecutor, config
 
 

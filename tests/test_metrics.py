@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas.api import execute
-from evonas.candidate import BUILDING, FAILED_ATTEMPTS, Status
-from evonas.executor import Load, Meter
-from evonas.hypervolume import Hypervolume
-from evonas.memory_store import MemoryStore
-from evonas.runs import RunInfo
-from evonas.store import Store
-from evonas.workers.metrics import METRICS, Kind, metering
+from evonas.evolution.executor import Load, Meter
+from evonas.front.api import execute
+from evonas.judging.hypervolume import Hypervolume
+from evonas.records.memory_store import MemoryStore
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
+from evonas.settings.candidate import BUILDING, FAILED_ATTEMPTS, Status
+from evonas.workers.executors.metrics import METRICS, MetricKind, metering
 from tests.fakes import ANCHORS, FakeExecutor, config
 
 GRAFANA = Path(__file__).parent.parent / "docs" / "grafana" / "evonas.json"
@@ -37,12 +37,12 @@ class Notebook(Meter):
         assert set(tags) == set(row.tags), metric
         key = metric, tuple(sorted((k, v) for k, v in tags.items() if k != "run"))
         match row.kind:
-            case Kind.COUNTER:
+            case MetricKind.COUNTER:
                 assert value >= self.values.get(key, 0.0)
                 self.values[key] = value
-            case Kind.GAUGE:
+            case MetricKind.GAUGE:
                 self.values[key] = value
-            case Kind.HISTOGRAM:
+            case MetricKind.HISTOGRAM:
                 self.values[key] = self.values.get(key, 0.0) + 1
 
     def __getitem__(self, name: str) -> float:
@@ -181,8 +181,8 @@ def test_the_hypervolume_is_that_of_the_definition(points: list[tuple[float, flo
 def test_the_table_is_sound() -> None:
     for name, row in METRICS.items():
         assert name == row.name and re.fullmatch(r"evonas_[a-z_]+", name) and row.meaning.endswith(".")
-        assert (row.kind is Kind.COUNTER) == name.endswith("_total")
-        assert bool(row.boundaries) == (row.kind is Kind.HISTOGRAM)
+        assert (row.kind is MetricKind.COUNTER) == name.endswith("_total")
+        assert bool(row.boundaries) == (row.kind is MetricKind.HISTOGRAM)
         assert list(row.boundaries) == sorted(set(row.boundaries))
 
 
@@ -211,7 +211,7 @@ def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
     for metric, labels in asked.items():
         base = re.sub(r"_bucket$", "", metric)
         assert base in METRICS, metric
-        assert (base != metric) == (METRICS[base].kind is Kind.HISTOGRAM), metric
+        assert (base != metric) == (METRICS[base].kind is MetricKind.HISTOGRAM), metric
         assert labels <= {*METRICS[base].tags, "SessionName"}, (metric, labels)
     assert {re.sub(r"_bucket$", "", metric) for metric in asked} == set(METRICS)  # and each is shown
     ids = [panel["id"] for panel in dashboard["panels"]]

@@ -221,11 +221,13 @@ def test_a_smaller_sample_begins_a_larger_one_and_no_room_dominates() -> None:
 
 def test_files_are_found_where_they_lie_and_rooms_by_their_folder() -> None:
     found = mutable(ROOT)
-    assert {"evonas/graph.py", "kernels/helpers.h", "workers/anchors/layers.py", "db/store.py"} <= set(found)
+    assert {"evonas/language/graph.py", "kernels/cpp/helpers.h", "workers/anchors/layers.py", "db/store.py"} <= set(
+        found
+    )
     assert not [
         path for path in found if path.startswith(("evonas/db", "evonas/cli", "evonas/report", "db/migrations"))
     ]
-    assert mutable(ROOT, ("evonas/cli/run.py",)) == ["evonas/cli/run.py"]
+    assert mutable(ROOT, ("evonas/cli/search.py",)) == ["evonas/cli/search.py"]
     assert [room_of(path) for path in ("evonas/a.py", "evonas/b/c.py", "workers/anchors/d.py")] == [
         "evonas", "evonas/b", "workers",
     ]  # fmt: skip
@@ -257,5 +259,7 @@ def test_each_equivalent_mutant_is_one_and_has_a_reason() -> None:
 
 
 def test_a_fault_that_no_longer_fits_says_which_it_is() -> None:
-    with pytest.raises(ListError, match=r"evonas/graph\.py, “all wrong”: the text to be replaced is not in it"):
-        Fault("evonas/graph.py", "no such text", "", "all wrong").mutant(ROOT)
+    with pytest.raises(
+        ListError, match=r"evonas/language/graph\.py, “all wrong”: the text to be replaced is not in it"
+    ):
+        Fault("evonas/language/graph.py", "no such text", "", "all wrong").mutant(ROOT)

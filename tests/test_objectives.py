@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from evonas.candidate import Evaluation, Status
 from evonas.errors import UsageError
-from evonas.objectives import OBJECTIVES, check_objectives, fitness, measured
-from evonas.protocol import Protocol
+from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.objectives import OBJECTIVES, check_objectives, fitness, measured
 
 ANCHORS = ("wide", "deep")
 EVALUATIONS = [
@@ -61,6 +61,6 @@ def test_what_makes_no_sense_is_refused(names: tuple[str, ...], message: str) ->
 
 
 def test_a_protocol_checks_its_objectives_against_its_anchors() -> None:
-    assert Protocol(anchors=ANCHORS, objectives=("deep", *OBJECTIVES)).objectives[0] == "deep"
+    assert EvaluationProtocol(anchors=ANCHORS, objectives=("deep", *OBJECTIVES)).objectives[0] == "deep"
     with pytest.raises(UsageError, match="unknown objective 'resnet-small'"):
-        Protocol(anchors=ANCHORS, objectives=("resnet-small",))
+        EvaluationProtocol(anchors=ANCHORS, objectives=("resnet-small",))

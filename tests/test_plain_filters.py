@@ -10,16 +10,16 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from evonas.candidate import Accept
-from evonas.draws import Draws
-from evonas.extent import Extent, extents
-from evonas.filters import CheapFilters, Passed, Tally, structural
-from evonas.fingerprint import respond
-from evonas.graph import Graph, X
-from evonas.published import zoo
+from evonas.judging.cheap_filters import CheapFilters, Passed, Tally, structural
+from evonas.judging.functional_key import respond
+from evonas.judging.start_twins import start_response
+from evonas.language.graph import Graph, X
+from evonas.language.varying_axes import Extent, extents
+from evonas.language.zoo import zoo
 from evonas.search_spaces import SPACES
-from evonas.space import SearchSpace, generator
-from evonas.twins import start_response
+from evonas.settings.candidate import Accept
+from evonas.settings.fast_random import Draws
+from evonas.settings.search_space import SearchSpace, generator
 from tests import plain_filters
 from tests.plain_filters import PlainFilters
 from tests.strategies import graphs

@@ -9,22 +9,22 @@ from dataclasses import replace
 
 import pytest
 
-from evonas.candidate import Evaluation, FilterOutcome, Kind, Status
-from evonas.config import RunConfig
-from evonas.evolution import Search
-from evonas.executor import Task
-from evonas.graph import Graph
-from evonas.memory_store import MemoryStore
-from evonas.protocol import Protocol
-from evonas.published import zoo
-from evonas.runs import RunStatus
-from evonas.store import Store
+from evonas.evolution.executor import Task
+from evonas.evolution.loop import Search
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
+from evonas.records.memory_store import MemoryStore
+from evonas.records.run_info import RunStatus
+from evonas.records.store import Store
+from evonas.settings.candidate import Evaluation, FilterOutcome, OriginKind, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
 from tests.fakes import ANCHORS, FakeExecutor, config, outcome
 from tests.plain_search import PlainSearch
 from tests.test_evolution_faults import Interrupter
 
 CHECKPOINTS = (f"hurdle {ANCHORS[0]} end", f"hurdle {ANCHORS[1]} 50")
-PROTOCOL = Protocol(anchors=ANCHORS, hurdle_steps=(50,), hurdle_quantile=0.4)
+PROTOCOL = EvaluationProtocol(anchors=ANCHORS, hurdle_steps=(50,), hurdle_quantile=0.4)
 
 
 def judged(task: Task) -> Evaluation:
@@ -104,12 +104,12 @@ def test_a_recorded_run_is_what_it_should_be(name: str) -> None:
     # What the configuration is there for came up.
     kinds = [drawn.origin.kind for drawn in plain.drawn]
     assert len(kinds) == settings.budget
-    assert (Kind.MUTATION in kinds) is (name != "random")
+    assert (OriginKind.MUTATION in kinds) is (name != "random")
     assert name == "random" or len(plain.full_windows) > 5
     if name == "twins":
         assert sum(drawn.discarded.get("twin", 0) for drawn in plain.drawn) > 3
     if name == "seed graphs":
-        assert [kind is Kind.SEED for kind in kinds[:5]] == [True, True, False, True, False]
+        assert [kind is OriginKind.SEED for kind in kinds[:5]] == [True, True, False, True, False]
     if name == "hurdles":
         assert len({drawn.floors.get(CHECKPOINTS[0]) for drawn in plain.drawn}) > 5
         assert len({drawn.floors.get(CHECKPOINTS[1]) for drawn in plain.drawn}) > 3

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.graph import Graph
 from evonas.kernels.carry_out import CarryOut
-from evonas.kernels.plan import Plan, plan_of
-from evonas.layer import NormAct
-from evonas.ops import OPS, IndexSet, Moment
-from evonas.published import zoo
+from evonas.kernels.plan.plan import Plan, plan_of
+from evonas.language.graph import Graph
+from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
 from tests.compiled_layers import LATER
 from tests.strategies import GROUPS, seeded_graphs
-from tests.test_derive import by_autograd, layer_of
+from tests.test_differentiate import by_autograd, layer_of
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -114,7 +114,7 @@ def test_random_graphs(training: bool) -> None:
 
 
 def test_every_aggregation_of_every_kind_of_argument() -> None:
-    for op in (op for op in OPS.values() if op.is_aggregation):
+    for op in (op for op in PRIMITIVES.values() if op.is_aggregation):
         for argument in ("x", "tanh(x)", "v1", "mean_wh(x)", "std_bwh(x)", "rms_whcg(tanh(x))", "x * v1 - mean_whc(x)"):
             graph = Graph.parse(f"x * {op.name}({argument}) + x")
             assert assert_computes(graph), graph
@@ -131,7 +131,7 @@ def test_what_a_later_sweep_finds_is_waited_for(argument: str, statistic: str) -
 
 @pytest.mark.parametrize("outer", IndexSet)
 def test_every_aggregation_of_every_aggregation(outer: IndexSet) -> None:
-    aggregations = [op for op in OPS.values() if op.is_aggregation]
+    aggregations = [op for op in PRIMITIVES.values() if op.is_aggregation]
     for one, other in product((op for op in aggregations if op.index_set is outer), aggregations):
         graph = Graph.parse(f"x * {one.name}({other.name}(tanh(x)) * v1)")
         assert assert_computes(graph), graph

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 import evonas
-from evonas import plugins
-from evonas.assemble import configure, named_protocol, open_storage
 from evonas.cli import main
 from evonas.errors import UsageError
-from evonas.executors import make_executor
-from evonas.protocol import Protocol
-from evonas.trainings import carry_out, training_task
+from evonas.evolution.trainings import carry_out, training_task
+from evonas.front.assemble import configure, named_protocol, open_storage
+from evonas.front.make_executor import make_executor
+from evonas.settings import plugins
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.anchors import anchor_named
-from evonas.workers.data import load_dataset
+from evonas.workers.data.data_sets import load_dataset
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 QUICK = {"steps": 4, "quality_floor": 0.0, "early_steps": (), "early_floors": (), "hurdle_steps": ()}
@@ -131,7 +131,7 @@ def test_a_run_is_resumed_with_the_file_that_it_began_with(tmp_path) -> None:
 def test_nothing_of_a_database_is_run_by_its_name_alone(tmp_path) -> None:
     file = tmp_path / "mine.py"
     file.write_text("raise SystemError('was run')\n")
-    protocol = Protocol(anchors=(f"{file}:tiny",))  # as a record without a hash would give it
+    protocol = EvaluationProtocol(anchors=(f"{file}:tiny",))  # as a record without a hash would give it
     with pytest.raises(evonas.UsageError, match="has not been loaded"):
         make_executor("local", protocol)
         anchor_named(protocol.anchors[0])
@@ -148,7 +148,7 @@ def test_nothing_of_a_database_is_run_by_its_name_alone(tmp_path) -> None:
         ("f = 3\n", "anchor", r"mine\.py:f is no anchor, which is a function \(layer, "),
         ("f = 3\n", "space", r"mine\.py:f is no search space, which is a SearchSpace, but 3"),
         ("f = 3\n", "filter", r"mine\.py:f is no filter, which is an object with a `name`"),
-        ("f = 3\n", "objective", r"mine\.py:f is no objective, which is an evonas\.objectives\.Objective"),
+        ("f = 3\n", "objective", r"mine\.py:f is no objective, which is an evonas\.settings\.objectives\.Objective"),
         ("f = 3\n", "data", r"mine\.py:f is no data set, which is a function"),
         ("def f(layer, *, in_channels, classes):\n    return layer.nrom_act(3)\n", "anchor", r"mine\.py, line 2: Attr"),
         ("def f(layer, *, in_channels, classes):\n    return 3\n", "anchor", r"is 3, not a torch\.nn\.Module"),
@@ -181,9 +181,9 @@ def test_names_that_are_nothing_are_told_what_there_is() -> None:
         ({"data": "x"}, "data"),
     ):
         with pytest.raises(evonas.UsageError, match=rf"unknown {kind}.*; or a file of yours, as FILE\.py:NAME"):
-            named_protocol(Protocol(**settings))
+            named_protocol(EvaluationProtocol(**settings))
     with pytest.raises(evonas.UsageError, match="cannot be read"):
-        named_protocol(Protocol(anchors=("absent.py:f",)))
+        named_protocol(EvaluationProtocol(anchors=("absent.py:f",)))
 
 
 @pytest.fixture
@@ -231,7 +231,7 @@ def test_entry_points_of_packages_are_found_and_recorded(package: Path, tmp_path
         ("their-anchor", "their-data", "their-filter", "their-depth"), "their-plugins 1.2"
     )
     with pytest.raises(evonas.UsageError, match=r"objective broken of their-plugins 1\.2 cannot be loaded"):
-        named_protocol(Protocol(objectives=("anchors", "broken")))
+        named_protocol(EvaluationProtocol(objectives=("anchors", "broken")))
     text = package / "METADATA"
     text.write_text(text.read_text().replace("1.2", "1.3"))
     with pytest.warns(
@@ -243,7 +243,7 @@ def test_entry_points_of_packages_are_found_and_recorded(package: Path, tmp_path
 def test_a_filter_and_an_objective_that_answer_nonsense_fail_by_name(tmp_path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(
-        "from evonas.objectives import Objective\n"
+        "from evonas.settings.objectives import Objective\n"
         "class F:\n    name = 'mine'\n    def judge(self, trial):\n        return True\n"
         "o = Objective('o', 'things', True, 'None.', measure=lambda trial: None)\n"
     )
@@ -277,7 +277,7 @@ def test_a_data_set_is_loaded_anew_when_its_file_has_changed(tmp_path) -> None:
 def test_ray_workers_load_the_same_files(tmp_path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(ANCHOR)
-    protocol = named_protocol(Protocol(anchors=(f"{file}:tiny",), steps=4))
+    protocol = named_protocol(EvaluationProtocol(anchors=(f"{file}:tiny",), steps=4))
     with make_executor("ray", protocol, workers=1) as executor:
         file.unlink()  # as on a machine that does not have it
         (evaluation,) = carry_out([training_task("bn-relu", 0, protocol)], executor)

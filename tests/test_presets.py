@@ -10,12 +10,12 @@ import pytest
 import tomli_w
 from hypothesis import given
 
-from evonas.assemble import configure
-from evonas.config import RunConfig
 from evonas.errors import UsageError
-from evonas.presets import PRESETS, assignments, merged, preset_of, read_preset, resolve
-from evonas.protocol import Protocol
+from evonas.front.assemble import configure
 from evonas.search_spaces import evonorm, evonorm_s
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.presets import PRESETS, assignments, merged, preset_of, read_preset, resolve
+from evonas.settings.run_config import RunConfig
 from tests.test_config import configs
 
 OPTIONAL = {"core_minutes", "seed_graphs"}, {"data_dir", "image_size", "crop", "seed", "plugins"}
@@ -28,7 +28,7 @@ def test_the_default_preset_is_the_default_of_every_field() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_names_every_setting(name: str) -> None:
     document = read_preset(name)
-    run, protocol = ({field.name for field in dataclasses.fields(cls)} for cls in (RunConfig, Protocol))
+    run, protocol = ({field.name for field in dataclasses.fields(cls)} for cls in (RunConfig, EvaluationProtocol))
     assert run - document.keys() <= OPTIONAL[0]
     assert protocol - document["protocol"].keys() <= OPTIONAL[1]
 
@@ -110,7 +110,7 @@ def test_an_unknown_setting_is_told_those_that_there_are() -> None:
         assignments(["populatoin=1"])
     told = set(str(caught.value).partition("known: ")[2].split(", "))
     run = {f.name for f in dataclasses.fields(RunConfig)} - {"space", "protocol", "seed_graphs"}
-    assert told == run | {f"protocol.{f.name}" for f in dataclasses.fields(Protocol)} - {
+    assert told == run | {f"protocol.{f.name}" for f in dataclasses.fields(EvaluationProtocol)} - {
         "protocol.seed",
         "protocol.plugins",
     }

@@ -4,9 +4,9 @@ from hashlib import sha256
 
 import pytest
 
-from evonas.graph import Graph
+from evonas.language.graph import Graph
 from evonas.search_spaces import SPACES
-from evonas.space import generator
+from evonas.settings.search_space import generator
 
 DRAWN: dict[tuple[str, int], str] = {
     ("evonorm", 0): "b75c0944c4faf154",

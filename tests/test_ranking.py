@@ -7,14 +7,14 @@ from math import isnan, nan
 
 import pytest
 
-from evonas.ranking import Ranked, Ranking, by_mean, sample
-from evonas.retraining import Retraining, Stage
-from evonas.statistics import interval
+from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.reruns.ranking import Ranked, Ranking, by_mean, sample
+from evonas.reruns.significance import interval
 
 ANCHORS = ("wide", "deep")
 
 
-def trained(scores: dict[str, dict[int, float]], stage: Stage = Stage.HELD_OUT) -> list[Retraining]:
+def trained(scores: dict[str, dict[int, float]], stage: RetrainingStage = RetrainingStage.HELD_OUT) -> list[Retraining]:
     return [
         Retraining(7, stage, anchor, seed, 10, 0.2, score, 1.0, "the worker died" if isnan(score) else "")
         for anchor, of_anchor in scores.items()
@@ -22,7 +22,7 @@ def trained(scores: dict[str, dict[int, float]], stage: Stage = Stage.HELD_OUT) 
     ]
 
 
-FIRST = {Stage.HELD_OUT: 10, Stage.TEST: 20, Stage.TRANSFER: 20}
+FIRST = {RetrainingStage.HELD_OUT: 10, RetrainingStage.TEST: 20, RetrainingStage.TRANSFER: 20}
 """Held out and on test, other seeds are trained with."""
 
 
@@ -32,7 +32,7 @@ def ranked(name: str, *means: float, apart: float = 0.0) -> Ranked:
     The seeds are those of the stage.
     """
     found = {}
-    for place, stage in enumerate(Stage):
+    for place, stage in enumerate(RetrainingStage):
         by_seed = {FIRST[stage] + seed: mean + place * apart for seed, mean in enumerate(means)}
         found[stage] = sample(trained(dict.fromkeys(ANCHORS, by_seed), stage), ANCHORS)
     return Ranked(name, name, None, 0.5, found)
@@ -57,23 +57,23 @@ def test_a_sample_is_of_the_seeds_that_worked_on_every_anchor() -> None:
 
 
 def test_a_training_that_diverged_counts_and_is_told() -> None:
-    found = sample([Retraining(7, Stage.TEST, "wide", 1, 10, 0.0, 0.0, 1.0, "diverged on wide")], ["wide"])
+    found = sample([Retraining(7, RetrainingStage.TEST, "wide", 1, 10, 0.0, 0.0, 1.0, "diverged on wide")], ["wide"])
     assert found.by_seed == {1: 0.0} and found.mean == 0.0
     assert found.failures == ["wide, seed 1: diverged on wide"]
 
 
 def test_where_all_failed_there_is_no_mean_and_the_place_is_the_last() -> None:
     none, low, high, same = ranked("none", nan, nan), ranked("low", 0.1, 0.2), ranked("high", 0.8), ranked("same", 0.8)
-    assert isnan(none.samples[Stage.TEST].mean) and none.samples[Stage.TEST].interval is None
+    assert isnan(none.samples[RetrainingStage.TEST].mean) and none.samples[RetrainingStage.TEST].interval is None
     assert [one.id for one in by_mean([none, low, high, same])] == ["high", "same", "low", "none"]
 
 
 def test_comparisons_pair_equal_seeds_and_are_corrected_together() -> None:
     layers = [ranked("a", 0.6, 0.7, 0.9), ranked("b", 0.5, 0.5, 0.6), ranked("c", 0.1, 0.1, 0.1)]
     references = [ranked("r", 0.5, 0.6, 0.7), ranked("s", 0.6, nan, 0.7)]
-    found = ranking(layers, references, reported=2).comparisons(Stage.TEST)
+    found = ranking(layers, references, reported=2).comparisons(RetrainingStage.TEST)
     assert [(one.layer, one.reference) for one in found] == [("a", "r"), ("a", "s"), ("b", "r"), ("b", "s")]
-    assert all(one.stage is Stage.TEST and one.paired is not None for one in found)
+    assert all(one.stage is RetrainingStage.TEST and one.paired is not None for one in found)
     differences = [one.paired.difference for one in found if one.paired]
     assert differences == pytest.approx([0.4 / 3, 0.1, -0.2 / 3, -0.1])
     assert [one.dropped for one in found] == [0, 1, 0, 1]
@@ -89,9 +89,9 @@ def test_each_stage_is_compared_over_its_own_seeds() -> None:
     found = ranking([layer], [reference], tested=4)
     expected = {
         # Held out, the fourth seed was not asked for.
-        Stage.HELD_OUT: (0.25, 2, 1),
-        Stage.TEST: ((0.12 + 0.42 + 0.32) / 3, 3, 1),
-        Stage.TRANSFER: ((0.14 + 0.44 + 0.34) / 3, 3, 1),
+        RetrainingStage.HELD_OUT: (0.25, 2, 1),
+        RetrainingStage.TEST: ((0.12 + 0.42 + 0.32) / 3, 3, 1),
+        RetrainingStage.TRANSFER: ((0.14 + 0.44 + 0.34) / 3, 3, 1),
     }
     for stage, (difference, pairs, dropped) in expected.items():
         (one,) = found.comparisons(stage)
@@ -108,12 +108,12 @@ def test_each_stage_is_compared_over_its_own_seeds() -> None:
 def test_layers_are_ranked_by_the_held_out_part_alone() -> None:
     """Were they ranked by the test split, the best would be those that were lucky on it."""
     lucky, good = ranked("lucky", 0.5, apart=0.3), ranked("good", 0.6)
-    assert lucky.samples[Stage.TEST].mean > good.samples[Stage.TEST].mean
+    assert lucky.samples[RetrainingStage.TEST].mean > good.samples[RetrainingStage.TEST].mean
     assert [one.id for one in by_mean([lucky, good])] == ["good", "lucky"]
 
 
 def test_seeds_that_never_worked_together_leave_no_comparison() -> None:
-    (one,) = ranking([ranked("a", 0.5, nan)], [ranked("r", nan, 0.5)]).comparisons(Stage.HELD_OUT)
+    (one,) = ranking([ranked("a", 0.5, nan)], [ranked("r", nan, 0.5)]).comparisons(RetrainingStage.HELD_OUT)
     assert one.paired is None and one.corrected is None and one.dropped == 3
     assert one.as_dict()["difference"] is None
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from evonas.db.connect import open_store
-from evonas.runs import RunStatus
+from evonas.records.run_info import RunStatus
 from tests.test_executors import PATIENCE
 
 pytestmark = pytest.mark.slow
@@ -130,7 +130,7 @@ def test_an_address_where_nothing_is_ends_at_once(address: str, says: str, tmp_p
 def test_auto_without_a_cluster_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """With Ray's own search for a cluster cut short: it might find one that others run on this machine."""
     from evonas.errors import UsageError
-    from evonas.workers import ray_cluster
+    from evonas.workers.executors import ray_cluster
 
     def found(address: str) -> str:
         raise ConnectionError("Could not find any running Ray instance.\nPlease specify the one to connect to")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from ray.exceptions import RayError
 
-from evonas.candidate import FAILED_ATTEMPTS, Evaluation, Status
 from evonas.errors import EvonasError, UsageError
-from evonas.executor import Load, Task
-from evonas.workers import ray_executor
-from evonas.workers.ray_executor import RayExecutor
+from evonas.evolution.executor import Load, Task
+from evonas.settings.candidate import FAILED_ATTEMPTS, Evaluation, Status
+from evonas.workers.executors import ray_executor
+from evonas.workers.executors.ray_executor import RayExecutor
 from tests.fake_ray import NODE_DIED, UNAVAILABLE, WORKER_DIED, FakeRay, Reference, fake_ray, task_error
 from tests.test_executors import task
 
@@ -53,7 +53,7 @@ def cluster(fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(ray_executor, "alive_nodes", lambda: made.nodes)
     monkeypatch.setattr(ray_executor, "RayMeter", object)
     monkeypatch.setattr(ray_executor, "monotonic", lambda: made.now)
-    monkeypatch.setattr("evonas.workers.local_executor.monotonic", lambda: made.now)
+    monkeypatch.setattr("evonas.workers.executors.local_executor.monotonic", lambda: made.now)
     monkeypatch.setattr(ray_executor, "sleep", lambda seconds: None)
     return made
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from evonas.api import execute
 from evonas.db.connect import open_store
-from evonas.executor import Executor
-from evonas.runs import RunInfo
-from evonas.store import Store
-from evonas.workers.data import load_dataset
-from evonas.workers.metrics import METRICS, metering
+from evonas.evolution.executor import Executor
+from evonas.front.api import execute
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.executors.metrics import METRICS, metering
 from tests.fakes import config
 from tests.test_executors import PATIENCE, TINY
 from tests.test_metrics import Interrupt, agrees
@@ -28,7 +28,7 @@ BUDGET, LOOK_AT = 12, 5
 @pytest.fixture(scope="module")
 def executor() -> Iterator[Executor]:
     """One worker on a Ray of this module's own, whose metrics are at most a fifth of a second old."""
-    from evonas.workers.ray_executor import RayExecutor
+    from evonas.workers.executors.ray_executor import RayExecutor
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "200")  # 10 seconds by default

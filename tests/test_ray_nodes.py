@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from evonas.api import execute
-from evonas.candidate import Status
-from evonas.executor import Executor
-from evonas.memory_store import MemoryStore
-from evonas.workers.data import DataSet, load_dataset
-from evonas.workers.local_executor import LocalExecutor
+from evonas.evolution.executor import Executor
+from evonas.front.api import execute
+from evonas.records.memory_store import MemoryStore
+from evonas.settings.candidate import Status
+from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.executors.local_executor import LocalExecutor
 from tests.fakes import config, table
 from tests.test_executors import PATIENCE, TINY, results, task
 from tests.test_metrics import Interrupt
@@ -32,7 +32,7 @@ def cluster() -> Iterator[Any]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from evonas.workers.ray_cluster import on_loopback
+    from evonas.workers.executors.ray_cluster import on_loopback
 
     with pytest.MonkeyPatch.context() as patch, on_loopback():
         patch.setenv("RAY_AUTH_MODE", "disabled")
@@ -53,7 +53,7 @@ def data() -> DataSet:
 
 
 def joined(cluster: Any, data: DataSet, **settings: Any) -> Any:
-    from evonas.workers.ray_executor import RayExecutor
+    from evonas.workers.executors.ray_executor import RayExecutor
 
     return RayExecutor(data, address=cluster.address, **settings)
 
@@ -132,7 +132,7 @@ def members(executor: Any) -> list[Any]:
 def test_a_task_that_nodes_keep_dying_under_has_failed(
     cluster: Any, data: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evonas.workers.ray_executor._LOST_NODES", 1)
+    monkeypatch.setattr("evonas.workers.executors.ray_executor._LOST_NODES", 1)
     with joined(cluster, data, workers=1, cpus_per_worker=2) as executor:  # fits on the large node alone
         executor.submit(task(3, protocol=replace(LONG, steps=10**7)))
         wait_until(lambda: executor.load().running == 1, executor)

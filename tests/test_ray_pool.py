@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from evonas.errors import EvonasError
-from evonas.workers.ray_pool import _FAILED_STARTS, Member, Pool, cause_of, node_died
+from evonas.workers.executors.ray_pool import _FAILED_STARTS, Pool, PooledWorker, cause_of, node_died
 from tests.fake_ray import NODE_DIED, UNAVAILABLE, WORKER_DIED, FakeRay, fake_ray
 
 __all__ = ["fake_ray"]
@@ -28,7 +28,7 @@ def fails(ray: FakeRay, pool: Pool, error: Exception = WORKER_DIED) -> None:
     pool.started(reference)
 
 
-def taken(pool: Pool) -> Member:
+def taken(pool: Pool) -> PooledWorker:
     member = pool.take()
     assert member is not None
     return member

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.errors import UsageError
-from evonas.executors import check_executor
-from evonas.workers.ray_resources import Needs, on_node, room_for
-from evonas.workers.ray_worker import CONTEXT_BYTES, limit_gpu_memory
+from evonas.front.make_executor import check_executor
+from evonas.workers.executors.ray_resources import Needs, on_node, room_for
+from evonas.workers.executors.ray_worker import CONTEXT_BYTES, limit_gpu_memory
 
 BIG = {"CPU": 8.0, "GPU": 2.0, "memory": 1e9}
 SMALL = {"CPU": 3.0, "GPU": 1.0}
@@ -154,13 +154,13 @@ def test_memory_follows_the_share_that_was_assigned(
 
 def test_a_worker_asks_ray_for_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
     """The actor's own constructor, without Ray: on cuda it limits itself to what it was assigned, else not."""
-    from evonas.workers import ray_worker
+    from evonas.workers.executors import ray_worker
 
     asked: list[float] = []
     context = SimpleNamespace(get_assigned_resources=lambda: {"CPU": 2.0, "GPU": 0.25})
     monkeypatch.setattr(ray_worker.ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(ray_worker, "limit_gpu_memory", asked.append)
-    monkeypatch.setattr("evonas.workers.training.check_device", lambda device: None)
+    monkeypatch.setattr("evonas.workers.trial.training.check_device", lambda device: None)
     threads = torch.get_num_threads()
     try:
         ray_worker.Worker(object(), Needs(2, 0.25), "cpu")  # type: ignore[arg-type]
@@ -173,7 +173,7 @@ def test_a_worker_asks_ray_for_its_share(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_worker_without_the_gpu_that_it_should_train_on_does_not_start() -> None:
-    from evonas.workers.ray_worker import Worker
+    from evonas.workers.executors.ray_worker import Worker
 
     with pytest.raises(UsageError, match="device is cuda, and PyTorch sees no GPU here"):
         Worker(object(), Needs(1, 0.25), "cuda")  # type: ignore[arg-type]

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evonas.graph import Graph
-from evonas.ops import IndexSet, Moment
-from evonas.reference import accumulation_dtype, evaluate, groups_dividing, raw_moment
+from evonas.language.graph import Graph
+from evonas.language.primitive_table import IndexSet, Moment
+from evonas.layers.reference import accumulation_dtype, evaluate, groups_dividing, raw_moment
 from tests.strategies import GROUPS, graphs, probe
-from tests.test_ops import DEFINITIONS
+from tests.test_primitives import DEFINITIONS
 
 EPS = 1e-5
 ARGUMENTS = (

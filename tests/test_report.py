@@ -15,19 +15,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.report_page import synthetic
-from evonas.breakdown import breakdown
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
-from evonas.config import RunConfig
-from evonas.graph import Graph
-from evonas.memory_store import MemoryStore
-from evonas.protocol import Protocol
+from evonas.language.graph import Graph
+from evonas.records.memory_store import MemoryStore
+from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.records.run_info import RunStatus
+from evonas.records.time_breakdown import breakdown
 from evonas.report.funnel import funnel
 from evonas.report.gather import Report, gather
 from evonas.report.page import page
 from evonas.report.times import clocks
-from evonas.retraining import Retraining, Stage
-from evonas.runs import RunStatus
 from evonas.search_spaces import evonorm
+from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
 from tests.fakes import ANCHORS, FakeExecutor, config
 from tests.test_evolution import searched
 
@@ -164,12 +164,12 @@ def test_what_comes_from_outside_is_escaped() -> None:
     """Names and reasons come from configurations, workers and other people's databases."""
     space = replace(evonorm, name=EVIL)
     store = MemoryStore()
-    run = store.create_run(RunConfig(space, protocol=Protocol(anchors=(EVIL,))), {"processor": EVIL})
-    origin = Origin(Kind.MUTATION, 0, (EVIL,))
+    run = store.create_run(RunConfig(space, protocol=EvaluationProtocol(anchors=(EVIL,))), {"processor": EVIL})
+    origin = Origin(OriginKind.MUTATION, 0, (EVIL,))
     drawn = [
-        Candidate(0, Graph.parse("x * x"), "a", "a", Origin(Kind.RANDOM), {EVIL: 2}, {"sampling": 1.0}),
+        Candidate(0, Graph.parse("x * x"), "a", "a", Origin(OriginKind.RANDOM), {EVIL: 2}, {"sampling": 1.0}),
         Candidate(1, Graph.parse("x / std_wh(x)"), "b", "b", origin),
-        Candidate(2, Graph.parse("tanh(x)"), "c", "c", Origin(Kind.RANDOM)),
+        Candidate(2, Graph.parse("tanh(x)"), "c", "c", Origin(OriginKind.RANDOM)),
     ]
     passed, fell = FilterOutcome(EVIL, True, "", 1.0, 1.0), FilterOutcome(EVIL, False, EVIL, 1.0, 1.0)
     judged = [Evaluation(i, Status.SCORED, {EVIL: 0.5 + i / 10}, {}, (passed,), {EVIL: 1.0}) for i in range(2)]
@@ -189,7 +189,7 @@ def test_a_run_without_a_scored_layer_has_a_page(status: Status | None) -> None:
     store = MemoryStore()
     run = store.create_run(config(), {})
     if status is not None:
-        candidate = Candidate(0, Graph.parse("x * x"), "a", "a", Origin(Kind.RANDOM))
+        candidate = Candidate(0, Graph.parse("x * x"), "a", "a", Origin(OriginKind.RANDOM))
         store.record(run.id, candidates=[candidate], evaluations=[Evaluation(0, status)])
     text = page(gather(store, run.id))
     assert "No layer scored yet" in text
@@ -200,8 +200,10 @@ def test_a_run_without_a_scored_layer_has_a_page(status: Status | None) -> None:
 def test_numbers_that_are_none_leave_gaps() -> None:
     """A diverged training has a score of 0, and a damaged or foreign record may have none at all."""
     store = MemoryStore()
-    run = store.create_run(RunConfig(evonorm, protocol=Protocol(anchors=("wide",), objectives=("wide", "size"))), {})
-    drawn = [Candidate(i, Graph.parse("x * x"), f"{i}", f"{i}", Origin(Kind.RANDOM)) for i in range(2)]
+    run = store.create_run(
+        RunConfig(evonorm, protocol=EvaluationProtocol(anchors=("wide",), objectives=("wide", "size"))), {}
+    )
+    drawn = [Candidate(i, Graph.parse("x * x"), f"{i}", f"{i}", Origin(OriginKind.RANDOM)) for i in range(2)]
     judged = [Evaluation(i, Status.SCORED, {"wide": s}, {"size": 3.0}) for i, s in enumerate((0.5, nan))]
     store.record(run.id, candidates=drawn, evaluations=judged)
     parsed = Parsed(page(gather(store, run.id)))
@@ -218,12 +220,12 @@ def test_trainings_after_the_search_stand_beside_the_baselines() -> None:
     for layer, base in ((index, 0.8), ("bn-relu", 0.7)):
         for seed in range(3):
             for anchor in ANCHORS:
-                one = Retraining(layer, Stage.HELD_OUT, anchor, seed, 60, 0.2, base + 0.01 * seed, 1.0)
+                one = Retraining(layer, RetrainingStage.HELD_OUT, anchor, seed, 60, 0.2, base + 0.01 * seed, 1.0)
                 store.record_retraining(run.id, one)
     # One at other terms, which is not to be mixed with them.
-    store.record_retraining(run.id, Retraining(index, Stage.HELD_OUT, ANCHORS[0], 9, 10, 0.2, 0.1, 1.0))
+    store.record_retraining(run.id, Retraining(index, RetrainingStage.HELD_OUT, ANCHORS[0], 9, 10, 0.2, 0.1, 1.0))
     found = gather(store, run.id, 1)
-    sample = found.top[0].standing.samples[Stage.HELD_OUT]
+    sample = found.top[0].standing.samples[RetrainingStage.HELD_OUT]
     assert sample.by_seed == pytest.approx({0: 0.8, 1: 0.81, 2: 0.82})
     text = page(found)
     assert "held-out training images" in text

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from benchmarks.report_page import synthetic
-from evonas.memory_store import MemoryStore
+from evonas.records.memory_store import MemoryStore
 from evonas.report.gather import gather
 from evonas.report.page import page
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from evonas.db.connect import open_store
-from evonas.evolution import Search
+from evonas.evolution.loop import Search
+from evonas.records.run_info import RunStatus
 from evonas.report.pictures import PICTURES
-from evonas.runs import RunStatus
 from tests.fakes import ANCHORS, FakeExecutor, config
 from tests.test_cli import Call, call  # noqa: F401  a fixture
 

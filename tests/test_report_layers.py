@@ -10,16 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evonas.candidate import Candidate, Evaluation, Kind, Origin, Status
-from evonas.graph import Graph
-from evonas.published import zoo
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
 from evonas.report.changes import changes
+from evonas.report.family_tree_svg import lanes_svg
 from evonas.report.formula import mathml
 from evonas.report.graph_svg import graph_svg
-from evonas.report.lanes import lanes_svg
 from evonas.report.lineage import lineage
-from evonas.report.response import SCALES, response
+from evonas.report.response_curve import SCALES, response
 from evonas.search_spaces import evonorm
+from evonas.settings.candidate import Candidate, Evaluation, Origin, OriginKind, Status
 from tests.strategies import graphs
 
 GRAPH = Graph.parse("x * sigmoid(v1 * x) / std_whcg(x)")
@@ -27,7 +27,7 @@ GRAPH = Graph.parse("x * sigmoid(v1 * x) / std_whcg(x)")
 
 def family(parents: list[int | None]) -> dict[int, Candidate]:
     """Candidates whose parents are given by index."""
-    origins = [Origin(Kind.RANDOM) if p is None else Origin(Kind.MUTATION, p, ("words",)) for p in parents]
+    origins = [Origin(OriginKind.RANDOM) if p is None else Origin(OriginKind.MUTATION, p, ("words",)) for p in parents]
     return {i: Candidate(i, GRAPH, f"{i}", f"{i}", origin) for i, origin in enumerate(origins)}
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import create_engine
 
 import evonas
 from evonas.db import migrations
-from evonas.workers import local_executor
+from evonas.workers.executors import local_executor
 from tests.store_samples import small_database
 from tests.test_cli import TINY, Call
 
@@ -36,7 +36,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     done: list[str] = []
     evaluate = local_executor.evaluate
 
-    def counted(task: evonas.executor.Task, data: object) -> object:
+    def counted(task: evonas.evolution.executor.Task, data: object) -> object:
         done.append(task.label)
         return evaluate(task, data)  # type: ignore[arg-type]
 
@@ -116,7 +116,7 @@ def test_killed_in_its_midst_the_same_command_goes_on_to_the_same_table(
 def test_ctrl_c_says_that_nothing_is_lost(call: Call, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluate, done = local_executor.evaluate, []
 
-    def interrupted(task: evonas.executor.Task, data: object) -> object:
+    def interrupted(task: evonas.evolution.executor.Task, data: object) -> object:
         if len(done) == 4:
             raise KeyboardInterrupt
         done.append(task)

@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 import evonas
-from evonas.candidate import Evaluation, Status
 from evonas.errors import UsageError
-from evonas.executor import Task
-from evonas.graph import Graph
-from evonas.memory_store import MemoryStore
-from evonas.published import ROWS, zoo
-from evonas.ranking import Ranking
-from evonas.retraining import Stage
-from evonas.store import Store
+from evonas.evolution.executor import Task
+from evonas.language.graph import Graph
+from evonas.language.zoo import ROWS, zoo
+from evonas.records.memory_store import MemoryStore
+from evonas.records.retraining import RetrainingStage
+from evonas.records.store import Store
+from evonas.reruns.ranking import Ranking
+from evonas.settings.candidate import Evaluation, Status
 from tests.fakes import FakeExecutor
 from tests.store_samples import CONFIG, candidate, failed, rejected, scored
 
@@ -66,9 +66,9 @@ def test_layers_are_ranked_anew_and_the_best_and_the_references_alone_meet_the_t
     assert [one.searched for one in ranking.layers] == pytest.approx([0.65, 0.55, 0.6, 0.7])
     assert ranking.reported == 2 and {one.id for one in ranking.references} == {"bn-relu", "rmsnorm"}
     for place, one in enumerate((*ranking.layers, *ranking.references)):
-        assert list(one.samples) == (list(Stage) if place not in (2, 3) else [Stage.HELD_OUT])
-        assert one.samples[Stage.HELD_OUT].scores.keys() == {"resnet-small", "mobilenet-small"}
-    assert list(ranking.layers[0].samples[Stage.TRANSFER].scores) == [OTHER]
+        assert list(one.samples) == (list(RetrainingStage) if place not in (2, 3) else [RetrainingStage.HELD_OUT])
+        assert one.samples[RetrainingStage.HELD_OUT].scores.keys() == {"resnet-small", "mobilenet-small"}
+    assert list(ranking.layers[0].samples[RetrainingStage.TRANSFER].scores) == [OTHER]
     held_out, test = [t for t in tasks if t.held_out], [t for t in tasks if not t.held_out]
     assert len(held_out) == (4 + 2) * 2 * 3 and len(test) == (2 + 2) * 3 * 3
     assert tasks == held_out + test, "what is reported is known before the test split is touched"
@@ -118,14 +118,14 @@ def test_the_test_split_is_used_once_whatever_is_asked_later(store: Store) -> No
     assert {(t.protocol.steps, t.protocol.seed) for t in tested} == {(60, seed) for seed in (1003, 1004, 1005)}
     for one in (*second.layers[:2], second.references[0]):
         if one.id in before:
-            assert one.samples[Stage.TEST] == before[one.id].samples[Stage.TEST]
+            assert one.samples[RetrainingStage.TEST] == before[one.id].samples[RetrainingStage.TEST]
     met = Counter((t.graph, t.linear, t.protocol.anchors, t.protocol.seed) for t in earlier + tasks if not t.held_out)
     assert set(met.values()) == {1}
 
 
 def test_transfer_can_come_later_and_be_left_out(store: Store) -> None:
     ranking, tasks = again(store, transfer=None)
-    assert ranking.transfer is None and Stage.TRANSFER not in ranking.layers[0].samples
+    assert ranking.transfer is None and RetrainingStage.TRANSFER not in ranking.layers[0].samples
     assert {t.protocol.anchors for t in tasks} == {("resnet-small",), ("mobilenet-small",)}
     _, more = again(store)
     assert len(more) == (2 + 2) * 3 and {t.protocol.anchors for t in more} == {(OTHER,)}
@@ -167,14 +167,14 @@ def test_what_failed_is_recorded_with_its_reason_left_out_of_pairs_and_tried_by_
     attempts = [t.attempt for t in tasks if t.graph == best and t.protocol.seed == 1001 and t.held_out]
     assert sorted(attempts) == [1, 1, *range(2, CONFIG.max_attempts + 1)]
     assert [one.reason for one in store.retrainings(1) if one.failed] == ["the worker died"]
-    best_sample = ranking.layers[0].samples[Stage.HELD_OUT]
+    best_sample = ranking.layers[0].samples[RetrainingStage.HELD_OUT]
     assert set(best_sample.by_seed) == {1000, 1002}
     assert best_sample.failures == ["resnet-small, seed 1001: the worker died"]
-    compared = ranking.comparisons(Stage.HELD_OUT)
+    compared = ranking.comparisons(RetrainingStage.HELD_OUT)
     assert [one.dropped for one in compared] == [1, 1, 0, 0]
     assert [one.paired.pairs for one in compared if one.paired] == [2, 2, 3, 3]
     mended, more = again(store)
-    assert len(more) == 1 and not mended.layers[0].samples[Stage.HELD_OUT].failures
+    assert len(more) == 1 and not mended.layers[0].samples[RetrainingStage.HELD_OUT].failures
 
 
 def test_a_layer_whose_trainings_all_failed_is_not_reported(store: Store) -> None:
@@ -205,8 +205,8 @@ def test_a_training_has_a_deadline_in_proportion_to_its_steps(
         deadlines.append(deadline)
         return FakeExecutor(2, 1, judge)
 
-    monkeypatch.setattr("evonas.reranking.make_executor", made)
-    monkeypatch.setattr("evonas.reranking._check_share", lambda plan, run: None)
+    monkeypatch.setattr("evonas.reruns.reranking.make_executor", made)
+    monkeypatch.setattr("evonas.reruns.reranking._check_share", lambda plan, run: None)
     if later is not None:  # the steps of the test stage stay those of the first call
         again(store, steps=later)
     more = {"report": 3, "first_seed": 500} if later is not None else {}
@@ -228,7 +228,7 @@ def test_references_come_best_first_and_once_each(store: Store) -> None:
     names = ("gn-relu", "dyt", "rmsnorm", "bn-relu", "gn-relu")
     ranking, tasks = again(store, references=names)
     assert len(ranking.references) == 4 and len({(t.graph, t.protocol, t.held_out) for t in tasks}) == len(tasks)
-    means = [one.samples[Stage.HELD_OUT].mean for one in ranking.references]
+    means = [one.samples[RetrainingStage.HELD_OUT].mean for one in ranking.references]
     assert means == sorted(means, reverse=True) and len(set(means)) > 2
     assert [one.id for one in ranking.references] != list(names[:4])  # so that the order means something
 

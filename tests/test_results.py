@@ -7,25 +7,25 @@ from dataclasses import replace
 
 import pytest
 
-from evonas import results
-from evonas.breakdown import breakdown
-from evonas.candidate import (
+from evonas.errors import StorageError
+from evonas.judging.cheap_filters import NUMERICAL, SAMPLING
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
+from evonas.records import results
+from evonas.records.memory_store import MemoryStore
+from evonas.records.run_info import RunStatus
+from evonas.records.time_breakdown import breakdown
+from evonas.records.timekeeping import AVAILABLE, DATABASE, EVALUATING, UNFINISHED, WAITING
+from evonas.settings.candidate import (
     BUILDING,
     FAILED_ATTEMPTS,
     Candidate,
     Evaluation,
     FilterOutcome,
-    Kind,
     Origin,
+    OriginKind,
     Status,
 )
-from evonas.errors import StorageError
-from evonas.filters import NUMERICAL, SAMPLING
-from evonas.graph import Graph
-from evonas.memory_store import MemoryStore
-from evonas.published import zoo
-from evonas.runs import RunStatus
-from evonas.timekeeping import AVAILABLE, DATABASE, EVALUATING, UNFINISHED, WAITING
 from tests.fakes import ANCHORS, config
 from tests.store_samples import refused
 
@@ -38,7 +38,9 @@ SCORES = {0: (0.5, 0.5, 7), 1: (0.75, 0.25, 5), 2: (0.25, 0.875, 3), 4: (0.75, 0
 def drawn(index: int, text: str, origin: Origin | None = None) -> Candidate:
     graph = Graph.parse(text)
     seconds = {SAMPLING: 0.25, NUMERICAL: 0.5}
-    return Candidate(index, graph, graph.key, f"f{index}", origin or Origin(Kind.RANDOM), {"structural": 2}, seconds)
+    return Candidate(
+        index, graph, graph.key, f"f{index}", origin or Origin(OriginKind.RANDOM), {"structural": 2}, seconds
+    )
 
 
 def scored(index: int) -> Evaluation:
@@ -55,7 +57,7 @@ def store() -> MemoryStore:
     settings = config(seed=5)
     store.create_run(settings, {})
     run = store.create_run(replace(settings, protocol=replace(settings.protocol, objectives=MIXED)), {})
-    child = Origin(Kind.MUTATION, 0, ("node 4: a -> b", "node 5: c -> d"))
+    child = Origin(OriginKind.MUTATION, 0, ("node 4: a -> b", "node 5: c -> d"))
     texts = ["tanh(x + 0)", "tanh(v1 * x)", "exp(x)", "-x", "sigmoid(x)", "x * x", "abs(x)"]
     candidates = [drawn(i, text, child if i == 3 else None) for i, text in enumerate(texts)]
     fallen = FilterOutcome("signal", False, "vanishes", 3.5, 0.25)
@@ -67,7 +69,7 @@ def store() -> MemoryStore:
     return store
 
 
-def ids(rows: list[results.Row]) -> list[str]:
+def ids(rows: list[results.ResultRow]) -> list[str]:
     return [row.id for row in rows]
 
 

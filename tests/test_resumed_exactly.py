@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from benchmarks.soak.processes import family
-from evonas.config import RunConfig
 from evonas.db import open_store
-from evonas.evolution import Search
-from evonas.runs import RunStatus
-from evonas.workers.data import load_dataset
-from evonas.workers.local_executor import LocalExecutor
+from evonas.evolution.loop import Search
+from evonas.records.run_info import RunStatus
+from evonas.settings.run_config import RunConfig
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.executors.local_executor import LocalExecutor
 from tests.test_executors import PATIENCE
 from tests.test_faults import SETTINGS
 
@@ -66,9 +66,9 @@ def undisturbed_longer(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 _SESSION = """
 import sys
-from evonas.api import execute
+from evonas.front.api import execute
 from evonas.db import open_store
-from evonas.executors import make_executor
+from evonas.front.make_executor import make_executor
 path, kind, workers = sys.argv[1:]
 with open_store(path) as store:
     run = store.run(1)

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evonas.candidate import FilterOutcome, Known
 from evonas.db import open_store
-from evonas.evolution import Search
-from evonas.memory_store import MemoryStore
-from evonas.objectives import fitness
-from evonas.store import Store
+from evonas.evolution.loop import Search
+from evonas.records.memory_store import MemoryStore
+from evonas.records.store import Store
+from evonas.settings.candidate import FilterOutcome, Known
+from evonas.settings.objectives import fitness
 from tests.fakes import FakeExecutor, config, table
 from tests.store_samples import CONFIG, beside_another, candidate, failed, rejected, scored
 from tests.test_evolution import searched

@@ -13,24 +13,24 @@ import pytest
 from benchmarks.science import breeding, counting, searching
 from benchmarks.science.census import read
 from benchmarks.science.runs import VARIANTS
-from evonas.api import Result
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
-from evonas.config import RunConfig
-from evonas.graph import Graph
-from evonas.memory_store import MemoryStore
-from evonas.protocol import Protocol
+from evonas.front.api import Result
+from evonas.language.graph import Graph
+from evonas.records.memory_store import MemoryStore
 from evonas.search_spaces import evonorm
+from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
 
 ROOT = Path(__file__).parent.parent
 ANCHORS = ("a", "b")
-PROTOCOL = Protocol(anchors=ANCHORS, stability_steps=(), hurdle_steps=(50,), hurdle_quantile=0.0)
+PROTOCOL = EvaluationProtocol(anchors=ANCHORS, stability_steps=(), hurdle_steps=(50,), hurdle_quantile=0.0)
 
 
 def stored(evaluations: Sequence[Evaluation]) -> Result:
     store = MemoryStore()
     run = store.create_run(RunConfig(evonorm, protocol=PROTOCOL), {})
     candidates = [
-        Candidate(e.index, Graph.parse("tanh(x)"), f"k{e.index}", f"f{e.index}", Origin(Kind.RANDOM))
+        Candidate(e.index, Graph.parse("tanh(x)"), f"k{e.index}", f"f{e.index}", Origin(OriginKind.RANDOM))
         for e in evaluations
     ]
     store.record(run.id, candidates=candidates, evaluations=evaluations)
@@ -63,7 +63,7 @@ def test_a_run_is_cut_at_its_compute() -> None:
 
 def test_what_is_bred_and_what_is_turned_away() -> None:
     texts = ["tanh(x)", "tanh(x + v0)", "x", "-tanh(x)"]  # the second and the last start as the first does
-    origins = [Origin(Kind.RANDOM), *(Origin(Kind.MUTATION, parent) for parent in (0, 1, 2))]
+    origins = [Origin(OriginKind.RANDOM), *(Origin(OriginKind.MUTATION, parent) for parent in (0, 1, 2))]
     candidates = [
         Candidate(n, Graph.parse(text), f"k{n}", f"f{n}", origin, {"duplicate": n})
         for n, (text, origin) in enumerate(zip(texts, origins, strict=True))

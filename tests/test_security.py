@@ -20,17 +20,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evonas.config import RunConfig
 from evonas.db import open_store
 from evonas.errors import EvonasError
-from evonas.graph import FIRST, Graph, Node
-from evonas.kernels.cpp_source import Variant, cpp_source
-from evonas.kernels.plan import plan_of
-from evonas.kernels.torch_source import to_torch
-from evonas.kernels.triton_module import source_of
-from evonas.ops import OPS
-from evonas.presets import assignments, read_preset, resolve
-from evonas.published import ROWS, zoo
+from evonas.kernels.cpp.source import Variant, cpp_source
+from evonas.kernels.export.torch_source import to_torch
+from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.triton.module import source_of
+from evonas.language.graph import FIRST, Graph, Node
+from evonas.language.primitive_table import PRIMITIVES
+from evonas.language.zoo import ROWS, zoo
+from evonas.settings.presets import assignments, read_preset, resolve
+from evonas.settings.run_config import RunConfig
 from tests.outside import RUNS, anything, damaged, hostile, nothing_happens, read
 from tests.store_samples import CONFIG
 
@@ -55,7 +55,7 @@ WRITTEN = re.compile(r"[a-z0-9_ ()+\-*/,]+…?")  # cut where it is long
 
 def check_generated(graph: Graph) -> None:
     """A graph that was read is made of the table's words alone, and so is what is generated from it."""
-    assert all(node.op in OPS for node in graph.nodes)
+    assert all(node.op in PRIMITIVES for node in graph.nodes)
     tree = ast.parse(to_torch(graph))
     imported = [n for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom)]
     assert {ast.unparse(n) for n in imported} <= IMPORTS
@@ -74,7 +74,7 @@ def called(tree: ast.AST) -> set[str]:
 
 def _every_operation() -> list[ast.Module]:
     """Exported files of graphs that use each operation of the table."""
-    single = [Graph((Node(op.name, (0,) * op.arity),), FIRST) for op in OPS.values()]
+    single = [Graph((Node(op.name, (0,) * op.arity),), FIRST) for op in PRIMITIVES.values()]
     return [ast.parse(to_torch(graph)) for graph in (*single, *zoo.values())]
 
 
@@ -98,7 +98,9 @@ def test_any_text_is_a_layer_or_refused(text: str) -> None:
 
 DOCUMENTS = tuple(graph.to_json() for graph in zoo.values())
 NODES = st.lists(
-    st.tuples(st.one_of(st.sampled_from(sorted(OPS)), hostile(8)), st.one_of(st.lists(st.integers(-2, 9)), anything())),
+    st.tuples(
+        st.one_of(st.sampled_from(sorted(PRIMITIVES)), hostile(8)), st.one_of(st.lists(st.integers(-2, 9)), anything())
+    ),
     max_size=6,
 )
 
@@ -174,7 +176,10 @@ def test_any_setting_is_read_or_refused(text: str) -> None:
 
 
 @given(
-    st.one_of(hostile(), damaged(tuple((ROOT / "evonas" / "presets" / f"{n}.toml").read_text() for n in ("small",))))
+    st.one_of(
+        hostile(),
+        damaged(tuple((ROOT / "evonas" / "settings" / "presets" / f"{n}.toml").read_text() for n in ("small",))),
+    )
 )
 def test_any_preset_is_read_or_refused(text: str) -> None:
     file = Path(os.environ["PYTEST_PRESET"])

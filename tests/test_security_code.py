@@ -20,7 +20,7 @@ def sources() -> list[Path]:
 
 
 def test_nothing_is_unpickled_and_no_shell_is_asked() -> None:
-    """`workers/pickled.py` alone reads pickles, the data sets that are published as such, and runs nothing in them."""
+    """`safe_unpickle.py` alone reads pickles, the data sets that are published as such, and runs nothing in them."""
     assert len(sources()) > 80
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -28,7 +28,7 @@ def test_nothing_is_unpickled_and_no_shell_is_asked() -> None:
                 modules = {alias.name for alias in node.names} | {getattr(node, "module", None) or ""}
                 named = {module.partition(".")[0] for module in modules}
                 assert not named & {"marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml"}, path
-                assert "pickle" not in named or path.name == "pickled.py", path
+                assert "pickle" not in named or path.name == "safe_unpickle.py", path
             if isinstance(node, ast.Call):
                 check_call(node, path)
 
@@ -59,7 +59,7 @@ LISTENING = """
 import ipaddress, json, os, time
 from pathlib import Path
 import ray
-from evonas.workers.ray_cluster import start
+from evonas.workers.executors.ray_cluster import start
 
 def family(pid):
     children = {}

@@ -8,15 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evonas import simplify
-from evonas.draws import Draws
-from evonas.graph import FIRST, Graph, Node
-from evonas.layer import NormAct
-from evonas.ops import OPS
-from evonas.published import zoo
-from evonas.reference import evaluate
+from evonas.language import simplify
+from evonas.language.graph import FIRST, Graph, Node
+from evonas.language.primitive_table import PRIMITIVES
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
+from evonas.layers.reference import evaluate
 from evonas.search_spaces import SPACES
-from evonas.space import generator
+from evonas.settings.fast_random import Draws
+from evonas.settings.search_space import generator
 from tests.strategies import GROUPS, built, graphs, probe, reads_x, sampled, seeded_graphs, value_and_gradients
 
 EVONORM = SPACES["evonorm"]
@@ -92,7 +92,7 @@ def test_every_rule_has_a_case_for_every_operation():
         (rule.name, op)
         for rule in simplify.RULES
         for op in rule.ops
-        if op not in NEVER.get(rule.name, ()) and op in OPS  # what derivatives add is tested with them
+        if op not in NEVER.get(rule.name, ()) and op in PRIMITIVES  # what derivatives add is tested with them
     }
     assert tried == filed
 
@@ -241,7 +241,7 @@ def respelled(graph: Graph, rng: np.random.Generator) -> Graph:
         chosen = ready[rng.integers(len(ready))]
         op, args = graph.node(chosen)
         args = tuple(numbers[a] for a in args)
-        if OPS[op].commutative and rng.random() < 0.5:
+        if PRIMITIVES[op].commutative and rng.random() < 0.5:
             args = args[::-1]
         for _ in range(rng.integers(1, 3)):  # dead ones, and at times the node twice
             nodes.append(EVONORM._random_node(FIRST + len(nodes), Draws(rng)))

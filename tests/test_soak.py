@@ -16,9 +16,9 @@ import pytest
 from benchmarks.soak.checking import check
 from benchmarks.soak.processes import alive, family
 from evonas.db import open_store
-from evonas.evolution import Search
-from evonas.workers.data import load_dataset
-from evonas.workers.local_executor import LocalExecutor
+from evonas.evolution.loop import Search
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.executors.local_executor import LocalExecutor
 from tests.test_faults import SETTINGS
 
 

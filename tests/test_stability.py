@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas import backends
-from evonas.candidate import Accept, Reject
-from evonas.graph import Graph
-from evonas.layer import LayerFactory, NormAct
-from evonas.published import zoo
-from evonas.workers.data import DataSet, load_dataset
-from evonas.workers.filters import StabilityFilter, filters_of
-from evonas.workers.stability import Ascent
-from evonas.workers.trial import Trial
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
+from evonas.layers import backend as backends
+from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.norm_act import NormAct
+from evonas.settings.candidate import Accept, Reject
+from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.trial.network_filters import StabilityFilter, filters_of
+from evonas.workers.trial.stability import Ascent
+from evonas.workers.trial.trial import Trial
 from tests.test_evaluate import QUICK
 
 # The batch of the default protocol; the rate and limit are its own too.

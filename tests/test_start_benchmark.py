@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.start import COMMANDS, fill
-from evonas import results
 from evonas.db import open_store
+from evonas.records import results
 
 ROOT = Path(__file__).parent.parent
 

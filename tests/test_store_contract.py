@@ -17,16 +17,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evonas import lease
-from evonas.candidate import Candidate, Evaluation, FilterOutcome, Kind, Origin, Status
 from evonas.db import open_store
 from evonas.errors import StorageError, UsageError
-from evonas.graph import Graph
-from evonas.lease import Coordinator
-from evonas.memory_store import MemoryStore
-from evonas.retraining import Stage
-from evonas.runs import FilterSummary, RunStatus
-from evonas.store import Store
+from evonas.language.graph import Graph
+from evonas.records import coordinator_claim as lease
+from evonas.records.coordinator_claim import Coordinator
+from evonas.records.memory_store import MemoryStore
+from evonas.records.retraining import RetrainingStage
+from evonas.records.run_info import FilterSummary, RunStatus
+from evonas.records.store import Store
+from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
 from tests.postgres import emptied
 from tests.store_samples import CONFIG, EXPRESSIONS, beside_another, candidate, failed, rejected, retraining, scored
 
@@ -202,8 +202,8 @@ def test_retrainings_read_back_in_order(store: Store, run: int) -> None:
         retraining(2, held_out=1 / 3),
         retraining(2, steps=2**62),
         retraining(2, anchor="vgg-small"),
-        retraining(2, stage=Stage.TEST, held_out=0.0, score=0.1 + 0.2),
-        retraining(2, stage=Stage.TRANSFER),
+        retraining(2, stage=RetrainingStage.TEST, held_out=0.0, score=0.1 + 0.2),
+        retraining(2, stage=RetrainingStage.TRANSFER),
         retraining(10, score=math.nan, reason="stopped at the deadline"),
         retraining("bn-relu"),
         retraining("gn-relu"),
@@ -420,7 +420,7 @@ NUMBERS = st.floats(allow_nan=False) | st.just(math.nan)
 MEASURED = st.none() | NUMBERS | st.sampled_from([math.inf, -math.inf])
 SECONDS = st.dictionaries(NAMES, st.floats(0, 1e9), max_size=3)
 ORIGINS = st.builds(
-    Origin, st.sampled_from(Kind), st.none() | st.integers(0, 2**31 - 1), st.lists(NAMES, max_size=3).map(tuple)
+    Origin, st.sampled_from(OriginKind), st.none() | st.integers(0, 2**31 - 1), st.lists(NAMES, max_size=3).map(tuple)
 )
 CANDIDATES = st.builds(
     Candidate,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import evonas
-from evonas.swap_report import Action
+from evonas.swapping.swap_report import Action
 from tests.usual_models import (
     BasicBlock,
     Bottleneck,

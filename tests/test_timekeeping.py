@@ -6,12 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from evonas.breakdown import breakdown
-from evonas.building import all_seconds, building, own_seconds
-from evonas.candidate import BUILDING
-from evonas.evolution import Search
-from evonas.memory_store import MemoryStore
-from evonas.timekeeping import (
+from evonas.evolution.loop import Search
+from evonas.layers.build_clock import all_seconds, building, own_seconds
+from evonas.records.memory_store import MemoryStore
+from evonas.records.time_breakdown import breakdown
+from evonas.records.timekeeping import (
     AVAILABLE,
     COORDINATOR,
     DATABASE,
@@ -22,6 +21,7 @@ from evonas.timekeeping import (
     WAITING,
     Timekeeper,
 )
+from evonas.settings.candidate import BUILDING
 from tests.fakes import FakeExecutor, config, outcome
 
 

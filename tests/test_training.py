@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UsageError
-from evonas.executors import make_executor
-from evonas.layer import LayerFactory
-from evonas.protocol import Protocol
-from evonas.published import as_graph
-from evonas.workers import training as training_module
-from evonas.workers.data import DataSet, Split, load_dataset
-from evonas.workers.dataset import from_splits
-from evonas.workers.evaluate import load_data
-from evonas.workers.training import Training, lr_at
+from evonas.front.make_executor import make_executor
+from evonas.language.zoo import as_graph
+from evonas.layers.layer_factory import LayerFactory
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.data.data_sets import DataSet, Split, load_dataset
+from evonas.workers.data.dataset import from_splits
+from evonas.workers.trial import training as training_module
+from evonas.workers.trial.evaluate import load_data
+from evonas.workers.trial.training import Training, lr_at
 from tests.plain_training import plain_accuracy, plainly_trained
 from tests.test_anchors import BatchNormRelu
 
@@ -66,7 +66,7 @@ def digits() -> DataSet:
     return load_dataset("digits")
 
 
-SHORT = Protocol(steps=12, batch=32)
+SHORT = EvaluationProtocol(steps=12, batch=32)
 SMALL = SHORT.anchors
 
 
@@ -127,7 +127,7 @@ def test_a_model_goes_back_to_training_mode_after_scoring(digits: DataSet) -> No
 
 
 def test_normalisation_learns_more_than_relu_alone(digits: DataSet) -> None:
-    settings = Protocol(steps=60)
+    settings = EvaluationProtocol(steps=60)
     trainings = [Training("resnet-small", layer, digits, settings) for layer in (BatchNormRelu(), Relu())]
     for training in trainings:
         training.advance(60)
@@ -142,8 +142,8 @@ def test_train_accuracy_before_the_first_step_is_zero(digits: DataSet) -> None:
 
 
 def test_learning_rate_schedules() -> None:
-    assert lr_at(Protocol(schedule="constant"), 99) == 0.1
-    cosine = Protocol(steps=10, lr=0.2, schedule="cosine")
+    assert lr_at(EvaluationProtocol(schedule="constant"), 99) == 0.1
+    cosine = EvaluationProtocol(steps=10, lr=0.2, schedule="cosine")
     rates = [lr_at(cosine, step) for step in range(12)]
     assert rates[0] == 0.2 and rates[5] == pytest.approx(0.1) and rates[10] == rates[11] == pytest.approx(0)
     assert rates[:11] == sorted(rates[:11], reverse=True)
@@ -260,7 +260,7 @@ def test_the_time_of_a_step_is_the_median_without_the_first(digits: DataSet, mon
     assert training.step_seconds is None
     # The time at the start and end of each step: they take 100, 100, 100, 1, 2, 30 s, with pauses between.
     clock = map(float, [0, 100, 200, 300, 400, 500, 600, 601, 700, 702, 1000, 1030])
-    monkeypatch.setattr("evonas.workers.training.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("evonas.workers.trial.training.perf_counter", lambda: next(clock))
     training.advance(3)
     assert training.step_seconds == 100.0  # there are no others yet
     training.advance(5)
@@ -290,14 +290,14 @@ def test_late_checks_find_the_step_that_diverged(digits: DataSet, monkeypatch: p
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_named_before_anything_starts() -> None:
     with pytest.raises(UsageError, match="device is cuda, and PyTorch sees no GPU here"):
-        make_executor("local", Protocol(device="cuda"), deadline=60.0)
+        make_executor("local", EvaluationProtocol(device="cuda"), deadline=60.0)
 
 
 def test_a_crop_that_does_not_fit_is_named_before_anything_starts() -> None:
-    assert load_data(Protocol(crop=14, pad=1)).name == "digits"
+    assert load_data(EvaluationProtocol(crop=14, pad=1)).name == "digits"
     with pytest.raises(UsageError, match="a crop of 15×15 does not fit"):
-        load_data(Protocol(crop=15, pad=1))
-    assert load_data(Protocol(image_size=20)).size == (20, 20)
+        load_data(EvaluationProtocol(crop=15, pad=1))
+    assert load_data(EvaluationProtocol(image_size=20)).size == (20, 20)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

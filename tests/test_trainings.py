@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import pytest
 
-from evonas.candidate import Evaluation, Status
 from evonas.errors import UsageError
-from evonas.executor import Task
-from evonas.graph import Graph
-from evonas.protocol import Protocol
-from evonas.published import ROWS, zoo
-from evonas.trainings import carry_out, training_task
+from evonas.evolution.executor import Task
+from evonas.evolution.trainings import carry_out, training_task
+from evonas.language.graph import Graph
+from evonas.language.zoo import ROWS, zoo
+from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 from tests.fakes import FakeExecutor
 
-SETTINGS = Protocol(anchors=("wide",), seed=5)
+SETTINGS = EvaluationProtocol(anchors=("wide",), seed=5)
 TASKS = [training_task("evonorm-s0", index, SETTINGS) for index in range(6)]
 
 

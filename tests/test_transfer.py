@@ -12,8 +12,9 @@ import torch
 
 from evonas.cli import main
 from evonas.errors import UsageError
-from evonas.layer import LayerFactory, NormAct
-from evonas.transferring import TASKS, transfer
+from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.norm_act import NormAct
+from evonas.reruns.transferring import TASKS, transfer
 from evonas.workers.transfer import canvases
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
 from evonas.workers.transfer.digits import digits

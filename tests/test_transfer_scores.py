@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.layer import LayerFactory, computed_by
-from evonas.protocol import Protocol
-from evonas.transferring import transfer
-from evonas.workers.splits import Split
+from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.norm_act import computed_by
+from evonas.reruns.transferring import transfer
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.data.splits import Split
 from evonas.workers.transfer import classification, generation, segmentation
 from evonas.workers.transfer.canvases import CLASSES, compose
 from evonas.workers.transfer.digits import digits
@@ -43,7 +44,7 @@ def test_layers_are_compared_over_seeds_that_both_have_a_value_of(
         assert (asked, steps) == (task, 7)
         return lambda layer, seed: VALUES[named[layer.graph]][seed]
 
-    monkeypatch.setattr("evonas.transferring._trainer", trainer)
+    monkeypatch.setattr("evonas.reruns.transferring._trainer", trainer)
     rows = transfer(["dyt", "rmsnorm"], task, seeds=(3, 1, 2), steps=7, references=("bn-relu", "gn-relu"))
     assert [row.layer for row in rows] == order  # best first; without a value last
     found = {row.layer: row for row in rows}
@@ -156,7 +157,7 @@ def test_classification_is_scored_on_test_images_of_its_own_seed(monkeypatch: py
     asked: list[Any] = []
 
     class Noted:
-        def __init__(self, anchor: str, layer: LayerFactory, data: object, protocol: Protocol) -> None:
+        def __init__(self, anchor: str, layer: LayerFactory, data: object, protocol: EvaluationProtocol) -> None:
             asked.extend((anchor, protocol.anchors, protocol.seed, protocol.steps))
 
         def advance(self, to_step: int) -> bool:

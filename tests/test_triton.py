@@ -10,19 +10,20 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from evonas.graph import FIRST, Graph
-from evonas.kernels import triton_run
-from evonas.kernels.compiled import Settings
-from evonas.kernels.launches import Launch
-from evonas.kernels.on_chip import OnChipKernels
-from evonas.kernels.plan import Plan, plan_of
-from evonas.kernels.schedule import forward_joins
-from evonas.kernels.steps import backward_way, forward_way
-from evonas.kernels.streaming import StreamingKernels
-from evonas.kernels.tiles import Shape
-from evonas.kernels.triton_run import TritonLayer
-from evonas.layer import NormAct, running_names
-from evonas.published import zoo
+from evonas.kernels.compiled_layer import Settings
+from evonas.kernels.plan.plan import Plan, plan_of
+from evonas.kernels.plan.schedule import forward_joins
+from evonas.kernels.triton import run as triton_run
+from evonas.kernels.triton.launches import Launch
+from evonas.kernels.triton.on_chip import OnChipKernels
+from evonas.kernels.triton.run import TritonLayer
+from evonas.kernels.triton.steps import backward_way, forward_way
+from evonas.kernels.triton.streaming import StreamingKernels
+from evonas.kernels.triton.tiles import Shape
+from evonas.language.graph import FIRST, Graph
+from evonas.language.zoo import zoo
+from evonas.layers.norm_act import NormAct
+from evonas.layers.running_values import running_names
 from tests.compiled_layers import BRACKETS, LATER, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
 from tests.strategies import seeded_graphs
 

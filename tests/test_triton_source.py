@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from evonas.kernels.dialects import TRITON
-from evonas.kernels.kernel_parts import ARGUMENTS
-from evonas.kernels.plan import plan_of
-from evonas.kernels.triton_helpers import tanh
-from evonas.kernels.triton_module import load, source_of
-from evonas.published import zoo
+from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.printing.dialects import TRITON
+from evonas.kernels.triton.helpers import tanh
+from evonas.kernels.triton.kernel_parts import ARGUMENTS
+from evonas.kernels.triton.module import load, source_of
+from evonas.language.zoo import zoo
 from tests.strategies import seeded_graphs
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -44,7 +44,7 @@ def test_every_kernel_is_python_that_uses_what_it_defines() -> None:
 
 
 def test_helpers_are_those_that_there_are() -> None:
-    text = (Path(__file__).parent.parent / "kernels" / "triton_helpers.py").read_text()
+    text = (Path(__file__).parent.parent / "kernels" / "triton" / "helpers.py").read_text()
     assert set(re.findall(r"^def (\w+)", text, re.M)) == set(TRITON.reserved)
     assert tanh is not None
 

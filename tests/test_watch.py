@@ -12,7 +12,7 @@ import pytest
 from evonas.cli.watch import Seen, look
 from evonas.db.connect import open_store
 from evonas.errors import StorageError, UsageError
-from evonas.runs import RunStatus
+from evonas.records.run_info import RunStatus
 from tests.store_samples import CONFIG, small_database
 from tests.test_cli import Call, call  # noqa: F401  a fixture
 
@@ -21,7 +21,7 @@ import sys, time
 import evonas.db.sqlite
 evonas.db.sqlite.BUSY_SECONDS = 0.0  # a lock that anybody else holds is an error at once, and not a wait
 from evonas.db.connect import open_store
-from evonas.runs import RunStatus
+from evonas.records.run_info import RunStatus
 from tests.store_samples import CONFIG, candidate, scored
 
 with open_store(sys.argv[1]) as store:

@@ -10,15 +10,15 @@ import pytest
 import torch
 from torch import nn
 
-from evonas.candidate import Accept, Reject
-from evonas.graph import Graph
-from evonas.layer import LayerFactory
-from evonas.protocol import Protocol
-from evonas.published import ROWS, zoo
-from evonas.workers.data import DataSet, load_dataset
-from evonas.workers.filters import SIGNAL_LIMITS, EarlyFilter, QualityFilter, SignalFilter, filters_of
-from evonas.workers.signal import Signal, measure, unfit
-from evonas.workers.trial import Trial
+from evonas.language.graph import Graph
+from evonas.language.zoo import ROWS, zoo
+from evonas.layers.layer_factory import LayerFactory
+from evonas.settings.candidate import Accept, Reject
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.trial.network_filters import SIGNAL_LIMITS, EarlyFilter, QualityFilter, SignalFilter, filters_of
+from evonas.workers.trial.signal_propagation import Signal, measure, unfit
+from evonas.workers.trial.trial import Trial
 from tests.plain_training import plain_accuracy, plainly_trained
 from tests.test_evaluate import QUICK
 
@@ -29,7 +29,7 @@ def data() -> DataSet:
     return load_dataset("digits")
 
 
-def trial(text: str, data: DataSet, protocol: Protocol = QUICK) -> Trial:
+def trial(text: str, data: DataSet, protocol: EvaluationProtocol = QUICK) -> Trial:
     return Trial(LayerFactory(Graph.parse(text)), protocol, data)
 
 
@@ -127,7 +127,9 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
 
 def test_the_signal_is_that_of_the_first_batch_at_the_start(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
-    monkeypatch.setattr("evonas.workers.filters.measure", lambda model, *batch: seen.extend(batch) or GOOD)
+    monkeypatch.setattr(
+        "evonas.workers.trial.network_filters.measure", lambda model, *batch: seen.extend(batch) or GOOD
+    )
     assert SignalFilter().judge(trial("x / std_bwh(x)", data)) == Accept()
     expected = data.batches(QUICK.seed, QUICK.batch)[0]
     assert all(torch.equal(a, b) for a, b in zip(seen, expected, strict=True))
@@ -160,7 +162,7 @@ def test_what_diverges_is_rejected_with_that_reason(data: DataSet) -> None:
 
 
 def test_the_protocol_chooses_the_filters() -> None:
-    names = [judge.name for judge in filters_of(Protocol())]
+    names = [judge.name for judge in filters_of(EvaluationProtocol())]
     assert names[0] == "signal" and names[-1] == "quality" and len(set(names)) == len(names)
     assert [judge.name for judge in filters_of(QUICK)] == ["signal", "early-2", "quality"]
     assert [judge.name for judge in filters_of(replace(QUICK, signal=False))] == ["early-2", "quality"]

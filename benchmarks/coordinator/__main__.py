@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.coordinator import driving, pictures, reading, remembering, utilisation
-from evonas.environment import environment
+from evonas.records.environment import environment
 
 RESULTS = Path(__file__).parents[1] / "results"
 PARTS = ("driving", "filtered", "remembering", "utilisation")

@@ -10,13 +10,13 @@ from time import monotonic, process_time
 from typing import Any
 
 from benchmarks.coordinator.stand_ins import InstantExecutor, PassingFilters
-from evonas.assemble import configure
-from evonas.candidate import Candidate, Evaluation
-from evonas.config import RunConfig
 from evonas.db import open_store
-from evonas.evolution import Search
-from evonas.runs import RunInfo
-from evonas.store import Store
+from evonas.evolution.loop import Search
+from evonas.front.assemble import configure
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
+from evonas.settings.candidate import Candidate, Evaluation
+from evonas.settings.run_config import RunConfig
 
 WORKERS = 256
 LOOKAHEAD = 4 * WORKERS

@@ -11,8 +11,8 @@ from time import monotonic, process_time
 from typing import Any
 
 from benchmarks.coordinator.driving import search_of
-from evonas import results
 from evonas.db import open_store
+from evonas.records import results
 
 COMMANDS = ("status", "best", "pareto")
 _TIMES = 3

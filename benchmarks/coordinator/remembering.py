@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from evonas.judging.start_twins import Twins, read_sketch, sketch, write_sketch
 from evonas.search_spaces import SPACES
-from evonas.space import generator
-from evonas.twins import Twins, read_sketch, sketch, write_sketch
+from evonas.settings.search_space import generator
 
 _SEEDS = 1000
 _ASKED = 500

@@ -9,17 +9,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from evonas.candidate import Evaluation, FilterOutcome, Known, Status
-from evonas.executor import Executor, Task
-from evonas.filters import CHEAP_FILTERS, Passed, Tally
-from evonas.graph import Graph
-from evonas.hurdles import checkpoints
-from evonas.recall import RecallingFilters
-from evonas.workers.filters import filters_of
+from evonas.evolution.executor import Executor, Task
+from evonas.judging.cheap_filters import CHEAP_FILTERS, Passed, RecallingFilters, Tally
+from evonas.judging.hurdles import checkpoints
+from evonas.language.graph import Graph
+from evonas.settings.candidate import Evaluation, FilterOutcome, Known, Status
+from evonas.workers.trial.network_filters import filters_of
 
 SCORED = 0.5
 """Share of candidates that are scored: more than in a real search, where it is a tenth, and scored ones cost most."""
-_START_BYTES = 132  # as long as a sketch of `evonas.twins`
+_START_BYTES = 132  # as long as a sketch of `evonas.judging.start_twins`
 
 
 def answer(task: Task, wall: float = 0.0) -> Evaluation:

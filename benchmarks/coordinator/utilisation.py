@@ -15,11 +15,11 @@ import numpy as np
 
 from benchmarks.coordinator.driving import config_of
 from benchmarks.coordinator.stand_ins import SimulatedExecutor
-from evonas.candidate import Candidate, Kind, Origin
-from evonas.evolution import Search
-from evonas.graph import Graph
-from evonas.memory_store import MemoryStore
-from evonas.select import Population
+from evonas.evolution.loop import Search
+from evonas.judging.selection import Population
+from evonas.language.graph import Graph
+from evonas.records.memory_store import MemoryStore
+from evonas.settings.candidate import Candidate, Origin, OriginKind
 
 WORKERS = 5000
 CANDIDATES = 50_000
@@ -55,7 +55,7 @@ def utilisation(durations: np.ndarray[Any, np.dtype[np.float64]], workers: int, 
     search = Search(store.create_run(config, {}), store, executor)
 
     def draw(index: int, population: Population) -> Candidate:
-        return Candidate(index, _LAYER, str(index), str(index), Origin(Kind.RANDOM))
+        return Candidate(index, _LAYER, str(index), str(index), Origin(OriginKind.RANDOM))
 
     search.proposer.draw = draw  # type: ignore[method-assign]
     search.execute()

@@ -11,9 +11,9 @@ import torch
 
 import benchmarks.filters
 from benchmarks.filters import price, speed
-from evonas.assemble import configure
 from evonas.errors import UsageError
-from evonas.presets import DEFAULT
+from evonas.front.assemble import configure
+from evonas.settings.presets import DEFAULT
 
 RESULTS = Path("benchmarks/results")
 

@@ -20,22 +20,22 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evonas.candidate import Status
-from evonas.config import RunConfig
-from evonas.environment import environment
-from evonas.executor import Task
-from evonas.filters import CheapFilters, Passed, Tally
-from evonas.graph import Graph
-from evonas.layer import LayerFactory
-from evonas.protocol import Protocol
-from evonas.published import zoo
-from evonas.space import generator
-from evonas.workers.allocator import keep_freed_memory
-from evonas.workers.data import DataSet
-from evonas.workers.evaluate import evaluate, load_data
-from evonas.workers.filters import filters_of
-from evonas.workers.signal import measure
-from evonas.workers.trial import Trial
+from evonas.evolution.executor import Task
+from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
+from evonas.layers.layer_factory import LayerFactory
+from evonas.records.environment import environment
+from evonas.settings.candidate import Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import RunConfig
+from evonas.settings.search_space import generator
+from evonas.workers.data.data_sets import DataSet
+from evonas.workers.executors.allocator import keep_freed_memory
+from evonas.workers.trial.evaluate import evaluate, load_data
+from evonas.workers.trial.network_filters import filters_of
+from evonas.workers.trial.signal_propagation import measure
+from evonas.workers.trial.trial import Trial
 
 CURVE = (5, 10, 15, 20, 30, 40, 60, 80)
 """Steps at which the accuracy on training batches is noted, for choosing stages."""
@@ -103,7 +103,7 @@ def candidates(config: RunConfig) -> Iterator[tuple[str, Graph]]:
             kind = "mutated" if kind == "random" else "random"
 
 
-def judge(kind: str, graph: Graph, protocol: Protocol, data: DataSet) -> dict[str, Any]:
+def judge(kind: str, graph: Graph, protocol: EvaluationProtocol, data: DataSet) -> dict[str, Any]:
     """One candidate: what became of it and what that cost, and whether it learns, whatever the filters said."""
     before = _compiling()
     evaluation = evaluate(Task(0, 1, graph.to_json(), protocol), data)
@@ -137,7 +137,7 @@ def _compiling() -> float:
     return times.children_user + times.children_system
 
 
-def report(records: Sequence[dict[str, Any]], protocol: Protocol) -> tuple[Table, dict[str, Any]]:
+def report(records: Sequence[dict[str, Any]], protocol: EvaluationProtocol) -> tuple[Table, dict[str, Any]]:
     """What each filter judged, rejected and wrongly rejected, and what a no and a score cost, for people and JSON."""
     passing = sum(r["passes"] for r in records)
     grid = Table(title=f"{len(records)} distinct candidates, {passing} of which pass the quality test")

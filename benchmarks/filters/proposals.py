@@ -41,11 +41,11 @@ def measured(space: str, strategy: str, twins: float, count: int, seed: int) -> 
 
 
 def _propose(space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
-    from evonas.candidate import Evaluation, Status
-    from evonas.config import RunConfig
-    from evonas.propose import Proposer
+    from evonas.evolution.propose import Proposer
+    from evonas.judging.selection import Population
     from evonas.search_spaces import space_named
-    from evonas.select import Population
+    from evonas.settings.candidate import Evaluation, Status
+    from evonas.settings.run_config import RunConfig
 
     proposer = Proposer(RunConfig(space_named(space), strategy=strategy, twins=twins, seed=seed))
     population, rng = Population(proposer.config.population), random.Random(seed)

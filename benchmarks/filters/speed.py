@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.filters.proposals import measured, measured_elsewhere
-from evonas.config import RunConfig
-from evonas.environment import environment
-from evonas.filters import CANONICAL, CHEAP_FILTERS, DUPLICATE, SAMPLING, SELECTION, STRUCTURAL, TWIN
+from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, DUPLICATE, SAMPLING, SELECTION, STRUCTURAL, TWIN
+from evonas.records.environment import environment
+from evonas.settings.run_config import RunConfig
 
 
 class Row(NamedTuple):

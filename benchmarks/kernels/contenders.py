@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evonas.layer import NormAct
+from evonas.layers.norm_act import NormAct
 
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NATIVE = "nn.BatchNorm2d + ReLU"

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.filters import CheapFilters, Passed, Tally
-from evonas.graph import Graph
-from evonas.layer import NormAct
-from evonas.reference import groups_dividing
+from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
+from evonas.language.graph import Graph
+from evonas.layers.norm_act import NormAct
+from evonas.layers.reference import groups_dividing
 from evonas.search_spaces import SPACES
-from evonas.space import generator
+from evonas.settings.search_space import generator
 
 SHAPES = ((2, 64, 14, 14), (3, 7, 41, 41), (1, 41, 7, 7), (8, 32, 1, 1), (4, 128, 56, 56))
 _ROUNDING = {torch.float32: 0.0, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10}

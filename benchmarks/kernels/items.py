@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks.kernels.contenders import COMPILED, TYPES
 from benchmarks.kernels.correctness import SHAPES
 from benchmarks.kernels.shapes import MAIN, Shape, mobilenetv2, resnet50
-from evonas.published import zoo
+from evonas.language.zoo import zoo
 
 LAYERS = ("bn-relu", "evonorm-s0", "evonorm-b0", "x * sigmoid(x) / rms_bwh(x * sigmoid(x))")
 """One that normalises as nn.BatchNorm2d does, one that looks at a sample alone, one that needs moments of planes and of

@@ -13,7 +13,7 @@ from torch import nn
 
 from benchmarks.kernels.contenders import BatchNormRelu
 from benchmarks.kernels.timing import host_seconds, peak_bytes
-from evonas.layer import NormAct
+from evonas.layers.norm_act import NormAct
 from evonas.workers.anchors.resnet import RESNET50, ResNet, ResNetConfig
 
 WAYS = ("ours", "eager", "compiled", "ours, compiled")

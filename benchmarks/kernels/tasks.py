@@ -15,11 +15,11 @@ from benchmarks.kernels.contenders import NATIVE, TYPES, WAYS, contender
 from benchmarks.kernels.correctness import check, random_graphs
 from benchmarks.kernels.items import NETWORK_BATCH, RANDOM_GRAPHS
 from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, host_seconds, peak_bytes
-from evonas.kernels.plan import plan_of
-from evonas.layer import NormAct
-from evonas.ops import IndexSet
-from evonas.published import as_graph
-from evonas.reference import groups_dividing
+from evonas.kernels.plan.plan import plan_of
+from evonas.language.primitive_table import IndexSet
+from evonas.language.zoo import as_graph
+from evonas.layers.norm_act import NormAct
+from evonas.layers.reference import groups_dividing
 
 HELD = (16384, 8192)
 """Values of the largest cell that the registers of a program hold: of x, and of x and dy."""

@@ -11,12 +11,12 @@ from triton.runtime.errors import OutOfResources
 
 from benchmarks.kernels.contenders import TYPES
 from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds
-from evonas.kernels.launches import Launch
-from evonas.kernels.tiles import Shape, divided, power_of_2
-from evonas.kernels.triton_run import TritonLayer
-from evonas.layer import NormAct
-from evonas.published import as_graph
-from evonas.reference import groups_dividing
+from evonas.kernels.triton.launches import Launch
+from evonas.kernels.triton.run import TritonLayer
+from evonas.kernels.triton.tiles import Shape, divided, power_of_2
+from evonas.language.zoo import as_graph
+from evonas.layers.norm_act import NormAct
+from evonas.layers.reference import groups_dividing
 
 SIZES = ("fixed", "open")
 """Whether kernels are compiled for a shape alone, as they are for large inputs, or for any."""

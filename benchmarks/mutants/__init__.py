@@ -1,7 +1,7 @@
 """Whether the tests notice: faults of one line are put into copies of the code, one at a time, and tests are run.
 
     python -m benchmarks.mutants --sample 200 --seed 1            # a random sample; survivors are listed
-    python -m benchmarks.mutants --sample 50 --only evonas/select.py
+    python -m benchmarks.mutants --sample 50 --only evonas/judging/selection.py
     python -m benchmarks.mutants --known                          # the faults of known.toml, which have to be noticed
 
 Which tests run which lines is measured first, file by file of tests, and kept under `--cache` for as long as neither

@@ -15,13 +15,13 @@ from benchmarks.science import counting, pictures, searching
 from benchmarks.science.census import published, read, subjects
 from benchmarks.science.runs import REFERENCES, VARIANTS, plan, recorded
 from benchmarks.science.take_census import take
-from evonas.api import Result
-from evonas.assemble import open_storage
 from evonas.cli.tables import comparison_table
-from evonas.comparison import compare
-from evonas.environment import environment, usable_cores
-from evonas.graph import Graph
-from evonas.protocol import Protocol
+from evonas.front.api import Result
+from evonas.front.assemble import open_storage
+from evonas.language.graph import Graph
+from evonas.records.environment import environment, usable_cores
+from evonas.reruns.comparison import baseline
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 FRESH_SEEDS = range(1000, 1005)
 """Seeds of the final trainings; no search uses them."""
@@ -37,8 +37,8 @@ def on_test_split(runs: Sequence[tuple[str, Result]], top: int, workers: int | N
             found.setdefault(row.graph.key, (f"{label}, seed {result.run.config.seed}", row.graph))
     layers: list[Graph | str] = [*REFERENCES, *(graph for _, graph in found.values())]
     origins = [*("published" for _ in REFERENCES), *(origin for origin, _ in found.values())]
-    compared = compare(layers, protocol=Protocol(), seeds=FRESH_SEEDS, split="test", workers=workers)
-    console.print(comparison_table(compared, Protocol().anchors, "test accuracy, five fresh seeds"))
+    compared = baseline(layers, protocol=EvaluationProtocol(), seeds=FRESH_SEEDS, split="test", workers=workers)
+    console.print(comparison_table(compared, EvaluationProtocol().anchors, "test accuracy, five fresh seeds"))
     rows: list[dict[str, Any]] = []
     for origin, comparison in zip(origins, compared, strict=True):
         told: dict[str, Any] = {"layer": comparison.layer, "from": origin, "failures": list(comparison.failures)}
@@ -56,13 +56,13 @@ def document(runs: Sequence[tuple[str, Result]], core_minutes: float, census: Pa
     records = list(read(census).values())
     return {
         "environment": environment(),
-        "protocol": asdict(Protocol()),
+        "protocol": asdict(EvaluationProtocol()),
         "core_minutes": core_minutes,
         "runs": accounts,
         "strategies": searching.by_label(accounts),
         "anchors": searching.anchors_agree(results),
         "hurdles": searching.hurdles(results),
-        "census": counting.census_numbers(records, Protocol()) if records else {},
+        "census": counting.census_numbers(records, EvaluationProtocol()) if records else {},
     }
 
 
@@ -89,14 +89,14 @@ def main() -> None:
         finished = list(plan(store, VARIANTS, arguments.seeds, arguments.core_minutes, arguments.workers))
         of_pareto = [result.run_id for variant, result in finished if variant.label == "pareto"]
         everyone = subjects(store, of_pareto, arguments.random, arguments.evolved)
-        take(arguments.census, everyone, Protocol(), arguments.workers or usable_cores(), console)
+        take(arguments.census, everyone, EvaluationProtocol(), arguments.workers or usable_cores(), console)
     runs = [(variant.label, result) for variant, result in finished]
     measured = document(runs, arguments.core_minutes, arguments.census)
     if arguments.so_far:
         before = json.loads(file.read_text()) if file.exists() else {}
         measured |= {name: before[name] for name in ("test", "published", "repeated") if name in before}
     else:
-        measured["published"] = published(Protocol())
+        measured["published"] = published(EvaluationProtocol())
         file.write_text(json.dumps(measured) + "\n")  # the trainings below take minutes
         measured["test"] = on_test_split(runs, arguments.top, arguments.workers)
     file.write_text(json.dumps(measured) + "\n")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
-from evonas.candidate import Candidate, Evaluation, Kind, Status
-from evonas.twins import Twins
+from evonas.judging.start_twins import Twins
+from evonas.settings.candidate import Candidate, Evaluation, OriginKind, Status
 
 NEUTRAL = 0.02
 """A mutant whose mean accuracy is this close to its parent's has changed nothing that counts."""
@@ -35,7 +35,7 @@ def inheritance(candidates: Sequence[Candidate], evaluations: Sequence[Evaluatio
         repeated += twins.resembles(candidate.graph)
         twins.add(candidate.graph)
         parent = candidate.origin.parent
-        if candidate.origin.kind is Kind.MUTATION and parent in scores:
+        if candidate.origin.kind is OriginKind.MUTATION and parent in scores:
             parents.append(scores[parent])
             steps.append(evaluation.mean - scores[parent])
     return {

@@ -16,18 +16,18 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
-from evonas.assemble import configure
-from evonas.candidate import Candidate, Kind, Reject
-from evonas.graph import Graph
-from evonas.layer import LayerFactory
-from evonas.propose import Proposer
-from evonas.protocol import Protocol
-from evonas.published import zoo
-from evonas.select import Population
-from evonas.store import Store
-from evonas.workers.evaluate import load_data
-from evonas.workers.filters import SignalFilter
-from evonas.workers.trial import Trial
+from evonas.evolution.propose import Proposer
+from evonas.front.assemble import configure
+from evonas.judging.selection import Population
+from evonas.language.graph import Graph
+from evonas.language.zoo import zoo
+from evonas.layers.layer_factory import LayerFactory
+from evonas.records.store import Store
+from evonas.settings.candidate import Candidate, OriginKind, Reject
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.trial.evaluate import load_data
+from evonas.workers.trial.network_filters import SignalFilter
+from evonas.workers.trial.trial import Trial
 
 CURVE = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 """Steps at which the accuracy on training batches is noted."""
@@ -66,7 +66,7 @@ def evolved_candidates(store: Store, run_ids: Sequence[int], count: int) -> list
     for run_id in run_ids:
         evaluated = {evaluation.index for evaluation in store.evaluations(run_id)}
         for candidate in store.candidates(run_id):
-            if candidate.origin.kind is Kind.MUTATION and candidate.index in evaluated:
+            if candidate.origin.kind is OriginKind.MUTATION and candidate.index in evaluated:
                 found.setdefault(candidate.functional_key, candidate)
     every = list(found.values())
     chosen = (every[i * len(every) // count] for i in range(count)) if len(every) > count else every
@@ -80,7 +80,7 @@ def subjects(store: Store, run_ids: Sequence[int], random: int, evolved: int) ->
     return [Subject(n, kind, c.graph.canonical.to_json(), whole) for n, (kind, c, whole) in enumerate(every)]
 
 
-def examine(subject: Subject, protocol: Protocol) -> Record:
+def examine(subject: Subject, protocol: EvaluationProtocol) -> Record:
     """Everything about one candidate, in core-seconds of this process."""
     data = load_data(protocol)
     layer = LayerFactory(Graph.from_json(subject.graph))
@@ -127,7 +127,7 @@ def _accuracy(trial: Trial, anchor: str) -> float:
     return training.accuracy("validation") if training.advance(trial.protocol.steps) else 0.0
 
 
-def published(protocol: Protocol) -> Record:
+def published(protocol: EvaluationProtocol) -> Record:
     """The largest norm of the gradient that the whole ascent finds under each layer of the zoo."""
     data, norms = load_data(protocol), {}
     for name in zoo:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.science.census import ASCENT, LEARNS, Record
-from evonas.protocol import Protocol
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 DRAWS = 400
 """Random searches that are simulated for each set of filters."""
@@ -35,7 +35,7 @@ def mean_of(record: Record) -> float:
     return fmean(trained["accuracy"] for trained in record["anchors"].values())
 
 
-def census_numbers(records: Sequence[Record], protocol: Protocol) -> dict[str, Any]:
+def census_numbers(records: Sequence[Record], protocol: EvaluationProtocol) -> dict[str, Any]:
     """Everything, for JSON."""
     random = [r for r in records if r["kind"] == "random"]
     filters = filters_of(protocol)
@@ -52,7 +52,7 @@ def census_numbers(records: Sequence[Record], protocol: Protocol) -> dict[str, A
     }
 
 
-def filters_of(protocol: Protocol) -> dict[str, Judge]:
+def filters_of(protocol: EvaluationProtocol) -> dict[str, Judge]:
     """The filters of a protocol that need a network, as readings of a record."""
     first = protocol.anchors[0]
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from evonas.api import Result, execute
-from evonas.assemble import configure
 from evonas.cli.live import Watcher
-from evonas.config import RunConfig
-from evonas.environment import environment
-from evonas.executors import make_executor
-from evonas.runs import RunStatus
-from evonas.store import Store
+from evonas.front.api import Result, execute
+from evonas.front.assemble import configure
+from evonas.front.make_executor import make_executor
+from evonas.records.environment import environment
+from evonas.records.run_info import RunStatus
+from evonas.records.store import Store
+from evonas.settings.run_config import RunConfig
 
 REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
 BUDGET = 1_000_000

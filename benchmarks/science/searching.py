@@ -10,10 +10,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.science.breeding import inheritance, turned_away
-from evonas.api import Result
-from evonas.candidate import Evaluation, Kind, Status
-from evonas.hurdles import Hurdles, checkpoints
-from evonas.protocol import Protocol
+from evonas.front.api import Result
+from evonas.judging.hurdles import Hurdles, checkpoints
+from evonas.settings.candidate import Evaluation, OriginKind, Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 CHANCE = 0.1
 """Accuracy of guessing among ten classes: the reference point of the hypervolume."""
@@ -39,8 +39,8 @@ def account(label: str, result: Result, core_minutes: float) -> Number:
         "run": result.run_id,
         "judged": len(evaluations),
         "scored": len(scored),
-        "mutants_judged": sum(kinds[e.index] is Kind.MUTATION for e in evaluations),
-        "mutants_scored": sum(kinds[e.index] is Kind.MUTATION for e in scored),
+        "mutants_judged": sum(kinds[e.index] is OriginKind.MUTATION for e in evaluations),
+        "mutants_scored": sum(kinds[e.index] is OriginKind.MUTATION for e in scored),
         "wall_minutes": result.run.elapsed / 60,
         "best": top[0].mean,
         "top_10": fmean(e.mean for e in top),
@@ -144,12 +144,12 @@ def _value(evaluation: Evaluation, name: str) -> float:
     return next(o.value for o in evaluation.filters if o.name == name and o.value is not None)
 
 
-def _replay(results: Sequence[Result], protocol: Protocol, step: int | None, quantile: float) -> Number:
+def _replay(results: Sequence[Result], protocol: EvaluationProtocol, step: int | None, quantile: float) -> Number:
     """Runs again with hurdles at the ends of anchors and, unless None, at one step: savings and losses."""
     saved = spent = 0.0
     kept_best, kept_top = 0, []
     for result in results:
-        window = Hurdles(Protocol(**_settings(protocol, quantile)), result.run.config.population)
+        window = Hurdles(EvaluationProtocol(**_settings(protocol, quantile)), result.run.config.population)
         scored = [e for e in result.store.evaluations(result.run_id) if e.status is Status.SCORED]
         top = {e.index for e in sorted(scored, key=lambda e: -e.mean)[:10]}
         survivors = set()
@@ -172,11 +172,11 @@ def _replay(results: Sequence[Result], protocol: Protocol, step: int | None, qua
     }
 
 
-def _settings(protocol: Protocol, quantile: float) -> Number:
+def _settings(protocol: EvaluationProtocol, quantile: float) -> Number:
     return {"anchors": protocol.anchors, "hurdle_steps": protocol.hurdle_steps, "hurdle_quantile": quantile}
 
 
-def _cost(evaluation: Evaluation, protocol: Protocol, floors: Any, step: int | None) -> tuple[float, float]:
+def _cost(evaluation: Evaluation, protocol: EvaluationProtocol, floors: Any, step: int | None) -> tuple[float, float]:
     """Core-seconds of a scored candidate's training on the later anchors: up to its first hurdle, and in all."""
     later = protocol.anchors[1:]
     whole = sum(evaluation.seconds[a] for a in later)

@@ -13,11 +13,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks.science.census import Record, Subject, examine, read
-from evonas.protocol import Protocol
-from evonas.workers.allocator import keep_freed_memory
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.executors.allocator import keep_freed_memory
 
 
-def take(path: Path, wanted: Sequence[Subject], protocol: Protocol, workers: int, console: Console) -> list[Record]:
+def take(
+    path: Path, wanted: Sequence[Subject], protocol: EvaluationProtocol, workers: int, console: Console
+) -> list[Record]:
     """The records of all `wanted` candidates, those that `path` lacks measured now and appended to it."""
     known = read(path)
     missing = [subject for subject in wanted if subject.number not in known]

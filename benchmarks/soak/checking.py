@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from evonas.candidate import Candidate, Evaluation, Status
-from evonas.environment import environment
-from evonas.evolution import Search
-from evonas.executor import Executor, Task
-from evonas.memory_store import MemoryStore
-from evonas.store import Store
+from evonas.evolution.executor import Executor, Task
+from evonas.evolution.loop import Search
+from evonas.records.environment import environment
+from evonas.records.memory_store import MemoryStore
+from evonas.records.store import Store
+from evonas.settings.candidate import Candidate, Evaluation, Status
 
 
 class Recorded(Executor):
@@ -138,8 +138,8 @@ def _chosen(evaluations: dict[int, Evaluation], tasks: dict[int, Task], sample: 
 def _scored_otherwise(
     store: Store, run_id: int, tasks: Sequence[Task], evaluations: dict[int, Evaluation]
 ) -> list[int]:
-    from evonas.workers.evaluate import load_data
-    from evonas.workers.local_executor import LocalExecutor
+    from evonas.workers.executors.local_executor import LocalExecutor
+    from evonas.workers.trial.evaluate import load_data
 
     different = []
     with LocalExecutor(load_data(store.run(run_id).config.protocol)) as executor:

@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.soak.checking import Checked, check
 from benchmarks.soak.running import RUN
 from evonas.db import open_store
-from evonas.environment import environment
+from evonas.records.environment import environment
 
 MIB = 2**20
 ROLES = ("coordinator", "worker", "raylet", "other")

@@ -121,9 +121,9 @@ class Soak:
     def _drain(self) -> int:
         """Evaluates what is drawn and not judged, in this process, and nothing more; how many that was."""
         from evonas.db import open_store
-        from evonas.evolution import Search
-        from evonas.executors import make_executor
-        from evonas.lease import claimed
+        from evonas.evolution.loop import Search
+        from evonas.front.make_executor import make_executor
+        from evonas.records.coordinator_claim import claimed
 
         with open_store(str(self.database)) as store:
             run, summary = store.run(RUN), store.summary(RUN)

@@ -10,7 +10,9 @@ import sys
 import typer
 from rich.console import Console
 
-from evonas.cli import compare, export, layers, look, report, rerank, run, transfer, watch
+from evonas.cli import compare, export, layers, report, rerank, transfer, watch
+from evonas.cli import inspect_runs as look
+from evonas.cli import search as run
 from evonas.errors import EvonasError
 
 app = typer.Typer(

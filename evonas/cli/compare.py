@@ -9,10 +9,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.cli.tables import duration, table
 from evonas.errors import UsageError
+from evonas.front.assemble import open_storage
 from evonas.report.side_by_side import Beside, side_by_side
 
 app = typer.Typer()

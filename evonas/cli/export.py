@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from evonas import results
-from evonas.assemble import open_storage
 from evonas.cli import options
-from evonas.environment import version_of
 from evonas.errors import UsageError
-from evonas.graph import Graph
-from evonas.published import ROWS, zoo
+from evonas.front.assemble import open_storage
+from evonas.language.graph import Graph
+from evonas.language.zoo import ROWS, zoo
+from evonas.records import results
+from evonas.records.environment import version_of
 
 app = typer.Typer()
 
 
-class Form(Enum):
+class ExportFormat(Enum):
     """What a layer is exported as."""
 
     PY = "py"
@@ -34,7 +34,7 @@ def export(
     candidate: Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, INDEX of the latest run, or a zoo name.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
     form: Annotated[
-        Form | None, typer.Option("-f", "--format", help="By default what the file's ending says, or else py.")
+        ExportFormat | None, typer.Option("-f", "--format", help="By default what the file's ending says, or else py.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the class, for py.")] = "Layer",
     triton: Annotated[bool, typer.Option("--triton/--no-triton", help="Put Triton kernels into py.")] = True,
@@ -48,8 +48,8 @@ def export(
     storage: options.Storage = options.STORAGE,
 ) -> None:
     """Write a layer as a file that needs no evonas: a PyTorch module with Triton kernels, a program, or a formula."""
-    from evonas.kernels.export import PROGRAMS, SUFFIXES, export_as
-    from evonas.kernels.formats import Concrete
+    from evonas.kernels.export.export import PROGRAMS, SUFFIXES, export_as
+    from evonas.kernels.export.formats import Concrete
 
     if form is None:
         chosen = next((one for one, suffix in SUFFIXES.items() if suffix == output.suffix.lower()), "py")

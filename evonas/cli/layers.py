@@ -14,12 +14,12 @@ from rich.text import Text
 from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import comparison_table, table
-from evonas.cli.where import Where, says_where
-from evonas.comparison import compare
-from evonas.draw import gallery, picture, tree
+from evonas.cli.worker_options import Where, says_where
 from evonas.errors import UsageError, shorten, unknown
-from evonas.protocol import Protocol
-from evonas.published import PUBLISHED, ROWS, as_graph, zoo
+from evonas.language.zoo import PUBLISHED, ROWS, as_graph, zoo
+from evonas.report.graph_drawing import gallery, picture, tree
+from evonas.reruns import comparison
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 app = typer.Typer()
 
@@ -83,9 +83,9 @@ def baseline(
     anchor: Annotated[list[str] | None, typer.Option(help="Anchor network, or FILE.py:NAME; may be repeated.")] = None,
     data: Annotated[
         str, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME.")
-    ] = Protocol.data,
+    ] = EvaluationProtocol.data,
     data_dir: Annotated[str | None, typer.Option(help="Its folder or file.")] = None,
-    steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = Protocol.steps,
+    steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = EvaluationProtocol.steps,
     storage: options.Storage = options.STORAGE,
     *,
     where: Where,
@@ -93,10 +93,10 @@ def baseline(
 ) -> None:
     """Train layers on the anchors with several seeds: mean and spread, the whole zoo by default."""
     protocol = replace(
-        Protocol(),
+        EvaluationProtocol(),
         data=data,
         data_dir=data_dir,
-        anchors=tuple(anchor) if anchor else Protocol.anchors,
+        anchors=tuple(anchor) if anchor else EvaluationProtocol.anchors,
         steps=steps,
     )
     layers = [options.the_layer(text, storage) for text in layer] if layer else list(zoo)
@@ -106,7 +106,7 @@ def baseline(
         raise UsageError(f"seeds should be at least 1, not {seeds}")
     replace(protocol, seed=first_seed)  # likewise
     with training_bar() as bar:
-        comparisons = compare(
+        comparisons = comparison.baseline(
             layers,
             protocol=protocol,
             seeds=range(first_seed, first_seed + seeds),
@@ -132,7 +132,7 @@ def baseline(
 @app.command()
 def doctor(form: options.OutputFormat = options.Format.TABLE) -> None:
     """Check this machine: versions, hardware, the database, and Ray with a training in miniature."""
-    from evonas.doctor import examine
+    from evonas.front.doctor import examine
 
     checks = examine()
     grid = table()

@@ -11,19 +11,19 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from evonas.candidate import Candidate, Evaluation, Status
 from evonas.cli.pace import Pace
 from evonas.cli.tables import filters_table, layers_table
-from evonas.results import Row, row
-from evonas.totals import Totals
+from evonas.records.results import ResultRow, row
+from evonas.records.running_totals import Totals
+from evonas.settings.candidate import Candidate, Evaluation, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rich.console import Console, RenderableType
 
-    from evonas.runs import RunInfo, RunSummary
-    from evonas.store import Store
+    from evonas.records.run_info import RunInfo, RunSummary
+    from evonas.records.store import Store
 
 SHOWN = 8  # best layers in the display
 _LINE_EVERY = 15.0  # seconds between lines where there is no terminal
@@ -41,7 +41,7 @@ class Watcher:
 
     def __init__(self, run: RunInfo, store: Store, console: Console, dashboard: str | None = None) -> None:
         self.run, self.console, self.dashboard = run, console, dashboard
-        self.best: list[Row] = [row(run, *pair) for pair in store.best(run.id, SHOWN)]
+        self.best: list[ResultRow] = [row(run, *pair) for pair in store.best(run.id, SHOWN)]
         summary = store.summary(run.id)
         self._totals, self._references = Totals(summary), dict(run.references)
         self.judged = summary.evaluations
@@ -133,7 +133,12 @@ def bar_of(run: RunInfo, judged: int) -> Progress:
 
 
 def overview(
-    run: RunInfo, summary: RunSummary, best: Sequence[Row], bar: Progress, footer: str, dashboard: str | None = None
+    run: RunInfo,
+    summary: RunSummary,
+    best: Sequence[ResultRow],
+    bar: Progress,
+    footer: str,
+    dashboard: str | None = None,
 ) -> RenderableType:
     """A run as the live display shows it: progress, filters, and the best layers beside published ones."""
     config = run.config

@@ -11,12 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console, RenderableType
 
-from evonas.api import DEFAULT_STORAGE
-from evonas.assemble import latest_run, open_storage
 from evonas.errors import UsageError, shorten
-from evonas.graph import Graph
-from evonas.runs import RunInfo
-from evonas.store import Store
+from evonas.front.api import DEFAULT_STORAGE
+from evonas.front.assemble import latest_run, open_storage
+from evonas.language.graph import Graph
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
 
 
 class Format(Enum):

@@ -6,7 +6,7 @@ from collections import deque
 from time import monotonic
 
 from evonas.cli.tables import duration
-from evonas.config import RunConfig
+from evonas.settings.run_config import RunConfig
 
 _WINDOW = 60.0  # seconds of recent work that speed is told from
 

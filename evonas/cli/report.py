@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.errors import UsageError, shorten, unknown
+from evonas.front.assemble import open_storage
 
 app = typer.Typer()
 LAYER = "layer"
@@ -58,8 +58,8 @@ def plot(
     storage: options.Storage = options.STORAGE,
 ) -> None:
     """Draw one picture of a run, as the report shows it."""
-    from evonas.draw import picture
     from evonas.report.gather import gather
+    from evonas.report.graph_drawing import picture
     from evonas.report.pictures import PICTURES, draw
 
     if what not in (*PICTURES, LAYER):

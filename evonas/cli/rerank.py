@@ -12,15 +12,15 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, narrow, table
-from evonas.cli.where import Where, says_where
-from evonas.ranking import Against, Ranked, Ranking, Sample
-from evonas.reranking import REFERENCES, TRANSFER
-from evonas.reranking import rerank as train_again
-from evonas.statistics import Interval
+from evonas.cli.worker_options import Where, says_where
+from evonas.front.assemble import open_storage
+from evonas.reruns.ranking import Against, Ranked, Ranking, Sample
+from evonas.reruns.reranking import REFERENCES, TRANSFER
+from evonas.reruns.reranking import rerank as train_again
+from evonas.reruns.significance import Interval
 
 app = typer.Typer()
 _NONE = "none"

@@ -9,13 +9,13 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from evonas.breakdown import Breakdown
-from evonas.candidate import Status
-from evonas.comparison import Comparison
-from evonas.filters import CHEAP_FILTERS
-from evonas.objectives import objective_named
-from evonas.results import Row, references_as_rows
-from evonas.runs import RunInfo, RunSummary
+from evonas.judging.cheap_filters import CHEAP_FILTERS
+from evonas.records.results import ResultRow, references_as_rows
+from evonas.records.run_info import RunInfo, RunSummary
+from evonas.records.time_breakdown import Breakdown
+from evonas.reruns.comparison import Comparison
+from evonas.settings.candidate import Status
+from evonas.settings.objectives import objective_named
 
 _WIDEST = 90  # longest expression shown in a table; `show` prints the whole
 
@@ -26,7 +26,7 @@ def table(title: str | None = None, caption: str | None = None) -> Table:
 
 
 def layers_table(
-    rows: Sequence[Row],
+    rows: Sequence[ResultRow],
     references: Mapping[str, Mapping[str, float]],
     anchors: Sequence[str],
     title: str | None = None,

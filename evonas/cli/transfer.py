@@ -13,7 +13,7 @@ from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, table
 from evonas.errors import UsageError
-from evonas.transferring import BASELINE, REFERENCES, TASKS, Transferred, transfer
+from evonas.reruns.transferring import BASELINE, REFERENCES, TASKS, Transferred, transfer
 
 app = typer.Typer()
 

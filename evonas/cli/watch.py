@@ -10,15 +10,15 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from evonas import results
-from evonas.assemble import open_storage
 from evonas.cli import options
 from evonas.cli.live import SHOWN, bar_of, core_seconds, overview
 from evonas.cli.pace import Pace
 from evonas.cli.tables import duration, layers_table
 from evonas.errors import UsageError, shorten
-from evonas.results import Row
-from evonas.runs import RunInfo, RunStatus, RunSummary
+from evonas.front.assemble import open_storage
+from evonas.records import results
+from evonas.records.results import ResultRow
+from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 
 app = typer.Typer()
 _SILENT = 120.0  # seconds without a record after which a run may have been killed
@@ -33,7 +33,7 @@ class Seen:
 
     run: RunInfo
     summary: RunSummary
-    best: list[Row]
+    best: list[ResultRow]
 
     @property
     def silent(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evonas.graph import FIRST, Graph, trimmed
+from evonas.language.graph import FIRST, Graph, trimmed
 
 _LONGEST = 60  # characters of a sub-expression
 _MOST = 3

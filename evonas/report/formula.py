@@ -6,7 +6,7 @@ from latex2mathml.converter import convert
 from markupsafe import Markup
 
 from evonas.errors import GraphError
-from evonas.graph import Graph
+from evonas.language.graph import Graph
 
 _LONGEST = 2000  # characters of LaTeX; a formula that fills pages tells nobody anything
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evonas.filters import CHEAP_FILTERS
-from evonas.runs import RunSummary
+from evonas.judging.cheap_filters import CHEAP_FILTERS
+from evonas.records.run_info import RunSummary
 
 MEANINGS: Mapping[str, str] = {
     "structural": "ignores its input, or is constant on every plane",

@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from evonas.breakdown import breakdown
-from evonas.candidate import Evaluation, Status
-from evonas.objectives import ANCHORS, fitness, objective_named
+from evonas.judging.selection import pareto_front
+from evonas.records.results import ResultRow, row
+from evonas.records.run_info import RunInfo, RunSummary
+from evonas.records.store import Store
+from evonas.records.time_breakdown import breakdown
 from evonas.report.funnel import Filtered, funnel
 from evonas.report.lineage import Ancestor, lineage
-from evonas.report.progress import Step, finite, progress
-from evonas.report.response import Response, response
+from evonas.report.progress import ProgressStep, finite, progress
+from evonas.report.response_curve import ResponseCurve, response
 from evonas.report.standing import Standing, standings
 from evonas.report.times import Clock, clocks
-from evonas.results import Row, row
-from evonas.runs import RunInfo, RunSummary
-from evonas.select import pareto_front
-from evonas.store import Store
+from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.objectives import ANCHORS, fitness, objective_named
 
 if TYPE_CHECKING:
-    from evonas.kernels.plan import Plan
+    from evonas.kernels.plan.plan import Plan
 
 
 _UNITS = {"seconds": ("ms", 1e3), "bytes": ("MiB", 2.0**-20), "accuracy": ("", 1.0)}
@@ -51,7 +51,7 @@ class Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ScoredPoint:
     """A scored candidate among all others.
 
     Attributes:
@@ -80,9 +80,9 @@ class Top:
         plan: how its kernels compute it while a network is trained.
     """
 
-    row: Row
+    row: ResultRow
     standing: Standing
-    response: Response
+    response: ResponseCurve
     plan: Plan
 
 
@@ -106,9 +106,9 @@ class Report:
     run: RunInfo
     summary: RunSummary
     read: datetime
-    steps: Sequence[Step]
+    steps: Sequence[ProgressStep]
     axes: Sequence[Axis]
-    points: Sequence[Point]
+    points: Sequence[ScoredPoint]
     filters: Sequence[Filtered]
     times: Sequence[Clock]
     tree: Sequence[Ancestor]
@@ -143,7 +143,7 @@ def gather(store: Store, run_id: int, top: int = 5) -> Report:
     scored = [e for e in evaluations.values() if e.status is Status.SCORED]
     front = _front(scored, run.config.protocol.objectives)
     points = [
-        Point(e.index, candidates[e.index].graph.canonical.written(), e.mean, _values(e, axes), e.index in front)
+        ScoredPoint(e.index, candidates[e.index].graph.canonical.written(), e.mean, _values(e, axes), e.index in front)
         for e in scored
     ]
     summary = store.summary(run_id)
@@ -162,9 +162,9 @@ def gather(store: Store, run_id: int, top: int = 5) -> Report:
     )
 
 
-def look(found: Row, standing: Standing) -> Top:
+def look(found: ResultRow, standing: Standing) -> Top:
     """A layer, looked at closely."""
-    from evonas.kernels.plan import plan_of
+    from evonas.kernels.plan.plan import plan_of
 
     return Top(found, standing, response(found.graph), plan_of(found.graph))
 

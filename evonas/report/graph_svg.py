@@ -8,9 +8,9 @@ from itertools import pairwise
 import networkx as nx
 from markupsafe import Markup
 
-from evonas.draw import framed
-from evonas.graph import Graph, X
-from evonas.layout import Layout, layered
+from evonas.language.graph import Graph, X
+from evonas.report.graph_drawing import framed
+from evonas.report.graph_layout import GraphLayout, layered
 
 _ACROSS, _DOWN = 112.0, 54.0  # distance of columns and rows in px
 _WIDTH, _HEIGHT = 86.0, 34.0  # of a box
@@ -46,7 +46,9 @@ def graph_svg(graph: Graph) -> Markup:
     return Markup("").join([*parts, Markup("</svg>")])
 
 
-def _edges_to(drawn: nx.DiGraph, layout: Layout, centres: Mapping[Hashable, Point], target: Hashable) -> list[Markup]:
+def _edges_to(
+    drawn: nx.DiGraph, layout: GraphLayout, centres: Mapping[Hashable, Point], target: Hashable
+) -> list[Markup]:
     """The arrows to one node, which arrive one above the other in the order in which they come."""
     last = {source: [source, *layout.route[source, target]][-1] for source in drawn.pred[target]}
     found = []

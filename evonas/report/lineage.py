@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evonas.candidate import Candidate, Evaluation
 from evonas.report.changes import Change, changes
+from evonas.settings.candidate import Candidate, Evaluation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,16 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from evonas.candidate import Status
-from evonas.published import zoo
-from evonas.report.dots import dots
+from evonas.language.zoo import zoo
+from evonas.records.retraining import RetrainingStage
+from evonas.records.run_info import RunStatus
+from evonas.report.family_tree_svg import lanes_svg, lanes_width
 from evonas.report.formula import mathml
 from evonas.report.gather import Report, Top
 from evonas.report.graph_svg import graph_svg
-from evonas.report.lanes import lanes_svg, lanes_width
-from evonas.report.words import duration, megabytes, number
-from evonas.retraining import Stage
-from evonas.runs import RunStatus
+from evonas.report.number_format import duration, megabytes, number
+from evonas.report.score_dots import dots
+from evonas.settings.candidate import Status
 
 _SHAPE = (128, 64, 32, 32)
 """Of the activations for which traffic is told in bytes."""
@@ -97,7 +97,7 @@ def _rival(report: Report) -> Mapping[str, Any] | None:
         return None
     rival = next((one for one in scored if one.name == "bn-relu"), scored[0])
     again = None
-    for stage, where in ((Stage.TEST, "on the test split"), (Stage.HELD_OUT, "on held-out images")):
+    for stage, where in ((RetrainingStage.TEST, "on the test split"), (RetrainingStage.HELD_OUT, "on held-out images")):
         mine, theirs = (one.samples.get(stage) for one in (report.top[0].standing, rival))
         if mine is not None and theirs is not None and again is None and mine.by_seed and theirs.by_seed:
             again = {"where": where, "seeds": len(mine.by_seed), "mine": mine.mean, "theirs": theirs.mean}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evonas.errors import UsageError, shorten, unknown
-from evonas.report.dots import dots
 from evonas.report.gather import Report, Top
+from evonas.report.number_format import duration
+from evonas.report.score_dots import dots
 from evonas.report.times import DRAWING, FILTERS, IDLE, KERNELS, LOST, OTHER, TRAINING
-from evonas.report.words import duration
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -232,4 +232,4 @@ PICTURES: Mapping[str, Callable[[Report], Figure]] = {
     "scores": _scores,
     "response": _response,
 }
-"""What `draw` draws. A layer's graph is drawn by `evonas.draw.picture`."""
+"""What `draw` draws. A layer's graph is drawn by `evonas.report.graph_drawing.picture`."""

@@ -8,11 +8,11 @@ from math import isfinite
 
 import numpy as np
 
-from evonas.candidate import Evaluation, Status
+from evonas.settings.candidate import Evaluation, Status
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ProgressStep:
     """Where a search stood after an evaluation that improved something, or after the last one.
 
     Attributes:
@@ -30,7 +30,7 @@ class Step:
     anchors: tuple[float, ...]
 
 
-def progress(evaluations: Iterable[Evaluation], anchors: Sequence[str]) -> list[Step]:
+def progress(evaluations: Iterable[Evaluation], anchors: Sequence[str]) -> list[ProgressStep]:
     """The steps of a search, from one without a scored layer to its last evaluation.
 
     Args:
@@ -41,7 +41,7 @@ def progress(evaluations: Iterable[Evaluation], anchors: Sequence[str]) -> list[
     front = np.empty((0, len(anchors)))
     best = np.zeros(len(anchors))
     judged, spent, volume, mean = 0, 0.0, 0.0, 0.0
-    steps = [Step(0, 0.0, 0.0, 0.0, tuple(best))]
+    steps = [ProgressStep(0, 0.0, 0.0, 0.0, tuple(best))]
     for evaluation in evaluations:
         judged, spent = judged + 1, spent + evaluation.core_seconds
         if evaluation.status is not Status.SCORED or not all(anchor in evaluation.scores for anchor in anchors):
@@ -52,10 +52,10 @@ def progress(evaluations: Iterable[Evaluation], anchors: Sequence[str]) -> list[
         front = np.vstack([front[~(front <= scores).all(axis=1)], scores])
         best, mean = np.maximum(best, scores), max(mean, float(scores.mean()))
         volume = hypervolume(front)
-        steps.append(Step(judged, spent, volume, mean, tuple(map(float, best))))
+        steps.append(ProgressStep(judged, spent, volume, mean, tuple(map(float, best))))
     if steps[-1].judged < judged:
         last = steps[-1]
-        steps.append(Step(judged, spent, last.hypervolume, last.best, last.anchors))
+        steps.append(ProgressStep(judged, spent, last.hypervolume, last.best, last.anchors))
     return steps
 
 
@@ -70,7 +70,7 @@ def hypervolume(scores: np.ndarray) -> float:
     return float(HV(ref_point=np.zeros(scores.shape[1]))(-scores)) if len(scores) else 0.0
 
 
-def at_compute(steps: Sequence[Step], core_seconds: float) -> Step:
+def at_compute(steps: Sequence[ProgressStep], core_seconds: float) -> ProgressStep:
     """Where a search stood when its workers had spent this long."""
     return [step for step in steps if step.core_seconds <= core_seconds or step is steps[0]][-1]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evonas.candidate import Status
-from evonas.config import RunConfig
+from evonas.records.run_info import RunStatus
+from evonas.records.store import Store
 from evonas.report.progress import at_compute, progress
-from evonas.runs import RunStatus
-from evonas.store import Store
+from evonas.settings.candidate import Status
+from evonas.settings.run_config import RunConfig
 
 
 @dataclass(frozen=True, slots=True)

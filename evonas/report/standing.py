@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from evonas.ranking import Sample, sample
-from evonas.retraining import Layer, Retraining, Stage
-from evonas.runs import RunInfo
+from evonas.records.retraining import Layer, Retraining, RetrainingStage
+from evonas.records.run_info import RunInfo
+from evonas.reruns.ranking import Sample, sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Standing:
     name: str
     published: bool
     searched: Mapping[str, float]
-    samples: Mapping[Stage, Sample]
+    samples: Mapping[RetrainingStage, Sample]
 
     @property
     def mean(self) -> float | None:
@@ -49,7 +49,7 @@ def standings(
         The candidates in the order given, and the published layers, the best first.
     """
     alike: list[Retraining] = []
-    for stage in Stage:
+    for stage in RetrainingStage:
         of_stage = [one for one in retrainings if one.stage is stage]
         terms = Counter((one.steps, one.held_out) for one in of_stage)
         if terms:
@@ -65,9 +65,9 @@ def standings(
     return found, sorted(published, key=lambda one: (-(one.mean or 0.0), one.name))
 
 
-def _samples(layer: Layer, retrainings: Sequence[Retraining], anchors: Sequence[str]) -> dict[Stage, Sample]:
+def _samples(layer: Layer, retrainings: Sequence[Retraining], anchors: Sequence[str]) -> dict[RetrainingStage, Sample]:
     samples = {}
-    for stage in Stage:
+    for stage in RetrainingStage:
         mine = [one for one in retrainings if one.layer == layer and one.stage is stage]
         if any(not one.failed for one in mine):
             # An anchor that the search never saw is the only one of its stage.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from evonas import breakdown
-from evonas.breakdown import CHEAP, Breakdown
-from evonas.candidate import BUILDING, FAILED_ATTEMPTS
-from evonas.filters import SAMPLING
-from evonas.timekeeping import DATABASE, EVALUATING, PROPOSING, UNFINISHED, WAITING
+from evonas.judging.cheap_filters import SAMPLING
+from evonas.records import time_breakdown as breakdown
+from evonas.records.time_breakdown import CHEAP, Breakdown
+from evonas.records.timekeeping import DATABASE, EVALUATING, PROPOSING, UNFINISHED, WAITING
+from evonas.settings.candidate import BUILDING, FAILED_ATTEMPTS
 
 DRAWING, FILTERS, KERNELS, TRAINING, LOST, OTHER, IDLE = (
     *("drawing", "filters", "kernels", "training"),

@@ -18,17 +18,17 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UsageError, shorten
-from evonas.layer import LayerFactory as PublishedLayers
-from evonas.plugins import Registry, speaking_of
+from evonas.layers.layer_factory import LayerFactory
+from evonas.settings.plugins import Registry, speaking_of
 from evonas.workers.anchors import efficientnet, mobilenet, resnet, vgg
 from evonas.workers.anchors.inverted import InvertedNet
-from evonas.workers.anchors.layers import LayerFactory, initialise
+from evonas.workers.anchors.layers import LayerBuilder, initialise
 
 __all__ = [
     "ANCHORS",
     "REGISTRY",
     "Anchor",
-    "LayerFactory",
+    "LayerBuilder",
     "anchor_named",
     "build_anchor",
     "check_own",
@@ -127,7 +127,7 @@ def _own(text: str, found: Any) -> Anchor | None:
     if not callable(found):
         return None
 
-    def network(_: None, layer: LayerFactory, *, in_channels: int, classes: int) -> nn.Module:
+    def network(_: None, layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:
         path = getattr(sys.modules.get(found.__module__), "__file__", None) or text
         with speaking_of(path):
             model = found(layer, in_channels=in_channels, classes=classes)
@@ -152,7 +152,7 @@ def check_own(name: str, channels: int, size: tuple[int, int], classes: int) -> 
     row = anchor_named(name)
     if row.config is not None:
         return
-    layer = PublishedLayers.published("bn-relu")
+    layer = LayerFactory.published("bn-relu")
     model = build_anchor(name, layer, in_channels=channels, classes=classes)
     path = getattr(sys.modules.get(type(model).__module__), "__file__", None) or name
     with speaking_of(path):
@@ -186,7 +186,7 @@ def anchor_named(text: str) -> Anchor:
     return replace(row, name=text, config=replace(row.config, width_multiplier=multiplier))
 
 
-def build_anchor(name: str, layer: LayerFactory, *, in_channels: int, classes: int) -> nn.Module:
+def build_anchor(name: str, layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:
     """Build an anchor with freshly initialised weights.
 
     The weights of the convolutions and of the classifier depend on PyTorch's global random state at the

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evonas.workers.anchors import mobilenet
-from evonas.workers.anchors.inverted import InvertedConfig, Stage
+from evonas.workers.anchors.inverted import InvertedConfig, InvertedStage
 
 B0 = InvertedConfig(
     stages=(
-        Stage(1, 16, 1, 1, kernel=3),
-        Stage(6, 24, 2, 2, kernel=3),
-        Stage(6, 40, 2, 2, kernel=5),
-        Stage(6, 80, 3, 2, kernel=3),
-        Stage(6, 112, 3, 1, kernel=5),
-        Stage(6, 192, 4, 2, kernel=5),
-        Stage(6, 320, 1, 1, kernel=3),
+        InvertedStage(1, 16, 1, 1, kernel=3),
+        InvertedStage(6, 24, 2, 2, kernel=3),
+        InvertedStage(6, 40, 2, 2, kernel=5),
+        InvertedStage(6, 80, 3, 2, kernel=3),
+        InvertedStage(6, 112, 3, 1, kernel=5),
+        InvertedStage(6, 192, 4, 2, kernel=5),
+        InvertedStage(6, 320, 1, 1, kernel=3),
     ),
     narrows_head=True,
     squeeze_ratio=0.25,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.workers.anchors.layers import Classifier, Conv, Dense, LayerFactory, scaled_width
+from evonas.workers.anchors.layers import Classifier, Conv, Dense, LayerBuilder, scaled_width
 
 
 @dataclass(frozen=True)
-class Stage:
+class InvertedStage:
     """Consecutive inverted residuals: a row of the papers' tables.
 
     Attributes:
@@ -50,7 +50,7 @@ class InvertedConfig:
         divisor: widths are rounded to a multiple of this.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[InvertedStage, ...]
     stem_width: int = 32
     stem_stride: int = 2
     head_width: int = 1280
@@ -87,7 +87,13 @@ class InvertedResidual(nn.Module):
     """
 
     def __init__(
-        self, layer: LayerFactory, inputs: int, outputs: int, stage: Stage, stride: int, squeeze_ratio: float | None
+        self,
+        layer: LayerBuilder,
+        inputs: int,
+        outputs: int,
+        stage: InvertedStage,
+        stride: int,
+        squeeze_ratio: float | None,
     ) -> None:
         super().__init__()
         inner = inputs * stage.expansion
@@ -112,7 +118,7 @@ class InvertedNet(nn.Module):
     noise to the score of a short one.
     """
 
-    def __init__(self, config: InvertedConfig, layer: LayerFactory, *, in_channels: int, classes: int) -> None:
+    def __init__(self, config: InvertedConfig, layer: LayerBuilder, *, in_channels: int, classes: int) -> None:
         super().__init__()
 
         def width(channels: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 
-class LayerFactory(Protocol):
+class LayerBuilder(Protocol):
     """What a layer under search must be able to make for a network.
 
     Both methods return a module that keeps the shape (b, channels, h, w) of its input.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from evonas.workers.anchors.inverted import InvertedConfig, Stage
+from evonas.workers.anchors.inverted import InvertedConfig, InvertedStage
 
 PUBLISHED = InvertedConfig(
     stages=(
-        Stage(1, 16, 1, 1),
-        Stage(6, 24, 2, 2),
-        Stage(6, 32, 3, 2),
-        Stage(6, 64, 4, 2),
-        Stage(6, 96, 3, 1),
-        Stage(6, 160, 3, 2),
-        Stage(6, 320, 1, 1),
+        InvertedStage(1, 16, 1, 1),
+        InvertedStage(6, 24, 2, 2),
+        InvertedStage(6, 32, 3, 2),
+        InvertedStage(6, 64, 4, 2),
+        InvertedStage(6, 96, 3, 1),
+        InvertedStage(6, 160, 3, 2),
+        InvertedStage(6, 320, 1, 1),
     )
 )
 """Table 2 of the paper."""
 
-SMALL = InvertedConfig(stages=(Stage(4, 16, 1, 1), Stage(4, 24, 1, 2)), stem_width=16, head_width=96)
+SMALL = InvertedConfig(stages=(InvertedStage(4, 16, 1, 1), InvertedStage(4, 24, 1, 2)), stem_width=16, head_width=96)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from evonas.workers.anchors.layers import Classifier, Conv, LayerFactory, scaled_width
+from evonas.workers.anchors.layers import Classifier, Conv, LayerBuilder, scaled_width
 
 
 @dataclass(frozen=True)
-class Stage:
+class ResNetStage:
     """Consecutive blocks at one resolution.
 
     Attributes:
@@ -39,7 +39,7 @@ class ResNetConfig:
         divisor: widths are rounded to a multiple of this.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[ResNetStage, ...]
     stem_width: int = 64
     stem_kernel: int = 7
     stem_stride: int = 2
@@ -49,13 +49,15 @@ class ResNetConfig:
     divisor: int = 8
 
 
-RESNET50 = ResNetConfig(stages=(Stage(3, 64, 1), Stage(4, 128, 2), Stage(6, 256, 2), Stage(3, 512, 2)))
+RESNET50 = ResNetConfig(
+    stages=(ResNetStage(3, 64, 1), ResNetStage(4, 128, 2), ResNetStage(6, 256, 2), ResNetStage(3, 512, 2))
+)
 """He et al. 2016, "Deep Residual Learning", table 1, with the pre-activation blocks of the later paper."""
 
 # On a CPU a convolution this small costs its call, about a millisecond forward and backward, and an eager
 # layer costs its memory traffic: so few of the first, and the stem leaves 6×6 of a 12×12 image to the second.
 SMALL = ResNetConfig(
-    stages=(Stage(1, 8, 1), Stage(2, 16, 2)),
+    stages=(ResNetStage(1, 8, 1), ResNetStage(2, 16, 2)),
     stem_width=16,
     stem_kernel=3,
     stem_stride=2,
@@ -70,7 +72,7 @@ class Bottleneck(nn.Module):
     it is the block's untouched input.
     """
 
-    def __init__(self, layer: LayerFactory, inputs: int, width: int, outputs: int, stride: int) -> None:
+    def __init__(self, layer: LayerBuilder, inputs: int, width: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.norm_act1 = layer.norm_act(inputs)
         self.conv1 = Conv(inputs, width)
@@ -97,7 +99,7 @@ class ResNet(nn.Module):
     Every position of the layer is a norm-act: a pre-activation network has no plain normalisation.
     """
 
-    def __init__(self, config: ResNetConfig, layer: LayerFactory, *, in_channels: int, classes: int) -> None:
+    def __init__(self, config: ResNetConfig, layer: LayerBuilder, *, in_channels: int, classes: int) -> None:
         super().__init__()
 
         def width(channels: int) -> int:

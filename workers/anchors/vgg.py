@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from evonas.workers.anchors.layers import Classifier, Conv, LayerFactory, scaled_width
+from evonas.workers.anchors.layers import Classifier, Conv, LayerBuilder, scaled_width
 
 
 @dataclass(frozen=True)
-class Stage:
+class VGGStage:
     """Consecutive 3×3 convolutions at one resolution; a 2×2 max pooling follows.
 
     Attributes:
@@ -35,15 +35,15 @@ class VggConfig:
         divisor: widths are rounded to a multiple of this.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[VGGStage, ...]
     width_multiplier: float = 1.0
     divisor: int = 8
 
 
-VGG16 = VggConfig((Stage(2, 64), Stage(2, 128), Stage(3, 256), Stage(3, 512), Stage(3, 512)))
+VGG16 = VggConfig((VGGStage(2, 64), VGGStage(2, 128), VGGStage(3, 256), VGGStage(3, 512), VGGStage(3, 512)))
 """Table 1 of the paper, column D. 32×32 images are 1×1 after the last pooling."""
 
-SMALL = VggConfig((Stage(1, 16), Stage(2, 32), Stage(1, 64)))
+SMALL = VggConfig((VGGStage(1, 16), VGGStage(2, 32), VGGStage(1, 64)))
 
 
 class Vgg(nn.Module):
@@ -53,7 +53,7 @@ class Vgg(nn.Module):
     there is a normalisation. Every position of the layer is a norm-act.
     """
 
-    def __init__(self, config: VggConfig, layer: LayerFactory, *, in_channels: int, classes: int) -> None:
+    def __init__(self, config: VggConfig, layer: LayerBuilder, *, in_channels: int, classes: int) -> None:
         super().__init__()
         channels = in_channels
         blocks: list[nn.Module] = []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from evonas.workers.splits import Split
+from evonas.workers.data.splits import Split
 
 SIZE = 24
 CLASSES = 11

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evonas.layer import LayerFactory
-from evonas.protocol import Protocol
-from evonas.workers.evaluate import load_data
-from evonas.workers.training import Training
+from evonas.layers.layer_factory import LayerFactory
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.trial.evaluate import load_data
+from evonas.workers.trial.training import Training
 
 ANCHOR = "vgg-small"
 
@@ -23,6 +23,6 @@ def classify(layer: LayerFactory, seed: int, steps: int) -> float | None:
     Returns:
         Between 0 and 1; None where training diverged.
     """
-    protocol = replace(Protocol(), anchors=(ANCHOR,), objectives=("anchors",), steps=steps, seed=seed)
+    protocol = replace(EvaluationProtocol(), anchors=(ANCHOR,), objectives=("anchors",), steps=steps, seed=seed)
     training = Training(ANCHOR, layer, load_data(protocol), protocol)
     return training.accuracy("test") if training.advance(steps) else None

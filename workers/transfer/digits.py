@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from evonas.workers.splits import Split, stratified_order
+from evonas.workers.data.splits import Split, stratified_order
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from evonas.workers.anchors.layers import Conv, LayerFactory
+from evonas.workers.anchors.layers import Conv, LayerBuilder
 
 NOISE, CLASSES = 16, 10
 _WIDTH = 32
@@ -22,7 +22,7 @@ class Generator(nn.Module):
         layer: makes the layer of each of the positions.
     """
 
-    def __init__(self, layer: LayerFactory) -> None:
+    def __init__(self, layer: LayerBuilder) -> None:
         super().__init__()
         self.start = nn.Linear(NOISE + CLASSES, 2 * _WIDTH * 16)
         self.body = nn.Sequential(

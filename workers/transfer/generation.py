@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.dispatch import for_training
-from evonas.layer import LayerFactory as PublishedLayers
-from evonas.layer import computed_by
-from evonas.workers.anchors.layers import Classifier, Conv, LayerFactory, initialise
-from evonas.workers.distortion import generator
+from evonas.layers.backend_choice import for_training
+from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.norm_act import computed_by
+from evonas.workers.anchors.layers import Classifier, Conv, LayerBuilder, initialise
+from evonas.workers.data.distortion import generator
 from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.frechet import frechet_distance
 from evonas.workers.transfer.gan import CLASSES, NOISE, Discriminator, Generator
@@ -21,7 +21,7 @@ _BATCH, _DRAWN = 64, 2000
 _LR, _BETAS = 1e-3, (0.0, 0.9)
 
 
-def generate(layer: LayerFactory, seed: int, steps: int) -> float | None:
+def generate(layer: LayerBuilder, seed: int, steps: int) -> float | None:
     """The Fréchet distance between test digits and what a generator with the layer draws.
 
     Hinge loss (Lim and Ye 2017), Adam for both networks, one step of each in turn. The features are those that a
@@ -82,7 +82,7 @@ class _Features(nn.Module):
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
-        layer = PublishedLayers.published("bn-relu")
+        layer = LayerFactory.published("bn-relu")
         self.body = nn.Sequential(
             Conv(1, width, 3), layer.norm_act(width), Conv(width, width, 3, stride=2), layer.norm_act(width)
         )

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.dispatch import for_training
-from evonas.layer import computed_by
-from evonas.workers.anchors.layers import LayerFactory, initialise
-from evonas.workers.distortion import generator
+from evonas.layers.backend_choice import for_training
+from evonas.layers.norm_act import computed_by
+from evonas.workers.anchors.layers import LayerBuilder, initialise
+from evonas.workers.data.distortion import generator
 from evonas.workers.transfer.canvases import CLASSES, compose
 from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.unet import UNet
@@ -18,7 +18,7 @@ _BATCH, _TESTED, _AT_ONCE = 16, 400, 50
 _LR = 5e-3
 
 
-def segment(layer: LayerFactory, seed: int, steps: int) -> float | None:
+def segment(layer: LayerBuilder, seed: int, steps: int) -> float | None:
     """The mean IoU of a U-Net with the layer, on canvases of digits that it was not trained on.
 
     Adam with a cosine schedule on the cross-entropy of pixels, a new canvas each time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from evonas.workers.anchors.layers import Conv, LayerFactory
+from evonas.workers.anchors.layers import Conv, LayerBuilder
 
 
 class UNet(nn.Module):
@@ -19,7 +19,7 @@ class UNet(nn.Module):
     """
 
     def __init__(
-        self, layer: LayerFactory, in_channels: int, classes: int, widths: tuple[int, ...] = (12, 24, 48)
+        self, layer: LayerBuilder, in_channels: int, classes: int, widths: tuple[int, ...] = (12, 24, 48)
     ) -> None:
         super().__init__()
         inputs = (in_channels, *widths[:-1])
@@ -55,7 +55,7 @@ def _keep_scale(expansion: nn.Module) -> None:
     nn.init.zeros_(expansion.bias)
 
 
-def _twice(layer: LayerFactory, inputs: int, outputs: int) -> nn.Sequential:
+def _twice(layer: LayerBuilder, inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         Conv(inputs, outputs, 3), layer.norm_act(outputs), Conv(outputs, outputs, 3), layer.norm_act(outputs)
     )

@@ -1,0 +1,141 @@
+"""Commands that look at runs: `runs`, `status`, `best`, `pareto`, `show`. They only read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from evonas.cli import options
+from evonas.cli.tables import duration, filters_table, layers_table, runs_table, times_tables
+from evonas.errors import UsageError
+from evonas.front.assemble import open_storage
+from evonas.language.graph import Graph
+from evonas.records import results
+from evonas.records.store import Store
+from evonas.records.time_breakdown import breakdown
+from evonas.report.graph_drawing import tree
+from evonas.settings.objectives import objective_named
+
+app = typer.Typer()
+Limit = Annotated[int, typer.Option("--top", help="How many.")]
+
+
+@app.command()
+def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat = options.Format.TABLE) -> None:
+    """List the runs of a database."""
+    with open_storage(storage, read_only=True) as store:
+        found, unreadable = [], []
+        for run_id in store.run_ids():
+            try:
+                found.append(store.run(run_id))
+            except UsageError:
+                unreadable.append(run_id)
+        summaries = [store.summary(run.id) for run in found]
+        document = [results.status(run, summary) for run, summary in zip(found, summaries, strict=True)]
+        options.emit(form, document, runs_table(found, summaries))
+    if unreadable:
+        options.stderr.print(f"left out, because this version cannot read their configuration: {unreadable}")
+
+
+@app.command()
+def status(
+    run: options.RunId = options.LAST,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Progress of a run: what each filter rejected and where the time went."""
+    with open_storage(storage, read_only=True) as store:
+        found = options.the_run(store, run)
+        summary = store.summary(found.id)
+        coordinator = store.coordinator(found.id)
+        document = results.status(found, summary, coordinator)
+        counts = ", ".join(f"{count:,} {kind.value}" for kind, count in summary.statuses.items())
+        title = (
+            f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "
+            f"candidates judged in {duration(found.elapsed)} ({counts})"
+        )
+        parts = [filters_table(summary, title), *times_tables(breakdown(found, summary))]
+        options.emit(form, document, Group(*parts))
+
+
+@app.command()
+def best(
+    run: options.RunId = options.LAST,
+    top: Limit = 10,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """The layers with the highest mean score."""
+    _emit_layers(lambda store, run_id: results.best(store, run_id, top), run, storage, form)
+
+
+@app.command()
+def pareto(
+    run: options.RunId = options.LAST,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """The layers that no other beats on every objective of the run."""
+    _emit_layers(results.pareto, run, storage, form)
+
+
+def _emit_layers(
+    choose: Callable[[Store, int], list[results.ResultRow]], run: str, storage: str, form: options.Format
+) -> None:
+    with open_storage(storage, read_only=True) as store:
+        found = options.the_run(store, run)
+        rows, anchors = choose(store, found.id), found.config.protocol.anchors
+        options.emit(form, [row.as_dict() for row in rows], layers_table(rows, found.references, anchors))
+
+
+@app.command()
+def show(
+    candidate: options.CandidateId,
+    plan: Annotated[bool, typer.Option("--plan", help="How it is computed: sweeps, traffic, what is saved.")] = False,
+    kernel: Annotated[bool, typer.Option("--kernel", help="The source of its Triton kernels.")] = False,
+    storage: options.Storage = options.STORAGE,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Everything recorded of one candidate: its graph, origin, filters and scores; or its plan, or its kernels."""
+    with open_storage(storage, read_only=True) as store:
+        run, index = options.the_candidate(store, candidate)
+        document = results.details(store, run.id, index)
+        graph = store.candidate(run.id, index).graph.canonical
+        if plan or kernel:
+            _show_compiled(graph, plan, kernel)
+            return
+        options.emit(form, document, Group(_facts(document), tree(graph)))
+
+
+def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
+    """Prints as it is, without a table's folding, so that a kernel can go into a file."""
+    from evonas.kernels.plan.plan import plan_of
+    from evonas.kernels.triton.module import source_of
+
+    planned = plan_of(graph)
+    parts = [str(planned)] if plan else []
+    parts += [source_of(planned).rstrip()] if kernel else []
+    typer.echo("\n\n".join(parts))
+
+
+def _facts(document: dict[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for name in ("id", "expression", "name", "latex", "origin", "parent", "status", "reason"):
+        if document.get(name):
+            grid.add_row(f"[dim]{name}[/]", escape(str(document[name])))
+    for change in document["mutations"]:
+        grid.add_row("[dim]mutation[/]", escape(change))
+    for outcome in document.get("filters", ()):
+        verdict = "passed" if outcome["accepted"] else f"rejected: {outcome['reason']}"
+        value = "" if outcome["value"] is None else f", {outcome['value']:.3f}"
+        grid.add_row("[dim]filter[/]", escape(f"{outcome['name']}: {verdict}{value} ({outcome['seconds']:.2f} s)"))
+    for anchor, score in document.get("scores", {}).items():
+        grid.add_row(f"[dim]{anchor}[/]", f"{score:.3f}")
+    for name, value in document.get("measures", {}).items():
+        grid.add_row(f"[dim]{name}[/]", objective_named(name).written(value))
+    return grid

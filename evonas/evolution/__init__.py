@@ -1,0 +1,1 @@
+"""The search itself: proposing candidates, having them evaluated, breeding from the best."""

@@ -1,0 +1,172 @@
+"""Putting parts together: a checked configuration, a store, an executor.
+
+Workers, the database and Ray are imported inside functions, when they are asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from evonas.errors import UsageError
+from evonas.judging.cheap_filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
+from evonas.language.graph import Graph
+from evonas.language.zoo import as_graph
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
+from evonas.settings import objectives, plugins
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.presets import DEFAULT, merged, read_preset, resolve
+from evonas.settings.run_config import RunConfig
+from evonas.settings.search_space import SearchSpace, generator
+
+
+def configure(
+    space: SearchSpace | str | None = None,
+    *,
+    preset: str = DEFAULT,
+    seed_graphs: Iterable[Graph | str] | None = None,
+    protocol: EvaluationProtocol | Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> RunConfig:
+    """The configuration of a run, checked as far as that is possible before it starts.
+
+    Args:
+        space: a search space or its name; the preset's when None.
+        preset: name of a preset, or path of a TOML file; what else is given replaces its values.
+        seed_graphs: layers to judge first.
+        protocol: a whole protocol, or those of its settings that replace the preset's. Its seed follows
+            from the run's.
+        settings: further fields of `RunConfig`.
+
+    Raises:
+        UsageError: for an unknown name, a number out of range, or a seed graph that is not in the space
+            or that the cheap filters would reject.
+    """
+    document = read_preset(preset)
+    found = _space(document.get("space", "evonorm") if space is None else space)
+    if isinstance(protocol, EvaluationProtocol):
+        protocol = dataclasses.asdict(protocol)
+    document = merged(resolve({**document, "space": found.name}), {**settings, "protocol": protocol or {}})
+    named = document.pop("seed_graphs", ()) if seed_graphs is None else seed_graphs
+    seed = document.get("seed", 0)
+    kept = _usable(found, [as_graph(graph) for graph in named], seed)
+    document |= {"space": dataclasses.asdict(found), "seed_graphs": kept}
+    document["protocol"] |= {"seed": seed}
+    try:
+        config = RunConfig.from_dict(document)
+    except KeyError as error:
+        raise UsageError(f"unknown setting: {error.args[0]}") from None
+    return dataclasses.replace(config, protocol=named_protocol(config.protocol))
+
+
+def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
+    if isinstance(space, SearchSpace):
+        return space
+    if isinstance(space, str):
+        return named_space(space)
+    try:
+        return SearchSpace(**space)
+    except TypeError as error:
+        raise UsageError(f"the table space does not describe a search space: {error}") from None
+
+
+def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int) -> tuple[str, ...]:
+    """Seed graphs as JSON, each once.
+
+    Raises:
+        UsageError: for one that is not in the space or that the cheap filters would reject.
+    """
+    filters, kept = CheapFilters(), []
+    for graph in graphs:
+        space.embed(graph, generator(seed))  # raises where the graph is not in the space
+        verdict = filters.judge(graph, Tally())
+        if isinstance(verdict, Passed):
+            filters.remember(graph, verdict.key, verdict.functional_key)
+            kept.append(graph.to_json(space.name))
+        elif verdict[0] not in (DUPLICATE, FUNCTIONAL):  # naming a seed twice is harmless
+            raise UsageError(f"the seed graph {graph.written()} cannot be used: {verdict[1].reason}")
+    return tuple(kept)
+
+
+def open_storage(storage: str | Path | Store | None, *, read_only: bool = False, create: bool = True) -> Store:
+    """The store meant by a path, a URL, a store, or None for one in memory; see `evonas.db.open_store`."""
+    if isinstance(storage, Store):
+        return storage
+    if storage is None:
+        from evonas.records.memory_store import MemoryStore
+
+        return MemoryStore()
+    from evonas.db.connect import open_store
+
+    return open_store(str(storage), read_only=read_only, create=create)
+
+
+def latest_run(store: Store) -> RunInfo:
+    """The newest run of a store.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    ids = store.run_ids()
+    if not ids:
+        raise UsageError("there are no runs here yet; `evonas search` makes one")
+    return store.run(ids[-1])
+
+
+def named_space(name: str) -> SearchSpace:
+    """The search space that a user calls `name`; one in a file of theirs is loaded."""
+    from evonas.search_spaces import space_named
+
+    plugins.name_files([name])
+    return space_named(name)
+
+
+def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
+    """A protocol that a user asks for: their files loaded, what it uses of them recorded, and all of it checked.
+
+    Raises:
+        UsageError: as `check_protocol`, or for a file that cannot be read or raises.
+    """
+    from evonas.workers.anchors import REGISTRY as ANCHORS
+    from evonas.workers.data.data_sets import REGISTRY as DATA_SETS
+    from evonas.workers.trial.network_filters import FILTERS
+
+    anchors = [anchor.partition("@")[0] for anchor in protocol.anchors]
+    of_kind = (
+        (ANCHORS, anchors),
+        (DATA_SETS, [protocol.data]),
+        (FILTERS, protocol.filters),
+        (objectives.OWN, [name for name in protocol.objectives if name not in (objectives.ANCHORS, *protocol.anchors)]),
+    )
+    sources = plugins.name_files(name for _, names in of_kind for name in names)
+    points = [(r.group, point) for r, names in of_kind for name in names if (point := r.entry_point(name)) is not None]
+    own = [objectives.OWN.find(name) for name in of_kind[-1][1] if name not in objectives.OBJECTIVES]
+    recorded = (*plugins.records(sources, points), *map(objectives.record_of, own))
+    protocol = dataclasses.replace(protocol, plugins=recorded)
+    check_protocol(protocol)
+    return protocol
+
+
+def check_protocol(protocol: EvaluationProtocol) -> None:
+    """Checks what a protocol names, once the files that it recorded are loaded.
+
+    Raises:
+        UsageError: for an unknown anchor, filter or data set, data that is not where it should be, no such device,
+            or a recorded file that is gone or has changed.
+    """
+    from evonas.workers.anchors import check_own
+    from evonas.workers.data.batches import crop_size
+    from evonas.workers.trial.evaluate import load_data
+    from evonas.workers.trial.network_filters import FILTERS
+
+    plugins.restore(protocol.plugins)
+    for name in protocol.filters:
+        FILTERS.find(name)
+    data = load_data(protocol)
+    size = crop_size(data.size, protocol.pad, protocol.crop)
+    for anchor in protocol.anchors:
+        check_own(anchor, data.channels, size, data.classes)

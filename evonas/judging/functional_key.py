@@ -1,0 +1,90 @@
+"""The response of a graph to fixed random probes, and the functional key made of it.
+
+Different graphs can be the same function in ways that no rewrite rule finds. Each graph is evaluated in float64 on
+random inputs of two shapes and batch sizes, with v0 and v1 drawn at random
+(at 0 and 1 different graphs would coincide), and so is the gradient of a random weighting of its output.
+Rounded to six digits and hashed, the numbers are the functional key: graphs that share it are one
+candidate. The key disregards the sign of the output, which the affine and the next convolution absorb.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evonas.judging.numpy_evaluation import Probe, Probes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from evonas.language.graph import Graph
+
+    Array = NDArray[np.float64]
+
+_SHAPES = ((3, 6, 4, 3), (2, 4, 3, 3))
+_GROUPS = (3, 2)  # neither one channel a group nor one group: the four index sets stay distinct
+_DIGITS = 6
+_STEPS = 10.0**_DIGITS
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResponse:
+    """What a graph answers to one probe.
+
+    Attributes:
+        output: (b, c, h, w), float64.
+        gradient: of a fixed random weighting of the output, by the input; same shape.
+    """
+
+    output: Array
+    gradient: Array
+
+
+@cache
+def probes() -> tuple[Probes, Array]:
+    """The probes, and the weighting of outputs whose gradient is asked for, as one vector for all probes."""
+    drawn, weightings = [], []
+    for number, (shape, groups) in enumerate(zip(_SHAPES, _GROUPS, strict=True)):
+        rng = np.random.default_rng(20_200_402 + number)
+        channels = shape[1]
+        x, v0, v1 = (rng.standard_normal(size) for size in (shape, channels, channels))
+        drawn.append(Probe(x, v0, v1, groups))
+        weightings.append(rng.standard_normal(shape).ravel())
+    return Probes(drawn), np.concatenate(weightings)
+
+
+def respond(graph: Graph) -> tuple[ProbeResponse, ...]:
+    """The response of `graph` to each probe."""
+    all_probes, weighting = probes()
+    output, gradient = all_probes.differentiate(graph, weighting)
+    return tuple(map(ProbeResponse, all_probes.parts(output), all_probes.parts(gradient)))
+
+
+def functional_key(responses: Sequence[ProbeResponse]) -> str:
+    """The key of finite responses to all probes: 16 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=8)
+    sign = _sign(responses[0].output)
+    for response in responses:
+        for values in (response.output, response.gradient):
+            scale = float(np.abs(values).max())
+            digest.update(f"{scale:.{_DIGITS - 1}e}".encode())
+            if scale > 0:
+                # + 0.0 turns -0.0 into 0.0, which has other bytes.
+                digest.update((np.rint(sign * values / scale * _STEPS) / _STEPS + 0.0).tobytes())
+    return digest.hexdigest()
+
+
+def _sign(output: Array) -> float:
+    """The sign of a fixed random weighting of the output of probe 0.
+
+    Not of its largest value: where x / abs(x) times a statistic is largest, and with which sign, is a
+    matter of rounding.
+    """
+    _, weighting = probes()
+    with np.errstate(over="ignore", invalid="ignore"):
+        return -1.0 if float(output.ravel() @ weighting[: output.size]) < 0 else 1.0

@@ -1,0 +1,1 @@
+"""The layer language: the primitives, graphs of them, their text, canonical form, derivatives, and published layers."""

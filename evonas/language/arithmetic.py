@@ -1,0 +1,35 @@
+"""What the rows of the table of primitives call where PyTorch's own spelling is slow: see `autograd_functions.py`.
+
+PyTorch is imported when the first of them is called, because the table is read by commands that need no tensors.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def maximum(a: Tensor, b: Tensor) -> Tensor:
+    """max(a, b), broadcast; half the gradient to each side at a tie. NaN propagates."""
+    from evonas.language import autograd_functions
+
+    result: Tensor = autograd_functions.Maximum.apply(a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    return result
+
+
+def away_from_zero(y: Tensor, eps: float) -> Tensor:
+    """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0), there with gradient 0. NaN propagates."""
+    from evonas.language import autograd_functions
+
+    result: Tensor = autograd_functions.AwayFromZero.apply(y, eps)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    return result
+
+
+def quotient(a: Tensor, b: Tensor) -> Tensor:
+    """The quotient a / b, broadcast."""
+    from evonas.language import autograd_functions
+
+    result: Tensor = autograd_functions.Quotient.apply(a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    return result

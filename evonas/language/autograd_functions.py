@@ -1,0 +1,126 @@
+"""Building blocks of the primitives as functions of PyTorch's autograd, each with its derivative.
+
+Their values and gradients are those of the obvious spelling, and so are second derivatives; what differs is the number
+of passes over a tensor, and on a CPU `torch.where`, `torch.var` and the backward of `torch.maximum` run code that is
+not vectorised, ten times slower than arithmetic. Candidates are trained with these, so a search spends most of its time
+here.
+"""
+# ruff: noqa: D102  the methods are those that autograd asks for
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def count(x: Tensor, dims: tuple[int, ...]) -> int:
+    """How many values a mean over `dims` is taken of."""
+    return max(1, prod([x.shape[d] for d in dims]))  # of an empty batch every mean is 0
+
+
+def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The mean over `dims`, kept as axes of extent 1. Unlike `torch.mean`'s, its backward writes no full tensor."""
+    return x.sum(dims, keepdim=True) * (1 / count(x, dims))
+
+
+class Maximum(torch.autograd.Function):
+    """max(a, b); at a tie each side gets half of the gradient, as in `torch.maximum`."""
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor) -> Tensor:
+        return torch.maximum(a, b)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (gradient,) = gradients
+        a, b = ctx.saved_tensors
+        share = torch.sign(a - b).add_(1.0).mul_(0.5)  # 1 where a is larger, 0 where b is, 1/2 at a tie
+        to_a = gradient * share
+        return (
+            to_a.sum_to_size(a.shape) if ctx.needs_input_grad[0] else None,
+            (gradient - to_a).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None,
+        )
+
+
+class AwayFromZero(torch.autograd.Function):
+    """y moved away from 0 to ±eps, keeping its sign (+ for 0); no gradient where it was moved."""
+
+    @staticmethod
+    def forward(y: Tensor, eps: float) -> Tensor:
+        # Adding 0 turns -0 into 0, whose sign counts as +.
+        return torch.copysign(y.abs().clamp_(min=eps), y + 0.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0], output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        y, moved = ctx.saved_tensors
+        stayed = 1 - torch.sign((moved - y).detach().abs_())  # y is returned bit for bit outside the clamp
+        return gradients[0] * stayed, None
+
+
+class Quotient(torch.autograd.Function):
+    """a / b: d/da = 1/b and d/db = -(a/b)/b, with the quotient taken from forward."""
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor) -> Tensor:
+        return a / b
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        a, b, quotient = ctx.saved_tensors
+        to_a = gradients[0] / b
+        return (
+            to_a.sum_to_size(a.shape) if ctx.needs_input_grad[0] else None,
+            -(to_a * quotient).sum_to_size(b.shape) if ctx.needs_input_grad[1] else None,
+        )
+
+
+class MeanSquare(torch.autograd.Function):
+    """mean of (x - centre)² over some axes, centre being 0 or the mean: the gradient is 2 (x - centre) / n.
+
+    The centre's own dependence on x contributes nothing, because the deviations sum to 0.
+    """
+
+    @staticmethod
+    def forward(x: Tensor, dims: tuple[int, ...], centred: bool) -> Tensor:
+        deviation = x - mean(x, dims) if centred else x
+        return mean(deviation * deviation, dims)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...], bool], output: Tensor) -> None:
+        x, ctx.dims, ctx.centred = inputs
+        ctx.save_for_backward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,) = ctx.saved_tensors
+        deviation = x - mean(x, ctx.dims) if ctx.centred else x
+        return deviation * (gradients[0] * (2 / count(x, ctx.dims))), None, None
+
+
+def mean_square(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The mean of x² over `dims`, kept as axes of extent 1."""
+    result: Tensor = MeanSquare.apply(x, dims, False)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    return result
+
+
+def variance(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The biased variance over `dims`, kept as axes of extent 1, in two passes: never E[x²] - E[x]²."""
+    result: Tensor = MeanSquare.apply(x, dims, True)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
+    return result

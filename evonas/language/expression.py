@@ -1,0 +1,226 @@
+"""Text to graph, graph to text, graph to LaTeX.
+
+The grammar, loosest first: sums `a + b - c`, products `a * b / c`, negation `-a`, then calls
+`max(a, b)`, the names `x v0 v1`, the constant `0`, and brackets. `a - b` is `add(a, neg(b))`. Equal
+sub-expressions become one node, so no `let` is needed. Parsing what was printed gives the same
+canonical form.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from evonas.errors import GraphError, shorten
+from evonas.language.graph import FIRST, INPUTS, MAX_NODES, V0, V1, ZERO, Graph, GraphBuilder, X
+from evonas.language.primitive_table import ATOM, OPERATIONS, PRIMITIVES, PRODUCT, SUM, UNARY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from evonas.language.primitive_table import Primitive
+
+MAX_TEXT = 100_000
+"""Longest expression that is read, in characters, and longest that is printed."""
+MAX_DEPTH = MAX_NODES  # at two stack frames each
+"""Deepest nesting of brackets, calls and signs that is read: any graph can be printed and read back."""
+
+_TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<number>\d[\d.eE]*)|(?P<sign>[-+*/(),])|(?P<end>\Z))")
+_NAMES = {"x": X, "zero": ZERO, "v0": V0, "v1": V1}
+_INFIX = {"+": ("add", SUM), "-": ("add", SUM), "*": ("mul", PRODUCT), "/": ("div", PRODUCT)}
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+    column: int
+
+
+def parse(text: str) -> Graph:
+    """The graph that `text` describes; see `Graph.parse`."""
+    if not isinstance(text, str):
+        raise GraphError(f"an expression is text, not {shorten(text)}")
+    if len(text) > MAX_TEXT:
+        raise GraphError(f"the expression is {len(text):,} characters long; at most {MAX_TEXT:,} are read")
+    builder = GraphBuilder()
+    return builder.build(_Parser(text, builder.add, _NAMES, PRIMITIVES).whole())
+
+
+def add_text(text: str, add: Callable[..., int], names: Mapping[str, int], ops: Mapping[str, Primitive]) -> int:
+    """The number of the node that `text` describes, added by `add(op, *arguments)` over nodes that have names."""
+    return _Parser(text, add, names, ops).whole()
+
+
+class _Parser:
+    """Precedence climbing over a list of tokens."""
+
+    def __init__(
+        self, text: str, add: Callable[..., int], names: Mapping[str, int], ops: Mapping[str, Primitive]
+    ) -> None:
+        self.tokens = _tokens(text)
+        self.position = 0
+        self.add, self.names, self.ops = add, names, ops
+
+    def whole(self) -> int:
+        output = self.infix(SUM, depth=0)
+        if self.next.kind != "end":
+            raise _unexpected(self.next, "an operator or the end")
+        return output
+
+    @property
+    def next(self) -> _Token:
+        return self.tokens[self.position]
+
+    def take(self) -> _Token:
+        self.position += 1
+        return self.tokens[self.position - 1]
+
+    def expect(self, sign: str) -> None:
+        token = self.take()
+        if token.text != sign:
+            raise _unexpected(token, repr(sign))
+
+    def infix(self, floor: int, depth: int) -> int:
+        """Operands joined by operators that bind at least as tightly as `floor`."""
+        left = self.operand(depth)
+        while True:
+            sign = self.next.text
+            op, strength = _INFIX.get(sign, ("", 0))
+            if strength < floor:
+                return left
+            self.take()
+            right = self.infix(strength + 1, depth)
+            if sign == "-":
+                right = self.add("neg", right)
+            left = self.add(op, left, right)
+
+    def operand(self, depth: int) -> int:
+        token = self.take()
+        if depth > MAX_DEPTH:
+            raise GraphError(f"column {token.column}: nested more than {MAX_DEPTH} deep")
+        if token.text == "-":
+            return self.add("neg", self.infix(UNARY, depth + 1))
+        if token.text == "(":
+            inner = self.infix(SUM, depth + 1)
+            self.expect(")")
+            return inner
+        if token.kind == "number":
+            return self.number(token)
+        if token.kind != "name":
+            raise _unexpected(token, "a name, 0, '-' or '('")
+        if token.text in self.names:
+            return self.names[token.text]
+        if token.text not in self.ops:
+            names = ", ".join([*(name for name in self.names if name != "zero"), *self.ops])
+            raise GraphError(f"column {token.column}: unknown name {shorten(token.text)}; known: {names}")
+        # Written out here and not in a method of its own, because nesting costs stack frames.
+        self.expect("(")
+        args = [self.infix(SUM, depth + 1)]
+        while self.next.text == ",":
+            self.take()
+            args.append(self.infix(SUM, depth + 1))
+        self.expect(")")
+        arity = self.ops[token.text].arity
+        if len(args) != arity:
+            takes = "one argument" if arity == 1 else f"{arity} arguments"
+            raise GraphError(f"column {token.column}: {token.text} takes {takes}, not {len(args)}")
+        return self.add(token.text, *args)
+
+    def number(self, token: _Token) -> int:
+        if re.fullmatch(r"0+(\.0*)?", token.text):
+            return ZERO
+        raise GraphError(
+            f"column {token.column}: {shorten(token.text)} is not in the language; 0 is the only constant "
+            "(1 can be written exp(0))"
+        )
+
+
+def _tokens(text: str) -> list[_Token]:
+    tokens: list[_Token] = []
+    position = 0
+    while not tokens or tokens[-1].kind != "end":
+        match = _TOKEN.match(text, position)
+        if match is None:
+            column = len(text[:position]) + len(text[position:]) - len(text[position:].lstrip()) + 1
+            raise GraphError(f"column {column}: {shorten(text[column - 1])} is not part of the language")
+        kind = match.lastgroup or "end"
+        tokens.append(_Token(kind, match.group(kind), match.start(kind) + 1))
+        position = match.end()
+    return tokens
+
+
+def _unexpected(token: _Token, wanted: str) -> GraphError:
+    found = "the end" if token.kind == "end" else shorten(token.text)
+    return GraphError(f"column {token.column}: expected {wanted}, found {found}")
+
+
+class Written(NamedTuple):
+    """Text and how tightly it binds."""
+
+    text: str
+    binds: int
+
+    def within(self, strength: int, brackets: tuple[str, str] = ("(", ")")) -> str:
+        """The text, in brackets where it binds less tightly than `strength`."""
+        return self.text if self.binds >= strength else brackets[0] + self.text + brackets[1]
+
+
+def to_text(graph: Graph) -> str:
+    """The graph as an expression; see `Graph.expression`.
+
+    Raises:
+        GraphError: when shared nodes, written out, make it longer than `MAX_TEXT`.
+    """
+    return _fold(graph, ("x", "0", "v0", "v1"), written)
+
+
+def to_latex(graph: Graph) -> str:
+    """The graph as LaTeX; see `Graph.latex`."""
+    return _fold(graph, ("x", "0", "v_0", "v_1"), _latex)
+
+
+def _fold(graph: Graph, inputs: tuple[str, ...], write: Callable[..., Written]) -> str:
+    texts: dict[int, Written] = {i: Written(inputs[i], ATOM) for i in range(len(INPUTS))}
+    for number in graph.live:
+        if number < FIRST:
+            continue
+        op, args = graph.node(number)
+        subtracted = _negated(graph, args) if op == "add" else None
+        texts[number] = write(op, [texts[a] for a in args], [texts[s] for s in subtracted or ()])
+        if len(texts[number].text) > MAX_TEXT:
+            raise GraphError(f"written out, the graph is longer than {MAX_TEXT:,} characters; use its JSON")
+    return texts[graph.output].text
+
+
+def _negated(graph: Graph, args: tuple[int, ...]) -> tuple[int, int] | None:
+    """(a, b) where the sum is a - b: exactly one of its terms is a negation."""
+    left, right = args
+    is_neg = [a >= FIRST and graph.node(a).op == "neg" for a in args]
+    if is_neg == [False, True]:
+        return left, graph.node(right).args[0]
+    if is_neg == [True, False]:
+        return right, graph.node(left).args[0]
+    return None
+
+
+def written(name: str, args: list[Written], difference: list[Written]) -> Written:
+    """An operation as text, given its arguments; `difference` holds both sides of a sum that is one, else nothing."""
+    op = OPERATIONS[name]
+    if difference:
+        return Written(f"{difference[0].within(SUM)} - {difference[1].within(PRODUCT)}", SUM)
+    if op.infix and op.arity == 1:
+        return Written(op.infix + args[0].within(op.binds), op.binds)
+    if op.infix:
+        # Operators associate to the left, so an equal strength on the right needs brackets.
+        return Written(f"{args[0].within(op.binds)} {op.infix} {args[1].within(op.binds + 1)}", op.binds)
+    return Written(f"{name}({', '.join(a.text for a in args)})", ATOM)
+
+
+def _latex(name: str, args: list[Written], difference: list[Written]) -> Written:
+    op = PRIMITIVES[name]
+    brackets = (r"\left(", r"\right)")
+    if difference:
+        right = difference[1].within(PRODUCT, brackets)
+        return Written(f"{difference[0].within(SUM, brackets)} - {right}", SUM)
+    filled = op.latex.format(*(a.within(op.latex_wants, brackets) for a in args))
+    return Written(filled, op.latex_binds)

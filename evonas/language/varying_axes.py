@@ -1,0 +1,81 @@
+"""Which axes each node of a graph varies over.
+
+Every index set is a union of whole (h, w) planes, so a value is one of a few kinds: it varies within a
+plane or not, with the sample or not, and with the channel, with the channel's group only, or not at
+all. `Extent` says which, as a set of flags. An element-wise result varies over what any argument
+varies over; an aggregation removes the axes of its index set.
+"""
+
+from __future__ import annotations
+
+from enum import Flag
+from typing import TYPE_CHECKING
+
+from evonas.language.graph import FIRST, X
+from evonas.language.primitive_table import PRIMITIVES, IndexSet, Primitive
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from evonas.language.graph import Graph
+
+
+class Extent(Flag):
+    """Axes a value varies over. `CHANNEL` is `GROUP` and `MEMBER`: which group, and which channel of it.
+
+    Every bit has a name of its own, because the complement of a flag drops the bits that have none.
+    """
+
+    NONE = 0
+    GROUP = 1
+    MEMBER = 2
+    CHANNEL = 3
+    BATCH = 4
+    PLANE = 8
+    FULL = 15
+
+
+REMOVES: dict[IndexSet, Extent] = {
+    IndexSet.BWH: Extent.BATCH | Extent.PLANE,
+    IndexSet.WHC: Extent.CHANNEL | Extent.PLANE,
+    IndexSet.WH: Extent.PLANE,
+    # Within a group the channels are averaged; which group it is still matters.
+    IndexSet.WHCG: Extent.MEMBER | Extent.PLANE,
+}
+
+_ELEMENTWISE = frozenset(op.name for op in PRIMITIVES.values() if not op.is_aggregation)
+
+INPUT_EXTENTS = (Extent.FULL, Extent.NONE, Extent.CHANNEL, Extent.CHANNEL)
+"""Extents of the input nodes x, zero, v0, v1."""
+
+
+def result_extent(op: Primitive, arguments: Sequence[Extent]) -> Extent:
+    """The extent of `op` applied to values of the given extents."""
+    extent = Extent.NONE
+    for argument in arguments:
+        extent |= argument
+    return extent if op.index_set is None else extent & ~REMOVES[op.index_set]
+
+
+def is_constant_over(extent: Extent, index_set: IndexSet) -> bool:
+    """Whether a value of this extent is constant within every cell of the index set."""
+    return not extent & REMOVES[index_set]
+
+
+def varies_on_planes(graph: Graph) -> bool:
+    """Whether the output may vary within a plane: a path without aggregations leads there from x."""
+    varying = {X}
+    for number in graph.live:
+        if number >= FIRST:
+            name, args = graph.nodes[number - FIRST]
+            if name in _ELEMENTWISE and not varying.isdisjoint(args):
+                varying.add(number)
+    return graph.output in varying
+
+
+def extents(graph: Graph) -> tuple[Extent, ...]:
+    """The extent of every node of `graph`, inputs first."""
+    known = list(INPUT_EXTENTS)
+    for node in graph.nodes:
+        known.append(result_extent(PRIMITIVES[node.op], [known[i] for i in node.args]))
+    return tuple(known)

@@ -1,0 +1,102 @@
+"""Published layers as graphs: the zoo.
+
+`zoo["evonorm-s0"]` is a graph. Sources: EvoNorm B0 to S2 from the authors' released code for Liu et al.
+2020; batch, group, layer and instance normalisation from Ioffe & Szegedy 2015, Wu & He 2018, Ba et al.
+2016 and Ulyanov et al. 2016; swish from Ramachandran et al. 2017; RMSNorm from Zhang & Sennrich 2019;
+dynamic tanh from Zhu et al. 2025.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from evonas.errors import GraphError, UsageError, shorten
+from evonas.language.graph import Graph
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A row of the zoo.
+
+    Attributes:
+        name: how commands and `zoo` call it.
+        expression: the layer before its affine.
+        source: where it was published, and what is particular about it.
+        linear: the normalisation alone, for positions of a network that have no activation; None where
+            the publication puts the affine alone there, as the EvoNorms do.
+    """
+
+    name: str
+    expression: str
+    source: str
+    linear: str | None = None
+
+    @property
+    def linear_graph(self) -> Graph | None:
+        """`linear` as a graph."""
+        return None if self.linear is None else Graph.parse(self.linear)
+
+
+def _normalised(index_set: str) -> str:
+    return f"(x - mean_{index_set}(x)) / std_{index_set}(x)"
+
+
+def _relu(name: str, index_set: str, source: str) -> Published:
+    normalised = _normalised(index_set)
+    return Published(name, f"max({normalised} * v1 + v0, 0)", source, normalised)
+
+
+_BN_AFFINE = f"({_normalised('bwh')} * v1 + v0)"
+
+PUBLISHED: tuple[Published, ...] = (
+    Published("evonorm-b0", "x / max(std_bwh(x), v1 * x + std_wh(x))", "Liu et al. 2020; batch statistics"),
+    Published("evonorm-b1", "x / max(std_bwh(x), (x + exp(0)) * rms_wh(x))", "Liu et al. 2020; batch statistics"),
+    Published("evonorm-b2", "x / max(std_bwh(x), rms_wh(x) - x)", "Liu et al. 2020; batch statistics"),
+    Published("evonorm-s0", "x * sigmoid(v1 * x) / std_whcg(x)", "Liu et al. 2020; one sample at a time"),
+    Published("evonorm-s1", "x * sigmoid(x) / std_whcg(x)", "Liu et al. 2020; one sample at a time"),
+    Published("evonorm-s2", "x * sigmoid(x) / rms_whcg(x)", "Liu et al. 2020; one sample at a time"),
+    _relu("bn-relu", "bwh", "Ioffe & Szegedy 2015; batch normalisation"),
+    _relu("gn-relu", "whcg", "Wu & He 2018; group normalisation"),
+    _relu("ln-relu", "whc", "Ba et al. 2016; layer normalisation"),
+    _relu("in-relu", "wh", "Ulyanov et al. 2016; instance normalisation"),
+    Published(
+        "bn-swish",
+        f"{_BN_AFFINE} * sigmoid{_BN_AFFINE}",
+        "Ramachandran et al. 2017; swish of batch normalisation",
+        _normalised("bwh"),
+    ),
+    Published("rmsnorm", "x / rms_whc(x)", "Zhang & Sennrich 2019; no activation of its own"),
+    Published("dyt", "tanh(v1 * x)", "Zhu et al. 2025; dynamic tanh, no statistics"),
+)
+
+ROWS: Mapping[str, Published] = MappingProxyType({row.name: row for row in PUBLISHED})
+zoo: Mapping[str, Graph] = MappingProxyType({row.name: Graph.parse(row.expression) for row in PUBLISHED})
+"""Every published layer by name, as a graph."""
+
+NAMES_BY_KEY: Mapping[str, str] = MappingProxyType({graph.key: name for name, graph in zoo.items()})
+"""Names by canonical key, to recognise a published layer among candidates."""
+
+
+def as_graph(layer: Graph | str) -> Graph:
+    """The graph meant by a graph, a name in the zoo, or an expression.
+
+    Raises:
+        UsageError: when `layer` is neither a name of the zoo nor an expression.
+    """
+    if isinstance(layer, Graph):
+        return layer
+    if not isinstance(layer, str):
+        raise UsageError(f"a layer is a graph, a published name or an expression, not {shorten(layer)}")
+    if layer in zoo:
+        return zoo[layer]
+    try:
+        return Graph.parse(layer)
+    except GraphError as error:
+        raise UsageError(
+            f"{shorten(layer)} is neither a published layer ({', '.join(zoo)}) nor an expression: {error}"
+        ) from None

@@ -1,0 +1,1 @@
+"""A graph as a PyTorch module, and what evaluates it."""

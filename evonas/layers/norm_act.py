@@ -1,0 +1,178 @@
+"""`NormAct`: a graph as a PyTorch module."""
+
+from __future__ import annotations
+
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from evonas.errors import UsageError, shorten
+from evonas.language.graph import INPUTS, V0, V1, Graph
+from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
+from evonas.language.zoo import as_graph
+from evonas.layers.backend import check_backend, kernels
+from evonas.layers.backend_choice import chosen
+from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
+from evonas.layers.running_values import running_names
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from evonas.layers.backend import Call
+
+
+class NormAct(nn.Module):
+    """A normalisation-activation layer: `weight * graph(x) + bias`, channel by channel.
+
+    The input is (b, c, h, w) of any floating type and memory format; the output has its shape, type and
+    memory format. Values are computed in float32 (float64 for float64 input).
+
+    Statistics over the batch come from the batch in training and from running values in evaluation. Each
+    keeps one buffer of shape (c,): `running_mean` (starts at 0), `running_var` (unbiased, as
+    `nn.BatchNorm2d` keeps it; starts at 1) or `running_square` (starts at 1), with a number appended from
+    the second of a kind on, in the order of the graph's nodes.
+
+    Args:
+        graph: the layer; a graph, a name in the zoo or an expression.
+        channels: c.
+        groups: groups of statistics over `whcg`, lowered until they divide the channels.
+        eps: added under square roots and logarithms, and the clamp of divisions.
+        momentum: weight of the newest batch in running values.
+        affine: whether to learn `weight` and `bias`.
+        backend: `reference` in PyTorch, kernels by `triton` or `cpp`, or `auto`: kernels for inputs that they can take,
+            on a CPU where that is measured to pay; see `evonas.layers.backend_choice`.
+
+    Attributes:
+        weight, bias: gamma, starting at 1, and beta, starting at 0; (c,); None without `affine`.
+        v0, v1: the graph's trainable inputs, starting at 0 and 1; (c,); only where the graph uses them.
+
+    Raises:
+        UsageError: for a graph that cannot be read or a number out of range.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+    v0: nn.Parameter | None
+    v1: nn.Parameter | None
+
+    def __init__(
+        self,
+        graph: Graph | str,
+        channels: int,
+        groups: int = 32,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        *,
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, whole in (("channels", channels), ("groups", groups)):
+            if not isinstance(whole, int) or isinstance(whole, bool) or whole < 1:
+                raise UsageError(f"{name} should be a whole number of at least 1, not {shorten(whole)}")
+        if not isinstance(eps, int | float) or not 0.0 < eps < 1.0:
+            raise UsageError(f"eps should be a small positive number, not {shorten(eps)}")
+        if not isinstance(momentum, int | float) or not 0.0 <= momentum <= 1.0:
+            raise UsageError(f"momentum should be between 0 and 1, not {shorten(momentum)}")
+        check_backend(backend)
+        self.graph, self.backend = as_graph(graph), backend
+        self._json = self.graph.to_json()  # what operators take
+        self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
+        self._dividing = groups_dividing(channels, groups)
+        self._computed = 0  # values, by the reference on a CPU
+
+        def vector(value: float) -> Tensor:
+            return torch.full((channels,), value, device=device, dtype=dtype)
+
+        self.register_parameter("weight", nn.Parameter(vector(1.0)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(vector(0.0)) if affine else None)
+        for node, start in ((V0, 0.0), (V1, 1.0)):
+            used = node in self.graph.live
+            self.register_parameter(INPUTS[node], nn.Parameter(vector(start)) if used else None)
+        self._running = running_names(self.graph)
+        for node, name in self._running.items():
+            starts_at = 0.0 if PRIMITIVES[self.graph.node(node).op].moment is Moment.MEAN else 1.0
+            self.register_buffer(name, vector(starts_at))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's value at `x`, (b, c, h, w) with c = `channels`.
+
+        Raises:
+            ValueError: for an input of another rank or number of channels, or that is not floating-point.
+        """
+        if x.dim() != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"expected an input of shape (b, {self.channels}, h, w), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"expected a floating-point input, got {x.dtype}")
+        backend = chosen(self.backend, x, self._computed)
+        if backend != "reference":
+            return self._by_kernels(backend, x)
+        if not torch.compiler.is_compiling():
+            self._computed += x.numel()
+        count = x.numel() // self.channels
+        y = evaluate(
+            self.graph,
+            x,
+            x.new_zeros(self.channels) if self.v0 is None else self.v0,
+            x.new_ones(self.channels) if self.v1 is None else self.v1,
+            groups=self.groups,
+            eps=self.eps,
+            batch_statistic=partial(self._batch_statistic, count),
+        )
+        if self.weight is not None and self.bias is not None:
+            weight, bias = (p.to(y.dtype).view(1, -1, 1, 1) for p in (self.weight, self.bias))
+            y = torch.addcmul(bias, y, weight)
+        # A graph that does not vary over every axis is an expanded view up to here.
+        return y.to(x.dtype).contiguous(memory_format=memory_format(x))
+
+    def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
+        own = self._parameters  # an attribute of a module is looked for in three places
+        buffers: Any = self._buffers
+        weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
+        bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
+        running = tuple([buffers[name] for name in self._running.values()])
+        # What torch.compile traces it goes through itself, and warns of caches.
+        known = _kernels.__wrapped__ if torch.compiler.is_compiling() else _kernels
+        call = known(backend, self._json, self.training, self._dividing, self.eps, self.momentum)
+        return call(x, weight, bias, own["v0"], own["v1"], running)
+
+    def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
+        """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""
+        running = self.get_buffer(self._running[node])
+        if not self.training:
+            return running.to(value.dtype).view(1, -1, 1, 1)
+        raw = raw_moment(moment, IndexSet.BWH, value, groups=1)
+        if count == 0:
+            return raw  # an empty batch says nothing about the data
+        with torch.no_grad():
+            batch = raw.detach().flatten()
+            if moment is Moment.STD and count > 1:
+                batch = batch * (count / (count - 1))
+            running.copy_((1 - self.momentum) * running.to(batch.dtype) + self.momentum * batch)
+        return raw
+
+    def extra_repr(self) -> str:
+        """The settings, as `print(model)` shows them."""
+        settings = f"{self.channels}, eps={self.eps}, affine={self.weight is not None}"
+        if any(PRIMITIVES[n.op].index_set is IndexSet.WHCG for n in self.graph.nodes):
+            settings += f", groups={self.groups}"
+        if self._running:
+            settings += f", momentum={self.momentum}"
+        return f"{self.graph.written()}, {settings}"
+
+
+def computed_by(network: nn.Module, backend: str) -> None:
+    """Has every `NormAct` of a network computed by a backend."""
+    for module in network.modules():
+        if isinstance(module, NormAct):
+            module.backend = backend
+
+
+@lru_cache(maxsize=1024)
+def _kernels(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
+    """What calls kernels: what follows from a layer alone is not worked out at each call."""
+    return kernels().bind(backend, graph, training, groups, eps, momentum)

@@ -1,0 +1,128 @@
+"""The meaning of a layer: evaluation of a graph in PyTorch, to which every other back end is held.
+
+Values keep the narrowest shape that broadcasts to (b, c, h, w): a statistic of a group is (b, c, 1, 1),
+a parameter (1, c, 1, 1), and the broadcast is never materialised. Element-wise values and statistics are
+computed in float32, or in float64 for float64 input, whatever the input's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from evonas.language.autograd_functions import mean, mean_square, variance
+from evonas.language.graph import FIRST, V0, V1, ZERO, Graph, X
+from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment, Primitive
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    BatchStatistic = Callable[[int, Moment, Tensor], Tensor]
+
+_DIMS = {
+    IndexSet.BWH: (0, 2, 3),
+    IndexSet.WHC: (1, 2, 3),
+    IndexSet.WH: (2, 3),
+}
+
+
+def evaluate(
+    graph: Graph,
+    x: Tensor,
+    v0: Tensor,
+    v1: Tensor,
+    *,
+    groups: int = 32,
+    eps: float = 1e-5,
+    batch_statistic: BatchStatistic | None = None,
+) -> Tensor:
+    """The value of `graph`, before the affine, broadcast to the shape of `x`.
+
+    Args:
+        x: the input, (b, c, h, w), of any floating type.
+        v0, v1: the trainable inputs, (c,).
+        groups: number of groups for statistics over `whcg`; lowered until it divides c.
+        eps: the layer's epsilon.
+        batch_statistic: called as `batch_statistic(node, moment, argument)` for the raw moment (mean, mean
+            of squares or biased variance) of each node over `bwh`; a layer passes its bookkeeping of
+            running values. By default the moment of the batch.
+
+    Returns:
+        (b, c, h, w), in the accumulation type: float64 for float64 input, else float32.
+    """
+    dtype = accumulation_dtype(x.dtype)
+    zero = torch.zeros((1, 1, 1, 1), dtype=dtype, device=x.device)
+    values: dict[int, Tensor] = {X: x.to(dtype), ZERO: zero}
+    values[V0], values[V1] = (v.to(dtype).view(1, -1, 1, 1) for v in (v0, v1))
+    whole_groups = groups_dividing(x.shape[1], groups)
+    for number in graph.live:
+        if number >= FIRST:
+            name, args = graph.node(number)
+            op, arguments = PRIMITIVES[name], [values[a] for a in args]
+            if op.index_set is IndexSet.BWH and op.moment is not None and batch_statistic is not None:
+                values[number] = rooted(op.moment, batch_statistic(number, op.moment, arguments[0]), eps)
+            else:
+                values[number] = apply(op, arguments, whole_groups, eps)
+    return values[graph.output].expand(x.shape)
+
+
+def apply(op: Primitive, arguments: Sequence[Tensor], groups: int, eps: float) -> Tensor:
+    """The value of one operation; `groups` divides the channels."""
+    if op.evaluate is not None:
+        return op.evaluate(*arguments, eps=eps)
+    assert op.moment is not None
+    assert op.index_set is not None  # a row has either an evaluation or a moment and its index set
+    return rooted(op.moment, raw_moment(op.moment, op.index_set, arguments[0], groups), eps)
+
+
+def rooted(moment: Moment, raw: Tensor, eps: float) -> Tensor:
+    """An aggregation's value, given its raw moment."""
+    return raw if moment is Moment.MEAN else torch.sqrt(raw + eps)
+
+
+def raw_moment(moment: Moment, index_set: IndexSet, value: Tensor, groups: int) -> Tensor:
+    """Mean, mean of squares or biased variance of a 4-dimensional `value` over an index set.
+
+    Axes along which `value` has extent 1 are broadcast axes, over which it is constant, so that reducing
+    the axes that are there gives the statistic of the broadcast. `groups` divides the channels.
+    """
+    if index_set is IndexSet.WHCG:
+        return _group_moment(moment, value, groups)
+    return _moment(moment, value, _DIMS[index_set])
+
+
+def _moment(moment: Moment, value: Tensor, dims: tuple[int, ...]) -> Tensor:
+    if moment is Moment.MEAN:
+        return mean(value, dims)
+    return mean_square(value, dims) if moment is Moment.RMS else variance(value, dims)
+
+
+def _group_moment(moment: Moment, value: Tensor, groups: int) -> Tensor:
+    b, c, h, w = value.shape
+    if c == 1:
+        # The same in every channel of a group: only the plane is left to reduce.
+        return _moment(moment, value, _DIMS[IndexSet.WH])
+    grouped = value.reshape(b, groups, c // groups, h, w)
+    reduced = _moment(moment, grouped, (2, 3, 4))
+    return reduced.expand(b, groups, c // groups, 1, 1).reshape(b, c, 1, 1)
+
+
+def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type in which values are computed for an input of type `dtype`."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def groups_dividing(channels: int, groups: int) -> int:
+    """`groups`, lowered until it divides `channels`."""
+    groups = min(groups, channels)
+    while channels % groups:
+        groups -= 1
+    return groups
+
+
+def memory_format(x: Tensor) -> torch.memory_format:
+    """Channels last where x is so and nothing else."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

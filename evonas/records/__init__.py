@@ -1,0 +1,1 @@
+"""What is recorded of a run, the contract of a store, and how a record is read."""

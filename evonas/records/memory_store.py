@@ -1,0 +1,211 @@
+"""A store in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from math import isnan
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from evonas.records.coordinator_claim import Coordinator, held_by_another, taken_over
+from evonas.records.retraining import Retraining
+from evonas.records.run_info import RunInfo, RunStatus, RunSummary
+from evonas.records.running_totals import Totals
+from evonas.records.store import Store, in_order, no_such_candidate, no_such_run
+from evonas.settings.candidate import Candidate, Evaluation, Known, Status
+from evonas.settings.objectives import fitness
+from evonas.settings.run_config import RunConfig
+
+if TYPE_CHECKING:
+    from evonas.settings.objectives import Fitness
+
+T = TypeVar("T")
+
+
+class MemoryStore(Store):
+    """A store that lives as long as the process; for tests and for searches whose record is not wanted."""
+
+    def __init__(self) -> None:
+        self._runs: dict[int, RunInfo] = {}
+        self._candidates: dict[int, dict[int, Candidate]] = {}
+        self._evaluations: dict[int, dict[int, Evaluation]] = {}
+        self._retrainings: dict[int, dict[object, Retraining]] = {}
+        self._touched: dict[int, datetime] = {}
+        self._coordinators: dict[int, tuple[Coordinator, float]] = {}  # and when it was heard of
+        self._claimed: dict[int, Coordinator] = {}  # through this store, whether or not another has it by now
+
+    def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
+        """See `Store`."""
+        info = RunInfo(len(self._runs) + 1, config, RunStatus.RUNNING, datetime.now(UTC), dict(environment))
+        self._runs[info.id] = info
+        self._touched[info.id] = info.created
+        self._candidates[info.id], self._evaluations[info.id], self._retrainings[info.id] = {}, {}, {}
+        return info
+
+    def run_ids(self) -> Sequence[int]:
+        """See `Store`."""
+        return list(self._runs)
+
+    def run(self, run_id: int) -> RunInfo:
+        """See `Store`."""
+        if run_id not in self._runs:
+            raise no_such_run(run_id, list(self._runs))
+        return self._runs[run_id]
+
+    def claim(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        self.run(run_id)
+        other, heard = self._coordinators.get(run_id, (coordinator, 0.0))
+        silent = monotonic() - heard
+        if other.token != coordinator.token and not other.gone(silent):
+            raise held_by_another(run_id, other, silent)
+        self._coordinators[run_id] = coordinator, monotonic()
+        self._claimed[run_id] = coordinator
+
+    def renew(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        other = self.coordinator(run_id)
+        if other is None or other.token != coordinator.token:
+            raise taken_over(run_id, other)
+        self._coordinators[run_id] = coordinator, monotonic()
+
+    def release(self, run_id: int, coordinator: Coordinator) -> None:
+        """See `Store`."""
+        other = self.coordinator(run_id)
+        if other is not None and other.token == coordinator.token:
+            del self._coordinators[run_id]
+        self._claimed.pop(run_id, None)
+
+    def coordinator(self, run_id: int) -> Coordinator | None:
+        """See `Store`."""
+        self.run(run_id)
+        return self._coordinators[run_id][0] if run_id in self._coordinators else None
+
+    def record(
+        self,
+        run_id: int,
+        *,
+        candidates: Sequence[Candidate] = (),
+        evaluations: Sequence[Evaluation] = (),
+        status: RunStatus | None = None,
+        elapsed: float | None = None,
+        times: Mapping[str, float] | None = None,
+    ) -> None:
+        """See `Store`."""
+        info = self.run(run_id)
+        if run_id in self._claimed:
+            self.renew(run_id, self._claimed[run_id])
+        drawn, known = {candidate.index for candidate in candidates}, self._candidates[run_id]
+        for evaluation in evaluations:  # before anything is kept: all of a call or nothing
+            if evaluation.index not in drawn and evaluation.index not in known:
+                raise no_such_candidate(run_id, evaluation.index, len(self._candidates[run_id]))
+        for candidate in candidates:
+            self._candidates[run_id].setdefault(candidate.index, candidate)
+        for evaluation in evaluations:
+            self._evaluations[run_id].setdefault(evaluation.index, evaluation)
+        self._touched[run_id] = datetime.now(UTC)
+        self._runs[run_id] = replace(
+            info,
+            status=info.status if status is None else status,
+            elapsed=info.elapsed if elapsed is None else elapsed,
+            times=info.times if times is None else dict(times),
+        )
+
+    def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
+        """See `Store`."""
+        info = self.run(run_id)
+        self._touched[run_id] = datetime.now(UTC)
+        self._runs[run_id] = replace(info, references={**info.references, layer: dict(scores)})
+
+    def record_retraining(self, run_id: int, retraining: Retraining) -> None:
+        """See `Store`."""
+        self.run(run_id)
+        if isinstance(retraining.layer, int):
+            self.candidate(run_id, retraining.layer)
+        kept = self._retrainings[run_id]
+        if retraining.key not in kept or kept[retraining.key].failed:
+            kept[retraining.key] = retraining
+        self._touched[run_id] = datetime.now(UTC)
+
+    def retrainings(self, run_id: int) -> Sequence[Retraining]:
+        """See `Store`."""
+        self.run(run_id)
+        return in_order(self._retrainings[run_id].values())
+
+    def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
+        """See `Store`."""
+        self.run(run_id)
+        kept = self._candidates[run_id]
+        return (kept[index] for index in sorted(kept) if index >= since)
+
+    def known(self, run_id: int) -> Iterator[Known]:
+        """See `Store`."""
+        return (Known(c.key, c.functional_key, c.start) for c in self.candidates(run_id))
+
+    def unevaluated(self, run_id: int) -> Sequence[int]:
+        """See `Store`."""
+        self.run(run_id)
+        return sorted(self._candidates[run_id].keys() - self._evaluations[run_id].keys())
+
+    def newest(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        scored = [e for e in self.evaluations(run_id) if e.index < before and e.status is Status.SCORED]
+        return [(self._candidates[run_id][e.index], e) for e in _last(scored, limit)]
+
+    def filter_values(self, run_id: int, name: str, before: int, limit: int) -> Sequence[float]:
+        """See `Store`."""
+        outcomes = [o for e in self.evaluations(run_id) if e.index < before for o in e.filters if o.name == name]
+        return _last([o.value for o in outcomes if o.value is not None and not isnan(o.value)], limit)
+
+    def candidate(self, run_id: int, index: int) -> Candidate:
+        """See `Store`."""
+        self.run(run_id)
+        kept = self._candidates[run_id]
+        if index not in kept:
+            raise no_such_candidate(run_id, index, len(kept))
+        return kept[index]
+
+    def evaluations(self, run_id: int, since: int = 0) -> Iterator[Evaluation]:
+        """See `Store`."""
+        self.run(run_id)
+        kept = self._evaluations[run_id]
+        return (kept[index] for index in sorted(kept) if index >= since)
+
+    def evaluation(self, run_id: int, index: int) -> Evaluation | None:
+        """See `Store`."""
+        self.run(run_id)
+        return self._evaluations[run_id].get(index)
+
+    def pairs(self, run_id: int, indices: Sequence[int]) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        self.run(run_id)
+        return [(self._candidates[run_id][i], self._evaluations[run_id][i]) for i in indices]
+
+    def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """See `Store`."""
+        scored = [e for e in self.evaluations(run_id) if e.status is Status.SCORED]
+        scored.sort(key=lambda e: (1, 0.0, e.index) if isnan(e.mean) else (0, -e.mean, e.index))
+        return [(self._candidates[run_id][e.index], e) for e in scored[: max(limit, 0)]]
+
+    def objectives(self, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:
+        """See `Store`."""
+        scored = [e for e in self.evaluations(run_id) if e.status is Status.SCORED]
+        return [e.index for e in scored], fitness(scored, names)
+
+    def summary(self, run_id: int) -> RunSummary:
+        """See `Store`."""
+        totals = Totals()
+        for candidate in self.candidates(run_id):
+            totals.drawn(candidate)
+        for evaluation in self.evaluations(run_id):
+            totals.evaluated(evaluation)
+        return totals.summary(self._touched[run_id])
+
+    def close(self) -> None:
+        """See `Store`."""
+
+
+def _last(items: list[T], limit: int) -> list[T]:
+    return items[max(0, len(items) - max(limit, 0)) :]

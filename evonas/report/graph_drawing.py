@@ -1,0 +1,137 @@
+"""Draws graphs: as a networkx graph, as a tree for terminals, and as pictures.
+
+A picture reads from left to right: the input, one column per depth, the affine, the output; statistics
+stand out by their colour. networkx, rich and matplotlib are imported where they are used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from evonas.errors import UsageError
+from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
+from evonas.language.primitive_table import PRIMITIVES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import networkx as nx
+    from rich.tree import Tree
+
+INPUT, PARAMETER, CONSTANT, ELEMENTWISE, STATISTIC = "input", "parameter", "constant", "element-wise", "statistic"
+AFFINE, OUTPUT = "affine", "output"
+_INPUT_KINDS = {X: INPUT, ZERO: CONSTANT, V0: PARAMETER, V1: PARAMETER}
+_INPUT_LABELS = {X: "x", ZERO: "0", V0: "$v_0$", V1: "$v_1$"}
+
+_STYLES = {INPUT: "bold blue", PARAMETER: "magenta", CONSTANT: "dim", ELEMENTWISE: "default", STATISTIC: "yellow"}
+_SIGNS = {"*": "×", "/": "÷", "-": "−"}  # as printers set what is typed so
+
+
+def to_networkx(graph: Graph) -> nx.DiGraph:
+    """The live nodes of `graph`, edges from arguments to operations.
+
+    Nodes bear their numbers and have `label`, `kind` ("input", "parameter", "constant", "element-wise" or
+    "statistic"), `op` ("" for inputs) and `index_set` ("" but for statistics). An edge has `places`, which
+    of the operation's arguments it is: `(0, 1)` in a square written as a product.
+    """
+    import networkx as nx
+
+    drawn = nx.DiGraph()
+    for number in graph.live:
+        if number < FIRST:
+            drawn.add_node(number, label=INPUTS[number], kind=_INPUT_KINDS[number], op="", index_set="")
+            continue
+        name, args = graph.node(number)
+        row = PRIMITIVES[name]
+        index_set = row.index_set.value if row.index_set is not None else ""
+        kind = STATISTIC if row.is_aggregation else ELEMENTWISE
+        drawn.add_node(number, label=_label(name), kind=kind, op=name, index_set=index_set)
+        for argument in dict.fromkeys(args):
+            places = tuple(place for place, other in enumerate(args) if other == argument)
+            drawn.add_edge(argument, number, places=places)
+    return drawn
+
+
+def tree(graph: Graph) -> Tree:
+    """The graph as a tree for a terminal, the output at its root.
+
+    A node that is used more than once is numbered and expanded where it first appears; later uses refer
+    to it by its number.
+    """
+    from rich.text import Text
+    from rich.tree import Tree
+
+    drawn = to_networkx(graph)
+    uses = {node: sum(len(places) for _, _, places in drawn.out_edges(node, "places")) for node in drawn}
+    references: dict[int, int] = {}
+
+    def grow(number: int, parent: Tree | None) -> Tree:
+        attributes = drawn.nodes[number]
+        text = Text(attributes["label"], style=_STYLES[attributes["kind"]])
+        again = number in references
+        if again:
+            text.append(f" (see {references[number]})", style="dim")
+        elif number >= FIRST and uses[number] > 1:
+            references[number] = len(references) + 1
+            text.append(f" [{references[number]}]", style="dim")
+        branch = Tree(text) if parent is None else parent.add(text)
+        if not again and number >= FIRST:
+            for argument in graph.node(number).args:
+                grow(argument, branch)
+        return branch
+
+    return grow(graph.output, None)
+
+
+def picture(graph: Graph, path: str | Path, title: str | None = None) -> Path:
+    """Draw `graph` into an SVG or PNG file, by the suffix of `path`; a file that is there is replaced.
+
+    Raises:
+        UsageError: for another suffix, or a place that cannot be written to.
+    """
+    from evonas.report.graph_sheet import draw_sheet
+
+    return draw_sheet({title or "": framed(graph)}, Path(path), columns=1)
+
+
+def gallery(graphs: Mapping[str, Graph], path: str | Path) -> Path:
+    """Draw several graphs by name on one sheet, two in a row, as `picture` does.
+
+    Raises:
+        UsageError: as `picture`, or when there is no graph.
+    """
+    if not graphs:
+        raise UsageError("there is no layer to draw")
+    from evonas.report.graph_sheet import draw_sheet
+
+    drawings = {name: framed(graph) for name, graph in graphs.items()}
+    return draw_sheet(drawings, Path(path), columns=min(2, len(graphs)))
+
+
+def framed(graph: Graph) -> nx.DiGraph:
+    """The graph as pictures show it: with its affine and output, and a `mark` at arrows that need one."""
+    import networkx as nx
+
+    drawn = to_networkx(graph)
+    for node, data in drawn.nodes(data=True):
+        data["label"] = _INPUT_LABELS.get(node, data["label"])
+    for _, target, data in drawn.edges(data=True):
+        data["mark"] = _mark(graph.node(target).op, data["places"])
+    drawn.add_node(AFFINE, label=r"$\gamma\,y + \beta$", kind=AFFINE)
+    drawn.add_node(OUTPUT, label="output", kind=OUTPUT)
+    nx.add_path(drawn, [graph.output, AFFINE, OUTPUT], mark="")
+    return drawn
+
+
+def _mark(name: str, places: tuple[int, ...]) -> str:
+    """What is written at an arrow's end where the order of arguments matters, or one is used twice."""
+    if len(places) > 1:
+        return "twice"
+    return str(places[0] + 1) if PRIMITIVES[name].arity > 1 and not PRIMITIVES[name].commutative else ""
+
+
+def _label(name: str) -> str:
+    """What stands in an operation's box: its sign where it has one."""
+    sign = PRIMITIVES[name].infix
+    return _SIGNS.get(sign, sign) if sign else name

@@ -1,0 +1,92 @@
+"""Scores of layers as dots with a mean and a range: one row a layer, on a scale that all rows share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from statistics import fmean
+
+from evonas.records.retraining import RetrainingStage
+from evonas.report.standing import Standing
+
+_TITLES = {
+    RetrainingStage.HELD_OUT: "Trained again: accuracy on held-out training images",
+    RetrainingStage.TEST: "Trained again: accuracy on the test split",
+    RetrainingStage.TRANSFER: "On a network that the search never saw: accuracy on the test split",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DotRow:
+    """A layer's row.
+
+    Attributes:
+        name: of the layer.
+        published: whether it is a published one.
+        mean: of the dots.
+        low, high: ends of the range.
+        dots: single values.
+    """
+
+    name: str
+    published: bool
+    mean: float
+    low: float
+    high: float
+    dots: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Dots:
+    """Rows, the best mean first, and what their dots and ranges are."""
+
+    title: str
+    caption: str
+    rows: Sequence[DotRow]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Where the scale begins and ends, with a margin."""
+        low = min(min(row.low, *row.dots) for row in self.rows)
+        high = max(max(row.high, *row.dots) for row in self.rows)
+        margin = 0.06 * (high - low) or 0.01
+        return low - margin, high + margin
+
+
+def dots(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
+    """One chart for each stage at which a layer was trained again, the most telling first, then the search."""
+    charts = []
+    for stage in (RetrainingStage.TEST, RetrainingStage.TRANSFER, RetrainingStage.HELD_OUT):
+        if any(stage in one.samples for one in layers):
+            charts.append(_of_stage(stage, [*layers, *published]))
+    return [chart for chart in charts if chart.rows] + _of_search(layers, published)
+
+
+def _of_stage(stage: RetrainingStage, standings: Sequence[Standing]) -> Dots:
+    rows, most = [], 0
+    for one in standings:
+        values = list(one.samples[stage].by_seed.values()) if stage in one.samples else []
+        if not values:
+            continue
+        interval = one.samples[stage].interval
+        mean, most = fmean(values), max(most, len(values))
+        low, high = (interval.low, interval.high) if interval else (mean, mean)
+        rows.append(DotRow(one.name, one.published, mean, low, high, values))
+    caption = "each dot the mean over anchors with one seed"
+    caption += f", of up to {most}; bar: 95% interval of the mean over seeds" if most > 1 else "; there is but one"
+    return Dots(_TITLES[stage], caption, _sorted(rows))
+
+
+def _of_search(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
+    rows = []
+    for one in (*layers, *published):
+        values = [value for value in one.searched.values() if isfinite(value)]
+        if values:
+            rows.append(DotRow(one.name, one.published, fmean(values), min(values), max(values), values))
+    caption = "one training for each anchor: each dot is an anchor, and the bar spans them"
+    return [Dots("Validation accuracy in the search", caption, _sorted(rows))] if rows else []
+
+
+def _sorted(rows: Sequence[DotRow]) -> list[DotRow]:
+    return sorted(rows, key=lambda row: -row.mean)

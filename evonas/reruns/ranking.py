@@ -1,0 +1,205 @@
+"""What a reranking came to: layers trained again, best first, beside published ones. Plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isnan, nan
+from statistics import fmean
+from typing import Any
+
+from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.reruns.significance import Interval, Paired, holm, interval, paired
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The trainings of one layer at one stage.
+
+    Attributes:
+        scores: accuracies by anchor and seed, of the trainings that did not fail.
+        failures: reasons of those that did, and of those that diverged, with anchor and seed.
+    """
+
+    scores: Mapping[str, Mapping[int, float]]
+    failures: Sequence[str] = ()
+
+    @property
+    def by_seed(self) -> dict[int, float]:
+        """The mean over anchors, for each seed whose trainings failed on none."""
+        first, *others = self.scores.values()
+        whole = [seed for seed in first if all(seed in other for other in others)]
+        return {seed: fmean(of_anchor[seed] for of_anchor in self.scores.values()) for seed in whole}
+
+    @property
+    def mean(self) -> float:
+        """The mean over anchors and seeds; NaN where no seed has a score on every anchor."""
+        values = self.by_seed.values()
+        return fmean(values) if values else nan
+
+    @property
+    def interval(self) -> Interval | None:
+        """The confidence interval of `mean` over seeds; None for fewer than two seeds."""
+        return interval(list(self.by_seed.values()))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "mean": self.mean,
+            "interval": _as_list(self.interval),
+            "scores": {anchor: {str(s): v for s, v in of.items()} for anchor, of in self.scores.items()},
+            "failures": list(self.failures),
+        }
+
+
+def sample(trainings: Iterable[Retraining], anchors: Sequence[str]) -> Sample:
+    """The trainings of one layer at one stage, put together; `anchors` gives the order."""
+    scores: dict[str, dict[int, float]] = {anchor: {} for anchor in anchors}
+    failures = []
+    for one in sorted(trainings, key=lambda one: one.seed):
+        if not one.failed:
+            scores[one.anchor][one.seed] = one.score
+        if one.reason:
+            failures.append(f"{one.anchor}, seed {one.seed}: {one.reason}")
+    return Sample(scores, failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A layer that was trained again.
+
+    Attributes:
+        id: "RUN/INDEX" of a candidate, the name of a published layer.
+        expression: the layer as text.
+        name: of the published layer that it is, if it is one.
+        searched: its mean score in the search; None for a reference.
+        samples: its trainings by stage; the test split only where the layer was reported.
+    """
+
+    id: str
+    expression: str
+    name: str | None
+    searched: float | None
+    samples: Mapping[RetrainingStage, Sample]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        known = {"id": self.id, "expression": self.expression, "name": self.name, "searched": self.searched}
+        return known | {stage.value: found.as_dict() for stage, found in self.samples.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """A reported layer beside a reference, over the seeds that both were trained with.
+
+    Attributes:
+        stage: which trainings are compared.
+        layer, reference: ids.
+        paired: the difference, layer less reference; None where no seed is left.
+        corrected: its p-value after Holm's correction for all comparisons of the stage.
+        dropped: seeds that were left out because a training of either failed.
+    """
+
+    stage: RetrainingStage
+    layer: str
+    reference: str
+    paired: Paired | None
+    corrected: float | None
+    dropped: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        found = asdict(self.paired) if self.paired else dict.fromkeys(("difference", "interval", "p"), None)
+        found |= {"interval": _as_list(self.paired.interval) if self.paired else None}
+        known = {"stage": self.stage.value, "layer": self.layer, "reference": self.reference}
+        return known | found | {"p_corrected": self.corrected, "dropped": self.dropped}
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What `evonas.rerank` answers.
+
+    Attributes:
+        run_id: the run.
+        anchors: the run's.
+        transfer: the anchor that the search never saw, if one was asked for.
+        held_out: share of the training split that was held out.
+        steps, seeds: of the trainings that layers are ranked by.
+        test_steps, test_seeds: of those on the whole training split, which are the run's first ones
+            whatever is asked later: the test split is used once.
+        layers: candidates, the best mean on the held-out part first.
+        reported: how many of them are reported and were scored on the test split.
+        references: published layers trained alike.
+    """
+
+    run_id: int
+    anchors: Sequence[str]
+    transfer: str | None
+    held_out: float
+    steps: int
+    seeds: Sequence[int]
+    test_steps: int
+    test_seeds: Sequence[int]
+    layers: Sequence[Ranked]
+    reported: int
+    references: Sequence[Ranked]
+
+    @property
+    def stages(self) -> list[RetrainingStage]:
+        """Those that were asked for."""
+        return [
+            stage for stage in RetrainingStage if stage is not RetrainingStage.TRANSFER or self.transfer is not None
+        ]
+
+    def comparisons(self, stage: RetrainingStage) -> list[Against]:
+        """Each reported layer against each reference at a stage, with Holm's correction over all of them."""
+        seeds = self.seeds if stage is RetrainingStage.HELD_OUT else self.test_seeds
+        pairs = [(layer, reference) for layer in self.layers[: self.reported] for reference in self.references]
+        found: list[tuple[Paired | None, int]] = []
+        for layer, reference in pairs:
+            first, second = layer.samples[stage].by_seed, reference.samples[stage].by_seed
+            both = [seed for seed in seeds if seed in first and seed in second]
+            found.append((paired([first[s] for s in both], [second[s] for s in both]), len(seeds) - len(both)))
+        corrected = holm([each.p if each else None for each, _ in found])
+        return [
+            Against(stage, layer.id, reference.id, each, p, dropped)
+            for (layer, reference), (each, dropped), p in zip(pairs, found, corrected, strict=True)
+        ]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "run": self.run_id,
+            "anchors": list(self.anchors),
+            "transfer": self.transfer,
+            "held_out": self.held_out,
+            "steps": self.steps,
+            "seeds": list(self.seeds),
+            "test_steps": self.test_steps,
+            "test_seeds": list(self.test_seeds),
+            "reported": [layer.id for layer in self.layers[: self.reported]],
+            "layers": [layer.as_dict() for layer in self.layers],
+            "references": [reference.as_dict() for reference in self.references],
+            "comparisons": [one.as_dict() for stage in self.stages for one in self.comparisons(stage)],
+        }
+
+    def __str__(self) -> str:
+        lines = [f"run {self.run_id}, {len(self.seeds)} seeds of {self.steps} steps, accuracy held out and on test"]
+        for one in (*self.layers[: self.reported], *self.references):
+            means = "  ".join(f"{found.mean:.3f}" for found in one.samples.values())
+            lines.append(f"  {means}  {one.id:>10}  {one.expression}")
+        return "\n".join(lines)
+
+
+def by_mean(ranked: Iterable[Ranked]) -> list[Ranked]:
+    """The best mean on the held-out part first; of equals the earlier; those without a mean last."""
+
+    def place(one: Ranked) -> tuple[bool, float]:
+        mean = one.samples[RetrainingStage.HELD_OUT].mean
+        return isnan(mean), 0.0 if isnan(mean) else -mean
+
+    return sorted(ranked, key=place)
+
+
+def _as_list(found: Interval | None) -> list[float] | None:
+    return None if found is None else [found.low, found.high]

@@ -1,0 +1,1 @@
+"""What determines a run, as values: search space, protocol, objectives, configuration, candidates."""

@@ -1,0 +1,124 @@
+"""Everything that determines a run, as one value that is recorded with it.
+
+Two runs with equal configurations draw the same candidates, whatever the number of workers. What may
+differ from one session to the next (workers, storage, where Ray is) is not part of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from evonas.errors import UsageError, shorten
+from evonas.settings.evaluation_protocol import EvaluationProtocol, check_number, check_whole
+from evonas.settings.objectives import ANCHORS
+from evonas.settings.search_space import SearchSpace
+
+STRATEGIES = ("pareto", "average", "nsga2", "random")
+"""How parents are chosen; `random` chooses none."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The configuration of a search.
+
+    Attributes:
+        space: the search space.
+        budget: distinct candidates to judge.
+        seed: of every random choice of the run.
+        strategy: one of `STRATEGIES`.
+        population: size of the sliding window, the newest scored candidates.
+        tournament: share of the window that enters a tournament of `pareto` and `average`.
+        smallest_tournament: how many enter it at least, where the window has as many.
+        survivors: how many of the window survive under `nsga2`.
+        fresh: probability that a candidate is a new random graph rather than an offspring.
+        mutations: mutations that separate an offspring from its parent.
+        twins: relative distance within which two candidates count as one while their parameters are where
+            training starts (`evonas/judging/start_twins.py`); 0 for no such comparison.
+        lookahead: candidate i sees the results of candidates up to i − lookahead.
+        seed_graphs: JSON of graphs to judge first, in order.
+        core_minutes: stop drawing once workers have spent this long in all; None for no limit.
+        max_attempts: how often a candidate whose worker fails is tried.
+        deadline: seconds after which a candidate's evaluation is stopped and counts as failed.
+        protocol: how candidates are judged.
+    """
+
+    space: SearchSpace
+    budget: int = 5000
+    seed: int = 0
+    strategy: str = "pareto"
+    population: int = 2500
+    tournament: float = 0.05
+    smallest_tournament: int = 20
+    survivors: int = 50
+    fresh: float = 0.5
+    mutations: int = 2
+    lookahead: int = 16
+    twins: float = 0.02
+    seed_graphs: tuple[str, ...] = ()
+    core_minutes: float | None = None
+    max_attempts: int = 2
+    deadline: float = 300.0
+    protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.space, SearchSpace):
+            raise UsageError(f"space should be a search space, not {shorten(self.space)}")
+        check_whole(self, budget=1, population=1, smallest_tournament=1, survivors=2, mutations=1)
+        check_whole(self, lookahead=1, max_attempts=1, seed=0)
+        check_number(self, "tournament", least=0.0, most=1.0)
+        check_number(self, "fresh", least=0.0, most=1.0)
+        check_number(self, "twins", least=0.0, most=1.0)
+        check_number(self, "deadline", above=0.0)
+        if self.core_minutes is not None:
+            check_number(self, "core_minutes", above=0.0)
+        if self.strategy not in STRATEGIES:
+            raise UsageError(f"unknown strategy {shorten(self.strategy)}; known: {', '.join(STRATEGIES)}")
+        if self.strategy == "average" and self.protocol.objectives != (ANCHORS,):
+            raise UsageError("the strategy average compares mean accuracies alone; use pareto or nsga2 with objectives")
+
+    def to_json(self) -> str:
+        """The configuration as JSON; `from_json` is its inverse."""
+        return json.dumps(dataclasses.asdict(self))
+
+    @staticmethod
+    def from_json(text: str) -> RunConfig:
+        """The configuration that `to_json` wrote.
+
+        Raises:
+            UsageError: when the text is not a configuration, for instance one of another version.
+        """
+        try:
+            return RunConfig.from_dict(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UsageError(f"the run's recorded configuration cannot be read: {shorten(str(error), 200)}") from None
+
+    @staticmethod
+    def from_dict(document: Mapping[str, Any]) -> RunConfig:
+        """The configuration whose fields, and those of the values in it, are the items of a mapping.
+
+        Raises:
+            UsageError: a setting is out of range.
+        """
+        config = _rebuild(RunConfig, document)
+        assert isinstance(config, RunConfig)  # _rebuild returns what it is asked for
+        return config
+
+
+def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:
+    """An instance of a dataclass from what `asdict` and JSON made of it."""
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, value in document.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            values[name] = _rebuild(typing.cast("type", hint), value)
+        elif typing.get_origin(hint) is tuple:
+            values[name] = tuple(value)
+        else:
+            values[name] = value
+    return cls(**values)

@@ -1,0 +1,1 @@
+"""A layer in the place of the pairs of normalisation and activation in any model."""

@@ -1,0 +1,246 @@
+"""What follows what in a PyTorch model: the forward of each module as a graph, and paths from one to the next.
+
+Every module is traced by itself with `torch.fx`, its children as leaves. So a forward that cannot be traced hides only
+itself, and what is edited later is one forward and not a whole network.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from evonas.swapping.forward_code import ForwardCode
+
+_CONTAINERS = (nn.ModuleList, nn.ModuleDict)
+_DEPTH = 50  # modules within modules that a path may pass; a module that calls itself would have no end
+
+
+class UntraceableError(Exception):
+    """A forward that `torch.fx` cannot follow, or whose trace cannot be trusted; the message says why."""
+
+
+class Flow:
+    """The paths of values through a model.
+
+    A node stands for one call in one forward; `module` gives what it calls. A module whose forward differs between
+    training and evaluation, or by optional arguments, has a graph for each case.
+
+    Args:
+        model: is not changed, nor is its mode or the state of random numbers.
+        opaque: whether a module is a leaf, which is not looked into.
+    """
+
+    def __init__(self, model: nn.Module, opaque: Any) -> None:
+        self.model = model
+        self.graphs: dict[nn.Module, list[fx.Graph]] = {}
+        self.untraced: dict[nn.Module, str] = {}
+        self.names = {module: name for name, module in model.named_modules()}
+        self.calls: dict[nn.Module, list[fx.Node]] = defaultdict(list)
+        self._owner: dict[fx.Graph, nn.Module] = {}
+        self._module: dict[fx.Node, nn.Module] = {}
+        self._holders: dict[nn.Module, list[nn.Module]] = defaultdict(list)
+        self._note(model, None, opaque, set())
+
+    def _note(self, module: nn.Module, holder: nn.Module | None, opaque: Any, seen: set[nn.Module]) -> None:
+        if holder is not None:
+            self._holders[module].append(holder)
+        if module in seen or opaque(module):
+            return
+        seen.add(module)
+        if not isinstance(module, _CONTAINERS):
+            holder = module
+            try:
+                self._keep(module, _traces(module))
+            except UntraceableError as reason:
+                self.untraced[module] = str(reason)
+        for child in module.children():
+            self._note(child, holder, opaque, seen)
+
+    def _keep(self, module: nn.Module, graphs: list[fx.Graph]) -> None:
+        self.graphs[module] = graphs
+        for graph in graphs:
+            self._owner[graph] = module
+            for node in graph.nodes:
+                if node.op == "call_module":
+                    assert isinstance(node.target, str)
+                    called = module.get_submodule(node.target)
+                    self._module[node] = called
+                    self.calls[called].append(node)
+
+    def owner(self, node: fx.Node) -> nn.Module:
+        """The module in whose forward the node stands."""
+        return self._owner[node.graph]
+
+    def module(self, node: fx.Node) -> nn.Module | None:
+        """What the node calls, where it calls a module."""
+        return self._module.get(node)
+
+    def hidden(self, module: nn.Module) -> str | None:
+        """Why calls of a module may be out of sight: a holder of it that was not traced."""
+        for holder in self._holders[module]:
+            if holder in self.untraced:
+                return f"{self.names[holder] or 'the model'} ({type(holder).__name__}): {self.untraced[holder]}"
+        return None
+
+    def uses(self, node: fx.Node, depth: int = 0) -> Iterator[fx.Node | str]:
+        """Where the value of a node ends up: nodes that take it, or words for what is no node."""
+        if depth > _DEPTH:
+            yield "a module that calls itself"
+            return
+        for user in node.users:
+            called = self.module(user)
+            if user.op == "output":
+                yield from self._beyond(node, user, depth)
+            elif isinstance(called, nn.Identity) and not _hooked(called):
+                yield from self.uses(user, depth + 1)
+            elif called in self.graphs and user.args[:1] == (node,) and _times(user, node) == 1:
+                assert called is not None
+                if called._forward_pre_hooks:
+                    yield f"the hooks of {self.names[called]}"
+                    continue
+                for graph in self.graphs[called]:
+                    entry = next((n for n in graph.nodes if n.op == "placeholder"), None)
+                    if entry is None:
+                        yield user
+                    else:
+                        yield from self.uses(entry, depth + 1)
+            else:
+                yield user
+
+    def _beyond(self, node: fx.Node, output: fx.Node, depth: int) -> Iterator[fx.Node | str]:
+        """Uses of the value that a forward returns."""
+        owner = self.owner(node)
+        where = self.names[owner] or "the model"
+        if output.args[0] is not node:
+            yield f"what {where} returns beside other values"
+        elif owner._forward_hooks:
+            yield f"the hooks of {where}"
+        elif self.hidden(owner) is not None:
+            yield f"a forward that cannot be traced, of {self.hidden(owner)}"
+        elif owner is self.model:
+            yield "the model's output"
+        elif not self.calls[owner]:
+            yield f"{where}, which no traced forward calls"
+        for caller in self.calls[owner] if output.args[0] is node else ():
+            yield from self.uses(caller, depth + 1)
+
+    def sources(self, node: fx.Node, depth: int = 0) -> Iterator[fx.Node]:
+        """The nodes that a value comes from, through module boundaries and identities."""
+        called = self.module(node)
+        if depth > _DEPTH:
+            yield node
+        elif node.op == "placeholder":
+            arguments = self._arguments(node)
+            if not arguments or self.hidden(self.owner(node)) is not None or self.owner(node) is self.model:
+                yield node
+            for argument in arguments:
+                yield from self.sources(argument, depth + 1)
+        elif isinstance(called, nn.Identity) and not _hooked(called) and node.all_input_nodes:
+            yield from self.sources(node.all_input_nodes[0], depth + 1)
+        elif called in self.graphs:
+            assert called is not None
+            for graph in self.graphs[called]:
+                value = graph.output_node().args[0]
+                if isinstance(value, fx.Node):
+                    yield from self.sources(value, depth + 1)
+                else:
+                    yield node
+        else:
+            yield node
+
+    def _arguments(self, entry: fx.Node) -> list[fx.Node]:
+        """What the calls of a module hand to one of its parameters, where that is a value of the caller."""
+        parameters = [n for n in entry.graph.nodes if n.op == "placeholder"]
+        place, found = parameters.index(entry), []
+        for call in self.calls[self.owner(entry)]:
+            given = call.args[place] if place < len(call.args) else call.kwargs.get(str(entry.target))
+            if isinstance(given, fx.Node):
+                found.append(given)
+        return found
+
+
+class _Tracer(fx.Tracer):
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+
+def _hooked(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def _times(user: fx.Node, node: fx.Node) -> int:
+    """How often a node is among the arguments of another."""
+    taken: list[fx.Node] = []
+    fx.node.map_arg((user.args, user.kwargs), taken.append)
+    return taken.count(node)
+
+
+def is_plain_sequential(module: nn.Module) -> bool:
+    """Whether a module calls its children one after the other and does nothing else."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def _traces(module: nn.Module) -> list[fx.Graph]:
+    """The graphs of a module's own forward.
+
+    Raises:
+        UntraceableError: there is no graph that could be trusted.
+    """
+    if is_plain_sequential(module):
+        graph = fx.Graph()
+        value = graph.placeholder("input")
+        for name in module._modules:
+            value = graph.call_module(name, (value,))
+        graph.output(value)
+        return [graph]
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UntraceableError("it is a TorchScript module")
+    code = ForwardCode.of(module)
+    if code.obstacle is not None:
+        raise UntraceableError(code.obstacle)
+    graphs: dict[str, fx.Graph] = {}
+    for training in (True, False):
+        # With an optional argument given and not given, a forward may go other ways.
+        for concrete in (None, dict(code.defaults)) if code.defaults else (None,):
+            with _mode(module, training), _same_random_numbers():
+                try:
+                    graph = _Tracer().trace(module, concrete)
+                except UntraceableError:
+                    raise
+                except Exception as error:  # a forward may raise whatever it likes at a stand-in for a tensor
+                    raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
+            graphs.setdefault(str(graph), graph)
+    return list(graphs.values())
+
+
+@contextmanager
+def _mode(module: nn.Module, training: bool) -> Iterator[None]:
+    before, module.training = module.training, training
+    constants = set(vars(module))
+    try:
+        yield
+    finally:
+        module.training = before
+        for name in set(vars(module)) - constants:  # the tracer leaves tensors that it met on the module
+            delattr(module, name)
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Raises UntraceableError when the block drew random numbers, which a graph would hold for good."""
+    tensors, python = torch.get_rng_state(), random.getstate()
+    yield
+    if not torch.equal(tensors, torch.get_rng_state()) or python != random.getstate():
+        torch.set_rng_state(tensors)
+        random.setstate(python)
+        raise UntraceableError("it draws random numbers")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -1,0 +1,116 @@
+"""Carrying out a swap: layers in the place of normalisations, and activations taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import torch
+from torch import fx, nn
+
+from evonas.language.graph import Graph
+from evonas.layers.norm_act import NormAct
+from evonas.swapping.data_flow import is_plain_sequential
+from evonas.swapping.forward_edit import rewrite_forward
+from evonas.swapping.swap_plan import Found, SwapPlan
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+)
+
+
+def stand_in(
+    norm: nn.Module,
+    graph: Graph,
+    groups: int | None,
+    eps: float | None,
+    momentum: float | None,
+    backend: str,
+    *,
+    keep_affine: bool,
+) -> NormAct:
+    """The layer for a normalisation's place: with its channels, mode, device, type and hooks.
+
+    Args:
+        norm: the normalisation.
+        graph, groups, eps, momentum, backend: of the layer; None for those of the normalisation.
+        keep_affine: whether its weight and bias are taken over.
+    """
+    channels = getattr(norm, "num_features", None) or norm.num_channels
+    tensors = [t for t in (*norm.parameters(), *norm.buffers()) if t.is_floating_point()]
+    like = tensors[0] if tensors else torch.empty(0)
+    own = getattr(norm, "momentum", None)
+    layer = NormAct(
+        graph,
+        channels,  # type: ignore[arg-type]  # attributes of a module have no type
+        groups or int(getattr(norm, "num_groups", 32)),
+        eps or norm.eps,  # type: ignore[arg-type]  # likewise
+        momentum if momentum is not None else 0.1 if own is None else own,
+        affine=bool(norm.affine) or not graph.nodes,
+        backend=backend,
+        device=like.device,
+        dtype=like.dtype,
+    )
+    if keep_affine:
+        with torch.no_grad():
+            for name in ("weight", "bias"):
+                old, new = getattr(norm, name, None), getattr(layer, name)
+                if old is not None and new is not None:
+                    new.copy_(old)
+    layer.train(norm.training)
+    _move_hooks(norm, layer)
+    return layer
+
+
+def apply(
+    model: nn.Module, plan: SwapPlan, layers: Mapping[nn.Module, nn.Module], pairs: Collection[Found]
+) -> tuple[str, ...]:
+    """Puts layers in their places and takes out the activations of pairs.
+
+    Returns:
+        Names of the modules whose forward was written anew.
+    """
+    flow, removed = plan.flow, plan.removable(pairs)
+    replacements = dict(layers)
+    graphs: set[fx.Graph] = set()
+    for call in removed:
+        called, owner = flow.module(call), flow.owner(call)
+        if called is not None and plan.whole(called, removed):
+            replacements.setdefault(called, _identity(called))
+        elif is_plain_sequential(owner):
+            owner._modules[str(call.target)] = nn.Identity()
+        else:
+            call.replace_all_uses_with(call.all_input_nodes[0])
+            call.graph.erase_node(call)
+            graphs.add(call.graph)
+    for one in pairs:
+        if one.module is not None:
+            replacements[one.module] = _identity(one.module)
+    rewritten = [owner for owner, own in flow.graphs.items() if any(graph in graphs for graph in own)]
+    for owner in rewritten:
+        rewrite_forward(owner, flow.graphs[owner])
+    for parent in list(model.modules()):
+        for name, child in parent._modules.items():
+            if child in replacements:
+                parent._modules[name] = replacements[child]
+    return tuple(flow.names[owner] for owner in rewritten)
+
+
+def _identity(activation: nn.Module) -> nn.Module:
+    identity = nn.Identity().train(activation.training)
+    _move_hooks(activation, identity)
+    return identity
+
+
+def _move_hooks(old: nn.Module, new: nn.Module) -> None:
+    """Gives a module the hooks of another: the very dictionaries, to which the handles of hooks point."""
+    for name in _HOOKS:
+        if name in vars(old):
+            vars(new)[name] = vars(old)[name]
+    if hasattr(old, "_is_full_backward_hook"):
+        new._is_full_backward_hook = old._is_full_backward_hook

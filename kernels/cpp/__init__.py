@@ -1,0 +1,1 @@
+"""A plan as C++: its source, building it, and calling it."""

@@ -1,0 +1,1 @@
+"""A layer as a file for people who do not have evonas."""

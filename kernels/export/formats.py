@@ -1,0 +1,165 @@
+"""A layer in the formats of others: JSON, LaTeX, and programs that torch.export and ONNX's runtimes run."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evonas.errors import GraphError, UsageError, shorten
+from evonas.kernels.export.torch_source import to_torch
+from evonas.kernels.printing.docstring import quoted
+from evonas.language.graph import Graph
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+_EXAMPLE = (3, 8, 9)
+"""Batch, height and width of the input that is traced, different, so that none is taken for another."""
+_OPSET = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Concrete:
+    """What a program needs beyond the graph.
+
+    Attributes:
+        channels, groups, eps: as in `evonas.NormAct`.
+        state: a file with the `state_dict` of a trained layer, as `torch.save` writes it.
+    """
+
+    channels: int
+    groups: int = 32
+    eps: float = 1e-5
+    state: Path | None = None
+
+
+def to_json(graph: Graph, facts: Mapping[str, str], space: str = "evonorm") -> bytes:
+    """A document that `Graph.from_json` reads, with the layer as text, its key, and where it comes from."""
+    document = json.loads(graph.to_json(space))
+    document |= {"key": graph.key, "expression": graph.written(), "provenance": dict(facts)}
+    return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+
+
+def to_latex(graph: Graph, facts: Mapping[str, str]) -> bytes:
+    """A displayed formula with its affine, below comments that say where it comes from.
+
+    Raises:
+        UsageError: for a graph whose formula is too long to be written.
+    """
+    try:
+        formula = graph.latex()
+    except GraphError as error:
+        raise UsageError(f"this layer has no formula in one line: {error}") from None
+    comments = [f"% {quoted(f'{name}: {value}')}" for name, value in facts.items()]
+    lines = [*comments, r"\[", rf"    y = \gamma \left({formula}\right) + \beta", r"\]"]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def to_pt2(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
+    """A program in evaluation that `torch.export.load` reads, for any batch, height and width.
+
+    Where the layer comes from is the extra file `provenance.json`.
+
+    Raises:
+        UsageError: for numbers out of range, or a state that is not the layer's.
+    """
+    file = io.BytesIO()
+    torch.export.save(_program(graph, size), file, extra_files={"provenance.json": json.dumps(dict(facts))})
+    return file.getvalue()
+
+
+def to_onnx(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
+    """A model of ONNX in evaluation, from `x` to `y`, for any batch, height and width; float32.
+
+    Where the layer comes from stands in the model's metadata.
+
+    Raises:
+        UsageError: as `to_pt2`, and where the packages onnx and onnxscript are not installed.
+    """
+    if find_spec("onnx") is None or find_spec("onnxscript") is None:
+        raise UsageError("ONNX needs two packages that are not installed: pip install onnx onnxscript")
+    program = _program(graph, size)
+    with _quiet():
+        made = torch.onnx.export(
+            program,
+            input_names=["x"],
+            output_names=["y"],
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+            custom_translation_table={torch.ops.aten.copysign.Tensor: _copysign()},
+        )
+    assert made is not None  # it is, with dynamo
+    model = made.model_proto
+    for name, value in facts.items():
+        model.metadata_props.add(key=quoted(name), value=quoted(value))
+    return bytes(model.SerializeToString())
+
+
+def _program(graph: Graph, size: Concrete) -> ExportedProgram:
+    b, h, w = _EXAMPLE
+    batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
+    module = _module(graph, size)
+    example = torch.zeros(b, size.channels, h, w)
+    return torch.export.export(module, (example,), dynamic_shapes=({0: batch, 2: height, 3: width},))
+
+
+def _module(graph: Graph, size: Concrete) -> nn.Module:
+    """The layer as an exported file has it: plain PyTorch, without kernels."""
+    scope: dict[str, Any] = {"__name__": "layer"}
+    exec(compile(to_torch(graph), "<layer>", "exec"), scope)
+    try:
+        module: nn.Module = scope["Layer"](size.channels, size.groups, size.eps)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if size.state is not None:
+        shown = shorten(str(size.state), 200)
+        try:
+            state = torch.load(size.state, map_location="cpu", weights_only=True)
+        except OSError as error:
+            raise UsageError(f"{shown} cannot be read: {error.strerror}") from None
+        except Exception as error:  # what a file that is none raises is not documented
+            raise UsageError(f"{shown} is no state_dict that torch.save wrote: {shorten(str(error))}") from None
+        try:
+            module.load_state_dict(state)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            raise UsageError(f"{shown} is not the state of this layer: {shorten(str(error), 300)}") from None
+    return module.eval()
+
+
+def _copysign() -> Callable[..., Any]:
+    """What `torch.copysign` is in ONNX, which has no such operator; here the sign of -0 never matters."""
+    from onnxscript import opset18
+
+    op: Any = opset18  # whose annotations reject what it accepts
+
+    def copysign(size: Any, sign: Any) -> Any:
+        size = op.Abs(size)
+        return op.Where(op.Less(sign, op.CastLike(op.Constant(value_float=0.0), sign)), op.Neg(size), size)
+
+    return copysign
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that it could do more with."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,212 @@
+"""Prints what an exported file holds of Triton: a layer's kernels, and the functions that run them in order.
+
+The kernels are those that `evonas.kernels.triton.module` writes, in training and, where batch statistics make a
+difference, in evaluation. What runs them is printed as straight code, one call for each kernel.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from evonas.kernels.export.copy_definitions import definitions, needed
+from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.printing.buffer_layout import Slots
+from evonas.kernels.printing.docstring import WIDTH
+from evonas.kernels.triton.module import kernels_text
+from evonas.kernels.triton.on_chip import OnChipKernels
+from evonas.kernels.triton.steps import KernelStep, Way, backward_way, forward_way
+from evonas.kernels.triton.streaming import StreamingKernels
+from evonas.language.graph import INPUTS, V0, V1, Graph
+from evonas.layers.running_values import running_names
+
+_PASSES = "PASSES"
+_FILES = ("export/exported_kernels.py", "triton/tiles.py")
+NAMES = frozenset(name for file in (*_FILES, "triton/helpers.py") for name in definitions(file))
+"""What the copied text defines."""
+IMPORTS = """
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+try:  # without Triton, or a GPU, PyTorch computes the layer
+    import triton
+    import triton.language as tl
+except ImportError:
+    triton = tl = None
+"""
+"""What a file with kernels imports."""
+_SIZES = {
+    "planes": "shape.b * shape.c",
+    "B * G": "shape.b * shape.groups",
+    "C": "shape.c",
+    "B": "shape.b",
+    "G": "shape.groups",
+    "1": "1",
+}
+_TITLE = """
+# From here on: the layer as Triton kernels, forward and backward, and what runs them.
+"""
+_CHOICE = """
+    def _by_kernels(self, x: Tensor) -> Tensor:
+        \"\"\"The layer by its Triton kernels.\"\"\"
+        x = x.contiguous(memory_format=memory_format_of(x))
+        b, c, h, w = x.shape
+        shape = Shape(b, c, h * w, {groups}, not x.is_contiguous())
+        weight = x.new_ones(c) if self.weight is None else self.weight
+        bias = x.new_zeros(c) if self.bias is None else self.bias
+        given = {{{given}}}
+        names = ({names})
+        {assign}ByKernels.apply(x, {passes}, shape, given, names, weight, bias{vectors})
+{update}"""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelSource:
+    """The parts of a file that belong to kernels.
+
+    Attributes:
+        method: of the layer's class, which computes it by kernels.
+        text: everything else, to stand after the class.
+    """
+
+    method: str
+    text: str
+
+
+def kernel_source(graph: Graph) -> KernelSource:
+    """The parts of an exported file for the kernels of a layer."""
+    running = running_names(graph)
+    modes = [_Mode(graph, True, ""), *([_Mode(graph, False, "_evaluation")] if running else [])]
+    own = [part for mode in modes for part in (mode.kernels, *mode.functions())]
+    method = _method(graph, list(running.values()), "\n".join(own))
+    known = {name: text for file in _FILES for name, text in definitions(file).items()}
+    used = needed(known, "\n\n".join(["jit, Passes, runs_kernels", *own, textwrap.dedent(method)]))
+    helpers = definitions("triton/helpers.py")
+    helping = [helpers[name] for name in needed(helpers, "\n\n".join(own))]
+    tail = [f"{_PASSES}{m.suffix.upper()} = Passes(forward_pass{m.suffix}, backward_pass{m.suffix})" for m in modes]
+    # The kernels' lines are as Triton's are usually written, some longer than others of the file.
+    copied = [known[name] for name in used]
+    parts = [*copied, "# fmt: off", *helping, *(m.kernels for m in modes), "# fmt: on"]
+    parts += [function for mode in modes for function in mode.functions()]
+    text = "\n\n\n".join(part.strip("\n") for part in parts) + "\n\n\n" + "\n".join(tail)
+    text = text.replace("# fmt: off\n\n\n", "# fmt: off\n").replace("\n\n\n# fmt: on", "\n# fmt: on")
+    return KernelSource(method, _TITLE.strip("\n") + "\n\n\n" + text.replace("@triton.jit", "@jit") + "\n")
+
+
+class _Mode:
+    """One layer in training or evaluation."""
+
+    def __init__(self, graph: Graph, training: bool, suffix: str) -> None:
+        running = running_names(graph)
+        plan = plan_of(graph, training)
+        self.suffix = suffix
+        self.streaming, on_chip = StreamingKernels(plan, running), OnChipKernels(plan, running)
+        text = kernels_text(plan, self.streaming, on_chip)
+        self.kernels = re.sub(r"^def (\w+)\(", rf"def \1{suffix}(", text, flags=re.M)
+        self._ways = forward_way(self.streaming, on_chip), backward_way(self.streaming, on_chip)
+
+    def functions(self) -> tuple[str, str]:
+        """The source of what runs the kernels forward, and of what runs them backward."""
+        forward, backward = self._ways
+        kernels = self.streaming
+        ahead = [
+            f"def forward_pass{self.suffix}(x: Tensor, shape: Shape, given: Given) -> tuple[Tensor, Tensor]:",
+            '    """The layer\'s value, and the numbers of planes that its backward pass needs."""',
+            "    y = torch.empty_like(x)",
+            *_buffer("stats", _size(kernels.stats)),
+            '    given = {**given, "x_ptr": x, "y_ptr": y, "stats_ptr": stats}',
+            *self._launches(forward),
+            "    return y, stats",
+        ]
+        count = len(kernels.densities)
+        names = ", ".join(f'"{name}"' for name in kernels.densities)
+        buffers = ['"dy_ptr": dy', '"dx_ptr": dx', '"x_ptr": x', '"stats_ptr": stats']
+        back = [
+            f"def backward_pass{self.suffix}(",
+            "    dy: Tensor, x: Tensor, stats: Tensor, shape: Shape, given: Given",
+            ") -> tuple[Tensor, dict[str, Tensor]]:",
+            '    """The gradient of x, and those of the parameters by name."""',
+            "    dx = torch.empty_like(x)",
+            *_buffer("totals", _size(kernels.sums)),
+            *self._rows(backward),
+            f"    sums = x.new_empty(({count}, rows, shape.c), dtype=torch.float32)",
+            f"    given = {{**given, {', '.join(buffers)}}}",
+            '    given |= {"totals_ptr": totals, "densities_ptr": sums}',
+            *self._launches(backward),
+            f"    return dx, dict(zip(({names}), sums.sum(1), strict=True))",
+        ]
+        return "\n".join(ahead), "\n".join(back)
+
+    def _rows(self, way: Way) -> list[str]:
+        """How many sums of a channel there are for each parameter."""
+        if not self.streaming.plan.one_sweep_back:
+            return ["    rows = shape.b"]
+        return [f"    (_, pieces), _ = {_grid(way.steps[-1])}", "    rows = shape.b * pieces"]
+
+    def _launches(self, way: Way) -> Iterator[str]:
+        if way.at_once is None:
+            yield from (self._launch(step, "    ") for step in way.steps)
+            return
+        yield f"    whole = {_grid(way.at_once)}"
+        yield f"    if fits(whole, shape.channels_last, {way.back}):"
+        yield f"        launch({way.at_once.kernel}{self.suffix}, whole, given)"
+        yield "    else:"
+        yield from (self._launch(step, "        ") for step in way.steps)
+
+    def _launch(self, step: KernelStep, indent: str) -> str:
+        kernel, grid = f"{step.kernel}{self.suffix}", _grid(step)
+        if step.merge is not None:
+            names = f"{kernel}, {step.merge}{self.suffix}, {grid}, {step.buffer}, {step.slots}, given"
+            line = f"{indent}launch_shared({names})"
+            return line if len(line) <= WIDTH else f"{indent}launch_shared(\n{indent}    {names}\n{indent})"
+        return f"{indent}launch({kernel}, {grid}, given)"
+
+
+def _method(graph: Graph, running: list[str], kernels: str) -> str:
+    vectors = [INPUTS[node] for node in (V0, V1) if node in graph.live]
+    taken = set(re.findall(r"\w+", " ".join(re.findall(r"^def \w+\((.*?)\):", kernels, re.M | re.S))))
+    given = ["**shape.numbers()", *(f'"{s}": self.{s}' for s in ("eps", "momentum") if s in taken)]
+    given += [f'"{name}_ptr": self.{name}' for name in running]
+    inner = ", ".join(given)
+    if len(inner) > 72:
+        inner = "\n" + "".join(f"            {one},\n" for one in given) + "        "
+    named = ", ".join(f'"{name}"' for name in ("weight", "bias", *vectors))
+    update = "        if self.training:  # kernels wrote to them, which autograd does not see\n"
+    update += "".join(f"            torch.autograd.graph.increment_version(self.{name})\n" for name in running)
+    update += "        return y\n"
+    return _CHOICE.format(
+        groups="self.groups" if "G" in taken else "1",
+        given=inner,
+        passes="passes" if running else _PASSES,
+        names=named,
+        assign=f"passes = {_PASSES} if self.training else {_PASSES}_EVALUATION\n        y = " if running else "return ",
+        vectors="".join(f", self.{v}" for v in vectors),
+        update=update if running else "",
+    )
+
+
+def _buffer(name: str, size: str) -> list[str]:
+    line = f"    {name} = x.new_empty({size}, dtype=torch.float32)"
+    return (
+        [line] if len(line) <= WIDTH else [f"    size = {size}", f"    {name} = x.new_empty(size, dtype=torch.float32)"]
+    )
+
+
+def _grid(step: KernelStep) -> str:
+    settings = (f'"{one}"' if isinstance(one, str) else str(one) for one in step.settings)
+    return f"{step.division}({', '.join(['shape', *settings])})"
+
+
+def _size(slots: Slots) -> str:
+    """How many numbers a buffer holds, as an expression."""
+    terms = []
+    for kind, count in slots.counts().items():
+        size = _SIZES[kind]
+        terms.append(str(count) if size == "1" else f"{count} * {size}" if count > 1 else size)
+    return " + ".join(terms) or "0"

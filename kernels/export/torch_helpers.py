@@ -1,0 +1,96 @@
+"""What exported files are made of besides their graph: the printer copies from here what a layer uses.
+
+The functions, and the methods of `Tracking`, stand here as real code, so that type checkers and tests see
+them. They use torch and each other only; `evonas.kernels.export.torch_source` copies their text, and follows the
+names they call. The sources in `evonas.language.primitive_table` may call any of them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def kept_from_zero(y: Tensor, eps: float) -> Tensor:
+    """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0), there without gradient."""
+    # Adding 0 turns -0 into 0, whose sign counts as +.
+    edge = torch.full_like(y, eps).copysign(y.detach() + 0.0)
+    return torch.where(y.abs() < eps, edge, y)
+
+
+def mean_in_groups(values: Tensor, groups: int) -> Tensor:
+    """The mean over the channels and plane of a group, repeated for each channel."""
+    b, channels, h, w = values.shape
+    if channels == 1:  # the same in every channel of a group
+        return values.mean((2, 3), keepdim=True)
+    means = values.reshape(b, groups, channels // groups, h, w).mean((2, 3, 4))
+    return means.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
+
+
+def var_in_groups(values: Tensor, groups: int) -> Tensor:
+    """The biased variance over the channels and plane of a group, repeated for each channel."""
+    b, channels, h, w = values.shape
+    if channels == 1:  # the same in every channel of a group
+        return values.var((2, 3), correction=0, keepdim=True)
+    variances = values.reshape(b, groups, channels // groups, h, w).var((2, 3, 4), correction=0)
+    return variances.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
+
+
+def groups_dividing(channels: int, groups: int) -> int:
+    """`groups`, lowered until it divides `channels`."""
+    groups = min(groups, channels)
+    while channels % groups:
+        groups -= 1
+    return groups
+
+
+def per_channel(vector: Tensor, dtype: torch.dtype) -> Tensor:
+    """A vector of one value a channel in the shape (1, c, 1, 1)."""
+    return vector.to(dtype).view(1, -1, 1, 1)
+
+
+def memory_format_of(x: Tensor) -> torch.memory_format:
+    """channels_last where `x` is laid out so and in no other way."""
+    if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
+        return torch.contiguous_format
+    return torch.channels_last
+
+
+class Tracking(nn.Module):
+    """Methods of a layer with batch statistics, which keeps their running values in buffers."""
+
+    momentum: float
+
+    def _batch_mean(self, values: Tensor, running: Tensor) -> Tensor:
+        """The mean over (b, h, w) in training, which updates `running`; in evaluation `running`."""
+        if not self.training:
+            return per_channel(running, values.dtype)
+        mean = values.mean((0, 2, 3), keepdim=True)
+        self._update(running, mean)
+        return mean
+
+    def _batch_square(self, values: Tensor, running: Tensor) -> Tensor:
+        """The mean square over (b, h, w) in training, which updates `running`; else `running`."""
+        if not self.training:
+            return per_channel(running, values.dtype)
+        mean_square = values.square().mean((0, 2, 3), keepdim=True)
+        self._update(running, mean_square)
+        return mean_square
+
+    def _batch_var(self, values: Tensor, running: Tensor, count: int) -> Tensor:
+        """The biased variance over (b, h, w) in training; in evaluation `running`.
+
+        In training it updates `running` with the unbiased variance of `count` values a channel, as
+        nn.BatchNorm2d does; of a single value it is the biased one.
+        """
+        if not self.training:
+            return per_channel(running, values.dtype)
+        variance = values.var((0, 2, 3), correction=0, keepdim=True)
+        self._update(running, variance * (count / max(count - 1, 1)))
+        return variance
+
+    @torch.no_grad()
+    def _update(self, running: Tensor, batch: Tensor) -> None:
+        """Move `running` towards the batch's values by the weight `momentum`."""
+        kept = (1 - self.momentum) * running.to(batch.dtype)
+        running.copy_(kept + self.momentum * batch.flatten())

@@ -1,0 +1,190 @@
+"""Prints a graph as PyTorch source: one module file that needs only torch and reads as if written by hand.
+
+What an operation looks like stands in its row (`evonas.language.primitive_table`), the helper functions stand as real
+code in `evonas.kernels.export.torch_helpers`; this file knows neither. Nothing from outside reaches the source as code:
+class names are checked to be free identifiers, and all other text passes through `quoted`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import inspect
+import keyword
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType
+
+from evonas.errors import UsageError, shorten
+from evonas.kernels.export import torch_helpers
+from evonas.kernels.export.kernel_source import IMPORTS, NAMES, KernelSource, kernel_source
+from evonas.kernels.export.torch_templates import BACKEND, CLASS
+from evonas.kernels.printing.docstring import formula, quoted, wrapped
+from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph
+from evonas.language.primitive_table import PRIMITIVES, Moment
+from evonas.layers.running_values import running_names
+
+# A sum with one negated term is written as a difference, as a person would.
+_SUM, _NEGATION, _DIFFERENCE = "{0} + {1}", "-{0}", "{0} - {1}"
+_FUNCTIONS = {name: f for name, f in vars(torch_helpers).items() if isinstance(f, FunctionType)}
+_METHODS = {name: f for name, f in vars(torch_helpers.Tracking).items() if isinstance(f, FunctionType)}
+_CALL = re.compile(r"\b\w+(?=\()")
+
+
+def to_torch(
+    graph: Graph,
+    class_name: str = "Layer",
+    header: Sequence[str] = (),
+    linear: Graph | None = None,
+    triton: bool = False,
+) -> str:
+    """The source of a module file with the class `class_name`, which is `NormAct` of this very graph.
+
+    Its parameters and buffers have the names that `NormAct(graph, …)` gives them, so their states are
+    interchangeable; export the graph that was trained, not another spelling of it.
+
+    Args:
+        graph: the layer before its affine.
+        class_name: the name of the class.
+        header: lines for the file's docstring, of any content.
+        linear: a layer for positions without an activation, written as a second class with `Linear`
+            appended to its name.
+        triton: whether to add the layer's Triton kernels, which compute it on a GPU.
+
+    Raises:
+        UsageError: when `class_name` is no identifier, a keyword, or used by the file itself.
+    """
+    check_class_name(class_name)
+    kernels = kernel_source(graph) if triton else None
+    classes = [_class(graph, class_name, "A normalisation-activation layer.", kernels)]
+    if linear is not None:
+        summary = f"What stands beside `{class_name}` where a network has no activation."
+        classes.append(_class(linear, check_class_name(class_name + "Linear"), summary))
+    also = [] if kernels is None else [kernels.text]
+    helpers = _copied(_FUNCTIONS, "\n".join([*classes, *also]))
+    lines = ["A normalisation-activation layer, exported by evonas; it needs only PyTorch."]
+    lines += [] if kernels is None else ["", "Where there is Triton and a GPU, the kernels at the end compute it."]
+    lines += ["", *formula(graph, in_latex=True)]
+    if header:
+        lines += ["", *(part for line in header for part in wrapped(quoted(line), "", "    "))]
+    docstring = "\n".join(lines)
+    imports = "\nimport torch\nfrom torch import Tensor, nn\n" if kernels is None else IMPORTS
+    parts = [f'r"""{docstring}\n"""\n\nfrom __future__ import annotations\n{imports}', *helpers, *classes, *also]
+    text = "\n\n".join(part.strip("\n") + "\n" for part in parts)
+    if len(re.findall(rf"^(?:def |class |){class_name}\b", text, re.M)) > 1:
+        raise UsageError(f"the file itself uses the name {class_name!r}; give the class another")
+    return text
+
+
+def check_class_name(name: str) -> str:
+    """`name`, if a class in the file may be called so.
+
+    Raises:
+        UsageError: if not.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
+        raise UsageError(f"the class name should be a Python identifier such as MyLayer, not {shorten(name)}")
+    # Python reads identifiers in this normal form, in which two that look different may be one.
+    if unicodedata.normalize("NFKC", name) != name:
+        raise UsageError(f"the class name {shorten(name)} should be in Unicode's normal form NFKC")
+    if name in {*vars(builtins), *_FUNCTIONS, *NAMES, *re.findall(r"\w+", IMPORTS), "annotations"}:
+        raise UsageError(f"the file itself uses the name {name!r}; give the class another")
+    return name
+
+
+def _class(graph: Graph, name: str, summary: str, kernels: KernelSource | None = None) -> str:
+    running = running_names(graph)
+    body = "\n".join(" " * 8 + line for line in _body(graph, running))
+    methods = _copied(_METHODS, body)
+    used = body + "".join(methods) + (kernels.method if kernels else "")
+    vectors = [(INPUTS[node], start) for node, start in ((V0, 0.0), (V1, 1.0)) if node in graph.live]
+    state = [f"        self.{v} = nn.Parameter(vector({start}))\n" for v, start in vectors]
+    for node, buffer in running.items():
+        start = 0.0 if PRIMITIVES[graph.node(node).op].moment is Moment.MEAN else 1.0
+        state.append(f'        self.register_buffer("{buffer}", vector({start}))\n')
+    reads = {setting: f"self.{setting}" in used for setting in ("groups", "eps", "momentum")}
+    values = {"groups": "groups_dividing(channels, groups)", "eps": "eps", "momentum": "momentum"}
+    settings = [f"        self.{s} = {values[s]}\n" for s, is_read in reads.items() if is_read]
+    docs = {
+        "groups": "number of groups of channels; lowered until it divides the channels.",
+        "eps": "added under square roots and logarithms, and the clamp of divisions.",
+        "momentum": "weight of the newest batch in running values.",
+    }
+    unused = "not used by this layer."
+    source = CLASS.format(
+        name=name,
+        summary=summary,
+        formula="\n".join(formula(graph, "    ", in_latex=False)),
+        annotations="".join(f"    {buffer}: Tensor\n" for buffer in running.values()),
+        settings="".join(settings),
+        state="".join(state),
+        body=body,
+        extra="".join(f", {s}={{self.{s}}}" for s, is_read in reads.items() if is_read),
+        **{part: text if kernels else "" for part, text in BACKEND.items()},
+        **{f"{s}_doc": docs[s] if is_read else unused for s, is_read in reads.items()},
+    )
+    if kernels:
+        source += kernels.method
+    return source + "".join("\n" + textwrap.indent(textwrap.dedent(m), "    ") for m in methods)
+
+
+def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
+    """One statement per node; a negation that is only ever subtracted is part of the differences."""
+    live = set(graph.live)
+    if any("{count}" in PRIMITIVES[graph.node(n).op].source for n in live if n >= FIRST):
+        yield "count = x.numel() // self.channels"
+    for node in (V0, V1):
+        if node in live:
+            yield f"{INPUTS[node]} = per_channel(self.{INPUTS[node]}, x.dtype)"
+    names = dict(enumerate(INPUTS))
+    statements = {number: _value(graph, number) for number in graph.live if number >= FIRST}
+    # Backwards, because whether a node is needed depends on the later ones.
+    needed = {graph.output}
+    for number in sorted(statements, reverse=True):
+        if number in needed:
+            needed.update(statements[number][1])
+    if ZERO in needed:
+        yield "zero = x.new_zeros(1, 1, 1, 1)"
+    taken: dict[str, int] = {}
+    for number, (template, args) in statements.items():
+        if number not in needed:
+            continue
+        value = template.format(
+            *(names[a] for a in args),
+            eps="self.eps",
+            groups="self.groups",
+            running=f"self.{running.get(number)}",
+            count="count",
+        )
+        if number == graph.output:
+            yield f"return {value}"
+            return
+        noun = "difference" if template == _DIFFERENCE else PRIMITIVES[graph.node(number).op].noun
+        taken[noun] = taken.get(noun, 0) + 1
+        names[number] = noun if taken[noun] == 1 else f"{noun}_{taken[noun]}"
+        yield f"{names[number]} = {value}"
+    yield f"return {names[graph.output]}"
+
+
+def _value(graph: Graph, number: int) -> tuple[str, tuple[int, ...]]:
+    """The template of a node's value and the nodes it is to be filled with."""
+    op, args = graph.node(number)
+    template = PRIMITIVES[op].source
+    if template == _SUM:
+        negations = [a >= FIRST and PRIMITIVES[graph.node(a).op].source == _NEGATION for a in args]
+        if sum(negations) == 1:
+            place = negations.index(True)
+            return _DIFFERENCE, (args[1 - place], graph.node(args[place]).args[0])
+    return template, args
+
+
+def _copied(functions: Mapping[str, FunctionType], source: str) -> list[str]:
+    """The sources of the functions that `source` calls, and of those that these call, in their order."""
+    wanted: set[str] = set()
+    queue = [source]
+    while queue:
+        for name in set(_CALL.findall(queue.pop())) & functions.keys() - wanted:
+            wanted.add(name)
+            queue.append(inspect.getsource(functions[name]))
+    return [inspect.getsource(f) for name, f in functions.items() if name in wanted]

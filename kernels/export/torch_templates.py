@@ -1,0 +1,82 @@
+"""The text of an exported class, to be filled in by `evonas.kernels.export.torch_source`."""
+
+from __future__ import annotations
+
+CLASS = '''
+class {name}(nn.Module):
+    """{summary}
+
+{formula}
+
+    The input is (b, c, h, w) of any floating type and memory format; so is the output. Values are
+    computed in float32, or in float64 for float64 input.
+
+    Args:
+        channels: c.
+        groups: {groups_doc}
+        eps: {eps_doc}
+        momentum: {momentum_doc}
+        affine: whether to learn `weight` and `bias`, which scale and shift each channel at the end.{backend_doc}
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+{annotations}
+    def __init__(
+        self,
+        channels: int,
+        groups: int = 32,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,{backend_argument}
+    ) -> None:
+        super().__init__()
+        if not (channels > 0 and groups > 0 and eps > 0 and 0 <= momentum <= 1):
+            raise ValueError("channels, groups and eps must be positive, momentum from 0 to 1"){backend_check}
+        self.channels = channels
+{settings}
+        def vector(value: float) -> Tensor:
+            return torch.full((channels,), value, device=device, dtype=dtype)
+
+        self.weight = nn.Parameter(vector(1.0)) if affine else None
+        self.bias = nn.Parameter(vector(0.0)) if affine else None
+{state}
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's value at `x`, (b, c, h, w)."""
+        if x.dim() != 4 or x.shape[1] != self.channels:
+            raise ValueError(f"expected shape (b, {{self.channels}}, h, w), got {{tuple(x.shape)}}"){backend_choice}
+        dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+        y = self._graph(x.to(dtype)).expand(x.shape)
+        if self.weight is not None and self.bias is not None:
+            y = torch.addcmul(per_channel(self.bias, dtype), y, per_channel(self.weight, dtype))
+        return y.to(x.dtype).contiguous(memory_format=memory_format_of(x))
+
+    def _graph(self, x: Tensor) -> Tensor:
+        """The layer before `weight` and `bias`, in a shape that broadcasts to that of `x`."""
+{body}
+
+    def extra_repr(self) -> str:
+        """The settings, as `print(model)` shows them."""
+        text = f"{{self.channels}}{extra}"
+        return f"{{text}}, affine={{self.weight is not None}}"
+'''
+
+BACKEND = {
+    "backend_argument": """
+        backend: str = "auto",""",
+    "backend_doc": """
+        backend: `triton` for kernels, `reference` for PyTorch, or `auto`: kernels on a GPU that Triton knows.""",
+    "backend_check": """
+        if backend not in ("auto", "reference", "triton"):
+            raise ValueError(f"backend must be auto, reference or triton, not {backend!r}")
+        if backend == "triton" and triton is None:
+            raise ValueError("backend 'triton' needs the package triton")
+        self.backend = backend""",
+    "backend_choice": """
+        if runs_kernels(x, self.backend):
+            return self._by_kernels(x)""",
+}
+"""What a class has that can be computed by kernels."""

@@ -1,0 +1,1 @@
+"""What Triton and C++ printers share: values as lines of a kernel, and the layout of buffers."""

@@ -1,0 +1,71 @@
+"""Where the numbers of planes and cells lie in a buffer: one run of each for every value, without gaps.
+
+A value that varies over batch and channel takes B · C numbers, one of a group B · G, one of a channel C, and so on.
+Runs of one kind follow one another, so that every address is a sum of few products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from evonas.language.varying_axes import Extent
+
+KINDS: Mapping[Extent, tuple[str, str]] = {
+    Extent.BATCH | Extent.CHANNEL: ("planes", "plane"),
+    Extent.BATCH | Extent.GROUP: ("B * G", "b * G + c // (C // G)"),
+    Extent.CHANNEL: ("C", "c"),
+    Extent.BATCH: ("B", "b + c * 0"),
+    Extent.GROUP: ("G", "c // (C // G)"),
+    Extent.NONE: ("1", "c * 0"),
+}
+"""For each extent without the plane: how many numbers, and which of them is that of channels `c` of samples `b`."""
+
+
+class Slots:
+    """The layout of one buffer.
+
+    Args:
+        name: of the pointer to it.
+        values: the nodes that it holds, and what each varies over.
+    """
+
+    def __init__(self, name: str, values: Iterable[tuple[int, Extent]]) -> None:
+        self._name = name
+        self._count = dict.fromkeys(KINDS, 0)
+        self._place: dict[int, tuple[Extent, int]] = {}
+        for node, extent in values:
+            self._place[node] = (extent, self._count[extent])
+            self._count[extent] += 1
+
+    def __contains__(self, node: int) -> bool:
+        return node in self._place
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The nodes that the buffer holds."""
+        return tuple(self._place)
+
+    def address(self, node: int, buffer: str | None = None) -> str:
+        """The pointer to the first number of a value, in another buffer of the same layout if one is named."""
+        extent, place = self._place[node]
+        terms = []
+        for kind, (size, _) in KINDS.items():
+            count = place if kind == extent else self._count[kind]
+            if count:
+                terms.append(str(count) if size == "1" else f"{count} * {size}" if count > 1 else size)
+            if kind == extent:
+                break
+        return " + ".join([buffer or self._name, *terms])
+
+    def index(self, node: int) -> str:
+        """Which of its numbers belongs to channels `c` of samples `b`."""
+        return KINDS[self._place[node][0]][1]
+
+    def size(self, b: int, c: int, groups: int) -> int:
+        """How many numbers the buffer holds."""
+        sizes = {"planes": b * c, "B * G": b * groups, "C": c, "B": b, "G": groups, "1": 1}
+        return sum(count * sizes[kind] for kind, count in self.counts().items())
+
+    def counts(self) -> Mapping[str, int]:
+        """How many values of each kind there are, by the first part of `KINDS`, where there are any."""
+        return {KINDS[kind][0]: count for kind, count in self._count.items() if count}

@@ -1,0 +1,232 @@
+"""Values of a plan as lines of a kernel, in Triton or in C++.
+
+A kernel works on tiles of R planes by BLOCK positions. A value is a tile, a row of R numbers that are constant on
+their planes, or a scalar. Rows that tiles need are computed before the loop over positions; what is used once and
+short stands where it is used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from enum import IntEnum
+from typing import NamedTuple
+
+from evonas.kernels.plan.plan import Plan
+from evonas.kernels.printing.dialects import Dialect
+from evonas.language.expression import Written
+from evonas.language.graph import FIRST, INPUTS, ZERO, X
+from evonas.language.primitive_table import ATOM, OPERATIONS, PRODUCT, SUM, Moment
+
+_LONGEST = 70
+"""Characters of an expression that may stand inside of another."""
+
+
+class Level(IntEnum):
+    """What a value is inside of a kernel."""
+
+    SCALAR = 0
+    ROW = 1
+    TILE = 2
+
+
+class Value(NamedTuple):
+    """A value as it is written."""
+
+    text: str
+    binds: int
+    level: Level
+
+
+class Body:
+    """The lines of one kernel, and the values that they have given names to.
+
+    Args:
+        plan: whose nodes are written.
+        dialect: the language that they are written in.
+    """
+
+    def __init__(self, plan: Plan, dialect: Dialect) -> None:
+        self.plan, self.dialect = plan, dialect
+        self.statistics = {s.node: s for s in plan.statistics}
+        self.known: dict[int, Value] = {ZERO: Value(dialect.zero, ATOM, Level.SCALAR)}
+        self.lines: list[str] = []
+        self.indent = "    "
+        self.in_tiles = False
+        self._inverses: dict[int, str] = {}  # of rows, by node
+        self._taken: Counter[str] = Counter()
+
+    def inner(self) -> Body:
+        """A body for lines inside of a loop, which knows what this one knows and takes none of its names."""
+        inner = Body(self.plan, self.dialect)
+        inner.known |= self.known
+        inner.indent = self.indent + "    "
+        inner.in_tiles = self.in_tiles
+        inner._inverses |= self._inverses
+        inner._taken = Counter(self._taken)
+        return inner
+
+    def line(self, text: str = "") -> None:
+        """Adds a line as it is, at the present depth."""
+        self.lines.append(self.indent + text if text else "")
+
+    def name(self, number: int, text: str, level: Level) -> None:
+        """Says that a node is called `text` from here on."""
+        self.known[number] = Value(text, ATOM, level)
+
+    def fresh(self, noun: str) -> str:
+        """A name for a variable that no other has."""
+        self._taken[noun] += 1
+        taken = self._taken[noun] > 1 or noun in self.dialect.reserved
+        return f"{noun}_{self._taken[noun]}" if taken else noun
+
+    def reached(self, wanted: Iterable[int]) -> list[int]:
+        """Leaves that some nodes depend on: inputs, what sweeps take, means over planes, and given statistics."""
+        return [n for n in self._order(wanted) if self._is_leaf(n)]
+
+    def rows(self, wanted: Iterable[int]) -> None:
+        """Writes what is constant on planes among some nodes, and what tiles among them need."""
+        order = self._order(wanted)
+        used = {a for n in order if self.plan.varies(n) for a in self._arguments(n)}
+        # A negated row is written as a difference, beside the tile.
+        outer = {self._arguments(n)[0] if self._is_negation(n) else n for n in used} | set(wanted)
+        by_rows = {a for n in order if not self.plan.varies(n) for a in self._arguments(n)}
+        late = {n for n in used if self._is_negation(n)} - outer - by_rows
+        self._write([n for n in order if not self.plan.varies(n) and n not in late], outer)
+        for number in order:
+            if self.dialect.inverse is not None and self.plan.varies(number):
+                self._invert(number, self.dialect.inverse)
+
+    def values(self, wanted: Collection[int]) -> list[str]:
+        """Writes some nodes and what they need; how each of them is then referred to, as a tile."""
+        self._write(self._order(wanted), set(wanted))
+        return [self.tile(n) for n in wanted]
+
+    def tile(self, number: int) -> str:
+        """A known node as it is written beside tiles."""
+        return self._beside(number, Level.TILE).text
+
+    def row(self, number: int) -> str:
+        """A known node that is constant on planes, as it is written beside rows."""
+        return self.known[number].text
+
+    def _invert(self, number: int, inverse: str) -> None:
+        """Writes the inverse of the row that a tile is divided by: a division takes as long as eight products."""
+        if self._is_leaf(number) or self.plan.nodes[number - FIRST].op != "div":
+            return
+        divisor = self._arguments(number)[1]
+        if divisor in self._inverses or self.plan.varies(divisor) or not self._is_large(divisor):
+            return
+        self._inverses[divisor] = self.fresh("inverse")
+        text = inverse.format(self._beside(divisor, Level.ROW).within(PRODUCT + 1))
+        self.line(self.dialect.definition.format(self._inverses[divisor], text))
+
+    def _is_negation(self, number: int) -> bool:
+        constant = number >= FIRST and not self.plan.varies(number)
+        return constant and not self._is_leaf(number) and self.plan.nodes[number - FIRST].op == "neg"
+
+    def _is_leaf(self, number: int) -> bool:
+        if number < FIRST:
+            return number != ZERO
+        name, args = self.plan.nodes[number - FIRST]
+        given = number in self.statistics and self.statistics[number].raw is None
+        return not args or given or OPERATIONS[name].of_planes
+
+    def _arguments(self, number: int) -> tuple[int, ...]:
+        if number < FIRST or self._is_leaf(number):
+            return ()
+        if number in self.statistics:
+            return (self.statistics[number].raw or ZERO,)
+        return self.plan.nodes[number - FIRST].args
+
+    def _order(self, wanted: Iterable[int]) -> list[int]:
+        """What some nodes depend on that has no name yet, and they themselves, arguments first."""
+        order: list[int] = []
+        seen: set[int] = set()
+        stack = [(number, False) for number in reversed(list(wanted))]
+        while stack:
+            number, done = stack.pop()
+            if done:
+                order.append(number)
+            elif number not in seen and number not in self.known:
+                seen.add(number)
+                stack.append((number, True))
+                stack += [(a, False) for a in reversed(self._arguments(number))]
+        return order
+
+    def _write(self, order: list[int], named: Collection[int]) -> None:
+        uses = Counter(a for n in order for a in self._arguments(n))
+        for number in order:
+            value = self._expression(number)
+            if value.binds == ATOM and value.text in {self.dialect.one, *(v.text for v in self.known.values())}:
+                self.known[number] = value  # a constant, or another name for the same
+            elif number in named or len(value.text) > _LONGEST or (uses[number] > 1 and not self._is_negation(number)):
+                variable = self.fresh(self._noun(number))
+                definition = self.dialect.tile_definition if self.in_tiles else self.dialect.definition
+                self.line(definition.format(variable, value.text))
+                self.known[number] = Value(variable, ATOM, value.level)
+            else:
+                self.known[number] = value
+
+    def _noun(self, number: int) -> str:
+        return INPUTS[X] if number == X else OPERATIONS[self.plan.nodes[number - FIRST].op].noun
+
+    def _expression(self, number: int) -> Value:
+        statistic = self.statistics.get(number)
+        if statistic is not None:
+            raw = self.known[statistic.raw if statistic.raw is not None else number]
+            if statistic.moment is Moment.MEAN:
+                return raw
+            return Value(self.dialect.of(OPERATIONS["root"]).format(raw.text), ATOM, raw.level)
+        name, args = self.plan.nodes[number - FIRST]
+        if (name, args) == ("exp", (ZERO,)):
+            return Value(self.dialect.one, ATOM, Level.SCALAR)
+        level = max(self.known[a].level for a in args)
+        written = [self._beside(a, level) for a in args]
+        op = OPERATIONS[name]
+        match name:
+            case "add":
+                return self._sum(number, written, level)
+            case "mul":
+                left, right = written
+                return Value(f"{left.within(PRODUCT)} * {right.within(PRODUCT + 1)}", PRODUCT, level)
+            case "div" if args[1] in self._inverses and level is Level.TILE:
+                text = self._inverses[args[1]]
+                inverse = text if self.known[args[1]].level is Level.SCALAR else self.dialect.beside_tiles.format(text)
+                return Value(f"{written[0].within(PRODUCT)} * {inverse}", PRODUCT, level)
+            case "div" if self._is_large(args[1]):
+                return Value(f"{written[0].within(PRODUCT)} / {written[1].within(PRODUCT + 1)}", PRODUCT, level)
+            case "div":
+                return Value(f"{written[0].within(PRODUCT)} / away_from_zero({written[1].text}, eps)", PRODUCT, level)
+            case "neg":
+                text = written[0].within(PRODUCT)
+                # Twice the sign would be something else in C++.
+                return Value(text[1:] if text.startswith("-") else f"-{text}", PRODUCT, level)
+        return Value(self.dialect.of(op).format(*(w.within(SUM) for w in written)), ATOM, level)
+
+    def _sum(self, number: int, written: list[Written], level: Level) -> Value:
+        args = self._arguments(number)
+        signs = [w.text.startswith("-") and w.binds == PRODUCT for w in written]
+        if signs.count(True) == 1 and args[0] != args[1]:
+            minus, plus = written[signs.index(True)], written[signs.index(False)]
+            return Value(f"{plus.within(SUM)} - {minus.text[1:]}", SUM, level)
+        return Value(f"{written[0].within(SUM)} + {written[1].within(SUM + 1)}", SUM, level)
+
+    def _beside(self, number: int, level: Level) -> Written:
+        text, binds, own = self.known[number]
+        if level is not Level.TILE or own is not Level.ROW or self.dialect.beside_tiles == "{}":
+            return Written(text, binds)
+        if binds == ATOM or re.fullmatch(r"-\w+", text):
+            return Written(self.dialect.beside_tiles.format(text), binds)
+        # What an earlier part of the kernel needed once, and wrote where it needed it.
+        return Written(self.dialect.beside_tiles.format(f"({text})"), ATOM)
+
+    def _is_large(self, number: int) -> bool:
+        """Whether a divisor is at least √eps, so that no clamp is needed."""
+        if number < FIRST:
+            return False
+        name, args = self.plan.nodes[number - FIRST]
+        if name == "max":
+            return any(self._is_large(a) for a in args)
+        return name in OPERATIONS and OPERATIONS[name].moment in (Moment.RMS, Moment.STD)

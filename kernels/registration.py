@@ -1,0 +1,23 @@
+"""Registers kernels with the layers, which do not import them (`evonas.layers.backend`)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from evonas.kernels.compiled_layer import How, Settings
+from evonas.kernels.cpp.build import compiler, trouble
+from evonas.kernels.torch_function import norm_act
+from evonas.layers.backend import Call, Kernels, register
+
+
+def _bind(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
+    return partial(norm_act, how=How(backend, graph, training, Settings(groups, eps, momentum)))
+
+
+def _build_calls() -> object:
+    from evonas.kernels.cpp.calls import build_calls
+
+    return build_calls()
+
+
+register(Kernels(_bind, trouble, compiler, _build_calls))

@@ -1,0 +1,1 @@
+"""A plan as Triton kernels: their source, their tiles, and launching them."""

@@ -1,0 +1,134 @@
+"""What a layer's kernels need of a GPU, found by compiling them for it; no GPU is needed for that.
+
+python -m evonas.kernels.triton.gpu_resources evonorm-s0 --arch 90
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from evonas.kernels.triton.launches import Launch
+from evonas.kernels.triton.run import TritonLayer
+from evonas.kernels.triton.tiles import Shape
+from evonas.language.zoo import as_graph
+
+_SIZES = ((128, 64, 112), (128, 1024, 14), (128, 2048, 7), (128, 512, 28), (32, 256, 56), (64, 16, 12))
+SHAPES = tuple(
+    Shape(b, c, size * size, 16 if c == 16 else 32, number % 2 == odd)
+    for odd in (0, 1)
+    for number, (b, c, size) in enumerate(_SIZES)
+)
+"""Those of ResNet-50 at a batch that fills a GPU and one that does not, and a search's, in both memory formats; those
+that tell most first."""
+_OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr")
+_FLOATS = ("eps", "momentum", "unbias")
+
+
+@dataclass(frozen=True, slots=True)
+class GPUResources:
+    """Of one kernel.
+
+    Attributes:
+        layer, kernel, shape: which.
+        arch: the compute capability, such as 90.
+        registers: of a thread.
+        spilled: bytes of a thread's local memory, where what finds no register goes.
+        shared: bytes of a program's shared memory.
+    """
+
+    layer: str
+    kernel: str
+    shape: Shape
+    arch: int
+    registers: int
+    spilled: int
+    shared: int
+
+
+def resources(
+    layer: str, arch: int, dtype: str = "bf16", training: bool = True, shapes: Sequence[Shape] = SHAPES
+) -> Iterator[GPUResources]:
+    """Compiles the kernels of a layer to machine code, as they are launched for some shapes, and reads what they need.
+
+    Args:
+        layer: a name in the zoo or an expression.
+        arch: 80 for an A100, 90 for an H100 or H200.
+        dtype: Triton's name of the type of x: fp32, fp16 or bf16.
+        training: whether in training.
+        shapes: of x.
+
+    Raises:
+        RuntimeError: when the compiler's report cannot be read.
+    """
+    kernels = TritonLayer(as_graph(layer), training)
+    for shape in shapes:
+        work = kernels.work(shape)
+        for launch in (*work.forward, *work.backward):
+            name = launch.kernel.__name__
+            compiled = _compiled(launch, arch, dtype)
+            with tempfile.TemporaryDirectory() as folder:
+                cubin = Path(folder) / "kernel.cubin"
+                cubin.write_bytes(compiled.asm["cubin"])
+                tool = triton.knobs.nvidia.cuobjdump.path
+                command = [tool, "--dump-resource-usage", cubin]
+                report = subprocess.run(command, capture_output=True, text=True, check=True)
+            found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", report.stdout)}
+            if not {"REG", "STACK", "LOCAL", "SHARED"} <= set(found):
+                raise RuntimeError(f"no resource usage of {name} in: {report.stdout}")
+            spilled = found["STACK"] + found["LOCAL"]
+            yield GPUResources(layer, name, shape, arch, found["REG"], spilled, found["SHARED"])
+
+
+def _compiled(launch: Launch, arch: int, dtype: str) -> Any:
+    """A launch's kernel as Triton would compile it: sizes that 16 divides are known to be so, and 1 is a constant."""
+    kernel, constants = launch.kernel, dict(launch.constants)
+    options = {"num_warps": constants.pop("num_warps", 4)}
+    known = dict(zip(kernel.arg_names, launch.values, strict=False)) | constants
+    whole = {p.name: known[p.name] for p in kernel.params if p.is_constexpr or known[p.name] == 1}
+    signature = {a: "constexpr" if a in whole else _type(a, dtype) for a in kernel.arg_names}
+    aligned = [
+        number
+        for number, (name, kind) in enumerate(signature.items())
+        if kind.startswith("*") or (kind == "i32" and known[name] % 16 == 0)
+    ]
+    attributes = {(number,): [["tt.divisibility", 16]] for number in aligned}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=whole, attrs=attributes)
+    return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+
+
+def _type(argument: str, dtype: str) -> str:
+    if argument in _OF_X:
+        return f"*{dtype}"
+    if argument.endswith("_ptr"):
+        return "*fp32"
+    return "fp32" if argument in _FLOATS else "i32"
+
+
+def main() -> None:
+    """Prints the resources of some layers as lines of JSON."""
+    parser = argparse.ArgumentParser(prog="python -m evonas.kernels.triton.gpu_resources", description=__doc__)
+    parser.add_argument("layer", nargs="+", help="a name in the zoo or an expression")
+    parser.add_argument("--arch", type=int, nargs="+", default=[80, 90])
+    parser.add_argument("--dtype", default="bf16", choices=["fp32", "fp16", "bf16"])
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes")
+    arguments = parser.parse_args()
+    for layer in arguments.layer:
+        for arch in arguments.arch:
+            for one in resources(layer, arch, arguments.dtype, shapes=SHAPES[: arguments.shapes]):
+                print(json.dumps(asdict(one)), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The zoo against the table of SPEC section 1, which is written out here."""
+
+import pytest
+
+from evonas.errors import UsageError
+from evonas.language.graph import Graph
+from evonas.language.zoo import NAMES_BY_KEY, PUBLISHED, ROWS, as_graph, zoo
+from evonas.search_spaces import SPACES
+from evonas.settings.search_space import generator
+
+TABLE = {
+    "evonorm-b0": "x / max(std_bwh(x), v1 * x + std_wh(x))",
+    "evonorm-b1": "x / max(std_bwh(x), (x + exp(zero)) * rms_wh(x))",
+    "evonorm-b2": "x / max(std_bwh(x), rms_wh(x) - x)",
+    "evonorm-s0": "x * sigmoid(v1 * x) / std_whcg(x)",
+    "evonorm-s1": "x * sigmoid(x) / std_whcg(x)",
+    "evonorm-s2": "x * sigmoid(x) / rms_whcg(x)",
+    "bn-relu": "max((x - mean_bwh(x)) / std_bwh(x) * v1 + v0, 0)",
+    "gn-relu": "max((x - mean_whcg(x)) / std_whcg(x) * v1 + v0, 0)",
+    "ln-relu": "max((x - mean_whc(x)) / std_whc(x) * v1 + v0, 0)",
+    "in-relu": "max((x - mean_wh(x)) / std_wh(x) * v1 + v0, 0)",
+    "bn-swish": ("((x - mean_bwh(x)) / std_bwh(x) * v1 + v0) * sigmoid((x - mean_bwh(x)) / std_bwh(x) * v1 + v0)"),
+    "rmsnorm": "x / rms_whc(x)",
+    "dyt": "tanh(v1 * x)",
+}
+LINEAR = {"bn-relu": "bwh", "bn-swish": "bwh", "gn-relu": "whcg", "ln-relu": "whc", "in-relu": "wh"}
+
+
+def test_the_names_are_those_of_the_table():
+    assert list(zoo) == list(ROWS) == [row.name for row in PUBLISHED]
+    assert set(zoo) == set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_layer_is_what_the_table_says(name):
+    assert zoo[name].key == Graph.parse(TABLE[name]).key
+    assert NAMES_BY_KEY[zoo[name].key] == name
+    assert ROWS[name].source
+    # People see the published form, which no canonical spelling should replace.
+    assert Graph.parse(zoo[name].expression()) == zoo[name]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_positions_without_activation(name):
+    index_set = LINEAR.get(name)
+    expected = f"(x - mean_{index_set}(x)) / std_{index_set}(x)" if index_set else None
+    assert ROWS[name].linear == expected
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_layer_fits_its_space(name):
+    assert ("bwh" in TABLE[name]) == any("bwh" in node.op for node in zoo[name].nodes)
+    space = SPACES["evonorm" if "bwh" in TABLE[name] else "evonorm-s"]
+    assert space.embed(zoo[name], generator(0)).key == zoo[name].key
+
+
+def test_the_zoo_is_read_only():
+    with pytest.raises(TypeError):
+        zoo["mine"] = zoo["dyt"]
+
+
+def test_as_graph():
+    assert as_graph("dyt") is zoo["dyt"]
+    assert as_graph(zoo["dyt"]) is zoo["dyt"]
+    assert as_graph("tanh(v1 * x)") == zoo["dyt"]
+    with pytest.raises(UsageError, match=r"'bn-rleu' is neither a published layer .*evonorm-b0.* nor an expr"):
+        as_graph("bn-rleu")

@@ -1,0 +1,1 @@
+"""Data sets, and the batches that training takes of them."""

@@ -1,0 +1,201 @@
+"""CIFAR-10 and CIFAR-100 as published: the Python or the binary version, as an archive or unpacked."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from evonas.errors import UsageError
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.safe_unpickle import read_batch
+from evonas.workers.data.splits import Split, resampled
+
+_PIXELS = 3 * 32 * 32
+_HELD_OUT = 5000  # training images kept for validation
+_LARGEST = 400 * 2**20  # bytes; the largest file, the training part of CIFAR-100, has 155 million
+
+
+@dataclass(frozen=True)
+class _Version:
+    """One way in which a data set is published.
+
+    Attributes:
+        folder: what the archive unpacks to.
+        train, test: names of files.
+        label: the key of labels in a pickled file; None for binary files.
+        label_bytes: bytes of labels before each image of a binary file, of which the last one counts.
+    """
+
+    folder: str
+    train: Sequence[str]
+    test: str
+    label: bytes | None = None
+    label_bytes: int = 0
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        return *self.train, self.test
+
+
+@dataclass(frozen=True)
+class _Kind:
+    name: str
+    title: str
+    classes: int
+    train_images: int  # of each file
+    versions: Sequence[_Version]
+
+
+_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+_CIFAR10 = _Kind(
+    "cifar10",
+    "CIFAR-10",
+    10,
+    10_000,
+    (
+        _Version("cifar-10-batches-py", _BATCHES, "test_batch", label=b"labels"),
+        _Version("cifar-10-batches-bin", [f"{name}.bin" for name in _BATCHES], "test_batch.bin", label_bytes=1),
+    ),
+)
+_CIFAR100 = _Kind(
+    "cifar100",
+    "CIFAR-100",
+    100,
+    50_000,
+    (
+        _Version("cifar-100-python", ["train"], "test", label=b"fine_labels"),
+        _Version("cifar-100-binary", ["train.bin"], "test.bin", label_bytes=2),  # coarse, then fine
+    ),
+)
+_ARCHIVES = {
+    "cifar-10-batches-py": "cifar-10-python.tar.gz",
+    "cifar-10-batches-bin": "cifar-10-binary.tar.gz",
+    "cifar-100-python": "cifar-100-python.tar.gz",
+    "cifar-100-binary": "cifar-100-binary.tar.gz",
+}
+
+
+def load_cifar10(place: Path, image_size: int | None = None) -> DataSet:
+    """CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images, 3×32×32.
+
+    Args:
+        place: the archive, the folder that it unpacks to, or a folder with one of these in it.
+        image_size: height and width to resample images to.
+
+    Raises:
+        UsageError: names the file that is missing, cut off or not what it should be.
+    """
+    return _load(_CIFAR10, place, image_size)
+
+
+def load_cifar100(place: Path, image_size: int | None = None) -> DataSet:
+    """CIFAR-100 with its 100 fine classes; otherwise as `load_cifar10`."""
+    return _load(_CIFAR100, place, image_size)
+
+
+def _load(kind: _Kind, place: Path, image_size: int | None) -> DataSet:
+    version, where, contents = _find(kind, place)
+    digests: dict[bytes, str] = {}
+    for name in version.files:
+        if name not in contents:
+            raise UsageError(f"{where} has no {name}: get {_ARCHIVES[version.folder]} again, whole")
+        # A test file under a training file's name would let the test images into training unnoticed.
+        digest = hashlib.blake2b(contents[name]).digest()
+        if digest in digests:
+            raise UsageError(f"{where}: {name} is a copy of {digests[digest]}; put the published file in its place")
+        digests[digest] = name
+
+    def split(names: Sequence[str], count: int) -> Split:
+        parts = [_file(kind, version, f"{where}/{name}", contents.pop(name), count) for name in names]
+        images = torch.cat([part.images for part in parts])
+        return Split(resampled(images, image_size), torch.cat([part.labels for part in parts]))
+
+    train, test = split(version.train, kind.train_images), split([version.test], 10_000)
+    return from_splits(kind.name, kind.classes, train, None, test, held=_HELD_OUT)
+
+
+def _find(kind: _Kind, place: Path) -> tuple[_Version, str, dict[str, bytes]]:
+    """The version that is at a place, the folder or archive that it is in, and the files of it that are there."""
+    if place.is_file():
+        return _in_archive(kind, place)
+    for version in kind.versions:
+        for folder in (place, place / version.folder):
+            if any((folder / name).is_file() for name in version.files):
+                return version, str(folder), _in_folder(folder, version)
+    for version in kind.versions:
+        archive = place / _ARCHIVES[version.folder]
+        if archive.is_file():
+            return _in_archive(kind, archive)
+    names = " or ".join(_ARCHIVES[version.folder] for version in kind.versions)
+    raise UsageError(f"{place} holds no {kind.title}: put {names} there, or the folder that it unpacks to")
+
+
+def _in_folder(folder: Path, version: _Version) -> dict[str, bytes]:
+    contents = {}
+    for name in version.files:
+        path = folder / name
+        if not path.is_file():
+            continue
+        try:
+            _check_length(path.stat().st_size, path)
+            contents[name] = path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from None
+    return contents
+
+
+def _in_archive(kind: _Kind, archive: Path) -> tuple[_Version, str, dict[str, bytes]]:
+    """Reads the files of a version out of an archive, without writing anything."""
+    places = {f"{version.folder}/{name}": version for version in kind.versions for name in version.files}
+    found: dict[str, dict[str, bytes]] = {}
+    try:
+        with tarfile.open(archive) as members:
+            for member in members:  # to the end, so that the checksum of the whole is compared
+                name = member.name.removeprefix("./")
+                if name in places and member.isfile():
+                    _check_length(member.size, f"{archive}/{name}")
+                    stream = members.extractfile(member)
+                    assert stream is not None  # it is a file
+                    found.setdefault(places[name].folder, {})[name.rpartition("/")[2]] = stream.read()
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
+        raise UsageError(f"{archive} is cut off or damaged ({error}): get it again, whole") from None
+    for version in kind.versions:
+        if version.folder in found:
+            return version, f"{archive}/{version.folder}", found[version.folder]
+    wanted = " or ".join(version.folder for version in kind.versions)
+    raise UsageError(f"{archive} is not an archive of {kind.title}: it has no {wanted} in it")
+
+
+def _check_length(length: int, where: object) -> None:
+    if length > _LARGEST:
+        raise UsageError(f"{where} has {length:,} bytes, which no file of CIFAR has: get it again")
+
+
+def _file(kind: _Kind, version: _Version, where: str, content: bytes, count: int) -> Split:
+    """The images and labels of one file, which should hold ``count`` of each."""
+    if version.label is not None:
+        pixels, labels = read_batch(content, version.label, where, _PIXELS)
+        if len(pixels) != count:
+            raise UsageError(f"{where} has {len(pixels):,} images instead of {count:,}: get it again, whole")
+    else:
+        record = version.label_bytes + _PIXELS
+        if len(content) != count * record:
+            raise UsageError(
+                f"{where} has {len(content):,} bytes instead of {count:,} images of {record:,}: get it again, whole"
+            )
+        table = np.frombuffer(content, np.uint8).reshape(count, record)
+        pixels, labels = table[:, version.label_bytes :], table[:, version.label_bytes - 1].astype(np.int64)
+    wrong = np.flatnonzero((labels < 0) | (labels >= kind.classes))
+    if len(wrong):
+        raise UsageError(
+            f"{where}: image {wrong[0]} has label {labels[wrong[0]]}, and {kind.title} has labels 0 to "
+            f"{kind.classes - 1}: the file is damaged or another one; get it again"
+        )
+    return Split(torch.from_numpy(pixels.reshape(count, 3, 32, 32).copy()), torch.from_numpy(labels))

@@ -1,0 +1,124 @@
+"""Images in folders: DIR/train/CLASS/*.png and so on, with test and validation folders where there are any."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from evonas.errors import UsageError
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.splits import Split
+
+_ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+_GREY = {"1", "L"}  # Pillow's modes that hold no more than a byte of grey
+
+
+def load(place: Path, image_size: int | None = None) -> DataSet:
+    """The images of a folder, with one class for each folder in its train folder, in order of names.
+
+    Images are kept in memory, uint8, with one channel where all of them are grey and three otherwise. A
+    tenth of the training images, stratified, takes the place of a test folder that is not there, and
+    another tenth that of validation (or val).
+
+    Args:
+        place: the folder with train in it.
+        image_size: short side that images are resampled to, of which the middle square is kept; without
+            it they must all have one size.
+
+    Raises:
+        UsageError: names the folder or file that is missing, empty, damaged or unlike the others.
+    """
+    names = [name for name in ("validation", "val") if (place / name).is_dir()]
+    if len(names) == 2:
+        raise UsageError(f"{place} has both validation and val: keep one of them")
+    if not (place / "train").is_dir():
+        raise UsageError(f"{place} has no folder train: put images at {place}/train/CLASS/NAME.png")
+    classes = _folders(place / "train")
+    if len(classes) < 2:
+        raise UsageError(f"{place / 'train'} should hold a folder for each of at least two classes")
+    parts = {"train": _files(place / "train", classes)}
+    for part, folder in (("validation", names[0] if names else "validation"), ("test", "test")):
+        if (place / folder).is_dir():
+            parts[part] = _files(place / folder, classes)
+    size, mode = _common([path for files in parts.values() for path, _ in files], image_size)
+    splits = {part: _read(files, size, mode, image_size) for part, files in parts.items()}
+    return from_splits("image-folder", len(classes), splits["train"], splits.get("validation"), splits.get("test"))
+
+
+def _folders(place: Path) -> list[str]:
+    return sorted(path.name for path in _listed(place) if path.is_dir() and not path.name.startswith("."))
+
+
+def _listed(place: Path) -> list[Path]:
+    try:
+        return sorted(place.iterdir())
+    except OSError as error:
+        raise UsageError(f"{place} cannot be read: {error.strerror}") from None
+
+
+def _files(place: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    """Every image of a split with its label."""
+    found = _folders(place)
+    if found != classes:
+        differing = ", ".join(sorted(set(found) ^ set(classes))[:5])
+        raise UsageError(
+            f"{place} and {place.parent / 'train'} should hold the same classes; they differ in: {differing}"
+        )
+    files = []
+    for label, name in enumerate(classes):
+        images = [path for path in _listed(place / name) if path.suffix.lower() in _ENDINGS and path.is_file()]
+        if not images:
+            raise UsageError(f"{place / name} has no images ({', '.join(sorted(_ENDINGS))}): add some, or remove it")
+        files += [(path, label) for path in images]
+    return files
+
+
+def _common(paths: list[Path], image_size: int | None) -> tuple[tuple[int, int], str]:
+    """Width and height of the images as they will be, and the mode, ``"L"`` or ``"RGB"``; from their headers."""
+    size, first, grey = None, None, True
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                this, mode = image.size, image.mode
+        except Exception as error:
+            raise _damaged(path, error) from None
+        grey = grey and mode in _GREY
+        if size is None:
+            size, first = this, path
+        elif this != size and image_size is None:
+            raise UsageError(
+                f"{path} is {this[0]}×{this[1]} and {first} is {size[0]}×{size[1]}: make all images one size, or set "
+                "image_size to have them resampled"
+            )
+    assert size is not None  # every class has an image
+    return (size if image_size is None else (image_size, image_size)), "L" if grey else "RGB"
+
+
+def _read(files: list[tuple[Path, int]], size: tuple[int, int], mode: str, image_size: int | None) -> Split:
+    pixels = torch.empty(len(files), size[1], size[0], 1 if mode == "L" else 3, dtype=torch.uint8)
+    for number, (path, _) in enumerate(files):
+        try:
+            with Image.open(path) as image:
+                picture = image.convert(mode)
+        except Exception as error:  # Pillow's readers raise almost anything at damaged files
+            raise _damaged(path, error) from None
+        if image_size is not None:
+            picture = _resampled(picture, image_size)
+        pixels[number] = torch.from_numpy(np.array(picture)).view(pixels.shape[1:])
+    return Split(pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in files]))
+
+
+def _resampled(image: Image.Image, size: int) -> Image.Image:
+    """The middle square of an image whose short side was made ``size``."""
+    short = min(image.size)
+    width, height = (max(size, round(side * size / short)) for side in image.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    return resized.crop((left, top, left + size, top + size))
+
+
+def _damaged(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} cannot be read as an image ({type(error).__name__}): replace or remove it")

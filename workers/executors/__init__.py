@@ -1,0 +1,1 @@
+"""What carries tasks out: this process, or the workers of a Ray cluster."""

@@ -1,0 +1,109 @@
+"""What one batch tells about a freshly initialised network: does signal reach the end, and gradient the start?
+
+A layer that no training can rescue mostly shows it at initialisation: activations vanish, explode, or
+become alike for all inputs of a batch, or the gradient does, over the depth of the network. One forward
+and one backward pass measure this at the price of a single training step (cf. Schoenholz et al., "Deep
+Information Propagation", 2017).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from evonas.layers.norm_act import computed_by
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Measurements at initialisation, as decimal logarithms where they span many magnitudes.
+
+    Attributes:
+        finite: whether the loss and every gradient are finite.
+        scale: log10 of the root mean square of the features before the classifier.
+        diversity: log10 of the features' spread over the batch, relative to their root mean square.
+        gradient: log10 of the norm of the loss gradient over all weights of convolutions.
+        balance: log10 of the gradient norm of the first convolution over that of the last, each relative
+            to the norm of its weight.
+        logits: the largest absolute logit.
+    """
+
+    finite: bool
+    scale: float
+    diversity: float
+    gradient: float
+    balance: float
+    logits: float
+
+
+def measure(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
+    """The signal of one batch through `model`, which is left as it was.
+
+    Args:
+        model: a network whose classifier is its last `nn.Linear`.
+        images: (b, channels, h, w).
+        labels: (b,), int64.
+    """
+    network = copy.deepcopy(model).train()
+    if not images.is_cuda:
+        computed_by(network, "reference")  # to build kernels for one step costs more than the step
+    features: list[Tensor] = []
+    classifier = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
+    classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
+    logits = network(images)
+    F.cross_entropy(logits, labels).backward()
+    weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
+    norms = [_norm(w.grad) for w in weights]
+    (feature,) = features
+    total = math.hypot(*norms)
+    if not (math.isfinite(total) and bool(feature.isfinite().all()) and bool(logits.isfinite().all())):
+        return Signal(False, math.nan, math.nan, math.nan, math.nan, math.nan)
+    return Signal(
+        finite=True,
+        scale=_log(_rms(feature)),
+        diversity=_log(_rms(feature - feature.mean(0)) / (_rms(feature) + _TINY)),
+        gradient=_log(total),
+        balance=_log(norms[0] / (_norm(weights[0]) + _TINY)) - _log(norms[-1] / (_norm(weights[-1]) + _TINY)),
+        logits=float(logits.detach().abs().max()),
+    )
+
+
+def unfit(signal: Signal, limits: Sequence[tuple[str, float, float]]) -> str | None:
+    """The first measurement outside its limits, in words; None when all are inside.
+
+    Args:
+        signal: what was measured.
+        limits: (measurement, lowest, highest).
+    """
+    if not signal.finite:
+        return "not finite at initialisation"
+    for name, low, high in limits:
+        value = getattr(signal, name)
+        if value < low:
+            return f"{name} too low"
+        if value > high:
+            return f"{name} too high"
+    return None
+
+
+def _rms(values: Tensor) -> float:
+    return float(values.double().square().mean().sqrt())
+
+
+def _norm(values: Tensor | None) -> float:
+    return 0.0 if values is None else float(torch.linalg.vector_norm(values.detach().double()))
+
+
+def _log(value: float) -> float:
+    return math.log10(max(value, _TINY))
