@@ -62,7 +62,7 @@ def test_without_a_compiler_nothing_is_wrong_but_slow(monkeypatch: pytest.Monkey
 def test_packages_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"ray": doctor.NOT_INSTALLED, "alembic": doctor.NOT_INSTALLED}
     monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name, "1.0"))
-    assert said(doctor._packages) == ("RuntimeError: not installed: alembic, ray; `pip install evonas` brings them")
+    assert said(doctor._packages) == ("RuntimeError: not installed: alembic, ray; install them with `pip install evonas`")
 
 
 def test_a_database_that_reads_back_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_a_database_that_reads_back_something_else(monkeypatch: pytest.MonkeyPat
             return replace(found, config=replace(found.config, seed=found.config.seed + 1))
 
     monkeypatch.setattr("evonas.front.assemble.open_storage", lambda path: Forgetful())
-    assert said(doctor._database) == "RuntimeError: a run did not read back as it was written"
+    assert said(doctor._database) == "RuntimeError: a run that was read back differs from what was written"
 
 
 def test_a_worker_that_fails_or_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

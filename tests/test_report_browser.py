@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.report_page import synthetic
 from evonas.records.memory_store import MemoryStore
-from evonas.report.gather import gather
 from evonas.report.page import page
+from evonas.report.report_data import read_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
@@ -68,7 +68,7 @@ def seen(text: str, folder: Path, width: int) -> dict[str, Any]:
 @pytest.mark.parametrize("candidates", [60, 5000])
 def test_the_page_draws_itself(tmp_path: Path, width: int, candidates: int) -> None:
     store = MemoryStore()
-    found = seen(page(gather(store, synthetic(store, candidates))), tmp_path, width)
+    found = seen(page(read_report(store, synthetic(store, candidates))), tmp_path, width)
     assert found["errors"] == []
     assert int(found["drawn"]) > 0
     assert sorted(found["charts"]) == ["best", "front", "hypervolume", *["response"] * 5]
@@ -81,6 +81,6 @@ def test_the_page_draws_itself(tmp_path: Path, width: int, candidates: int) -> N
 
 def test_a_page_without_a_scored_layer_runs_too(tmp_path: Path) -> None:
     store = MemoryStore()
-    found = seen(page(gather(store, synthetic(store, 5, scored=0.0))), tmp_path, 800)
+    found = seen(page(read_report(store, synthetic(store, 5, scored=0.0))), tmp_path, 800)
     assert found["errors"] == [] and found["charts"] == []
     assert int(found["drawn"]) > 0

@@ -125,7 +125,7 @@ def test_ctrl_c_says_that_nothing_is_lost(call: Call, database: Path, monkeypatc
     monkeypatch.setattr(local_executor, "evaluate", interrupted)
     code, out, err = call("rerank", *ASKED, "--transfer", "none", "--storage", database)
     assert code == 130 and out == ""
-    assert "4 trainings were recorded; the same command goes on" in " ".join(err.split())
+    assert "4 trainings were recorded; the same command continues" in " ".join(err.split())
     assert recorded(database) == 4
 
 
@@ -134,13 +134,13 @@ def test_ctrl_c_says_that_nothing_is_lost(call: Call, database: Path, monkeypatc
     [
         (["9"], "there is no run 9; runs here: 1"),
         (["one"], "a run is a number or 'last'"),
-        (["--top", "0"], "top should be at least 1, not 0"),
-        (["--seeds", "0"], "seeds should be at least 1"),
-        (["--report", "0"], "report should be at least 1"),
+        (["--top", "0"], "top must be at least 1, not 0"),
+        (["--seeds", "0"], "seeds must be at least 1"),
+        (["--report", "0"], "report must be at least 1"),
         (["--steps", "0"], "steps should be at least 1"),
         (["--first-seed", "-1"], "seed should be at least 0"),
-        (["--held-out", "0"], "held_out should be between 0 and 1"),
-        (["--held-out", "1"], "held_out should be between 0 and 1"),
+        (["--held-out", "0"], "held_out must be greater than 0 and less than 1"),
+        (["--held-out", "1"], "held_out must be greater than 0 and less than 1"),
         (["--held-out", "0.99999"], "cannot be held out"),
         (["--reference", "bn-reul"], "unknown layer 'bn-reul'"),
         (["--transfer", "vgg-huge"], "unknown anchor 'vgg-huge'"),

@@ -14,7 +14,7 @@ from evonas.cli import main
 from evonas.errors import UsageError
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
-from evonas.reruns.transferring import TASKS, transfer
+from evonas.reruns.task_transfer import TASKS, transfer
 from evonas.workers.transfer import canvases
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
 from evonas.workers.transfer.digits import digits

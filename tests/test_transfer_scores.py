@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import computed_by
-from evonas.reruns.transferring import transfer
+from evonas.reruns.task_transfer import transfer
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.data.splits import Split
 from evonas.workers.transfer import classification, generation, segmentation
@@ -44,7 +44,7 @@ def test_layers_are_compared_over_seeds_that_both_have_a_value_of(
         assert (asked, steps) == (task, 7)
         return lambda layer, seed: VALUES[named[layer.graph]][seed]
 
-    monkeypatch.setattr("evonas.reruns.transferring._trainer", trainer)
+    monkeypatch.setattr("evonas.reruns.task_transfer._trainer", trainer)
     rows = transfer(["dyt", "rmsnorm"], task, seeds=(3, 1, 2), steps=7, references=("bn-relu", "gn-relu"))
     assert [row.layer for row in rows] == order  # best first; without a value last
     found = {row.layer: row for row in rows}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evonas.cli.watch import Seen, look
+from evonas.cli.watch import Snapshot, read_snapshot
 from evonas.db.connect import open_store
 from evonas.errors import StorageError, UsageError
 from evonas.records.run_info import RunStatus
@@ -56,9 +56,9 @@ def test_a_writer_commits_undisturbed_while_it_is_watched(tmp_path: Path) -> Non
         assert watching.stdout.readline().startswith("0 of 50 candidates judged")
         process.stdin.write("\n")
         process.stdin.flush()
-        looks: list[Seen] = []
+        looks: list[Snapshot] = []
         while not looks or looks[-1].run.status is RunStatus.RUNNING:
-            looks.append(look(str(file), "1"))
+            looks.append(read_snapshot(str(file), "1"))
         _, errors = process.communicate(timeout=60)
         # Had a reader held a lock, the writer, which does not wait, would have failed.
         assert process.returncode == 0, errors
@@ -106,7 +106,7 @@ def test_a_run_that_is_over_is_shown_at_once(call: Call, tmp_path: Path) -> None
     [
         (("7",), "no run 7"),
         (("x",), "a run is a number"),
-        (("--every", "0"), "every should be between"),
+        (("--every", "0"), "every must be between"),
         (("--storage", "elsewhere.db"), "there is no database"),
     ],
 )
@@ -123,4 +123,4 @@ def test_a_store_for_reading_refuses_to_write(tmp_path: Path) -> None:
     with open_store(str(file), read_only=True) as store, pytest.raises(StorageError, match="read-only"):
         store.record(1, status=RunStatus.FINISHED)
     with pytest.raises(UsageError, match="no run"):
-        look(str(file), "3")
+        read_snapshot(str(file), "3")

@@ -15,7 +15,7 @@ import evonas
 from evonas.cli import app
 from evonas.errors import UsageError
 from evonas.front.make_executor import Workers, check_executor, make_executor
-from evonas.reruns.comparison import baseline
+from evonas.reruns.baseline import baseline
 from evonas.reruns.reranking import rerank
 from tests.test_cli import TINY, Call
 
@@ -92,7 +92,7 @@ def test_the_commands_have_options_for_all_of_it_and_no_others() -> None:
 
 @pytest.mark.parametrize("name", ["workers", "cpus_per_worker", "recycle_after"])
 def test_there_is_at_least_one_of_everything_that_is_counted(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} should be at least 1, not 0"):
+    with pytest.raises(UsageError, match=f"{name} must be at least 1, not 0"):
         check_executor("ray", **{name: 0})  # type: ignore[misc]
     check_executor("ray", **{name: 1})  # type: ignore[misc]
 

@@ -10,7 +10,7 @@ from evonas.errors import UsageError
 from evonas.evolution.executor import Task
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
-from evonas.reruns.comparison import Comparison, baseline
+from evonas.reruns.baseline import Comparison, baseline
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from tests.fakes import FakeExecutor
@@ -81,8 +81,8 @@ def test_failures_are_told_beside_the_seeds_that_worked() -> None:
 @pytest.mark.parametrize(
     ("layers", "seeds", "message"),
     [
-        ([], (0,), "there is nothing to compare"),
-        (["bn-relu"], (), "there is nothing to compare"),
+        ([], (0,), "there is nothing to train"),
+        (["bn-relu"], (), "there is nothing to train"),
         (["bn-reul"], (0,), "'bn-reul' is neither a published layer"),
     ],
 )
