@@ -129,7 +129,7 @@ def test_every_published_layer_stands_the_whole_ascent() -> None:
 
 def test_the_readme_repeats_it() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
-    start, end = lines.index("## What it found"), lines.index("## How candidates are turned away")
+    start, end = lines.index("## What it found"), lines.index("## How candidates are rejected")
     rows = [line.replace("| evonas, seed", "| mended, seed") for line in lines[start:end] if line.startswith("| `")]
     assert len(rows) > 6 and set(rows) <= set(TABLES["test"])
     every = [
