@@ -19,7 +19,9 @@ from evonas.cli import main
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md")
 MARKDOWN = sorted(
-    path.relative_to(ROOT).as_posix() for pattern in ("*.md", "docs/**/*.md", "*/*.md") for path in ROOT.glob(pattern)
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
 )
 """Every committed page."""
 WIDEST = 120  # characters of a line, as in the code

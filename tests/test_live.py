@@ -1,4 +1,4 @@
-"""The live display of a search: what it shows is what the store holds, without reading it again and again."""
+"""The live display of a search shows what the store holds, and reads it only once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fakes import FakeExecutor, config
 
 
 class Counting(MemoryStore):
-    """A store that counts how often it is asked for what grows with a run."""
+    """A store that counts how often its totals are read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Counting(MemoryStore):
 
 
 class Often(LiveDisplay):
-    """Draws at every tick, however short ago it did."""
+    """Draws at every tick."""
 
     def tick(self, pending: int) -> None:
         self._shown_at = -1e9
@@ -63,7 +63,7 @@ def test_it_shows_what_the_store_holds_and_reads_it_once() -> None:
         assert word in drawn
 
 
-def test_without_a_terminal_its_lines_count_what_fell() -> None:
+def test_without_a_terminal_its_lines_count_rejections() -> None:
     store = MemoryStore()
     run = store.create_run(config(budget=30), {})
     console = Console(file=io.StringIO(), width=300)

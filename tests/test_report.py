@@ -133,7 +133,7 @@ def test_the_page_holds_every_part(report: Report) -> None:
     assert linked == [f"#{section}" for section in SECTIONS]
     assert parsed.count("article") == 3
     assert parsed.count("svg", **{"class": "graph"}) == 3
-    assert parsed.count("math") == 4  # that of the best stands at the top too
+    assert parsed.count("math") == 4  # the formula of the best layer is also at the top
     assert parsed.count("pre") == 3
     assert parsed.count("div", **{"data-chart": "response"}) == 3
     assert parsed.count("svg", **{"class": "lanes"}) == len(report.tree) + sum(
@@ -222,7 +222,7 @@ def test_trainings_after_the_search_stand_beside_the_baselines() -> None:
             for anchor in ANCHORS:
                 one = Retraining(layer, RetrainingStage.HELD_OUT, anchor, seed, 60, 0.2, base + 0.01 * seed, 1.0)
                 store.record_retraining(run.id, one)
-    # One at other terms, which is not to be mixed with them.
+    # A shorter training, which must not be mixed with them.
     store.record_retraining(run.id, Retraining(index, RetrainingStage.HELD_OUT, ANCHORS[0], 9, 10, 0.2, 0.1, 1.0))
     found = read_report(store, run.id, 1)
     sample = found.top[0].scores.samples[RetrainingStage.HELD_OUT]
@@ -232,7 +232,7 @@ def test_trainings_after_the_search_stand_beside_the_baselines() -> None:
     assert "95% interval" in text
     assert "trained again on held-out images, 3 seeds: <b>0.810</b> against <b>0.710</b> of bn-relu" in text
     searched_only, _ = searched(config(budget=30), FakeExecutor(1), ["bn-relu"])
-    assert "tells skill from luck" in page(read_report(searched_only, 1, 1))
+    assert "separates skill from luck" in page(read_report(searched_only, 1, 1))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -45,7 +45,7 @@ addEventListener("load", () => {
   parent.postMessage(JSON.stringify(seen), "*");
 });
 </script>"""
-# Windows of a browser have a least width; a frame has none.
+# A browser window has a least width; a frame does not.
 _FRAME = """<!doctype html><script>
 addEventListener("message", event => { document.documentElement.dataset.seen = event.data; });
 </script><iframe src="report.html" style="border: 0; width: WIDTHpx; height: 900px"></iframe>"""
@@ -53,7 +53,7 @@ addEventListener("message", event => { document.documentElement.dataset.seen = e
 
 def seen(text: str, folder: Path, width: int) -> dict[str, Any]:
     """What the page looks like from inside, once its scripts have run, in a frame of that width."""
-    # What looks at the page goes first, so that it hears of errors.
+    # The script that inspects the page comes first, so that it catches errors.
     (folder / "report.html").write_text(text.replace("<head>", "<head>" + _LOOKS, 1))
     frame = folder / "frame.html"
     frame.write_text(_FRAME.replace("WIDTH", str(width)))

@@ -1,4 +1,4 @@
-"""`evonas report`, `plot` and `compare` as a user meets them."""
+"""The commands `evonas report`, `plot` and `compare`."""
 
 from __future__ import annotations
 

@@ -64,12 +64,12 @@ def test_the_tree_holds_the_best_and_their_ancestors_alone(made: list[int | None
     assert len(lanes_svg(tree)) == len(tree)
 
 
-def test_a_circle_in_a_damaged_database_ends() -> None:
+def test_a_cycle_in_a_damaged_database_ends() -> None:
     tree = lineage([1], family([1, 0]), {})
     assert [(row.index, row.parent, row.mean) for row in tree] == [(0, None, None), (1, 0, None)]
 
 
-def test_a_change_is_told_as_the_expressions_before_and_after() -> None:
+def test_a_change_is_the_expressions_before_and_after() -> None:
     parent = Graph.from_json({"nodes": [["mul", [3, 0]], ["sigmoid", [4]], ["tanh", [0]], ["mul", [0, 5]]]})
     child = Graph.from_json({"nodes": [["mul", [3, 0]], ["tanh", [4]], ["exp", [0]], ["mul", [0, 5]]]})
     (change,) = changes(parent, child)  # node 6 is dead in both

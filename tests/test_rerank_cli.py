@@ -1,4 +1,4 @@
-"""`evonas rerank` as a user meets it: tables, refusals, and a kill in its midst."""
+"""The command `evonas rerank`: its tables, bad requests, and a kill while it trains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What has been trained in this process."""
+    """The labels of the tasks that this process has trained."""
     done: list[str] = []
     evaluate = local_executor.evaluate
 
@@ -89,7 +89,7 @@ def test_it_ranks_reports_and_repeats_itself_without_training(call: Call, databa
         assert all(set(of) == {str(s) for s in range(1000, 1006)} for of in one["held-out"]["scores"].values())
 
 
-def test_killed_in_its_midst_the_same_command_goes_on_to_the_same_table(
+def test_killed_while_training_the_same_command_continues_to_the_same_table(
     call: Call, database: Path, tmp_path: Path, trainings: list[str]
 ) -> None:
     undisturbed = Path(shutil.copy(database, tmp_path / "undisturbed.db"))

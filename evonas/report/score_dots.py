@@ -13,7 +13,7 @@ from evonas.report.layer_scores import LayerScores
 _TITLES = {
     RetrainingStage.HELD_OUT: "Trained again: accuracy on held-out training images",
     RetrainingStage.TEST: "Trained again: accuracy on the test split",
-    RetrainingStage.TRANSFER: "On a network that the search never saw: accuracy on the test split",
+    RetrainingStage.TRANSFER: "Trained on an unseen network: accuracy on the test split",
 }
 
 
@@ -86,8 +86,8 @@ def _of_stage(stage: RetrainingStage, layer_scores: Sequence[LayerScores]) -> Do
         mean, most = fmean(values), max(most, len(values))
         low, high = (interval.low, interval.high) if interval else (mean, mean)
         rows.append(DotRow(one.name, one.published, mean, low, high, values))
-    caption = "each dot the mean over anchors with one seed"
-    caption += f", of up to {most}; bar: 95% interval of the mean over seeds" if most > 1 else "; there is but one"
+    caption = "each dot is the mean over anchors with one seed"
+    caption += f", of up to {most}; bar: 95% interval of the mean over seeds" if most > 1 else "; there is only one"
     return DotChart(_TITLES[stage], caption, _sorted(rows))
 
 
