@@ -43,7 +43,7 @@ def search(
         typer.Option(help="A layer to judge first: a name from `evonas zoo` or an expression; may be repeated."),
     ] = None,
     core_minutes: Annotated[
-        float | None, typer.Option(help="Draw no more candidates after the workers have spent this long in total.")
+        float | None, typer.Option(help="Draw no more candidates after the workers have spent this many core-minutes.")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME.")

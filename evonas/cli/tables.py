@@ -9,10 +9,10 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from evonas.judging.cheap_filters import CHEAP_FILTERS
 from evonas.records.results import ResultRow, references_as_rows
 from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.time_breakdown import Breakdown
+from evonas.report.funnel import funnel
 from evonas.report.number_format import duration
 from evonas.settings.candidate import Status
 from evonas.settings.objectives import objective_named
@@ -57,14 +57,10 @@ def filters_table(summary: RunSummary, title: str | None = None) -> Table:
     for heading in ("judged", "rejected", "share", "seconds"):
         grid.add_column(heading, justify="right")
     grid.add_column("most often")
-    judged = summary.candidates + sum(summary.discarded.values())
-    for name in CHEAP_FILTERS:
-        rejected = summary.discarded.get(name, 0)
-        _filter_row(grid, name, judged, rejected, summary.drawing.get(name, 0.0), "")
-        judged -= rejected
-    for name, f in summary.filters.items():
-        reason = ", ".join(f"{reason} {count}" for reason, count in list(f.reasons.items())[:2])
-        _filter_row(grid, name, f.judged, f.rejected, f.seconds, reason)
+    for f in funnel(summary):
+        share = f"{f.share:.0%}" if f.judged else ""
+        reasons = ", ".join(f"{reason} {count}" for reason, count in list(f.reasons.items())[:2])
+        grid.add_row(f.name, f"{f.judged:,}", f"{f.rejected:,}", share, f"{f.seconds:.1f}", escape(reasons))
     return grid
 
 
@@ -104,11 +100,6 @@ def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary]) -> Tabl
             f"{run.created:%m-%d %H:%M}",
         )
     return grid
-
-
-def _filter_row(grid: Table, name: str, judged: int, rejected: int, seconds: float, reason: str) -> None:
-    share = f"{rejected / judged:.0%}" if judged else ""
-    grid.add_row(name, f"{judged:,}", f"{rejected:,}", share, f"{seconds:.1f}", escape(reason))
 
 
 def _scores(scores: Mapping[str, float], anchors: Sequence[str]) -> list[str]:

@@ -102,7 +102,7 @@ def search(
             as ``{"lr": 0.05}``. Its seed is replaced by `seed`.
         storage: the path or URL of a database, or a store; the run is kept in memory if None.
         executor: "ray", "local" (in this process), or an executor, which is closed at the end.
-        workers: the number of Ray workers; by default as many as fit on its CPUs and GPUs.
+        workers: the number of Ray workers; by default as many as fit on the available CPUs and GPUs.
         ray_address: a running Ray cluster, HOST:PORT or "auto". If None, the environment variable RAY_ADDRESS names
             it, and without one a Ray is started on this machine.
         gpus_per_worker: the GPUs per Ray worker, such as 0.25 for four workers on one GPU; by default 1 if the

@@ -22,7 +22,7 @@ class Workers(TypedDict, total=False):
     The texts are also the help texts of the command line.
     """
 
-    workers: Annotated[int | None, "Number of Ray workers; by default as many as fit on its CPUs and GPUs."]
+    workers: Annotated[int | None, "Number of Ray workers; by default as many as fit on the available CPUs and GPUs."]
     ray_address: Annotated[
         str | None,
         "A running Ray cluster: HOST:PORT, or 'auto' on one of its machines (docs/CLUSTER.md). By default the address "

@@ -41,7 +41,7 @@ def page(report: Report) -> str:
         failed=report.summary.statuses[Status.FAILED],
         running=report.run.status is RunStatus.RUNNING,
         published=report.published,
-        rival=_rival(report),
+        reference=_compared_with(report),
         top=[_card(report, one) for one in report.top],
         front=sorted((point for point in report.points if point.front), key=lambda point: -point.mean),
         core_seconds=report.times[0].total if report.times else 0.0,
@@ -86,7 +86,7 @@ def data(report: Report) -> dict[str, Any]:
     }
 
 
-def _rival(report: Report) -> Mapping[str, Any] | None:
+def _compared_with(report: Report) -> Mapping[str, Any] | None:
     """The published layer that the best layer is compared with: BN-ReLU, or else the best one with a score.
 
     A search trains each layer only once, so its best layer owes something to luck. `again` holds the means of both
@@ -95,13 +95,13 @@ def _rival(report: Report) -> Mapping[str, Any] | None:
     scored = [one for one in report.published if one.mean is not None]
     if not scored or not report.top:
         return None
-    rival = next((one for one in scored if one.name == "bn-relu"), scored[0])
+    reference = next((one for one in scored if one.name == "bn-relu"), scored[0])
     again = None
     for stage, where in ((RetrainingStage.TEST, "on the test split"), (RetrainingStage.HELD_OUT, "on held-out images")):
-        mine, theirs = (one.samples.get(stage) for one in (report.top[0].scores, rival))
-        if mine is not None and theirs is not None and again is None and mine.by_seed and theirs.by_seed:
-            again = {"where": where, "seeds": len(mine.by_seed), "mine": mine.mean, "theirs": theirs.mean}
-    return {"name": rival.name, "mean": rival.mean, "again": again}
+        best, other = (one.samples.get(stage) for one in (report.top[0].scores, reference))
+        if best is not None and other is not None and again is None and best.by_seed and other.by_seed:
+            again = {"where": where, "seeds": len(best.by_seed), "best": best.mean, "reference": other.mean}
+    return {"name": reference.name, "mean": reference.mean, "again": again}
 
 
 def _card(report: Report, one: TopLayer) -> dict[str, Any]:
