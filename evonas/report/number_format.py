@@ -18,11 +18,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def number(value: float | None) -> str:
+def accuracy(value: float | None) -> str:
     """An accuracy with three decimals; a dash for None and NaN."""
     return "–" if value is None or value != value else f"{value:.3f}"
 
 
-def megabytes(size: float) -> str:
+def mebibytes(size: float) -> str:
     """A number of bytes in MiB."""
     return f"{size / 2**20:,.0f} MiB"

@@ -13,7 +13,7 @@ from evonas.records.run_info import RunStatus
 from evonas.report.family_tree_svg import lanes_svg, lanes_width
 from evonas.report.formula import mathml
 from evonas.report.graph_svg import graph_svg
-from evonas.report.number_format import duration, megabytes, number
+from evonas.report.number_format import accuracy, duration, mebibytes
 from evonas.report.report_data import Report, TopLayer
 from evonas.report.score_dots import dots
 from evonas.settings.candidate import Status
@@ -31,7 +31,7 @@ def page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "number": number, "megabytes": megabytes}
+    environment.filters |= {"duration": duration, "accuracy": accuracy, "mebibytes": mebibytes}
     return environment.get_template("report.html.j2").render(
         report=report,
         run=report.run,
