@@ -25,8 +25,8 @@ from evonas.language.graph import Graph
 from evonas.records.environment import environment
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store
-from evonas.report.gather import gather
 from evonas.report.page import page
+from evonas.report.report_data import read_report
 from evonas.search_spaces import SPACES
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Reject, Status
 from evonas.settings.run_config import RunConfig
@@ -89,7 +89,7 @@ def measure(candidates: int, folder: Path) -> dict[str, Any]:
     with open_storage(folder / "runs.db") as store:
         run_id = synthetic(store, candidates)
         start = time.process_time()
-        gathered = gather(store, run_id)
+        gathered = read_report(store, run_id)
         read = time.process_time()
         text = page(gathered)
         rendered = time.process_time()

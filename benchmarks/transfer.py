@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from evonas.records.environment import environment
-from evonas.reruns.transferring import REFERENCES, TASKS, transfer
+from evonas.reruns.task_transfer import TASK_REFERENCES, TASKS, transfer
 
 FOUND = "x * sigmoid(sqrt(x)) / rms_bwh(x * sigmoid(sqrt(x)))"
 """The best layer of the first of the README's searches."""
@@ -28,7 +28,7 @@ RESULT = Path(__file__).parent / "results" / "transfer.json"
 def measured(task: str, seeds: int, steps: int) -> dict[str, Any]:
     """A task's values by layer and seed, and the processor's seconds for all of it."""
     start = process_time()
-    rows = transfer([FOUND], task, seeds=range(seeds), steps=steps, references=REFERENCES)
+    rows = transfer([FOUND], task, seeds=range(seeds), steps=steps, references=TASK_REFERENCES)
     return {
         "measure": TASKS[task].measure,
         "larger_is_better": TASKS[task].larger_is_better,

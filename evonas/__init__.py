@@ -1,13 +1,13 @@
 """evonas: evolve the normalisation-activation layer that suits your network, batch size and hardware.
 
-    import evonas
+    from evonas import NormAct, search
 
-    layer = evonas.NormAct("evonorm-s0", channels=64)      # a published layer, an expression or a graph
-    found = evonas.search(budget=200)                      # evolve layers on this machine
+    layer = NormAct("evonorm-s0", channels=64)      # a published layer, an expression or a graph
+    found = search(budget=200)                      # evolve layers on this machine
     print(found)
 
-`import evonas` loads nothing else: each name is imported when it is first used, and PyTorch, Ray, SQLAlchemy and pymoo
-with those that need them.
+`import evonas` alone loads nothing. Each name is imported when it is first used, together with those of PyTorch, Ray,
+SQLAlchemy and pymoo that it needs.
 """
 
 from importlib import import_module
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from evonas.layers.layer_factory import LayerFactory
     from evonas.layers.norm_act import NormAct
     from evonas.layers.norm_layers import norm_layer
-    from evonas.reruns.comparison import Comparison, baseline
+    from evonas.reruns.baseline import Comparison, baseline
     from evonas.reruns.ranking import Ranking
     from evonas.reruns.reranking import rerank
-    from evonas.reruns.transferring import transfer
+    from evonas.reruns.task_transfer import transfer
     from evonas.settings.evaluation_protocol import EvaluationProtocol
     from evonas.settings.run_config import RunConfig
     from evonas.settings.search_space import SearchSpace
@@ -60,7 +60,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _FROM = {
-    "Comparison": "evonas.reruns.comparison",
+    "Comparison": "evonas.reruns.baseline",
     "EvaluationProtocol": "evonas.settings.evaluation_protocol",
     "EvonasError": "evonas.errors",
     "Graph": "evonas.language.graph",
@@ -74,19 +74,18 @@ _FROM = {
     "StorageError": "evonas.errors",
     "SwapReport": "evonas.swapping.swap_report",
     "UsageError": "evonas.errors",
-    "baseline": "evonas.reruns.comparison",
+    "baseline": "evonas.reruns.baseline",
     "norm_layer": "evonas.layers.norm_layers",
     "rerank": "evonas.reruns.reranking",
     "resume": "evonas.front.api",
     "search": "evonas.front.api",
     "swap": "evonas.swapping.swap",
-    "transfer": "evonas.reruns.transferring",
+    "transfer": "evonas.reruns.task_transfer",
     "zoo": "evonas.language.zoo",
 }
-"""The module of each name."""
+"""The module that defines each public name."""
 _DEPRECATED = {"Protocol": "EvaluationProtocol", "compare": "baseline"}
-"""Names of before, and what they are called now: `Protocol` is also one of Python's, and the command `compare` compares
-runs."""
+"""Former names and their replacements: Python has a `Protocol` too, and the command `compare` compares runs."""
 
 
 def __getattr__(name: str) -> Any:
@@ -95,7 +94,7 @@ def __getattr__(name: str) -> Any:
         name = _DEPRECATED[name]
     if name not in _FROM:
         raise AttributeError(f"module 'evonas' has no attribute {name!r}")
-    # A name may also be that of a module, which importing it puts in its place.
+    # Importing a module of the same name would otherwise replace the value.
     value = globals()[name] = getattr(import_module(_FROM[name]), name)
     return value
 

@@ -1,4 +1,4 @@
-"""`python -m evonas` is `evonas`."""
+"""Runs the command line with `python -m evonas`."""
 
 from evonas.cli import main
 

@@ -1,7 +1,7 @@
 """The errors that evonas raises on purpose.
 
-Each message is written for the person who reads it: what was wrong, where, and what to do about it.
-The command line prints the message alone and exits with code 2; a traceback means a fault of ours.
+Each message tells its reader what was wrong, where, and what to do about it. The command line prints only the message
+and exits with code 2; a traceback means a bug in evonas.
 """
 
 from __future__ import annotations
@@ -10,36 +10,42 @@ from collections.abc import Iterable
 
 
 class EvonasError(Exception):
-    """Base of every error raised on purpose."""
+    """The base class of every error that evonas raises on purpose."""
 
 
 class UsageError(EvonasError):
-    """A request that cannot be carried out as asked: an unknown name, a bad number, a missing folder."""
+    """A request that makes no sense, such as an unknown name, a number out of range, or a missing folder."""
 
 
 class GraphError(UsageError):
-    """A layer that is not a layer: an unknown operation, wrong arity, a forward reference, too many nodes."""
+    """An invalid layer: an unknown operation, a wrong arity, a forward reference, or too many nodes."""
 
 
 class StorageError(EvonasError):
-    """The database cannot be opened, read or written. Nothing already recorded is lost by it."""
+    """The database cannot be opened, read or written. Nothing that is already recorded is lost."""
 
 
 class StorageUnavailableError(StorageError):
-    """The database does not answer now, and may later: it is locked, its disk is full, its server is away."""
+    """The database is unavailable for now: it is locked, its disk is full, or its server does not answer."""
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> UsageError:
-    """The error for a name that is not in a registry, naming those that are."""
+    """The error for an unknown name; its message lists the known ones.
+
+    Args:
+        kind: what is named, such as "anchor".
+        name: the unknown name.
+        known: the known names.
+    """
     names = ", ".join(sorted(known))
     return UsageError(f"unknown {kind} {shorten(name)}; known: {names}")
 
 
 def shorten(value: object, limit: int = 60) -> str:
-    """`value` as text that fits into a message, whatever its size or content; strings are quoted."""
+    """`value` as text of at most `limit` characters and two quotes, for a message; strings are quoted."""
     try:
         text = value if isinstance(value, str) else repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, a list within itself
+    except (ValueError, RecursionError):  # a number with thousands of digits, or a list that contains itself
         text = type(value).__name__
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return repr(text) if isinstance(value, str) else text

@@ -1,4 +1,4 @@
-"""The front door: which run goes on, who is at work on it, and what workers are given."""
+"""`search`, `resume` and `execute`: which run is continued, who executes it, and which settings workers get."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_run_at_work_says_so_and_has_one_coordinator() -> None:
 
 
 def test_a_run_goes_on_as_it_is_now_and_not_as_it_was_looked_at() -> None:
-    """Whoever had it in between has scored a reference, and spent time."""
+    """Another coordinator has scored a reference in the meantime, and spent time."""
     store = MemoryStore()
     run = store.create_run(SETTINGS, {})
     api.execute(run, store, FakeExecutor(1), references=("bn-relu",))
@@ -91,7 +91,7 @@ def test_the_newest_run_is_resumed_and_its_deadline_is_the_workers(monkeypatch: 
 
 
 def test_a_seed_that_comes_twice_is_judged_once() -> None:
-    """By its graph or by its function, up to the sign."""
+    """Two seeds are the same if their graphs are, or their functions up to the sign."""
     named = configure(seed_graphs=["tanh(x)", "tanh(x)", "-tanh(x)", "tanh(x + x)"]).seed_graphs
     assert [Graph.from_json(text) for text in named] == [Graph.parse("tanh(x)"), Graph.parse("tanh(x + x)")]
     with pytest.raises(UsageError, match="the seed graph v0 cannot be used"):
@@ -115,7 +115,7 @@ def test_an_executor_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch)
         def poll(self, timeout: float) -> Sequence[Evaluation]:
             raise ZeroDivisionError
 
-    monkeypatch.setattr(api, "environment", dict)  # which takes a while to find out
+    monkeypatch.setattr(api, "environment", dict)  # collecting it takes a while
     for executor in (FakeExecutor(1), Broken(1)):
         with suppress(ZeroDivisionError):
             evonas.search(budget=2, executor=executor, references=())

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: results in both formats, and one line for every bad request."""
+"""The command line: results in both formats, and one line for every bad request."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from evonas.records.run_info import RunStatus
 TINY = evonas.EvaluationProtocol(
     anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0
 )
-"""Everything that passes the signal filter is scored, in a moment."""
+"""Everything that passes the signal filter is scored quickly."""
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_export_in_other_formats(call: Call, database: Path, tmp_path: Path) -> 
     for more, message in (
         (("-o", tmp_path / "c.pt2"), "--channels"),
         (("-o", tmp_path / "c.onnx", "--groups", 2), "--channels"),
-        (("-o", tmp_path / "c.py", "--channels", 4), "for the formats pt2 and onnx"),
+        (("-o", tmp_path / "c.py", "--channels", 4), "only for the formats pt2 and onnx"),
         (("-o", tmp_path / "c.py", "--name", "../c"), "class name"),
     ):
         code, _, err = call("export", "1/0", *more, "--storage", database)
@@ -179,11 +179,11 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["search", "--set", "fresh=2"], "fresh should be between 0 and 1"),
         (["search", "--seed", "-1"], "seed should be at least 0"),
         (["search", "--steps", "0"], "steps should be at least 1"),
-        (["search", "--workers", "0"], "workers should be at least 1"),
-        (["search", "--gpus-per-worker", "1.5"], "gpus_per_worker should be a share of a GPU or a whole number"),
-        (["baseline", "--gpus-per-worker", "1.5"], "gpus_per_worker should be a share of a GPU or a whole number"),
-        (["rerank", "--cpus-per-worker", "0"], "cpus_per_worker should be at least 1"),
-        (["resume", "--recycle-after", "0"], "recycle_after should be at least 1"),
+        (["search", "--workers", "0"], "workers must be at least 1"),
+        (["search", "--gpus-per-worker", "1.5"], "gpus_per_worker must be an integer or a fraction"),
+        (["baseline", "--gpus-per-worker", "1.5"], "gpus_per_worker must be an integer or a fraction"),
+        (["rerank", "--cpus-per-worker", "0"], "cpus_per_worker must be at least 1"),
+        (["resume", "--recycle-after", "0"], "recycle_after must be at least 1"),
         (["search", "--data", "cifar10"], "say where they are with --data-dir"),
         (["search", "--data", "npz", "--data-dir", "."], "holds no .npz file"),
         (["search", "--core-minutes", "-1"], "core_minutes should be positive"),
@@ -206,7 +206,7 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["best", "--storage", "absent.db"], "absent.db"),
         (["zoo", "resnet"], "unknown layer 'resnet'"),
         (["baseline", "--layer", "x +"], "x +"),
-        (["baseline", "--seeds", "0"], "seeds should be at least 1"),
+        (["baseline", "--seeds", "0"], "seeds must be at least 1"),
         (["export", "evonorm-s0", "-o", "layer.py", "--name", "not a name"], "not a name"),
         (["export", "evonorm-s0", "-o", "/nowhere/layer.py"], "/nowhere"),
     ],
@@ -221,7 +221,7 @@ def test_a_bad_request_is_one_line(
     assert err.startswith("evonas: ")
     assert len(err.strip().splitlines()) == 1
     assert "Traceback" not in err + out
-    if "--ray-address" not in arguments:  # only known to be bad once the database is open
+    if "--ray-address" not in arguments:  # which is only used once the database is open
         assert list(tmp_path.iterdir()) == [], "a refused request leaves nothing behind"
 
 
@@ -234,7 +234,7 @@ def test_a_candidate_that_is_not_there(call: Call, database: Path, text: str) ->
     assert len(err.strip().splitlines()) == 1
 
 
-def test_a_file_that_is_no_database(call: Call, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_database(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     path.write_bytes(b"not a database" * 100)
     for command in (["search", "--budget", "1"], ["best"], ["resume"]):
@@ -243,7 +243,7 @@ def test_a_file_that_is_no_database(call: Call, tmp_path: Path) -> None:
         assert str(path) in err.replace("\n", "")
 
 
-def test_a_pipe_is_no_database(call: Call, tmp_path: Path) -> None:
+def test_a_pipe_is_not_a_database(call: Call, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     code, _, err = call("best", "--storage", tmp_path / "pipe")
     assert code == 2
@@ -274,8 +274,9 @@ def test_a_run_that_cannot_be_read_leaves_the_others_visible(call: Call, tmp_pat
 def test_a_terminal_without_unicode_gets_its_answer(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "evonas", "zoo", "evonorm-b0"]
-    shown = subprocess.run(command, capture_output=True, env=environment, cwd=tmp_path, timeout=120)
+    shown = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120)
     assert shown.returncode == 0, shown.stderr
+    assert "evonorm-b0" in shown.stdout and "?" in shown.stdout
 
 
 @pytest.mark.parametrize(("request_to_stop", "executor"), [(signal.SIGINT, "local"), (signal.SIGTERM, "ray")])
@@ -290,7 +291,7 @@ def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell starts what runs in the background deaf to Ctrl-C, and its children inherit that.
+        # A shell makes background jobs ignore Ctrl-C, and their children inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     give_up = time.monotonic() + 60

@@ -1,4 +1,4 @@
-"""What `evonas doctor` says of a machine on which something does not work."""
+"""What `evonas doctor` reports on a machine on which something does not work."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import nn
 from evonas.front import doctor
 from evonas.kernels.cpp import build as cpp_build
 from evonas.kernels.cpp import calls as cpp_calls
-from evonas.layers import norm_act as layer
+from evonas.layers import norm_act
 from evonas.records.memory_store import MemoryStore
 
 
 class Scaled(nn.Module):
-    """Stands for a layer that computes the wrong thing: x, times what its gradient cannot bear."""
+    """A layer that computes the wrong thing: x times a factor."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -28,17 +28,17 @@ class Scaled(nn.Module):
         return x * self.factor
 
 
-def said(look: Callable[[], str]) -> str:
-    """What a check that fails says."""
-    check = doctor._try("it", look)
-    assert not check.ok
-    return check.found
+def said(check: Callable[[], str]) -> str:
+    """The message of a check, which must fail."""
+    result = doctor._try("it", check)
+    assert not result.ok
+    return result.found
 
 
 @pytest.mark.parametrize("factor", [float("inf"), float("nan")])
 def test_a_gradient_that_is_not_finite(factor: float, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor._try("layer", doctor._layer).ok
-    monkeypatch.setattr(layer, "NormAct", lambda *arguments: Scaled(factor))
+    monkeypatch.setattr(norm_act, "NormAct", lambda *arguments: Scaled(factor))
     assert said(doctor._layer) == "RuntimeError: EvoNorm-B0 gave no finite gradient"
 
 
@@ -47,7 +47,7 @@ def test_kernels_that_are_wrong(factor: float, monkeypatch: pytest.MonkeyPatch) 
     def made(*arguments: Any, backend: str) -> nn.Module:
         return Scaled(1.0 if backend == "reference" else factor)
 
-    monkeypatch.setattr(layer, "NormAct", made)
+    monkeypatch.setattr(norm_act, "NormAct", made)
     monkeypatch.setattr(cpp_build, "trouble", lambda: None)
     monkeypatch.setattr(cpp_calls, "build_calls", lambda: None)
     assert said(doctor._compiler).startswith("RuntimeError: C++ kernels and reference differ by ")
@@ -62,7 +62,9 @@ def test_without_a_compiler_nothing_is_wrong_but_slow(monkeypatch: pytest.Monkey
 def test_packages_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"ray": doctor.NOT_INSTALLED, "alembic": doctor.NOT_INSTALLED}
     monkeypatch.setattr(doctor, "version_of", lambda name: versions.get(name, "1.0"))
-    assert said(doctor._packages) == ("RuntimeError: not installed: alembic, ray; `pip install evonas` brings them")
+    assert said(doctor._packages) == (
+        "RuntimeError: not installed: alembic, ray; install them with `pip install evonas`"
+    )
 
 
 def test_a_database_that_reads_back_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +74,7 @@ def test_a_database_that_reads_back_something_else(monkeypatch: pytest.MonkeyPat
             return replace(found, config=replace(found.config, seed=found.config.seed + 1))
 
     monkeypatch.setattr("evonas.front.assemble.open_storage", lambda path: Forgetful())
-    assert said(doctor._database) == "RuntimeError: a run did not read back as it was written"
+    assert said(doctor._database) == "RuntimeError: a run that was read back differs from what was written"
 
 
 def test_a_worker_that_fails_or_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +102,9 @@ def test_a_worker_that_fails_or_does_not_answer(monkeypatch: pytest.MonkeyPatch)
     assert said(doctor._ray) == "RuntimeError: no worker answered within two minutes"
 
 
-def test_what_raises_is_told_in_one_line() -> None:
-    def look() -> str:
+def test_an_exception_is_reported_in_one_line() -> None:
+    def check() -> str:
         raise ValueError("first\nsecond")
 
-    assert said(look) == "ValueError: first"
+    assert said(check) == "ValueError: first"
     assert doctor._try("fine", lambda: "yes") == doctor.Check("fine", True, "yes")

@@ -1,4 +1,4 @@
-"""Every command and snippet of the documentation is run, made small."""
+"""Every command and snippet of the documentation runs, with less to do; links and line lengths are checked."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ from evonas.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", "CONTRIBUTING.md")
+MARKDOWN = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/**/*.md")
+    for path in ROOT.glob(pattern)
+)
+"""Every committed page."""
+WIDEST = 120  # characters of a line, as in the code
 SETS_UP = re.compile(r"^python3 -m venv ")  # run by .ci/run, from a bare checkout
 TRAINING = ("search", "baseline", "rerank")
 SMALLER = [
-    (r"--data cifar10 --data-dir ~/data", "--data npz --data-dir mine.npz"),  # these files cannot be had here
-    # … nor the GPUs, nor the days.
+    # The files of CIFAR-10 are not here, …
+    (r"--data cifar10 --data-dir ~/data", "--data npz --data-dir mine.npz"),
+    # … and neither is a GPU.
     (
         r"--preset paper --data-dir ~/data",
         "--preset paper --data npz --data-dir mine.npz --budget 1 --anchor resnet-small --set protocol.device=cpu"
@@ -35,7 +43,7 @@ SMALLER = [
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
-    """(page, text) of every fenced block in a language."""
+    """The page and text of every fenced block in a language."""
     found = []
     for page in PAGES:
         text = (ROOT / page).read_text()
@@ -44,7 +52,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def commands() -> list[str]:
-    """Command lines, in order."""
+    """The command lines, in order."""
     return [line for _, block in blocks("sh") for line in block.splitlines() if line and not SETS_UP.match(line)]
 
 
@@ -56,7 +64,7 @@ def small(command: str) -> list[str]:
     if words[1] in (*TRAINING, "transfer"):
         words += ["--steps", "2"]
     if words[1] == "search":
-        words += ["--set", "protocol.quality_floor=0.0"]  # two steps teach nothing, and layers are wanted to rerank
+        words += ["--set", "protocol.quality_floor=0.0"]  # after two steps no layer would be left to rerank
     if words[1] == "transfer":
         words += ["--seeds", "1", "--reference", "bn-relu"]
         words = ["2/0" if word == "2/17" else word for word in words]
@@ -70,7 +78,7 @@ def small(command: str) -> list[str]:
 
 
 def own_data(place: Path) -> None:
-    """The files that the sections on one's own data and parts speak of."""
+    """Makes the files that the sections on your own data and parts mention."""
     shutil.copytree(ROOT / "examples", place / "examples")
     images = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 3), np.uint8)
     np.savez(place / "mine.npz", x_train=images, y_train=np.arange(60) % 2)
@@ -132,10 +140,16 @@ def test_every_snippet_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert names["found"].summary.candidates == 3
 
 
-def test_links_between_pages_lead_somewhere() -> None:
-    for page in (*PAGES, "ARCHITECTURE.md", "CHANGELOG.md"):
-        for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
-            assert target.startswith("http") or (ROOT / target).exists(), f"{page}: {target}"
+@pytest.mark.parametrize("page", MARKDOWN)
+def test_links_between_pages_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        assert target.startswith("http") or ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", MARKDOWN)
+def test_lines_are_at_most_120_characters(page: str) -> None:
+    lines = (ROOT / page).read_text().splitlines()
+    assert [(number, len(line)) for number, line in enumerate(lines, 1) if len(line) > WIDEST] == []
 
 
 def test_the_architecture_names_every_file_of_every_room_and_no_other() -> None:

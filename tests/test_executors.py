@@ -248,7 +248,7 @@ def test_the_deadline_stops_a_task_and_only_that(
 def test_a_number_of_gpus_that_makes_no_sense_is_refused(bad: float) -> None:
     for good in (None, 0.0, 0.25, 1.0, 2.0):
         check_executor("ray", gpus_per_worker=good)
-    with pytest.raises(UsageError, match="gpus_per_worker should be a share of a GPU or a whole number"):
+    with pytest.raises(UsageError, match="gpus_per_worker must be an integer or a fraction"):
         check_executor("ray", gpus_per_worker=bad)
 
 

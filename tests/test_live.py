@@ -1,4 +1,4 @@
-"""The live display of a search: what it shows is what the store holds, without reading it again and again."""
+"""The live display of a search shows what the store holds, and reads it only once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from evonas.cli.live import SHOWN, Watcher, overview
+from evonas.cli.live_display import BEST_SHOWN, LiveDisplay, overview
 from evonas.front.api import execute
 from evonas.records.memory_store import MemoryStore
 from evonas.records.results import best
@@ -17,7 +17,7 @@ from tests.fakes import FakeExecutor, config
 
 
 class Counting(MemoryStore):
-    """A store that counts how often it is asked for what grows with a run."""
+    """A store that counts how often its totals are read."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,8 +28,8 @@ class Counting(MemoryStore):
         return super().summary(run_id)
 
 
-class Often(Watcher):
-    """Draws at every tick, however short ago it did."""
+class Often(LiveDisplay):
+    """Draws at every tick."""
 
     def tick(self, pending: int) -> None:
         self._shown_at = -1e9
@@ -42,28 +42,28 @@ def shown(console: Console, renderable: Any) -> str:
     return captured.get()
 
 
-def searched(store: MemoryStore, run: RunInfo, console: Console) -> Watcher:
-    with Often(run, store, console) as watcher:
-        execute(run, store, FakeExecutor(3), [watcher], references=("bn-relu", "gn-relu"))
-    return watcher
+def searched(store: MemoryStore, run: RunInfo, console: Console) -> LiveDisplay:
+    with Often(run, store, console) as display:
+        execute(run, store, FakeExecutor(3), [display], references=("bn-relu", "gn-relu"))
+    return display
 
 
 def test_it_shows_what_the_store_holds_and_reads_it_once() -> None:
     store = Counting()
     run = store.create_run(config(budget=60), {})
     console = Console(file=io.StringIO(), force_terminal=True, width=120, height=60)
-    watcher = searched(store, run, console)
-    assert watcher._live is not None
+    display = searched(store, run, console)
+    assert display._live is not None
     assert store.asked == 2  # by the search as it begins, and by the display
-    drawn = shown(console, watcher._display())
+    drawn = shown(console, display._display())
     held, summary = store.run(run.id), store.summary(run.id)
     footer = f"0 in flight; Ctrl-C stops, `evonas resume {run.id}` continues"
-    assert drawn == shown(console, overview(held, summary, best(store, run.id, SHOWN), watcher._bar, footer))
+    assert drawn == shown(console, overview(held, summary, best(store, run.id, BEST_SHOWN), display._bar, footer))
     for word in ("60/60", "quality", "bn-relu", "gn-relu"):
         assert word in drawn
 
 
-def test_without_a_terminal_its_lines_count_what_fell() -> None:
+def test_without_a_terminal_its_lines_count_rejections() -> None:
     store = MemoryStore()
     run = store.create_run(config(budget=30), {})
     console = Console(file=io.StringIO(), width=300)
@@ -73,7 +73,7 @@ def test_without_a_terminal_its_lines_count_what_fell() -> None:
     last = [line for line in console.file.getvalue().splitlines() if "candidates judged" in line][-1]
     assert last.startswith("30 of 30 candidates judged, best mean 0.")
     fell = {**summary.discarded, **{name: one.rejected for name, one in summary.filters.items()}}
-    assert last.partition("; fell: ")[2] == ", ".join(f"{name} {count:,}" for name, count in fell.items() if count)
+    assert last.partition("; rejected: ")[2] == ", ".join(f"{name} {count:,}" for name, count in fell.items() if count)
     assert summary.filters["quality"].rejected > 0
 
 
@@ -81,6 +81,6 @@ def test_a_resumed_run_starts_from_what_is_there() -> None:
     store = MemoryStore()
     run = store.create_run(config(budget=30), {})
     execute(run, store, FakeExecutor(3), references=())
-    watcher = Watcher(store.run(run.id), store, Console(file=io.StringIO()))
+    display = LiveDisplay(store.run(run.id), store, Console(file=io.StringIO()))
     seen: list[tuple[Candidate, Evaluation]] = list(store.best(run.id, 1))
-    assert watcher.judged == 30 and watcher.best[0].mean == seen[0][1].mean
+    assert display.judged == 30 and display.best[0].mean == seen[0][1].mean

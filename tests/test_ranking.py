@@ -1,4 +1,4 @@
-"""What is made of the trainings of a reranking: means, intervals, comparisons, and failures among them."""
+"""The statistics of a reranking: means, intervals, comparisons, and failed trainings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def trained(scores: dict[str, dict[int, float]], stage: RetrainingStage = Retrai
 
 
 FIRST = {RetrainingStage.HELD_OUT: 10, RetrainingStage.TEST: 20, RetrainingStage.TRANSFER: 20}
-"""Held out and on test, other seeds are trained with."""
+"""The first seed of each stage."""
 
 
 def ranked(name: str, *means: float, apart: float = 0.0) -> Ranked:
@@ -39,10 +39,10 @@ def ranked(name: str, *means: float, apart: float = 0.0) -> Ranked:
 
 
 def ranking(
-    layers: list[Ranked], references: list[Ranked], reported: int = 1, transfer: str | None = "tall", tested: int = 3
+    layers: list[Ranked], references: list[Ranked], reported: int = 1, unseen: str | None = "tall", tested: int = 3
 ) -> Ranking:
     seeds, test_seeds = range(10, 13), range(20, 20 + tested)
-    return Ranking(1, ANCHORS, transfer, 0.2, 30, seeds, 60, test_seeds, layers, reported, references)
+    return Ranking(1, ANCHORS, unseen, 0.2, 30, seeds, 60, test_seeds, layers, reported, references)
 
 
 def test_a_sample_is_of_the_seeds_that_worked_on_every_anchor() -> None:
@@ -56,7 +56,7 @@ def test_a_sample_is_of_the_seeds_that_worked_on_every_anchor() -> None:
     assert found.failures == ["wide, seed 3: the worker died"]
 
 
-def test_a_training_that_diverged_counts_and_is_told() -> None:
+def test_a_training_that_diverged_counts_and_is_reported() -> None:
     found = sample([Retraining(7, RetrainingStage.TEST, "wide", 1, 10, 0.0, 0.0, 1.0, "diverged on wide")], ["wide"])
     assert found.by_seed == {1: 0.0} and found.mean == 0.0
     assert found.failures == ["wide, seed 1: diverged on wide"]
@@ -88,7 +88,7 @@ def test_each_stage_is_compared_over_its_own_seeds() -> None:
     layer, reference = ranked("a", 0.6, 0.7, 0.9, 0.8, apart=0.02), ranked("r", 0.5, nan, 0.5, 0.5)
     found = ranking([layer], [reference], tested=4)
     expected = {
-        # Held out, the fourth seed was not asked for.
+        # At the held-out stage, the fourth seed was not requested.
         RetrainingStage.HELD_OUT: (0.25, 2, 1),
         RetrainingStage.TEST: ((0.12 + 0.42 + 0.32) / 3, 3, 1),
         RetrainingStage.TRANSFER: ((0.14 + 0.44 + 0.34) / 3, 3, 1),
@@ -120,10 +120,10 @@ def test_seeds_that_never_worked_together_leave_no_comparison() -> None:
 
 def test_the_document_is_json_and_holds_every_score() -> None:
     layers = [ranked("a", 0.5, 0.75, 0.5), ranked("b", 0.5, 0.5, 0.5)]
-    found = ranking(layers, [ranked("r", 0.5, 0.5, 0.25)], transfer=None)
+    found = ranking(layers, [ranked("r", 0.5, 0.5, 0.25)], unseen=None)
     document = json.loads(json.dumps(found.as_dict()))
     assert document["layers"][0]["held-out"]["scores"]["deep"] == {"10": 0.5, "11": 0.75, "12": 0.5}
     assert document["reported"] == ["a"] and [one["id"] for one in document["layers"]] == ["a", "b"]
-    assert [c["stage"] for c in document["comparisons"]] == ["held-out", "test"]  # no transfer was asked for
+    assert [c["stage"] for c in document["comparisons"]] == ["held-out", "test"]  # no unseen anchor was requested
     low, high = document["comparisons"][0]["interval"]
     assert low < document["comparisons"][0]["difference"] < high

@@ -119,7 +119,7 @@ def test_more_may_be_asked_for_where_nodes_may_join() -> None:
 def test_numbers_that_make_no_sense_are_refused() -> None:
     check_executor("ray", workers=3, gpus_per_worker=0.25, cpus_per_worker=2, recycle_after=100)
     for name in ("workers", "cpus_per_worker", "recycle_after"):
-        with pytest.raises(UsageError, match=f"{name} should be at least 1, not 0"):
+        with pytest.raises(UsageError, match=f"{name} must be at least 1, not 0"):
             check_executor("ray", **{name: 0})  # type: ignore[arg-type]  # one of the names that there are
 
 

@@ -21,8 +21,8 @@ from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.records.time_breakdown import breakdown
 from evonas.report.funnel import funnel
-from evonas.report.gather import Report, gather
 from evonas.report.page import page
+from evonas.report.report_data import Report, read_report
 from evonas.report.times import clocks
 from evonas.search_spaces import evonorm
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
@@ -42,7 +42,7 @@ def store() -> MemoryStore:
 
 @pytest.fixture(scope="module")
 def report(store: MemoryStore) -> Report:
-    return gather(store, 1, top=3)
+    return read_report(store, 1, top=3)
 
 
 class Parsed(HTMLParser):
@@ -133,7 +133,7 @@ def test_the_page_holds_every_part(report: Report) -> None:
     assert linked == [f"#{section}" for section in SECTIONS]
     assert parsed.count("article") == 3
     assert parsed.count("svg", **{"class": "graph"}) == 3
-    assert parsed.count("math") == 4  # that of the best stands at the top too
+    assert parsed.count("math") == 4  # the formula of the best layer is also at the top
     assert parsed.count("pre") == 3
     assert parsed.count("div", **{"data-chart": "response"}) == 3
     assert parsed.count("svg", **{"class": "lanes"}) == len(report.tree) + sum(
@@ -176,7 +176,7 @@ def test_what_comes_from_outside_is_escaped() -> None:
     judged.append(Evaluation(2, Status.REJECTED, filters=(fell,)))
     store.record(run.id, candidates=drawn, evaluations=judged, status=RunStatus.FINISHED)
     store.record_reference(run.id, EVIL, {EVIL: 0.4})
-    text = page(gather(store, run.id))
+    text = page(read_report(store, run.id))
     assert "<script>alert" not in text
     assert "<img" not in text
     parsed = Parsed(text)
@@ -191,7 +191,7 @@ def test_a_run_without_a_scored_layer_has_a_page(status: Status | None) -> None:
     if status is not None:
         candidate = Candidate(0, Graph.parse("x * x"), "a", "a", Origin(OriginKind.RANDOM))
         store.record(run.id, candidates=[candidate], evaluations=[Evaluation(0, status)])
-    text = page(gather(store, run.id))
+    text = page(read_report(store, run.id))
     assert "No layer scored yet" in text
     assert "The run was not over" in text
     Parsed(text)
@@ -206,7 +206,7 @@ def test_numbers_that_are_none_leave_gaps() -> None:
     drawn = [Candidate(i, Graph.parse("x * x"), f"{i}", f"{i}", Origin(OriginKind.RANDOM)) for i in range(2)]
     judged = [Evaluation(i, Status.SCORED, {"wide": s}, {"size": 3.0}) for i, s in enumerate((0.5, nan))]
     store.record(run.id, candidates=drawn, evaluations=judged)
-    parsed = Parsed(page(gather(store, run.id)))
+    parsed = Parsed(page(read_report(store, run.id)))
     points = parsed.data["points"]
     assert isinstance(points, dict)
     assert points["values"] == [[0.5, None], [3.0, 3.0]]
@@ -215,23 +215,24 @@ def test_numbers_that_are_none_leave_gaps() -> None:
 
 def test_trainings_after_the_search_stand_beside_the_baselines() -> None:
     store, run = searched(config(budget=30), FakeExecutor(1), ["bn-relu"])
-    best = gather(store, run.id, 1).top[0]
+    best = read_report(store, run.id, 1).top[0]
     index = int(best.row.id.partition("/")[2])
     for layer, base in ((index, 0.8), ("bn-relu", 0.7)):
         for seed in range(3):
             for anchor in ANCHORS:
                 one = Retraining(layer, RetrainingStage.HELD_OUT, anchor, seed, 60, 0.2, base + 0.01 * seed, 1.0)
                 store.record_retraining(run.id, one)
-    # One at other terms, which is not to be mixed with them.
+    # A shorter training, which must not be mixed with them.
     store.record_retraining(run.id, Retraining(index, RetrainingStage.HELD_OUT, ANCHORS[0], 9, 10, 0.2, 0.1, 1.0))
-    found = gather(store, run.id, 1)
-    sample = found.top[0].standing.samples[RetrainingStage.HELD_OUT]
+    found = read_report(store, run.id, 1)
+    sample = found.top[0].scores.samples[RetrainingStage.HELD_OUT]
     assert sample.by_seed == pytest.approx({0: 0.8, 1: 0.81, 2: 0.82})
     text = page(found)
     assert "held-out training images" in text
     assert "95% interval" in text
     assert "trained again on held-out images, 3 seeds: <b>0.810</b> against <b>0.710</b> of bn-relu" in text
-    assert "tells skill from luck" in page(gather(searched(config(budget=30), FakeExecutor(1), ["bn-relu"])[0], 1, 1))
+    searched_only, _ = searched(config(budget=30), FakeExecutor(1), ["bn-relu"])
+    assert "separates skill from luck" in page(read_report(searched_only, 1, 1))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -262,7 +263,7 @@ def test_text_stands_out_from_what_is_behind_it(scheme: str) -> None:
 def test_a_large_run_stays_a_moderate_page() -> None:
     store = MemoryStore()
     run_id = synthetic(store, 400)
-    text = page(gather(store, run_id))
+    text = page(read_report(store, run_id))
     # Under 150 bytes a candidate beyond what a small run takes: 5,000 of them stay under a megabyte.
     assert len(text.encode()) < 120_000 + 400 * 150
     assert len(Parsed(text).data["points"]["index"]) == 400  # type: ignore[index]

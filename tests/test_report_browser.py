@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.report_page import synthetic
 from evonas.records.memory_store import MemoryStore
-from evonas.report.gather import gather
 from evonas.report.page import page
+from evonas.report.report_data import read_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")]
@@ -45,7 +45,7 @@ addEventListener("load", () => {
   parent.postMessage(JSON.stringify(seen), "*");
 });
 </script>"""
-# Windows of a browser have a least width; a frame has none.
+# A browser window has a least width; a frame does not.
 _FRAME = """<!doctype html><script>
 addEventListener("message", event => { document.documentElement.dataset.seen = event.data; });
 </script><iframe src="report.html" style="border: 0; width: WIDTHpx; height: 900px"></iframe>"""
@@ -53,7 +53,7 @@ addEventListener("message", event => { document.documentElement.dataset.seen = e
 
 def seen(text: str, folder: Path, width: int) -> dict[str, Any]:
     """What the page looks like from inside, once its scripts have run, in a frame of that width."""
-    # What looks at the page goes first, so that it hears of errors.
+    # The script that inspects the page comes first, so that it catches errors.
     (folder / "report.html").write_text(text.replace("<head>", "<head>" + _LOOKS, 1))
     frame = folder / "frame.html"
     frame.write_text(_FRAME.replace("WIDTH", str(width)))
@@ -68,7 +68,7 @@ def seen(text: str, folder: Path, width: int) -> dict[str, Any]:
 @pytest.mark.parametrize("candidates", [60, 5000])
 def test_the_page_draws_itself(tmp_path: Path, width: int, candidates: int) -> None:
     store = MemoryStore()
-    found = seen(page(gather(store, synthetic(store, candidates))), tmp_path, width)
+    found = seen(page(read_report(store, synthetic(store, candidates))), tmp_path, width)
     assert found["errors"] == []
     assert int(found["drawn"]) > 0
     assert sorted(found["charts"]) == ["best", "front", "hypervolume", *["response"] * 5]
@@ -81,6 +81,6 @@ def test_the_page_draws_itself(tmp_path: Path, width: int, candidates: int) -> N
 
 def test_a_page_without_a_scored_layer_runs_too(tmp_path: Path) -> None:
     store = MemoryStore()
-    found = seen(page(gather(store, synthetic(store, 5, scored=0.0))), tmp_path, 800)
+    found = seen(page(read_report(store, synthetic(store, 5, scored=0.0))), tmp_path, 800)
     assert found["errors"] == [] and found["charts"] == []
     assert int(found["drawn"]) > 0

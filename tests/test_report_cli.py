@@ -1,4 +1,4 @@
-"""`evonas report`, `plot` and `compare` as a user meets them."""
+"""The commands `evonas report`, `plot` and `compare`."""
 
 from __future__ import annotations
 
@@ -95,12 +95,12 @@ def test_compare_with_a_run_that_has_judged_nothing(call: Call, database: Path) 
     ("arguments", "match"),
     [
         (("report", "9", "-o", "a.html"), "no run 9"),
-        (("report", "1", "-o", "a.html", "--top", "0"), "top should be between"),
+        (("report", "1", "-o", "a.html", "--top", "0"), "top must be between"),
         (("report", "1", "-o", "no/such/folder/a.html"), "cannot write"),
         (("plot", "1", "curve", "-o", "a.svg"), "unknown picture 'curve'"),
         (("plot", "1", "progress", "-o", "a.pdf"), ".svg or a .png"),
         (("plot", "1", "progress", "-o", "no/such/folder/a.svg"), "cannot write"),
-        (("plot", "1", "progress", "-o", "a.svg", "--candidate", "1"), "--candidate is for"),
+        (("plot", "1", "progress", "-o", "a.svg", "--candidate", "1"), "--candidate is only for"),
         (("plot", "1", "front", "-o", "a.svg", "--across", "wide"), "name both axes"),
         (("plot", "1", "front", "-o", "a.svg", "--across", "wide", "--up", "size"), "unknown axis 'size'"),
         (("plot", "1", "layer", "-o", "a.svg", "--candidate", "99"), "no candidate 99"),

@@ -1,4 +1,4 @@
-"""The parts of the report that look at single layers: family tree, changes, response, formula, graph."""
+"""The parts of the report about single layers: family tree, changes, response, formula, graph; and its numbers."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from evonas.language.zoo import zoo
 from evonas.report.changes import changes
 from evonas.report.family_tree_svg import lanes_svg
 from evonas.report.formula import mathml
+from evonas.report.graph_edges import bezier
 from evonas.report.graph_svg import graph_svg
 from evonas.report.lineage import lineage
+from evonas.report.number_format import accuracy, duration
 from evonas.report.response_curve import SCALES, response
 from evonas.search_spaces import evonorm
 from evonas.settings.candidate import Candidate, Evaluation, Origin, OriginKind, Status
@@ -64,12 +66,12 @@ def test_the_tree_holds_the_best_and_their_ancestors_alone(made: list[int | None
     assert len(lanes_svg(tree)) == len(tree)
 
 
-def test_a_circle_in_a_damaged_database_ends() -> None:
+def test_a_cycle_in_a_damaged_database_ends() -> None:
     tree = lineage([1], family([1, 0]), {})
     assert [(row.index, row.parent, row.mean) for row in tree] == [(0, None, None), (1, 0, None)]
 
 
-def test_a_change_is_told_as_the_expressions_before_and_after() -> None:
+def test_a_change_is_the_expressions_before_and_after() -> None:
     parent = Graph.from_json({"nodes": [["mul", [3, 0]], ["sigmoid", [4]], ["tanh", [0]], ["mul", [0, 5]]]})
     child = Graph.from_json({"nodes": [["mul", [3, 0]], ["tanh", [4]], ["exp", [0]], ["mul", [0, 5]]]})
     (change,) = changes(parent, child)  # node 6 is dead in both
@@ -126,3 +128,29 @@ def test_a_formula_that_would_fill_pages_is_left_out() -> None:
     wide = Graph.from_json({"nodes": nodes})
     assert mathml(wide) is None
     assert "<rect" in graph_svg(wide)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 s"),
+        (9.94, "9.9 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (200.0, "3 min 20 s"),
+        (3900.0, "1 h 05 min"),
+        (3_600_000.0, "1,000 h 00 min"),
+    ],
+)
+def test_durations_are_rounded_to_what_people_read(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_an_accuracy_that_is_missing_is_a_dash() -> None:
+    assert [accuracy(value) for value in (0.12345, None, float("nan"))] == ["0.123", "–", "–"]
+
+
+def test_a_curve_runs_horizontally_through_its_stops() -> None:
+    points = bezier([(0.0, 0.0), (2.0, 1.0), (4.0, 3.0)])
+    assert points == [(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (2.0, 1.0), (3.0, 1.0), (3.0, 3.0), (4.0, 3.0)]

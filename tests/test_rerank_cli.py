@@ -1,4 +1,4 @@
-"""`evonas rerank` as a user meets it: tables, refusals, and a kill in its midst."""
+"""The command `evonas rerank`: its tables, bad requests, and a kill while it trains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What has been trained in this process."""
+    """The labels of the tasks that this process has trained."""
     done: list[str] = []
     evaluate = local_executor.evaluate
 
@@ -89,7 +89,7 @@ def test_it_ranks_reports_and_repeats_itself_without_training(call: Call, databa
         assert all(set(of) == {str(s) for s in range(1000, 1006)} for of in one["held-out"]["scores"].values())
 
 
-def test_killed_in_its_midst_the_same_command_goes_on_to_the_same_table(
+def test_killed_while_training_the_same_command_continues_to_the_same_table(
     call: Call, database: Path, tmp_path: Path, trainings: list[str]
 ) -> None:
     undisturbed = Path(shutil.copy(database, tmp_path / "undisturbed.db"))
@@ -125,7 +125,7 @@ def test_ctrl_c_says_that_nothing_is_lost(call: Call, database: Path, monkeypatc
     monkeypatch.setattr(local_executor, "evaluate", interrupted)
     code, out, err = call("rerank", *ASKED, "--transfer", "none", "--storage", database)
     assert code == 130 and out == ""
-    assert "4 trainings were recorded; the same command goes on" in " ".join(err.split())
+    assert "4 trainings were recorded; the same command continues" in " ".join(err.split())
     assert recorded(database) == 4
 
 
@@ -134,13 +134,13 @@ def test_ctrl_c_says_that_nothing_is_lost(call: Call, database: Path, monkeypatc
     [
         (["9"], "there is no run 9; runs here: 1"),
         (["one"], "a run is a number or 'last'"),
-        (["--top", "0"], "top should be at least 1, not 0"),
-        (["--seeds", "0"], "seeds should be at least 1"),
-        (["--report", "0"], "report should be at least 1"),
+        (["--top", "0"], "top must be at least 1, not 0"),
+        (["--seeds", "0"], "seeds must be at least 1"),
+        (["--report", "0"], "report must be at least 1"),
         (["--steps", "0"], "steps should be at least 1"),
         (["--first-seed", "-1"], "seed should be at least 0"),
-        (["--held-out", "0"], "held_out should be between 0 and 1"),
-        (["--held-out", "1"], "held_out should be between 0 and 1"),
+        (["--held-out", "0"], "held_out must be greater than 0 and less than 1"),
+        (["--held-out", "1"], "held_out must be greater than 0 and less than 1"),
         (["--held-out", "0.99999"], "cannot be held out"),
         (["--reference", "bn-reul"], "unknown layer 'bn-reul'"),
         (["--transfer", "vgg-huge"], "unknown anchor 'vgg-huge'"),

@@ -1,4 +1,4 @@
-"""Training a run's layers again: what is asked of the executor and when, what is kept, what is never repeated."""
+"""Training a run's layers again: which tasks the executor gets and when, what is recorded, what is never repeated."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tests.store_samples import CONFIG, candidate, failed, rejected, scored
 
 PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7, objectives=("anchors", "size"))
 OTHER = "efficientnet-small"
-"""An anchor that the run does not have."""
+"""The unseen anchor."""
 LEVELS = [0.4, 0.9, 0.6, 0.7]
-"""What candidates 0 to 3 are worth when they are trained again; in the search they came in order."""
+"""The accuracies of candidates 0 to 3 when they are trained again; in the search each was worse than the one before."""
 
 
 def chance(*parts: object) -> float:
@@ -35,7 +35,7 @@ def chance(*parts: object) -> float:
 
 
 def judge(task: Task) -> Evaluation:
-    """A score that depends on what a training depends on, and on nothing else."""
+    """A score that depends only on what a training depends on."""
     graph = Graph.from_json(task.graph)
     known = [i for i in range(4) if candidate(i).graph.canonical == graph]
     level = LEVELS[known[0]] if known else 0.5
@@ -54,7 +54,7 @@ def store() -> Store:
 
 
 def again(store: Store, executor: FakeExecutor | None = None, **changes: Any) -> tuple[Ranking, list[Task]]:
-    """A reranking and the tasks it took."""
+    """A reranking, and the tasks that the executor got."""
     executor = executor or FakeExecutor(3, 5, judge)
     asked = {"references": ("bn-relu", "rmsnorm"), "seeds": 3, "report": 2, "transfer": OTHER, **changes}
     return evonas.rerank(1, storage=store, executor=executor, **asked), executor.submitted
@@ -123,7 +123,7 @@ def test_the_test_split_is_used_once_whatever_is_asked_later(store: Store) -> No
     assert set(met.values()) == {1}
 
 
-def test_transfer_can_come_later_and_be_left_out(store: Store) -> None:
+def test_the_unseen_anchor_can_come_later_and_be_left_out(store: Store) -> None:
     ranking, tasks = again(store, transfer=None)
     assert ranking.transfer is None and RetrainingStage.TRANSFER not in ranking.layers[0].samples
     assert {t.protocol.anchors for t in tasks} == {("resnet-small",), ("mobilenet-small",)}
@@ -234,7 +234,7 @@ def test_references_come_best_first_and_once_each(store: Store) -> None:
 
 
 def test_a_failed_training_on_test_decides_nothing(store: Store) -> None:
-    """Nothing was measured on the test split by it: what the next call asks for stands."""
+    """It measured nothing on the test split, so the steps and seeds of the next call count."""
 
     def failing(task: Task) -> Evaluation:
         if task.split == "test":
@@ -246,7 +246,7 @@ def test_a_failed_training_on_test_decides_nothing(store: Store) -> None:
     assert (ranking.test_steps, ranking.test_seeds) == (10, [53, 54, 55])
 
 
-def test_what_was_measured_on_transfer_alone_counts_as_measured(store: Store) -> None:
+def test_what_was_measured_on_the_unseen_anchor_alone_counts_as_measured(store: Store) -> None:
     def failing(task: Task) -> Evaluation:
         if task.split == "test" and task.protocol.anchors != (OTHER,):
             return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
@@ -286,14 +286,14 @@ def test_top_chooses_by_the_searchs_mean(store: Store) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"top": 0}, "top should be at least 1, not 0"),
-        ({"seeds": 0}, "seeds should be at least 1"),
-        ({"report": 0}, "report should be at least 1"),
+        ({"top": 0}, "top must be at least 1, not 0"),
+        ({"seeds": 0}, "seeds must be at least 1"),
+        ({"report": 0}, "report must be at least 1"),
         ({"steps": 0}, "steps should be at least 1"),
         ({"first_seed": -1}, "seed should be at least 0"),
-        ({"held_out": 0.0}, "held_out should be between 0 and 1"),
-        ({"held_out": 1.0}, "held_out should be between 0 and 1"),
-        ({"held_out": float("nan")}, "held_out should be between 0 and 1"),
+        ({"held_out": 0.0}, "held_out must be greater than 0 and less than 1"),
+        ({"held_out": 1.0}, "held_out must be greater than 0 and less than 1"),
+        ({"held_out": float("nan")}, "held_out must be greater than 0 and less than 1"),
         ({"references": ("bn-reul",)}, "unknown layer 'bn-reul'"),
         ({"transfer": "vgg-huge"}, "unknown anchor 'vgg-huge'"),
         ({"transfer": "resnet-small"}, "run 1 was searched with resnet-small"),

@@ -1,4 +1,4 @@
-"""Every figure of docs/SCIENCE.md, and those that the README repeats, is one that was recorded as JSON."""
+"""Every figure in docs/SCIENCE.md, and those that the README repeats, was recorded as JSON."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def test_each_mended_run_beats_each_random_run_with_the_same_filters() -> None:
     assert min(volumes[0]) > max(volumes[1])
 
 
-def told() -> list[str]:
-    """What the page says outside of tables, with every number taken from the JSON."""
+def statements() -> list[str]:
+    """What the page says outside of tables, with every number from the JSON."""
     census, noise, agree = SCIENCE["census"], SCIENCE["census"]["noise"], SCIENCE["anchors"]
     reach = [sum(mean >= least for mean in census["means"]) for least in (0.2, 0.5, 0.7)]
     baseline = {row["layer"]: row["mean"] for row in BASELINE}
@@ -116,12 +116,12 @@ def _of_the_reranking() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("text", told(), ids=range(len(told())))
+@pytest.mark.parametrize("text", statements(), ids=range(len(statements())))
 def test_prose_says_what_was_recorded(text: str) -> None:
     assert text in PROSE
 
 
-def test_every_published_layer_stands_the_whole_ascent() -> None:
+def test_every_published_layer_withstands_the_whole_ascent() -> None:
     published = SCIENCE["published"]
     assert published["steps"] == 100 and len(published["norms"]) == 13
     assert f"the largest norm of any is {max(published['norms'].values()):.1f}" in PROSE
@@ -129,7 +129,7 @@ def test_every_published_layer_stands_the_whole_ascent() -> None:
 
 def test_the_readme_repeats_it() -> None:
     lines = (ROOT / "README.md").read_text().splitlines()
-    start, end = lines.index("## What it found"), lines.index("## How candidates are turned away")
+    start, end = lines.index("## What it found"), lines.index("## How candidates are rejected")
     rows = [line.replace("| evonas, seed", "| mended, seed") for line in lines[start:end] if line.startswith("| `")]
     assert len(rows) > 6 and set(rows) <= set(TABLES["test"])
     every = [

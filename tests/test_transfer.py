@@ -1,4 +1,4 @@
-"""Tasks that no search trains on: their data, networks, measures, and the comparison of layers on them."""
+"""Tasks that no search trains on: their data, networks and measures, and the comparison of layers on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evonas.cli import main
 from evonas.errors import UsageError
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
-from evonas.reruns.transferring import TASKS, transfer
+from evonas.reruns.task_transfer import TASKS, transfer
 from evonas.workers.transfer import canvases
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
 from evonas.workers.transfer.digits import digits
@@ -115,7 +115,7 @@ def test_layers_beside_one_another(task: str) -> None:
     assert means == sorted(means, reverse=TASKS[task].larger_is_better)  # type: ignore[type-var]  # none is None
 
 
-def test_a_layer_that_diverges_is_said_to() -> None:
+def test_a_layer_that_diverges_is_reported_as_such() -> None:
     (row,) = transfer(["exp(exp(exp(exp(x * x))))"], "segmentation", seeds=(0,), steps=2, references=())
     assert row.mean is None and list(row.diverged) == [0]
 
@@ -125,7 +125,9 @@ def test_what_makes_no_sense_is_refused() -> None:
         transfer(["dyt"], "chess")
     with pytest.raises(UsageError, match="at least one layer"):
         transfer([], "segmentation")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="at least one layer, one seed and one step"):
+        transfer(["dyt"], "segmentation", steps=0)
+    with pytest.raises(UsageError, match=r"x \+"):
         transfer(["x +"], "segmentation")
 
 

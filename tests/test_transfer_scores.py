@@ -1,4 +1,4 @@
-"""How layers on other tasks are scored and compared: which images, which seeds, which direction."""
+"""How layers are scored and compared on other tasks: which images, which seeds, which direction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import computed_by
-from evonas.reruns.transferring import transfer
+from evonas.reruns.task_transfer import transfer
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.data.splits import Split
 from evonas.workers.transfer import classification, generation, segmentation
@@ -44,7 +44,7 @@ def test_layers_are_compared_over_seeds_that_both_have_a_value_of(
         assert (asked, steps) == (task, 7)
         return lambda layer, seed: VALUES[named[layer.graph]][seed]
 
-    monkeypatch.setattr("evonas.reruns.transferring._trainer", trainer)
+    monkeypatch.setattr("evonas.reruns.task_transfer._trainer", trainer)
     rows = transfer(["dyt", "rmsnorm"], task, seeds=(3, 1, 2), steps=7, references=("bn-relu", "gn-relu"))
     assert [row.layer for row in rows] == order  # best first; without a value last
     found = {row.layer: row for row in rows}
@@ -53,14 +53,14 @@ def test_layers_are_compared_over_seeds_that_both_have_a_value_of(
     # Less BN-ReLU: seeds 3 and 1 of DyT, seed 3 alone of GN-ReLU.
     dyt, group = found["dyt"].versus, found["gn-relu"].versus
     assert dyt is not None and (dyt.difference, dyt.pairs) == (0.0, 2)
-    # A quarter worse with one seed, better with the other: nothing tells the two apart.
+    # A quarter worse with one seed and better with the other: there is no significant difference.
     assert dyt.p == pytest.approx(1.0) and dyt.interval is not None and dyt.interval.high > 0.25
     assert group is not None and (group.difference, group.pairs) == (0.5, 1)
     assert found["rmsnorm"].versus is None and found["bn-relu"].versus is None
 
 
 def test_a_canvas_names_each_pixel_by_the_digit_that_is_brightest_there() -> None:
-    """Digits that are told apart by their brightness: 3 is white, 5 grey, and pieces of both are background."""
+    """The digits differ in brightness: 3 is white, 5 is grey, and pieces of both are background."""
     images = torch.stack([torch.full((1, 8, 8), value) for value in (1.0, 0.6)])
     canvases, classes = compose(Split(images, torch.tensor([3, 5])), 60, torch.Generator().manual_seed(1))
     assert set(classes.unique().tolist()) == {0, 4, 6}
@@ -130,8 +130,8 @@ def test_what_a_generator_draws_is_held_beside_test_digits(monkeypatch: pytest.M
     assert float(drawn.std(0).mean()) > 0.0 and bool((drawn >= 0).all()) and bool((drawn <= 1).all())
 
 
-def test_each_network_of_the_pair_steps_its_own_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some steps the judge tells real from drawn better than before, for drawings that stay."""
+def test_each_network_of_the_pair_steps_in_its_own_direction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some steps the discriminator separates real digits from fixed drawings better than before."""
     torch.manual_seed(0)
     made, judge = generation.Generator(LAYER), generation.Discriminator()
     computed_by(made, "reference")
@@ -168,7 +168,7 @@ def test_classification_is_scored_on_test_images_of_its_own_seed(monkeypatch: py
             return split
 
     monkeypatch.setattr(classification, "Training", Noted)
-    assert classification.classify(LAYER, 5, 30) == "test"  # type: ignore[comparison-overlap]  # what it was asked for
+    assert classification.classify(LAYER, 5, 30) == "test"  # type: ignore[comparison-overlap]  # the name of the split
     assert asked == ["vgg-small", ("vgg-small",), 5, 30, 30]
     asked.extend([None] * 5)
     assert classification.classify(LAYER, 5, 30) is None

@@ -1,4 +1,4 @@
-"""`evonas watch`: it sees a run of another process grow, ends when that does, and never stands in its way."""
+"""`evonas watch` shows the run of another process, ends when the run does, and never blocks the writer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from evonas.cli.watch import Seen, look
+from evonas.cli.watch import Snapshot, read_snapshot
 from evonas.db.connect import open_store
 from evonas.errors import StorageError, UsageError
 from evonas.records.run_info import RunStatus
@@ -35,7 +35,7 @@ with open_store(sys.argv[1]) as store:
 
 
 def writer(file: Path, records: int) -> subprocess.Popen[str]:
-    """A process that records candidates of run 1, once it reads a line."""
+    """A process that records candidates of run 1 as soon as it reads a line."""
     with open_store(str(file)) as store:
         store.create_run(CONFIG, {})
     command = [sys.executable, "-c", _WRITER, str(file), str(records)]
@@ -47,7 +47,7 @@ def writer(file: Path, records: int) -> subprocess.Popen[str]:
 
 
 def test_a_writer_commits_undisturbed_while_it_is_watched(tmp_path: Path) -> None:
-    """By the command in a process of its own, and by looks as often as can be; the command ends with the run."""
+    """The command watches in a process of its own, this process reads as often as it can, and both end with the run."""
     file, records = tmp_path / "runs.db", 150
     process = writer(file, records)
     command = [sys.executable, "-m", "evonas", "watch", "1", "--every", "0.1", "--storage", str(file)]
@@ -56,19 +56,21 @@ def test_a_writer_commits_undisturbed_while_it_is_watched(tmp_path: Path) -> Non
         assert watching.stdout.readline().startswith("0 of 50 candidates judged")
         process.stdin.write("\n")
         process.stdin.flush()
-        looks: list[Seen] = []
-        while not looks or looks[-1].run.status is RunStatus.RUNNING:
-            looks.append(look(str(file), "1"))
+        snapshots: list[Snapshot] = []
+        while not snapshots or snapshots[-1].run.status is RunStatus.RUNNING:
+            snapshots.append(read_snapshot(str(file), "1"))
         _, errors = process.communicate(timeout=60)
         # Had a reader held a lock, the writer, which does not wait, would have failed.
         assert process.returncode == 0, errors
         out, errors = watching.communicate(timeout=60)
     assert watching.returncode == 0, errors
     assert f"run 1, finished: {records} judged" in out
-    counts = [seen.summary.evaluations for seen in looks]
+    counts = [one.summary.evaluations for one in snapshots]
     assert counts == sorted(counts) and counts[-1] == records
-    assert len(set(counts)) > 3, "the looks did not fall within the writing"
-    assert all(seen.summary.candidates == seen.summary.evaluations for seen in looks), "a look saw half of a record"
+    assert len(set(counts)) > 3, "no snapshot was taken while the writer was at work"
+    assert all(one.summary.candidates == one.summary.evaluations for one in snapshots), (
+        "a snapshot contains half of a record"
+    )
 
 
 def test_interrupting_it_is_no_fault(tmp_path: Path) -> None:
@@ -106,7 +108,7 @@ def test_a_run_that_is_over_is_shown_at_once(call: Call, tmp_path: Path) -> None
     [
         (("7",), "no run 7"),
         (("x",), "a run is a number"),
-        (("--every", "0"), "every should be between"),
+        (("--every", "0"), "every must be between"),
         (("--storage", "elsewhere.db"), "there is no database"),
     ],
 )
@@ -123,4 +125,4 @@ def test_a_store_for_reading_refuses_to_write(tmp_path: Path) -> None:
     with open_store(str(file), read_only=True) as store, pytest.raises(StorageError, match="read-only"):
         store.record(1, status=RunStatus.FINISHED)
     with pytest.raises(UsageError, match="no run"):
-        look(str(file), "3")
+        read_snapshot(str(file), "3")

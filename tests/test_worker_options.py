@@ -1,4 +1,4 @@
-"""Every command and call that starts trainings takes the same options for workers, and hands them on."""
+"""Every command and function that starts trainings has the same options for workers, and passes them on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import evonas
 from evonas.cli import app
 from evonas.errors import UsageError
 from evonas.front.make_executor import Workers, check_executor, make_executor
-from evonas.reruns.comparison import baseline
+from evonas.reruns.baseline import baseline
 from evonas.reruns.reranking import rerank
 from tests.test_cli import TINY, Call
 
@@ -37,7 +37,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What `RayExecutor` was asked for, in the place of starting any."""
+    """The arguments of `RayExecutor`, which is replaced and not started."""
     seen: list[dict[str, Any]] = []
 
     def refuse(data: object, **settings: Any) -> None:
@@ -64,7 +64,7 @@ def handed_on(seen: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_hands_on_what_workers_are_asked_for(
+def test_a_command_passes_on_the_options_for_workers(
     command: str, call: Call, asked: list[dict[str, Any]], database: Path
 ) -> None:
     code, _, err = call(command, *OPTIONS, "--storage", database)
@@ -73,7 +73,7 @@ def test_a_command_hands_on_what_workers_are_asked_for(
 
 
 @pytest.mark.parametrize("start", [evonas.search, evonas.resume, rerank, baseline])
-def test_a_call_hands_on_what_workers_are_asked_for(
+def test_a_function_passes_on_the_options_for_workers(
     start: Callable[..., object], asked: list[dict[str, Any]], database: Path
 ) -> None:
     arguments: dict[str, Any] = {"layers": ["dyt"]} if start is baseline else {"storage": database}
@@ -82,23 +82,23 @@ def test_a_call_hands_on_what_workers_are_asked_for(
     assert handed_on(asked).items() >= ASKED.items()
 
 
-def test_the_commands_have_options_for_all_of_it_and_no_others() -> None:
+def test_the_commands_have_an_option_for_each_of_them() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # it is a group of them
     for name in COMMANDS:
         own = {one.name: one for one in commands[name].params if isinstance(one, click.Option) or one.opts}
         assert Workers.__annotations__.keys() | {"executor"} <= own.keys()
-        assert "where" not in own
+        assert "execution" not in own
 
 
 @pytest.mark.parametrize("name", ["workers", "cpus_per_worker", "recycle_after"])
 def test_there_is_at_least_one_of_everything_that_is_counted(name: str) -> None:
-    with pytest.raises(UsageError, match=f"{name} should be at least 1, not 0"):
+    with pytest.raises(UsageError, match=f"{name} must be at least 1, not 0"):
         check_executor("ray", **{name: 0})  # type: ignore[misc]
     check_executor("ray", **{name: 1})  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(("device", "given", "gpus"), [("cpu", None, 0.0), ("cuda", None, 1.0), ("cuda", 0.25, 0.25)])
-def test_a_worker_that_trains_on_a_gpu_has_one_unless_told(
+def test_a_worker_that_trains_on_a_gpu_has_one_by_default(
     device: Any, given: float | None, gpus: float, asked: list[dict[str, Any]]
 ) -> None:
     with pytest.raises(UsageError, match="no Ray in this test"):

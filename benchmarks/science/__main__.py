@@ -15,12 +15,12 @@ from benchmarks.science import counting, pictures, searching
 from benchmarks.science.census import published, read, subjects
 from benchmarks.science.runs import REFERENCES, VARIANTS, plan, recorded
 from benchmarks.science.take_census import take
-from evonas.cli.tables import comparison_table
+from evonas.cli.baseline import comparison_table
 from evonas.front.api import Result
 from evonas.front.assemble import open_storage
 from evonas.language.graph import Graph
 from evonas.records.environment import environment, usable_cores
-from evonas.reruns.comparison import baseline
+from evonas.reruns.baseline import baseline
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 FRESH_SEEDS = range(1000, 1005)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rich.console import Console
 
-from evonas.cli.live import Watcher
+from evonas.cli.live_display import LiveDisplay
 from evonas.front.api import Result, execute
 from evonas.front.assemble import configure
 from evonas.front.make_executor import make_executor
@@ -102,7 +102,7 @@ def _to_end(store: Store, config: RunConfig, workers: int | None) -> Result:
         return known
     with make_executor("ray", config.protocol, deadline=config.deadline, workers=workers) as executor:
         run = store.create_run(config, environment()) if known is None else known.run
-        with Watcher(run, store, Console()) as watcher:
+        with LiveDisplay(run, store, Console()) as watcher:
             result = execute(run, store, executor, [watcher], REFERENCES)
     if result.run.status is not RunStatus.FINISHED:
         raise KeyboardInterrupt

@@ -10,9 +10,19 @@ import sys
 import typer
 from rich.console import Console
 
-from evonas.cli import compare, export, layers, report, rerank, transfer, watch
-from evonas.cli import inspect_runs as look
-from evonas.cli import search as run
+from evonas.cli import (
+    baseline,
+    compare,
+    doctor,
+    export,
+    inspect_runs,
+    report,
+    rerank,
+    search,
+    transfer,
+    watch,
+    zoo,
+)
 from evonas.errors import EvonasError
 
 app = typer.Typer(
@@ -23,13 +33,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for commands in (run, look, watch, compare, report, rerank, layers, transfer, export):
-    app.add_typer(commands.app)
+for module in (search, inspect_runs, watch, compare, report, rerank, zoo, baseline, doctor, transfer, export):
+    app.add_typer(module.app)
 
 
 def main() -> None:
-    """Runs the command line; an error made on purpose is one line on stderr and exit code 2."""
-    # A job manager's polite kill ends a run as Ctrl-C does.
+    """Runs the command line. An error raised on purpose is printed as one line to stderr, with exit code 2."""
+    # A job manager sends SIGTERM first, which ends a run as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -43,6 +53,6 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:
-        # The reader of a pipe, `head` say, has gone; Python would complain again at exit.
+        # The reader of the pipe, such as `head`, has gone. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

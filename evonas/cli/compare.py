@@ -1,4 +1,4 @@
-"""The command `compare`: runs side by side."""
+"""The command `compare`, which shows runs side by side."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from rich.markup import escape
 from rich.table import Table
 
 from evonas.cli import options
-from evonas.cli.tables import duration, table
+from evonas.cli.tables import table
 from evonas.errors import UsageError
 from evonas.front.assemble import open_storage
-from evonas.report.side_by_side import Beside, side_by_side
+from evonas.report.number_format import duration
+from evonas.report.run_comparison import ComparedRun, compare_runs
 
 app = typer.Typer()
 
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN RUN …", help="Numbers of runs, or 'last'.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN …", help="The numbers of the runs; 'last' is the latest.")
+    ],
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Runs side by side: settings that differ, what each found, and the hypervolume at equal compute."""
+    """Show runs side by side: settings that differ, what each found, and the hypervolume at equal compute."""
     with open_storage(storage, read_only=True) as store:
-        found = list(dict.fromkeys(options.the_run(store, run).id for run in runs))
+        found = list(dict.fromkeys(options.find_run(store, run).id for run in runs))
         if len(found) < 2:
-            raise UsageError(f"name at least two different runs to compare; `evonas runs` lists those of {storage}")
-        rows = side_by_side(store, found)
+            raise UsageError(f"name at least two different runs to compare; `evonas runs` lists the runs in {storage}")
+        rows = compare_runs(store, found)
     options.emit(form, [row.as_dict() for row in rows], _table(rows))
 
 
-def _table(rows: Sequence[Beside]) -> Table:
-    """A column a run, since there are more facts than runs."""
+def _table(rows: Sequence[ComparedRun]) -> Table:
+    """A table with one column per run."""
     compute = duration(rows[0].compute)
     grid = table(
-        caption=f"at equal compute: once the run's workers had spent {compute}, over the anchors that all share"
+        caption=f"at equal compute: when the run's workers had spent {compute}, over the anchors that all runs share"
     )
     grid.add_column("", style="dim")
     for row in rows:
         grid.add_column(f"run {row.run}", justify="right")
 
-    def add(label: str, tell: Callable[[Beside], str]) -> None:
-        grid.add_row(label, *(escape(tell(row)) for row in rows))
+    def add(label: str, cell: Callable[[ComparedRun], str]) -> None:
+        grid.add_row(label, *(escape(cell(row)) for row in rows))
 
     def add_scores(label: str, values: Sequence[float | None]) -> None:
         highest = max((value for value in values if value is not None), default=None)
@@ -53,14 +56,14 @@ def _table(rows: Sequence[Beside]) -> Table:
 
     add("status", lambda row: row.status.value)
     for name in rows[0].settings:
-        grid.add_row(name, *(escape(_written(row.settings[name])) for row in rows))
+        grid.add_row(name, *(escape(_setting(row.settings[name])) for row in rows))
     grid.add_section()
     add("judged", lambda row: f"{row.candidates:,}")
     add("scored", lambda row: f"{row.scored:,}")
     add("core time", lambda row: duration(row.core_seconds))
     add("wall time", lambda row: duration(row.elapsed))
-    add("judged a core-minute", lambda row: _rate(row.per_core_minute))
-    add("judged a second", lambda row: _rate(row.per_second))
+    add("judged per core-minute", lambda row: _speed(row.per_core_minute))
+    add("judged per second", lambda row: _speed(row.per_second))
     grid.add_section()
     for anchor in dict.fromkeys(anchor for row in rows for anchor in row.best):
         add_scores(f"best {anchor}", [row.best.get(anchor) for row in rows])
@@ -71,11 +74,11 @@ def _table(rows: Sequence[Beside]) -> Table:
     return grid
 
 
-def _rate(value: float | None) -> str:
+def _speed(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
 
 
-def _written(value: Any) -> str:
-    """A setting, short enough for a column."""
+def _setting(value: Any) -> str:
+    """The value of a setting, truncated to the width of a column."""
     text = "–" if value is None else ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= 60 else text[:59] + "…"

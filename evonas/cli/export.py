@@ -1,4 +1,4 @@
-"""The command `export`."""
+"""The command `export`, which writes a layer as a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ app = typer.Typer()
 
 
 class ExportFormat(Enum):
-    """What a layer is exported as."""
+    """The formats in which a layer can be exported."""
 
     PY = "py"
     JSON = "json"
@@ -31,23 +31,28 @@ class ExportFormat(Enum):
 
 @app.command()
 def export(
-    candidate: Annotated[str, typer.Argument(metavar="ID", help="RUN/INDEX, INDEX of the latest run, or a zoo name.")],
+    candidate: Annotated[
+        str, typer.Argument(metavar="ID", help="RUN/INDEX, INDEX in the latest run, or a name from the zoo.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
     form: Annotated[
-        ExportFormat | None, typer.Option("-f", "--format", help="By default what the file's ending says, or else py.")
+        ExportFormat | None,
+        typer.Option("-f", "--format", help="By default the suffix of the file decides, or else it is py."),
     ] = None,
-    name: Annotated[str, typer.Option(help="Name of the class, for py.")] = "Layer",
-    triton: Annotated[bool, typer.Option("--triton/--no-triton", help="Put Triton kernels into py.")] = True,
-    channels: Annotated[int | None, typer.Option(help="Channels of the layer, for pt2 and onnx.")] = None,
-    groups: Annotated[int | None, typer.Option(help="Groups of its channels, likewise; 32 by default.")] = None,
-    eps: Annotated[float | None, typer.Option(help="Its eps, likewise; 1e-5 by default.")] = None,
+    name: Annotated[str, typer.Option(help="Name of the class, for py only.")] = "Layer",
+    triton: Annotated[bool, typer.Option("--triton/--no-triton", help="Include Triton kernels, for py only.")] = True,
+    channels: Annotated[int | None, typer.Option(help="Channels of the layer, for pt2 and onnx only.")] = None,
+    groups: Annotated[
+        int | None, typer.Option(help="Groups of channels, for pt2 and onnx only; 32 by default.")
+    ] = None,
+    eps: Annotated[float | None, typer.Option(help="The layer's eps, for pt2 and onnx only; 1e-5 by default.")] = None,
     state: Annotated[
-        Path | None, typer.Option(help="A trained layer's state_dict, likewise, as torch.save writes it.")
+        Path | None, typer.Option(help="File with a trained layer's state_dict by torch.save, for pt2 and onnx only.")
     ] = None,
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     storage: options.Storage = options.STORAGE,
 ) -> None:
-    """Write a layer as a file that needs no evonas: a PyTorch module with Triton kernels, a program, or a formula."""
+    """Write a layer as a file that works without evonas: a PyTorch module, a program, JSON, or a formula."""
     from evonas.kernels.export.export import PROGRAMS, SUFFIXES, export_as
     from evonas.kernels.export.formats import Concrete
 
@@ -55,11 +60,11 @@ def export(
         chosen = next((one for one, suffix in SUFFIXES.items() if suffix == output.suffix.lower()), "py")
     else:
         chosen = form.value
-    concrete = options.given({"channels": channels, "groups": groups, "eps": eps, "state": state})
+    concrete = options.specified({"channels": channels, "groups": groups, "eps": eps, "state": state})
     if concrete and chosen not in PROGRAMS:
-        raise UsageError(f"--{next(iter(concrete))} is for the formats pt2 and onnx; in {chosen} it is left open")
+        raise UsageError(f"--{next(iter(concrete))} is only for the formats pt2 and onnx; {chosen} leaves it open")
     if concrete and channels is None:
-        raise UsageError(f"a file for {chosen} is made for a number of channels: name it with --channels")
+        raise UsageError(f"the format {chosen} needs a fixed number of channels; set it with --channels")
     graph, facts, space = _layer(candidate, storage)
     export_as(
         chosen,
@@ -76,13 +81,13 @@ def export(
 
 
 def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
-    """The layer, where it comes from, and the name of its space."""
+    """The layer, its provenance, and the name of its search space."""
     versions = f"evonas {version_of('evonas')}, torch {version_of('torch')}"
     if candidate in zoo:
         source = f"{candidate}, {ROWS[candidate].source}"
         return zoo[candidate], {"published layer": source, "exported with": versions}, "evonorm"
     with open_storage(storage, read_only=True) as store:
-        run, index = options.the_candidate(store, candidate)
+        run, index = options.find_candidate(store, candidate)
         graph = store.candidate(run.id, index).graph.canonical
         known = results.details(store, run.id, index)
     recorded = [f"{what} {run.environment[what]}" for what in ("evonas", "torch", "python") if what in run.environment]

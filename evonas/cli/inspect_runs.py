@@ -1,4 +1,4 @@
-"""Commands that look at runs: `runs`, `status`, `best`, `pareto`, `show`. They only read."""
+"""Commands that show runs and only read: `runs`, `status`, `best`, `pareto` and `show`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evonas.cli import options
-from evonas.cli.tables import duration, filters_table, layers_table, runs_table, times_tables
+from evonas.cli.tables import filters_table, layers_table, runs_table, times_tables
 from evonas.errors import UsageError
 from evonas.front.assemble import open_storage
 from evonas.language.graph import Graph
@@ -19,10 +19,11 @@ from evonas.records import results
 from evonas.records.store import Store
 from evonas.records.time_breakdown import breakdown
 from evonas.report.graph_drawing import tree
+from evonas.report.number_format import duration
 from evonas.settings.objectives import objective_named
 
 app = typer.Typer()
-Limit = Annotated[int, typer.Option("--top", help="How many.")]
+Limit = Annotated[int, typer.Option("--top", help="How many layers to show.")]
 
 
 @app.command()
@@ -39,7 +40,7 @@ def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat 
         document = [results.status(run, summary) for run, summary in zip(found, summaries, strict=True)]
         options.emit(form, document, runs_table(found, summaries))
     if unreadable:
-        options.stderr.print(f"left out, because this version cannot read their configuration: {unreadable}")
+        options.stderr.print(f"left out these runs, because this version cannot read their configuration: {unreadable}")
 
 
 @app.command()
@@ -48,9 +49,9 @@ def status(
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Progress of a run: what each filter rejected and where the time went."""
+    """Show the progress of a run: what each filter rejected and where the time went."""
     with open_storage(storage, read_only=True) as store:
-        found = options.the_run(store, run)
+        found = options.find_run(store, run)
         summary = store.summary(found.id)
         coordinator = store.coordinator(found.id)
         document = results.status(found, summary, coordinator)
@@ -70,7 +71,7 @@ def best(
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """The layers with the highest mean score."""
+    """Show the layers with the highest mean score."""
     _emit_layers(lambda store, run_id: results.best(store, run_id, top), run, storage, form)
 
 
@@ -80,7 +81,7 @@ def pareto(
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """The layers that no other beats on every objective of the run."""
+    """Show the Pareto front of the run's objectives."""
     _emit_layers(results.pareto, run, storage, form)
 
 
@@ -88,7 +89,7 @@ def _emit_layers(
     choose: Callable[[Store, int], list[results.ResultRow]], run: str, storage: str, form: options.Format
 ) -> None:
     with open_storage(storage, read_only=True) as store:
-        found = options.the_run(store, run)
+        found = options.find_run(store, run)
         rows, anchors = choose(store, found.id), found.config.protocol.anchors
         options.emit(form, [row.as_dict() for row in rows], layers_table(rows, found.references, anchors))
 
@@ -96,14 +97,16 @@ def _emit_layers(
 @app.command()
 def show(
     candidate: options.CandidateId,
-    plan: Annotated[bool, typer.Option("--plan", help="How it is computed: sweeps, traffic, what is saved.")] = False,
-    kernel: Annotated[bool, typer.Option("--kernel", help="The source of its Triton kernels.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Show how it is computed: sweeps, memory traffic, saved values.")
+    ] = False,
+    kernel: Annotated[bool, typer.Option("--kernel", help="Show the source of its Triton kernels.")] = False,
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Everything recorded of one candidate: its graph, origin, filters and scores; or its plan, or its kernels."""
+    """Show all that is recorded about a candidate: graph, origin, filters and scores; or its plan or kernels."""
     with open_storage(storage, read_only=True) as store:
-        run, index = options.the_candidate(store, candidate)
+        run, index = options.find_candidate(store, candidate)
         document = results.details(store, run.id, index)
         graph = store.candidate(run.id, index).graph.canonical
         if plan or kernel:
@@ -113,7 +116,7 @@ def show(
 
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
-    """Prints as it is, without a table's folding, so that a kernel can go into a file."""
+    """Prints plain text without wrapping lines, so that a kernel can go into a file."""
     from evonas.kernels.plan.plan import plan_of
     from evonas.kernels.triton.module import source_of
 

@@ -1,4 +1,4 @@
-"""A bar of the trainings that are left, and the time they will take."""
+"""A progress bar of trainings, with the time that is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evonas.cli import options
 
 
 class _Bar:
-    """Shows how many trainings are left, of as many as there were at first; nothing before it is told."""
+    """Shows how many of all trainings are done; it appears with the first call of `tick`."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -19,7 +19,7 @@ class _Bar:
         self._total = 0
 
     def tick(self, pending: int) -> None:
-        """Moves the bar."""
+        """Moves the bar to the number of trainings that are still pending."""
         if self._task is None:
             self._total = pending
             self._task = self._progress.add_task("training", total=pending)
@@ -29,8 +29,8 @@ class _Bar:
 
 @contextmanager
 def training_bar() -> Iterator[_Bar]:
-    """A bar on stderr, where that is a terminal; it is gone at the end."""
-    # rich guesses the time left from the last half minute unless told otherwise; a training can take minutes.
+    """A progress bar on stderr if that is a terminal; it disappears at the end."""
+    # By default rich estimates the time left from the last half minute, but a training can take minutes.
     progress = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

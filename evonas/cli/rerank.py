@@ -1,4 +1,4 @@
-"""The command `rerank`."""
+"""The command `rerank`, which trains the best layers of a run again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rich.text import Text
 from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, narrow, table
-from evonas.cli.worker_options import Where, says_where
+from evonas.cli.worker_options import ExecutorOptions, with_executor_options
 from evonas.front.assemble import open_storage
-from evonas.reruns.ranking import Against, Ranked, Ranking, Sample
-from evonas.reruns.reranking import REFERENCES, TRANSFER
+from evonas.reruns.ranking import PairedComparison, Ranked, Ranking, Sample
+from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR
 from evonas.reruns.reranking import rerank as train_again
 from evonas.reruns.significance import Interval
 
@@ -27,37 +27,39 @@ _NONE = "none"
 
 
 @app.command()
-@says_where
+@with_executor_options
 def rerank(
     run: options.RunId = options.LAST,
-    top: Annotated[int, typer.Option(help="Layers to train again, the best by mean score.")] = 10,
-    seeds: Annotated[int, typer.Option(help="Trainings of each layer on each anchor.")] = 5,
+    top: Annotated[int, typer.Option(help="How many layers to train again, those with the best mean score.")] = 10,
+    seeds: Annotated[int, typer.Option(help="Number of trainings of each layer on each anchor.")] = 5,
     first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 1000,
-    steps: Annotated[int | None, typer.Option(help="Steps of a training; twice the run's by default.")] = None,
-    held_out: Annotated[float, typer.Option(help="Share of the training split to score on.")] = 0.2,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps per training; by default twice as many as in the run.")
+    ] = None,
+    held_out: Annotated[float, typer.Option(help="Share of the training split to hold out and score on.")] = 0.2,
     report: Annotated[int, typer.Option(help="How many of the best to score on the test split.")] = 3,
     reference: Annotated[
-        list[str] | None, typer.Option(help="Published layer to train beside them; may be repeated.")
+        list[str] | None, typer.Option(help="Published layer to compare with; may be repeated.")
     ] = None,
-    transfer: Annotated[str, typer.Option(help="Anchor that the search never saw, or 'none'.")] = TRANSFER,
+    transfer: Annotated[str, typer.Option(help="An anchor that the search never saw, or 'none'.")] = UNSEEN_ANCHOR,
     storage: options.Storage = options.STORAGE,
     *,
-    where: Where,
+    execution: ExecutorOptions,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Train a run's best layers again, longer and with fresh seeds; score the best on the test split, once.
+    """Train a run's best layers again, longer and with fresh seeds, and score the best once on the test split.
 
-    Each training is recorded as it ends: interrupted or killed, the same command goes on where it stopped.
+    Each training is recorded as it ends. If the command is interrupted or killed, call it again to continue.
     """
     with open_storage(storage, create=False) as store:
-        found = options.the_run(store, run).id
+        found = options.find_run(store, run).id
         try:
             with training_bar() as bar:
                 ranking = train_again(
                     found,
                     storage=store,
                     top=top,
-                    references=reference or REFERENCES,
+                    references=reference or RERANK_REFERENCES,
                     seeds=seeds,
                     first_seed=first_seed,
                     steps=steps,
@@ -65,17 +67,17 @@ def rerank(
                     report=report,
                     transfer=None if transfer == _NONE else transfer,
                     progress=bar,
-                    **where,
+                    **execution,
                 )
         except KeyboardInterrupt:
             kept = len(store.retrainings(found))
-            options.stderr.print(f"{kept} trainings were recorded; the same command goes on from there.")
+            options.stderr.print(f"{kept} trainings were recorded; the same command continues from there.")
             raise typer.Exit(130) from None
-    options.emit(form, ranking.as_dict(), shown(ranking))
+    options.emit(form, ranking.as_dict(), ranking_tables(ranking))
 
 
-def shown(ranking: Ranking) -> Group:
-    """The ranking, and what each reported layer gains over each reference, for people."""
+def ranking_tables(ranking: Ranking) -> Group:
+    """The ranking, the comparisons of reported layers with references, and the failures, for a terminal."""
     parts: list[Table | Text] = [_layers(ranking)]
     if ranking.references and ranking.reported:
         parts.append(_comparisons(ranking))
@@ -88,11 +90,11 @@ def _layers(ranking: Ranking) -> Table:
     tested = f"{ranking.test_steps} steps, seeds {_span(ranking.test_seeds)}"
     title = f"run {ranking.run_id}: accuracy after {ranking.steps} steps, seeds {_span(ranking.seeds)}"
     caption = (
-        f"mean over anchors and seeds ± half of its 95% interval; held-out: on {ranking.held_out:.0%} of the training "
-        f"split, which is left out of training; test: on the test split, which each layer meets once, {tested}"
+        f"mean over anchors and seeds ± half the width of its 95% interval; held-out: on {ranking.held_out:.0%} of the "
+        f"training split, which is left out of training; test: on the test split, which is used once, {tested}"
     )
     if ranking.transfer:
-        caption += f"; transfer: the same on {ranking.transfer}, which the search never saw"
+        caption += f"; transfer: on the test split with {ranking.transfer}, which the search never saw"
     grid = table(title, caption)
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=16)
@@ -120,15 +122,15 @@ def _cells(one: Ranked, ranking: Ranking, bold: bool = False) -> list[str]:
 
 def _comparisons(ranking: Ranking) -> Table:
     caption = (
-        "difference over equal seeds ± half of its 95% interval, and the p-value of the paired t-test after Holm's "
-        "correction for all comparisons of its column; the held-out part chose the layers, so that its "
-        "differences flatter them and those on the test split do not"
+        "difference over the same seeds ± half the width of its 95% interval, and p-value of the paired t-test with "
+        "Holm's correction for all comparisons of the column; the layers were chosen by the held-out part, so its "
+        "differences are biased in their favour, and those on the test split are not"
     )
-    grid = table("reported layers less references", caption)
+    grid = table("reported layers minus references", caption)
     grid.add_column("id", no_wrap=True)
     grid.add_column("reference", no_wrap=True)
     for stage in ranking.stages:
-        grid.add_column(stage.value, justify="right")  # on a narrow terminal p comes below its difference
+        grid.add_column(stage.value, justify="right")  # on a narrow terminal p goes below its difference
     columns = [ranking.comparisons(stage) for stage in ranking.stages]
     for row, of_layer in enumerate(zip(*columns, strict=True)):
         if row and not row % len(ranking.references):
@@ -143,7 +145,7 @@ def _mean(found: Sample | None) -> str:
     return "failed" if isnan(found.mean) else f"{found.mean:.3f}{_half(found.interval)}"
 
 
-def _difference(one: Against) -> str:
+def _difference(one: PairedComparison) -> str:
     if one.paired is None:
         return "failed"
     p = "" if one.corrected is None else " p<0.001" if one.corrected < 0.001 else f" p={one.corrected:.3f}"
@@ -156,7 +158,7 @@ def _half(found: Interval | None) -> str:
 
 
 def _span(seeds: Sequence[int]) -> str:
-    """Seeds in a few words: "1000", "1000 to 1004", or all of them where some are left out."""
+    """Seeds as text: "1000", "1000 to 1004", or a list if they are not consecutive."""
     whole = list(range(seeds[0], seeds[-1] + 1)) == list(seeds)
     if whole and len(seeds) > 1:
         return f"{seeds[0]} to {seeds[-1]}"

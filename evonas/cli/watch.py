@@ -1,4 +1,4 @@
-"""The command `watch`: the live display of a run that goes on in another process."""
+"""The command `watch`: the live display of a run that another process executes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,31 @@ import typer
 from rich.live import Live
 
 from evonas.cli import options
-from evonas.cli.live import SHOWN, bar_of, core_seconds, overview
-from evonas.cli.pace import Pace
-from evonas.cli.tables import duration, layers_table
+from evonas.cli.live_display import BEST_SHOWN, core_seconds, overview, progress_bar
+from evonas.cli.tables import layers_table
+from evonas.cli.throughput import Throughput
 from evonas.errors import UsageError, shorten
 from evonas.front.assemble import open_storage
 from evonas.records import results
 from evonas.records.results import ResultRow
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
+from evonas.report.number_format import duration
 
 app = typer.Typer()
 _SILENT = 120.0  # seconds without a record after which a run may have been killed
 _REST = 9.0
-"""How many times as long as a look took it waits for the next: totals of 100,000 candidates take a while to add up."""
-_LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+"""Wait this many times as long as a read took before the next one: summing up 100,000 candidates takes a while."""
+_LINE_EVERY = 15.0  # seconds between lines without a terminal
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """A run as it stood at one look."""
+class Snapshot:
+    """The state of a run at one moment.
+
+    Attributes:
+        run, summary: the run and its totals.
+        best: the best layers, best first.
+    """
 
     run: RunInfo
     summary: RunSummary
@@ -37,64 +43,64 @@ class Seen:
 
     @property
     def silent(self) -> float:
-        """Seconds since the run was last written to."""
+        """The seconds since anything was recorded for the run."""
         return (datetime.now(UTC) - self.summary.last_activity).total_seconds()
 
 
 @app.command()
 def watch(
     run: options.RunId = options.LAST,
-    every: Annotated[float, typer.Option(help="Seconds between two looks.")] = 2.0,
+    every: Annotated[float, typer.Option(help="Seconds between two updates.")] = 2.0,
     storage: options.Storage = options.STORAGE,
 ) -> None:
-    """The live table of a run that goes on elsewhere. It only reads, and ends when the run does."""
+    """Show the live table of a run that another process executes. It only reads, and ends when the run does."""
     if not 0.1 <= every <= 3600:
-        raise UsageError(f"every should be between 0.1 and 3600 seconds, not {shorten(every)}")
+        raise UsageError(f"every must be between 0.1 and 3600 seconds, not {shorten(every)}")
     since = monotonic()
-    seen = look(storage, run)
+    seen = read_snapshot(storage, run)
     took = monotonic() - since
-    number = str(seen.run.id)  # 'last' stays the run that it was
-    pace = Pace(seen.run.config, seen.summary.evaluations, core_seconds(seen.summary))
-    bar, console = bar_of(seen.run, seen.summary.evaluations), options.console
-    told_at = -_LINE_EVERY
+    number = str(seen.run.id)  # 'last' keeps its meaning when another run starts
+    throughput = Throughput(seen.run.config, seen.summary.evaluations, core_seconds(seen.summary))
+    bar, console = progress_bar(seen.run, seen.summary.evaluations), options.console
+    printed_at = -_LINE_EVERY
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while seen.run.status is RunStatus.RUNNING:
             if console.is_terminal:
-                bar.update(bar.tasks[0].id, completed=seen.summary.evaluations, pace=str(pace))
+                bar.update(bar.tasks[0].id, completed=seen.summary.evaluations, speed=str(throughput))
                 live.update(overview(seen.run, seen.summary, seen.best, bar, _footer(seen)), refresh=True)
-            elif monotonic() - told_at >= _LINE_EVERY:
-                told_at = monotonic()
-                console.print(_line(seen, pace), markup=False, highlight=False, soft_wrap=True)
+            elif monotonic() - printed_at >= _LINE_EVERY:
+                printed_at = monotonic()
+                console.print(_line(seen, throughput), markup=False, highlight=False, soft_wrap=True)
             sleep(max(every, _REST * took))
             since = monotonic()
-            seen = look(storage, number)
+            seen = read_snapshot(storage, number)
             took = monotonic() - since
-            pace.saw(seen.summary.evaluations, core_seconds(seen.summary))
+            throughput.update(seen.summary.evaluations, core_seconds(seen.summary))
     title = (
         f"run {number}, {seen.run.status.value}: {seen.summary.evaluations:,} judged in {duration(seen.run.elapsed)}"
     )
     console.print(layers_table(seen.best, seen.run.references, seen.run.config.protocol.anchors, title))
 
 
-def look(storage: str, run: str) -> Seen:
-    """Reads a run in a few short transactions, and lets go of the database.
+def read_snapshot(storage: str, run: str) -> Snapshot:
+    """Reads a run in a few short transactions, and closes the database.
 
-    A connection that stayed open would keep the writer, as it closes, from folding SQLite's log into the file.
+    A connection left open would keep the writer, when it closes, from merging SQLite's write-ahead log into the file.
     """
     with open_storage(storage, read_only=True) as store:
-        found = options.the_run(store, run)
-        return Seen(found, store.summary(found.id), results.best(store, found.id, SHOWN))
+        found = options.find_run(store, run)
+        return Snapshot(found, store.summary(found.id), results.best(store, found.id, BEST_SHOWN))
 
 
-def _footer(seen: Seen) -> str:
+def _footer(seen: Snapshot) -> str:
     if seen.silent > _SILENT:
         return (
-            f"nothing was recorded for {duration(seen.silent)}; if the search is gone, `evonas resume {seen.run.id}` "
-            "continues it; Ctrl-C ends watching"
+            f"nothing has been recorded for {duration(seen.silent)}; if the search was killed, "
+            f"`evonas resume {seen.run.id}` continues it; Ctrl-C ends watching"
         )
-    return "Ctrl-C ends watching and leaves the search alone"
+    return "Ctrl-C ends watching; the search continues"
 
 
-def _line(seen: Seen, pace: Pace) -> str:
+def _line(seen: Snapshot, throughput: Throughput) -> str:
     best = f", best mean {seen.best[0].mean:.3f}" if seen.best else ""
-    return f"{seen.summary.evaluations:,} of {seen.run.config.budget:,} candidates judged{best}, {pace}"
+    return f"{seen.summary.evaluations:,} of {seen.run.config.budget:,} candidates judged{best}, {throughput}"

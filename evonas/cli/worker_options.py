@@ -1,34 +1,46 @@
-"""Where trainings are carried out: the options that every command has which starts some."""
+"""Adds the options for the executor and its workers to every command that starts trainings.
+
+Names, types, defaults and help texts of the worker options are those of `evonas.front.make_executor.Workers`.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from evonas.front import make_executor as executors
+from evonas.front.make_executor import WORKER_DEFAULTS, Workers, check_executor
 
 
-class Where(executors.Workers):
-    """What those options say; the arguments of `make_executor`, and of what calls it."""
+class ExecutorOptions(Workers):
+    """What these options say; they are keyword arguments of `make_executor` and of the functions that call it."""
 
-    executor: str
+    executor: Annotated[str, "'ray', or 'local' for one task at a time in this process."]
 
 
-def says_where(command: Callable[..., None]) -> Callable[..., None]:
-    """A command with an option for each parameter of `_where` in the place of its own parameter `where`."""
-    own, shared = (inspect.signature(function, eval_str=True).parameters for function in (command, _where))
+_DEFAULTS: ExecutorOptions = {"executor": "ray", **WORKER_DEFAULTS}
+_PARAMETER = "execution"
+
+
+def with_executor_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replaces the parameter `execution` of a command by one option for each key of `ExecutorOptions`.
+
+    The command receives them as one value, which is checked before anything starts.
+    """
+    own = inspect.signature(command, eval_str=True).parameters
+    shared = _option_parameters()
 
     @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        where = _where(**{name: given.pop(name) for name in shared})
-        command(**given, where=where)
+    def with_options(**values: Any) -> None:
+        execution: ExecutorOptions = {name: values.pop(name) for name in shared}  # type: ignore[assignment]  # all keys
+        check_executor(**execution)
+        command(**values, execution=execution)
 
-    parameters = [each for one in own.values() for each in (shared.values() if one.name == "where" else [one])]
-    # Typer reads both, and names that it looks up would be those of this file.
+    parameters = [each for one in own.values() for each in (shared.values() if one.name == _PARAMETER else [one])]
+    # Typer reads both. The annotations are values, as it would look names up in the wrong module.
     with_options.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # any function may have it
         [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
     )
@@ -36,35 +48,12 @@ def says_where(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def _where(
-    executor: Annotated[str, typer.Option(help="'ray', or 'local' for one task at a time in this process.")] = "ray",
-    workers: Annotated[
-        int | None, typer.Option(help="Ray workers; by default as many as fit on its CPUs and GPUs.")
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            help="A running Ray cluster: HOST:PORT, or 'auto' on one of its machines (docs/CLUSTER.md). By default "
-            "that of RAY_ADDRESS, which `ray job submit` sets, or else a Ray on this machine."
-        ),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float | None, typer.Option(help="GPUs of a Ray worker, such as 0.25; 1 by default when training on cuda.")
-    ] = None,
-    cpus_per_worker: Annotated[int, typer.Option(help="CPUs of a Ray worker, and threads that it computes with.")] = 1,
-    recycle_after: Annotated[
-        int | None,
-        typer.Option(help="Replace a Ray worker by a new process after so many candidates; never by default."),
-    ] = None,
-) -> Where:
-    """What was asked for, refused before anything starts where it makes no sense."""
-    where = Where(
-        executor=executor,
-        workers=workers,
-        ray_address=ray_address,
-        gpus_per_worker=gpus_per_worker,
-        cpus_per_worker=cpus_per_worker,
-        recycle_after=recycle_after,
-    )
-    executors.check_executor(**where)
-    return where
+def _option_parameters() -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(ExecutorOptions, include_extras=True)
+    found = {}
+    for name, default in _DEFAULTS.items():
+        (help_text,) = hints[name].__metadata__
+        option = typer.Option(default, help=help_text)
+        kind = inspect.Parameter.KEYWORD_ONLY
+        found[name] = inspect.Parameter(name, kind, default=option, annotation=hints[name].__origin__)
+    return found

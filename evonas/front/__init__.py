@@ -1,1 +1,1 @@
-"""What users call: search and resume, the parts that a configuration names, and the check of the machine."""
+"""The Python API of a search, the parts that a configuration names, and the check of the machine."""

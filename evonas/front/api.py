@@ -1,6 +1,6 @@
-"""The library's front door: `search`, `resume`, and the result to look at.
+"""The Python API of a search: `search`, `resume`, and their result.
 
-The parts are put together by `evonas.front.assemble`; whoever wants to do that differently finds `execute` here.
+`evonas.front.assemble` makes the parts of a search. To assemble them differently, call `execute` with your own.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import DEFAULT
 from evonas.settings.search_space import SearchSpace
 
-REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
-"""Published layers that each run scores under its own protocol, to stand beside what it finds."""
+SEARCH_REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
+"""The published layers that a run scores under its own protocol by default, for comparison."""
 
 DEFAULT_STORAGE = "evonas.db"
 
@@ -37,8 +37,8 @@ class Result:
     """What a run has found so far, read from its store.
 
     Attributes:
-        store: where the run is recorded.
-        run_id: the run's number in it.
+        store: the store that holds the run.
+        run_id: the run's number.
     """
 
     store: Store
@@ -46,12 +46,12 @@ class Result:
 
     @property
     def run(self) -> RunInfo:
-        """The run's row: configuration, status, references."""
+        """The run's configuration, status, and reference scores."""
         return self.store.run(self.run_id)
 
     @property
     def summary(self) -> RunSummary:
-        """Counts and times, per filter and anchor."""
+        """The run's counts and times by filter and anchor."""
         return self.store.summary(self.run_id)
 
     def best(self, limit: int = 10) -> list[results.ResultRow]:
@@ -59,7 +59,7 @@ class Result:
         return results.best(self.store, self.run_id, limit)
 
     def pareto(self) -> list[results.ResultRow]:
-        """The layers that no other beats on every anchor."""
+        """The layers on the Pareto front of the run's objectives."""
         return results.pareto(self.store, self.run_id)
 
     def __str__(self) -> str:
@@ -87,35 +87,35 @@ def search(
     cpus_per_worker: int = 1,
     recycle_after: int | None = None,
     observers: Sequence[Observer] = (),
-    references: Sequence[str] = REFERENCES,
+    references: Sequence[str] = SEARCH_REFERENCES,
     **settings: float | int | str | None,
 ) -> Result:
-    """Evolves layers, and returns what was found; after a Ctrl-C, what was found until then.
+    """Evolves layers and returns what was found. After Ctrl-C, returns what was found until then.
 
     Args:
-        space: a search space or its name; the preset's when None.
-        preset: where settings come from that are not given here: "small", "paper", or the path of a TOML file.
-        budget: distinct candidates to judge; the preset's when None.
-        seed: of every random choice; the same seed draws the same candidates.
-        seed_graphs: layers to judge first: graphs, published names or expressions.
-        protocol: how candidates are judged: a whole protocol, or settings that replace the preset's, such
+        space: a search space or its name; that of the preset if None.
+        preset: the preset for all settings that are not passed here: "small", "paper", or the path of a TOML file.
+        budget: the number of distinct candidates to judge; that of the preset if None.
+        seed: the seed of every random choice; the same seed draws the same candidates.
+        seed_graphs: layers to judge first, as graphs, published names or expressions.
+        protocol: how candidates are judged: a whole protocol, or settings that replace those of the preset, such
             as ``{"lr": 0.05}``. Its seed is replaced by `seed`.
-        storage: path or URL of a database, or a store; kept in memory when None.
+        storage: the path or URL of a database, or a store; the run is kept in memory if None.
         executor: "ray", "local" (in this process), or an executor, which is closed at the end.
-        workers: number of Ray workers; by default one a CPU, or as many as fit on the GPUs that they need.
-        ray_address: a running Ray cluster, HOST:PORT or "auto"; when None, that of the environment variable
-            RAY_ADDRESS, and where there is none a Ray on this machine.
-        gpus_per_worker: GPUs that each Ray worker is given, such as 0.25 for four on one GPU; by default 1
-            when the protocol trains on cuda, and 0 elsewhere.
-        cpus_per_worker: CPUs of each, and threads that it computes with.
-        recycle_after: candidates after which a worker is replaced by a new process; None for never.
-        observers: told of each step.
-        references: published layers to score beside the search.
+        workers: the number of Ray workers; by default as many as fit on the available CPUs and GPUs.
+        ray_address: a running Ray cluster, HOST:PORT or "auto". If None, the environment variable RAY_ADDRESS names
+            it, and without one a Ray is started on this machine.
+        gpus_per_worker: the GPUs per Ray worker, such as 0.25 for four workers on one GPU; by default 1 if the
+            protocol trains on cuda, else 0.
+        cpus_per_worker: the CPUs per Ray worker, and the number of threads that it computes with.
+        recycle_after: the number of candidates after which a worker is replaced by a new process; None for never.
+        observers: observers whose methods are called at each step.
+        references: published layers to score under the same protocol.
         settings: further fields of `RunConfig`, such as `strategy="random"`.
 
     Raises:
-        UsageError: for a setting that makes no sense; the message says which.
-        StorageError: when the database cannot be used.
+        UsageError: if a setting makes no sense; the message says which.
+        StorageError: if the database cannot be used.
     """
     if budget is not None:
         settings["budget"] = budget
@@ -140,23 +140,24 @@ def resume(
     storage: str | Path | Store = DEFAULT_STORAGE,
     executor: str | Executor = "ray",
     observers: Sequence[Observer] = (),
-    references: Sequence[str] = REFERENCES,
+    references: Sequence[str] = SEARCH_REFERENCES,
     **workers: Unpack[Workers],
 ) -> Result:
-    """Continues a run that was interrupted or killed, to the candidates that it would have reached.
+    """Continues a run that was interrupted or killed, and reaches the candidates that it would have reached.
 
     Args:
-        run_id: the run; the latest of the store when None.
+        run_id: the run; the latest run of the store if None.
         storage, executor, observers, references: as in `search`.
-        workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as there.
+        workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Raises:
-        UsageError: when there is no such run, or another coordinator is at work on it.
+        UsageError: if there is no such run, or another coordinator is executing it.
+        StorageError: if the database cannot be used.
     """
     store = open_storage(storage)
     run = latest_run(store) if run_id is None else store.run(run_id)
     config = run.config
-    check_free(store, run.id)  # before workers are started for nothing
+    check_free(store, run.id)  # before workers are started in vain
     warn_of_changes(run)
     with make_executor(executor, config.protocol, deadline=config.deadline, **workers) as running:
         return execute(run, store, running, observers, references)
@@ -167,17 +168,27 @@ def execute(
     store: Store,
     executor: Executor,
     observers: Sequence[Observer] = (),
-    references: Sequence[str] = REFERENCES,
+    references: Sequence[str] = SEARCH_REFERENCES,
 ) -> Result:
-    """Takes a run, new or not, to its end or to a Ctrl-C, after which its status says `INTERRUPTED`.
+    """Executes a run, new or resumed, until it ends or Ctrl-C interrupts it.
+
+    Args:
+        run: the run.
+        store: the store that holds it.
+        executor: the executor of its evaluations, which is not closed.
+        observers: observers whose methods are called at each step.
+        references: published layers to score under the same protocol.
+
+    Returns:
+        The result; after Ctrl-C the status of its run is `INTERRUPTED`.
 
     Raises:
-        UsageError: when another coordinator is at work on the run.
+        UsageError: if another coordinator is executing the run.
     """
     from evonas.workers.executors.metrics import metering
 
     with claimed(store, run.id):
         store.record(run.id, status=RunStatus.RUNNING)
-        run = store.run(run.id)  # as it is now: another coordinator may have had it in the meantime
+        run = store.run(run.id)  # as it is now: another coordinator may have executed it in the meantime
         Search(run, store, executor, (*observers, *metering(run, store, executor)), references).execute()
     return Result(store, run.id)

@@ -1,6 +1,6 @@
-"""Putting parts together: a checked configuration, a store, an executor.
+"""Makes the parts of a search: a checked configuration, and the store.
 
-Workers, the database and Ray are imported inside functions, when they are asked for.
+Workers and the database are imported inside functions, only when they are used.
 """
 
 from __future__ import annotations
@@ -32,19 +32,18 @@ def configure(
     protocol: EvaluationProtocol | Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
 ) -> RunConfig:
-    """The configuration of a run, checked as far as that is possible before it starts.
+    """Makes the configuration of a run, checked as far as possible before the run starts.
 
     Args:
-        space: a search space or its name; the preset's when None.
-        preset: name of a preset, or path of a TOML file; what else is given replaces its values.
+        space: a search space or its name; that of the preset if None.
+        preset: the name of a preset, or the path of a TOML file. All other arguments take precedence over it.
         seed_graphs: layers to judge first.
-        protocol: a whole protocol, or those of its settings that replace the preset's. Its seed follows
-            from the run's.
+        protocol: a whole protocol, or settings that replace those of the preset. Its seed is that of the run.
         settings: further fields of `RunConfig`.
 
     Raises:
-        UsageError: for an unknown name, a number out of range, or a seed graph that is not in the space
-            or that the cheap filters would reject.
+        UsageError: for an unknown name, a number out of range, or a seed graph that is not in the space or that the
+            cheap filters reject.
     """
     document = read_preset(preset)
     found = _space(document.get("space", "evonorm") if space is None else space)
@@ -75,14 +74,14 @@ def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
 
 
 def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int) -> tuple[str, ...]:
-    """Seed graphs as JSON, each once.
+    """The seed graphs as JSON, without duplicates.
 
     Raises:
-        UsageError: for one that is not in the space or that the cheap filters would reject.
+        UsageError: for a graph that is not in the space or that the cheap filters reject.
     """
     filters, kept = CheapFilters(), []
     for graph in graphs:
-        space.embed(graph, generator(seed))  # raises where the graph is not in the space
+        space.embed(graph, generator(seed))  # raises if the graph is not in the space
         verdict = filters.judge(graph, Tally())
         if isinstance(verdict, Passed):
             filters.remember(graph, verdict.key, verdict.functional_key)
@@ -93,7 +92,17 @@ def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int) -> tuple[str
 
 
 def open_storage(storage: str | Path | Store | None, *, read_only: bool = False, create: bool = True) -> Store:
-    """The store meant by a path, a URL, a store, or None for one in memory; see `evonas.db.open_store`."""
+    """Opens the store that a user names.
+
+    Args:
+        storage: the path or URL of a database, a store, which is returned as it is, or None for a store in memory.
+        read_only: whether to refuse writing.
+        create: whether to create a database that does not exist.
+
+    Raises:
+        UsageError: if the URL cannot be used, or the database does not exist and `create` is False.
+        StorageError: if the database cannot be opened.
+    """
     if isinstance(storage, Store):
         return storage
     if storage is None:
@@ -106,19 +115,23 @@ def open_storage(storage: str | Path | Store | None, *, read_only: bool = False,
 
 
 def latest_run(store: Store) -> RunInfo:
-    """The newest run of a store.
+    """The latest run of a store.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: if the store has no run.
     """
     ids = store.run_ids()
     if not ids:
-        raise UsageError("there are no runs here yet; `evonas search` makes one")
+        raise UsageError("there are no runs here yet; start one with `evonas search`")
     return store.run(ids[-1])
 
 
 def named_space(name: str) -> SearchSpace:
-    """The search space that a user calls `name`; one in a file of theirs is loaded."""
+    """Finds a search space by name, which may be FILE.py:NAME.
+
+    Raises:
+        UsageError: if there is no such space, or the file cannot be loaded.
+    """
     from evonas.search_spaces import space_named
 
     plugins.name_files([name])
@@ -126,10 +139,13 @@ def named_space(name: str) -> SearchSpace:
 
 
 def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
-    """A protocol that a user asks for: their files loaded, what it uses of them recorded, and all of it checked.
+    """Loads the user's own files that a protocol names, records them in the protocol, and checks it.
+
+    Returns:
+        The protocol with its `plugins`.
 
     Raises:
-        UsageError: as `check_protocol`, or for a file that cannot be read or raises.
+        UsageError: for the same reasons as in `check_protocol`, or if a file cannot be read or raises an exception.
     """
     from evonas.workers.anchors import REGISTRY as ANCHORS
     from evonas.workers.data.data_sets import REGISTRY as DATA_SETS
@@ -152,11 +168,11 @@ def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
 
 
 def check_protocol(protocol: EvaluationProtocol) -> None:
-    """Checks what a protocol names, once the files that it recorded are loaded.
+    """Loads the files that a protocol recorded, and checks the anchors, filters and data that it names.
 
     Raises:
-        UsageError: for an unknown anchor, filter or data set, data that is not where it should be, no such device,
-            or a recorded file that is gone or has changed.
+        UsageError: for an unknown anchor, filter or data set, missing data, or a recorded file that is missing or has
+            changed.
     """
     from evonas.workers.anchors import check_own
     from evonas.workers.data.batches import crop_size

@@ -1,4 +1,4 @@
-"""A look at the machine: does everything that evonas needs work here?"""
+"""Checks whether everything that evonas needs works on this machine."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from evonas.records.environment import NOT_INSTALLED, processor, usable_cores, v
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        name: what.
+        name: what was checked.
         ok: whether it works.
         found: what was found, or what is wrong and what to do.
     """
@@ -28,10 +28,10 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Looks at versions, hardware, data, database and Ray, by using each."""
+    """Checks versions, hardware, layers, kernels, data, database and Ray by using each of them."""
     return [
-        _try(name, look)
-        for name, look in (
+        _try(name, check)
+        for name, check in (
             ("python", platform.python_version),
             ("packages", _packages),
             ("processor", lambda: f"{processor()}, {usable_cores()} cores"),
@@ -46,10 +46,10 @@ def examine() -> list[Check]:
     ]
 
 
-def _try(name: str, look: Callable[[], str]) -> Check:
+def _try(name: str, check: Callable[[], str]) -> Check:
     try:
-        return Check(name, True, look())
-    except Exception as error:  # whatever is wrong with the machine is what we are here to tell
+        return Check(name, True, check())
+    except Exception as error:  # whatever is wrong with the machine is to be reported
         return Check(name, False, f"{type(error).__name__}: {error}".splitlines()[0])
 
 
@@ -58,7 +58,7 @@ def _packages() -> str:
     versions = {name: version_of(name) for name in names}
     missing = [name for name, version in versions.items() if version == NOT_INSTALLED]
     if missing:
-        raise RuntimeError(f"not installed: {', '.join(missing)}; `pip install evonas` brings them")
+        raise RuntimeError(f"not installed: {', '.join(missing)}; install them with `pip install evonas`")
     return ", ".join(f"{name} {version}" for name, version in versions.items())
 
 
@@ -66,7 +66,7 @@ def _accelerator() -> str:
     import torch
 
     if not torch.cuda.is_available():
-        return "none; training runs on the processor"
+        return "none; training runs on the CPU"
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
 
 
@@ -84,7 +84,7 @@ def _layer() -> str:
 
 
 def _kernels() -> str:
-    """Where there is a GPU, runs kernels beside the reference; a machine without one lacks nothing."""
+    """Compares Triton kernels with the reference if there is a GPU; a machine without one passes."""
     import torch
 
     from evonas.layers.backend import has_triton
@@ -94,7 +94,7 @@ def _kernels() -> str:
         return "triton is not installed; layers on a GPU are computed by the reference"
     version = version_of("triton")
     if not torch.cuda.is_available():
-        return f"triton {version}; its kernels run on a GPU, and there is none"
+        return f"triton {version}; its kernels are not used, because there is no GPU"
     x = torch.randn(4, 8, 6, 6, device="cuda")
     layer = NormAct("evonorm-s0", 8, backend="triton", device="cuda")
     reference = NormAct("evonorm-s0", 8, backend="reference", device="cuda")
@@ -105,7 +105,7 @@ def _kernels() -> str:
 
 
 def _compiler() -> str:
-    """Where there is a C++ compiler, runs kernels beside the reference; without one, the reference is slower."""
+    """Compares C++ kernels with the reference if there is a compiler; a machine without one passes, but is slower."""
     import torch
 
     from evonas.kernels.cpp.build import compiler, trouble
@@ -120,8 +120,8 @@ def _compiler() -> str:
     if not difference < 1e-4:
         raise RuntimeError(f"C++ kernels and reference differ by {difference:.2g} on EvoNorm-S0")
     slow = build_calls()
-    called = f", and are called from Python, which is slower on small tensors: {slow}" if slow else ""
-    return f"{compiler()}; C++ kernels agree with the reference{called}"
+    calls = f"; they are called from Python, which is slower on small tensors: {slow}" if slow else ""
+    return f"{compiler()}; C++ kernels agree with the reference{calls}"
 
 
 def _data() -> str:
@@ -138,7 +138,7 @@ def _database() -> str:
     with tempfile.TemporaryDirectory() as folder, open_storage(Path(folder) / "doctor.db") as store:
         run = store.create_run(RunConfig(named_space("evonorm")), {})
         if store.run(run.id).config != run.config:
-            raise RuntimeError("a run did not read back as it was written")
+            raise RuntimeError("a run that was read back differs from what was written")
     return "SQLite writes and reads back"
 
 
@@ -156,5 +156,5 @@ def _ray() -> str:
             for evaluation in executor.poll(1.0):
                 if evaluation.reason:
                     raise RuntimeError(evaluation.reason)
-                return f"a worker trains; dashboard {executor.dashboard or 'not installed'}"
+                return f"a worker trained a network; dashboard {executor.dashboard or 'not installed'}"
     raise RuntimeError("no worker answered within two minutes")

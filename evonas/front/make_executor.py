@@ -1,11 +1,11 @@
-"""Which executor carries trainings out, and what may be asked of its workers.
+"""Makes the executor that a user asks for, and declares the options for its workers.
 
-Workers and Ray are imported inside functions, when they are asked for.
+Workers and Ray are imported inside functions, only when they are used.
 """
 
 from __future__ import annotations
 
-from typing import TypedDict, Unpack
+from typing import Annotated, TypedDict, Unpack
 
 from evonas.errors import UsageError, unknown
 from evonas.evolution.executor import Executor
@@ -17,23 +17,34 @@ EXECUTORS = ("ray", "local")
 
 
 class Workers(TypedDict, total=False):
-    """Ray's workers, as whoever starts trainings may ask for them; what is left out is as `RayExecutor` has it.
+    """The options for Ray's workers; `WORKER_DEFAULTS` has the value of those that are left out.
 
-    Attributes:
-        workers: how many; by default one a CPU, or as many as fit on the GPUs that they need.
-        ray_address: a running Ray cluster, HOST:PORT or "auto"; when None, that of the environment variable
-            RAY_ADDRESS, and where there is none a Ray on this machine.
-        gpus_per_worker: GPUs that each is given, such as 0.25 for four on one GPU; by default 1 when the protocol
-            trains on cuda, and 0 elsewhere.
-        cpus_per_worker: CPUs of each, and threads that it computes with.
-        recycle_after: candidates after which a worker is replaced by a new process; None for never.
+    The texts are also the help texts of the command line.
     """
 
-    workers: int | None
-    ray_address: str | None
-    gpus_per_worker: float | None
-    cpus_per_worker: int
-    recycle_after: int | None
+    workers: Annotated[int | None, "Number of Ray workers; by default as many as fit on the available CPUs and GPUs."]
+    ray_address: Annotated[
+        str | None,
+        "A running Ray cluster: HOST:PORT, or 'auto' on one of its machines (docs/CLUSTER.md). By default the address "
+        "in RAY_ADDRESS, which `ray job submit` sets, or else a Ray that is started on this machine.",
+    ]
+    gpus_per_worker: Annotated[
+        float | None,
+        "GPUs per Ray worker, such as 0.25 for four workers on one GPU; by default 1 when training on cuda, else 0.",
+    ]
+    cpus_per_worker: Annotated[int, "CPUs per Ray worker, and the number of threads that it computes with."]
+    recycle_after: Annotated[
+        int | None, "Replace a Ray worker by a new process after this many candidates; by default never."
+    ]
+
+
+WORKER_DEFAULTS: Workers = {
+    "workers": None,
+    "ray_address": None,
+    "gpus_per_worker": None,
+    "cpus_per_worker": 1,
+    "recycle_after": None,
+}
 
 
 def make_executor(
@@ -43,28 +54,28 @@ def make_executor(
     deadline: float = RunConfig.deadline,
     **workers: Unpack[Workers],
 ) -> Executor:
-    """The executor meant by a name. An executor that is given is used as it is, and closed with its `with`.
+    """Makes an executor by name. An executor that is passed instead of a name is returned as it is.
 
     Args:
-        executor: a name of `EXECUTORS`, or an executor.
-        protocol: whose data workers are given.
-        deadline: seconds after which a worker is stopped.
-        workers: see `Workers`.
+        executor: a name in `EXECUTORS`, or an executor.
+        protocol: the protocol whose data set the workers train on.
+        deadline: seconds after which a task is stopped.
+        workers: the options for Ray's workers; see `Workers`.
 
     Raises:
-        UsageError: for an unknown name, when Ray cannot be had, or when this machine should train and lacks the
-            protocol's device.
+        UsageError: if the name is unknown, Ray is not available, or training takes place on this machine and it lacks
+            the protocol's device.
     """
     plugins.restore(protocol.plugins)
     if isinstance(executor, Executor):
         return executor
     check_executor(executor, **workers)
-    ray_address = workers.get("ray_address")
+    asked: Workers = {**WORKER_DEFAULTS, **workers}
     from evonas.workers.trial.evaluate import load_data
     from evonas.workers.trial.training import check_device
 
-    if executor == "local" or not joins_cluster(ray_address):
-        check_device(protocol.device)  # of a cluster, the machine that coordinates needs no GPU
+    if executor == "local" or not joins_cluster(asked["ray_address"]):
+        check_device(protocol.device)  # on a cluster, the machine that coordinates needs no GPU
     data = load_data(protocol)
     if executor == "local":
         from evonas.workers.executors.local_executor import LocalExecutor
@@ -72,37 +83,41 @@ def make_executor(
         return LocalExecutor(data)
     from evonas.workers.executors.ray_executor import RayExecutor
 
-    gpus = workers.get("gpus_per_worker")
+    gpus = asked["gpus_per_worker"]
     if gpus is None:
         gpus = 1.0 if protocol.device == "cuda" else 0.0
     return RayExecutor(
         data,
-        workers=workers.get("workers"),
-        address=ray_address,
+        workers=asked["workers"],
+        address=asked["ray_address"],
         deadline=deadline,
         gpus_per_worker=gpus,
-        cpus_per_worker=workers.get("cpus_per_worker", 1),
-        recycle_after=workers.get("recycle_after"),
+        cpus_per_worker=asked["cpus_per_worker"],
+        recycle_after=asked["recycle_after"],
         device=protocol.device,
         files=plugins.loaded(),
     )
 
 
 def joins_cluster(ray_address: str | None) -> bool:
-    """Whether Ray's workers are on a cluster that runs already, which may be on other machines."""
+    """Whether Ray's workers run on an existing cluster, which may be on other machines."""
     from evonas.workers.executors.ray_cluster import cluster_address
 
     return cluster_address(ray_address) is not None
 
 
 def check_executor(executor: str, **workers: Unpack[Workers]) -> None:
-    """Raises UsageError for a name that is no executor's, or a number of workers, CPUs or GPUs that makes no sense."""
+    """Checks the name of an executor and the options for its workers.
+
+    Raises:
+        UsageError: if the name is unknown, or a number of workers, CPUs, GPUs or candidates is out of range.
+    """
     if executor not in EXECUTORS:
         raise unknown("executor", executor, EXECUTORS)
     counts = (workers.get("workers"), workers.get("cpus_per_worker"), workers.get("recycle_after"))
     for name, value in zip(("workers", "cpus_per_worker", "recycle_after"), counts, strict=True):
         if value is not None and value < 1:
-            raise UsageError(f"{name} should be at least 1, not {value}")
+            raise UsageError(f"{name} must be at least 1, not {value}")
     gpus = workers.get("gpus_per_worker")
     if gpus is not None and not (0.0 <= gpus <= 1.0 or gpus in range(2, 1000)):
-        raise UsageError(f"gpus_per_worker should be a share of a GPU or a whole number, not {gpus:g}")
+        raise UsageError(f"gpus_per_worker must be an integer or a fraction between 0 and 1, not {gpus:g}")

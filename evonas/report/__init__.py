@@ -1,6 +1,5 @@
-"""What a run found, as a page and as pictures.
+"""What a run found, as an HTML page and as pictures.
 
-`gather` reads a store into one value, a `Report`; `page` makes a self-contained HTML page of it, `pictures` draws it
-with matplotlib, and `side_by_side` puts runs next to each other. The room joins others, as the command line does:
-plans of kernels come from the compiler.
+`report_data` reads a run from a store into one value, a `Report`. `page` turns that into a self-contained HTML page,
+`pictures` draws it with matplotlib, and `run_comparison` compares several runs. Kernel plans come from the compiler.
 """

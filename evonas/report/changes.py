@@ -1,4 +1,4 @@
-"""What mutation made of a parent: the sub-expressions that differ, before and after."""
+"""The sub-expressions that a mutation changed, before and after."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ from dataclasses import dataclass
 
 from evonas.language.graph import FIRST, Graph, trimmed
 
-_LONGEST = 60  # characters of a sub-expression
-_MOST = 3
+_MAX_LENGTH = 60  # characters of a sub-expression
+_MAX_CHANGES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A node that was redrawn, as the text of what it computes."""
+    """A node that a mutation redrew.
+
+    Attributes:
+        before, after: the expression that the node computed before and after the mutation.
+    """
 
     before: str
     after: str
@@ -22,11 +26,16 @@ class Change:
 
 
 def changes(parent: Graph, child: Graph) -> list[Change]:
-    """What differs between two graphs as they were drawn, dead nodes included.
+    """What differs between a parent and its mutated child.
 
-    Mutation redraws nodes in their places, so that what stands elsewhere is the same. A node that the child does not
-    use is told of only where nothing else is left, and graphs of different length differ as a whole. Empty where they
-    are one function.
+    A mutation redraws some nodes in place, so the nodes are compared one by one. Nodes that the child does not use are
+    listed only if no used node differs. Graphs with different numbers of nodes or different outputs differ as a whole.
+
+    Args:
+        parent, child: the graphs as they were drawn, including unused nodes.
+
+    Returns:
+        At most three changes; none if the graphs are written alike.
     """
     if len(parent.nodes) == len(child.nodes) and parent.output == child.output:
         redrawn = [
@@ -36,10 +45,10 @@ def changes(parent: Graph, child: Graph) -> list[Change]:
         found = [Change(_text(parent, number), _text(child, number)) for number in used]
         found = [change for change in dict.fromkeys(found) if change.before != change.after]
         if found:
-            return found[:_MOST]
+            return found[:_MAX_CHANGES]
     whole = Change(_text(parent, parent.output), _text(child, child.output))
     return [whole] if whole.before != whole.after else []
 
 
 def _text(graph: Graph, number: int) -> str:
-    return trimmed(graph.nodes, number).canonical.written(_LONGEST)
+    return trimmed(graph.nodes, number).canonical.written(_MAX_LENGTH)

@@ -1,7 +1,7 @@
-"""The lines of the family tree beside its rows, as inline SVGs that grow with each row's text.
+"""The lines of the family tree, as one inline SVG beside each row of text.
 
-A layer takes two rows: that of the edge from its parent, which the mutation stands beside, and its own. Lines are
-longer than any row is high, and what sticks out is clipped.
+A layer takes two rows: one for the edge from its parent, beside the mutation, and one for itself. The height of a row
+depends on its text, so lines are longer than any row is high and are clipped.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from markupsafe import Markup
 
 from evonas.report.lineage import Ancestor
 
-_LANE = 18  # distance of lanes in px
-_DOT = 17  # where a layer's dot lies, in px from the top of its row
+_LANE = 18  # distance between lanes in px
+_DOT = 17  # distance of a layer's dot from the top of its row, in px
 _FAR = 2000
 
 
 def lanes_svg(tree: Sequence[Ancestor]) -> list[tuple[Markup, Markup]]:
-    """For each layer of the tree what stands beside the edge to it, and what beside itself."""
+    """For each layer of the tree, the SVG beside the edge from its parent and the SVG beside the layer itself."""
     last_child = {row.parent: number for number, row in enumerate(tree) if row.parent is not None}
     width = lanes_width(tree)
     found = []
     for number, row in enumerate(tree):
-        # Lanes of families that go on below this row, and pass it by.
+        # The lanes of families that continue below this row.
         passing = [tree[p].lane for p, last in last_child.items() if p is not None and p < number < last]
         edge, own = [_down(lane, 0, _FAR) for lane in passing], [_down(lane, 0, _FAR) for lane in passing]
         if row.parent is not None:
@@ -39,12 +39,12 @@ def lanes_svg(tree: Sequence[Ancestor]) -> list[tuple[Markup, Markup]]:
 
 
 def lanes_width(tree: Sequence[Ancestor]) -> int:
-    """Width of the SVGs in px."""
+    """The width of the SVGs in px."""
     return _LANE * (1 + max((row.lane for row in tree), default=0))
 
 
 def _arrival(parent: int, lane: int) -> Markup:
-    """From the parent's lane to the child's, at the top of the edge's row."""
+    """The line from the parent's lane to the child's, at the top of the edge's row."""
     if parent == lane:
         return _down(lane, 0, _FAR)
     x0, x1 = _x(parent), _x(lane)

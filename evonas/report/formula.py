@@ -1,4 +1,4 @@
-"""Formulas as MathML, which browsers typeset by themselves."""
+"""Formulas as MathML, which browsers typeset."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from markupsafe import Markup
 from evonas.errors import GraphError
 from evonas.language.graph import Graph
 
-_LONGEST = 2000  # characters of LaTeX; a formula that fills pages tells nobody anything
+_MAX_LENGTH = 2000  # characters of LaTeX; nobody reads a formula that fills pages
 
 
 def mathml(graph: Graph) -> Markup | None:
-    """The layer's formula as an element `math`; None where it is too long to be one."""
+    """The layer's formula as a `math` element; None if the formula is too long."""
     try:
         latex = graph.latex()
     except GraphError:
         return None
-    # What is converted is made of the table's own LaTeX alone, and the converter escapes what it writes.
-    return Markup(convert(latex, display="block")) if len(latex) <= _LONGEST else None
+    # The LaTeX comes from the table of primitives alone, and the converter escapes its output.
+    return Markup(convert(latex, display="block")) if len(latex) <= _MAX_LENGTH else None

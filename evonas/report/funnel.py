@@ -21,7 +21,7 @@ MEANINGS: Mapping[str, str] = {
     "quality": "validation accuracy under the floor",
     "hurdle": "behind the earlier candidates at this point of training",
 }
-"""What falling to a filter means, by the first word of its name."""
+"""Why a filter rejects a layer, by the first word of the filter's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,12 @@ class Filtered:
     """One filter of a run.
 
     Attributes:
-        name: the filter.
-        cheap: whether it runs in the coordinator, on proposals that are no candidates yet.
-        judged, rejected: how many it saw, and how many it turned away.
-        seconds: core-seconds that it took.
-        reasons: rejections by reason, most frequent first; empty for cheap filters, which keep counts alone.
+        name: the filter's name.
+        cheap: whether it runs in the coordinator, on proposals that are not candidates yet.
+        judged, rejected: how many layers it judged and how many it rejected.
+        seconds: the core-seconds that it took.
+        reasons: the number of rejections by reason, most frequent first; empty for cheap filters, which keep only
+            counts.
     """
 
     name: str
@@ -45,17 +46,17 @@ class Filtered:
 
     @property
     def share(self) -> float:
-        """Share of what it judged that it rejected."""
+        """The share of judged layers that it rejected, from 0 to 1."""
         return self.rejected / self.judged if self.judged else 0.0
 
     @property
     def meaning(self) -> str:
-        """What falling to it means, in a few words; empty for a filter that is not ours."""
+        """Why it rejects a layer, in a few words; empty for a user's own filter."""
         return MEANINGS.get(re.split("[- ]", self.name)[0], "")
 
 
 def funnel(summary: RunSummary) -> list[Filtered]:
-    """The filters in the order in which proposals, then candidates, reach them."""
+    """The filters of a run, in the order in which they are applied: first to proposals, then to candidates."""
     judged = summary.candidates + sum(summary.discarded.values())
     known = dict.fromkeys([*CHEAP_FILTERS, *summary.discarded])
     filters = []

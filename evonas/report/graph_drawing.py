@@ -1,7 +1,7 @@
-"""Draws graphs: as a networkx graph, as a tree for terminals, and as pictures.
+"""Converts graphs to networkx graphs, to trees for terminals, and to pictures.
 
-A picture reads from left to right: the input, one column per depth, the affine, the output; statistics
-stand out by their colour. networkx, rich and matplotlib are imported where they are used.
+A picture runs from left to right: the input, one column per depth, the affine and the output. Statistics have a colour
+of their own. networkx, rich and matplotlib are imported only when they are used.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _INPUT_KINDS = {X: INPUT, ZERO: CONSTANT, V0: PARAMETER, V1: PARAMETER}
 _INPUT_LABELS = {X: "x", ZERO: "0", V0: "$v_0$", V1: "$v_1$"}
 
 _STYLES = {INPUT: "bold blue", PARAMETER: "magenta", CONSTANT: "dim", ELEMENTWISE: "default", STATISTIC: "yellow"}
-_SIGNS = {"*": "×", "/": "÷", "-": "−"}  # as printers set what is typed so
+_SIGNS = {"*": "×", "/": "÷", "-": "−"}  # typographic signs for those of the expression language
 
 
 def to_networkx(graph: Graph) -> nx.DiGraph:
-    """The live nodes of `graph`, edges from arguments to operations.
+    """Converts the live nodes of a graph to a networkx graph, with edges from arguments to operations.
 
-    Nodes bear their numbers and have `label`, `kind` ("input", "parameter", "constant", "element-wise" or
-    "statistic"), `op` ("" for inputs) and `index_set` ("" but for statistics). An edge has `places`, which
-    of the operation's arguments it is: `(0, 1)` in a square written as a product.
+    The nodes are the numbers of the graph's nodes. Their attributes are `label`, `kind` ("input", "parameter",
+    "constant", "element-wise" or "statistic"), `op` (empty for inputs) and `index_set` (empty except for statistics).
+    An edge has the attribute `places`, the positions of the argument: `(0, 1)` in a square written as a product.
     """
     import networkx as nx
 
@@ -54,10 +54,10 @@ def to_networkx(graph: Graph) -> nx.DiGraph:
 
 
 def tree(graph: Graph) -> Tree:
-    """The graph as a tree for a terminal, the output at its root.
+    """Converts a graph to a tree for a terminal, with the output as its root.
 
-    A node that is used more than once is numbered and expanded where it first appears; later uses refer
-    to it by its number.
+    A node that is used more than once is numbered, and expanded only where it first appears; later uses refer to its
+    number.
     """
     from rich.text import Text
     from rich.tree import Tree
@@ -85,10 +85,18 @@ def tree(graph: Graph) -> Tree:
 
 
 def picture(graph: Graph, path: str | Path, title: str | None = None) -> Path:
-    """Draw `graph` into an SVG or PNG file, by the suffix of `path`; a file that is there is replaced.
+    """Draws a graph and saves it as an SVG or PNG file.
+
+    Args:
+        graph: the graph.
+        path: the file to write, whose suffix decides the format; an existing file is replaced.
+        title: the text above the drawing.
+
+    Returns:
+        The path.
 
     Raises:
-        UsageError: for another suffix, or a place that cannot be written to.
+        UsageError: if the suffix is neither .svg nor .png, matplotlib is missing, or the file cannot be written.
     """
     from evonas.report.graph_sheet import draw_sheet
 
@@ -96,10 +104,10 @@ def picture(graph: Graph, path: str | Path, title: str | None = None) -> Path:
 
 
 def gallery(graphs: Mapping[str, Graph], path: str | Path) -> Path:
-    """Draw several graphs by name on one sheet, two in a row, as `picture` does.
+    """Draws several graphs by name on one sheet, two in a row; otherwise like `picture`.
 
     Raises:
-        UsageError: as `picture`, or when there is no graph.
+        UsageError: for the same reasons as in `picture`, or if `graphs` is empty.
     """
     if not graphs:
         raise UsageError("there is no layer to draw")
@@ -110,7 +118,10 @@ def gallery(graphs: Mapping[str, Graph], path: str | Path) -> Path:
 
 
 def framed(graph: Graph) -> nx.DiGraph:
-    """The graph as pictures show it: with its affine and output, and a `mark` at arrows that need one."""
+    """Converts a graph to the networkx graph that is drawn: with the affine and the output as further nodes.
+
+    Every node has a `label` and a `kind`, and every edge a `mark`, the text at the arrow's end, which may be empty.
+    """
     import networkx as nx
 
     drawn = to_networkx(graph)
@@ -125,13 +136,13 @@ def framed(graph: Graph) -> nx.DiGraph:
 
 
 def _mark(name: str, places: tuple[int, ...]) -> str:
-    """What is written at an arrow's end where the order of arguments matters, or one is used twice."""
+    """The text at an arrow's end: the argument's position if the order matters, or "twice"."""
     if len(places) > 1:
         return "twice"
     return str(places[0] + 1) if PRIMITIVES[name].arity > 1 and not PRIMITIVES[name].commutative else ""
 
 
 def _label(name: str) -> str:
-    """What stands in an operation's box: its sign where it has one."""
+    """The text in an operation's box: its sign if it has one, else its name."""
     sign = PRIMITIVES[name].infix
     return _SIGNS.get(sign, sign) if sign else name

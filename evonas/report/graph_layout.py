@@ -1,9 +1,10 @@
-"""Where to put the nodes of a directed acyclic graph on paper, in columns from left to right.
+"""Lays out a directed acyclic graph in columns from left to right.
 
-The method is Sugiyama's. Every edge that spans several columns gets a bend in each column between, a node
-without a box; bends of edges from one node are shared, so that its line runs along and branches off. The
-order within columns is the one with the fewest crossings among several sweeps from shuffled starts; heights
-follow by averaging neighbours, with the order and a distance kept.
+The method is that of Sugiyama, Tagawa & Toda, "Methods for visual understanding of hierarchical system structures",
+1981. An edge that spans several columns gets a bend, a node without a box, in each column between; edges from the same
+node share their bends. The order within the columns is the one with the fewest crossings among several passes from
+shuffled starts. Heights are then averaged over neighbours, without changing the order or falling below a least
+distance.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from statistics import fmean
 
 import networkx as nx
 
-_STARTS, _SWEEPS = 12, 8
-_NEAR, _FAR = 0.6, 1.0  # least distance within a column when a bend is involved, and between boxes
+_STARTS, _PASSES = 12, 8
+_NEAR, _FAR = 0.6, 1.0  # least distance within a column if one of the two is a bend, and between boxes
 
 Node = Hashable
 
 
 @dataclass(frozen=True, slots=True)
 class Bend:
-    """Where the line from `source` passes through a column."""
+    """The point where the edges from `source` pass through a column."""
 
     source: Node
     column: int
@@ -35,8 +36,8 @@ class GraphLayout:
     """A layout, in units of columns and of rows; y grows downwards from 0.
 
     Attributes:
-        place: (x, y) of every node and bend.
-        route: the bends of each edge on its way from left to right.
+        place: the position (x, y) of every node and bend.
+        route: the bends of each edge from left to right.
     """
 
     place: Mapping[Node, tuple[int, float]]
@@ -44,10 +45,12 @@ class GraphLayout:
 
 
 def layered(graph: nx.DiGraph, anchor: Node) -> GraphLayout:
-    """The layout of `graph`.
+    """Lays out a graph.
 
-    What `anchor` leads to stands as far left as it can, everything else as far right as it can, that is
-    beside where it is used.
+    Args:
+        graph: a directed acyclic graph.
+        anchor: the node whose descendants are placed as far left as possible; all other nodes are placed as far right
+            as possible, next to where they are used.
     """
     column = _columns(graph, anchor)
     edges = nx.DiGraph()
@@ -79,7 +82,7 @@ def _columns(graph: nx.DiGraph, anchor: Node) -> dict[Node, int]:
 
 
 def _ordered(edges: nx.DiGraph, columns: list[list[Node]]) -> list[list[Node]]:
-    """The columns, each in the best order found."""
+    """The columns, each in the order that gives the fewest crossings found."""
     source = random.Random(0)
     best, fewest = columns, _crossings(edges, columns)
     for start in range(_STARTS):
@@ -87,8 +90,8 @@ def _ordered(edges: nx.DiGraph, columns: list[list[Node]]) -> list[list[Node]]:
         if start:
             for nodes in current:
                 source.shuffle(nodes)
-        for sweep in range(_SWEEPS):
-            forward = sweep % 2 == 0
+        for number in range(_PASSES):
+            forward = number % 2 == 0
             neighbours = edges.pred if forward else edges.succ
             towards = range(1, len(current)) if forward else range(len(current) - 2, -1, -1)
             for c in towards:
@@ -123,16 +126,16 @@ def _heights(edges: nx.DiGraph, columns: list[list[Node]]) -> dict[Node, float]:
                 offset += _NEAR if isinstance(node, Bend) or isinstance(nodes[i - 1], Bend) else _FAR
             offsets[node] = offset
     height = {node: offsets[node] - offsets[nodes[-1]] / 2 for nodes in columns for node in nodes}
-    for sweep in range(40):
-        for nodes in columns if sweep % 2 else reversed(columns):
-            wishes = [_wish(edges, height, node) - offsets[node] for node in nodes]
-            for node, level in zip(nodes, _nondecreasing(wishes), strict=True):
+    for number in range(40):
+        for nodes in columns if number % 2 else reversed(columns):
+            desired = [_desired_height(edges, height, node) - offsets[node] for node in nodes]
+            for node, level in zip(nodes, _nondecreasing(desired), strict=True):
                 height[node] = level + offsets[node]
     return height
 
 
-def _wish(edges: nx.DiGraph, height: Mapping[Node, float], node: Node) -> float:
-    """The mean height of the neighbours; lines between bends count more, to be straight."""
+def _desired_height(edges: nx.DiGraph, height: Mapping[Node, float], node: Node) -> float:
+    """The mean height of the neighbours, weighted so that lines between bends become straight."""
     weighted = [
         (4.0 if isinstance(node, Bend) and isinstance(other, Bend) else 1.0, height[other])
         for other in (*edges.pred[node], *edges.succ[node])
@@ -141,11 +144,11 @@ def _wish(edges: nx.DiGraph, height: Mapping[Node, float], node: Node) -> float:
     return sum(weight * at for weight, at in weighted) / total if total else height[node]
 
 
-def _nondecreasing(wishes: list[float]) -> list[float]:
-    """The non-decreasing numbers that are nearest to `wishes` in squares, by pooling neighbours."""
+def _nondecreasing(values: list[float]) -> list[float]:
+    """The non-decreasing sequence closest to `values` in least squares, by pooling adjacent violators."""
     pools: list[list[float]] = []
-    for wish in wishes:
-        pools.append([wish])
+    for value in values:
+        pools.append([value])
         while len(pools) > 1 and fmean(pools[-2]) > fmean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
     return [fmean(pool) for pool in pools for _ in pool]

@@ -1,8 +1,9 @@
-"""The family tree of the best layers: who descends from whom, by which mutation.
+"""The family tree of the best layers: their ancestors, and the mutations between them.
 
-Rows stand in depth-first order, oldest first. A line runs straight down a lane from each layer to that of its
-children with the most descendants; other children branch off one lane to the right, above it. So a lane is left only
-for a family at most half as large, and n layers need at most 1 + log2 n lanes (Sleator & Tarjan's heavy paths).
+Rows are in depth-first order, oldest first. A line runs straight down a lane from each layer to the child with the most
+descendants; the other children come before it and branch off one lane to the right. A family that branches off is at
+most half as large as the one it leaves, so n layers need at most 1 + log2 n lanes (the heavy paths of Sleator & Tarjan,
+"A data structure for dynamic trees", 1983).
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ class Ancestor:
     """A row of the tree.
 
     Attributes:
-        index: of the candidate.
+        index: the candidate's index.
         expression: its canonical form as text.
-        mean: its mean score; None where it has none.
+        mean: its mean score; None if it has no score.
         kind: how it was made: "random", "seed" or "mutation".
-        rank: its place among the best layers, from 1; None for one that is an ancestor alone.
-        lane: column of its line, from 0.
-        parent: the row of its parent; None for a founder.
-        changes: what mutation made of its parent.
+        rank: its place among the best layers, from 1; None if it is only an ancestor of one.
+        lane: the column of its line, from 0.
+        parent: the row of its parent; None for a layer without one.
+        changes: what the mutation changed in its parent.
         recorded: the mutations as the run recorded them.
     """
 
@@ -44,7 +45,12 @@ class Ancestor:
 def lineage(
     best: Sequence[int], candidates: Mapping[int, Candidate], evaluations: Mapping[int, Evaluation]
 ) -> list[Ancestor]:
-    """The tree of the candidates `best`, best first, and of all their ancestors."""
+    """The family tree of the best candidates and all their ancestors.
+
+    Args:
+        best: the indices of the candidates, best first.
+        candidates, evaluations: the run's candidates and evaluations by index.
+    """
     family = _family(best, candidates)
     children: dict[int | None, list[int]] = {}
     for index in sorted(family):
@@ -84,13 +90,13 @@ def lineage(
 
 
 def _family(best: Sequence[int], candidates: Mapping[int, Candidate]) -> dict[int, int | None]:
-    """The parent of each of `best` and of their ancestors."""
+    """The parent of each candidate in `best` and of each of their ancestors."""
     family: dict[int, int | None] = {}
     for first in best:
         index: int | None = first
         while index is not None and index not in family:
             parent = candidates[index].origin.parent
-            # An edited database could hold circles; a parent is always older.
+            # A parent is always older; without this check a damaged database could hold a cycle.
             family[index] = parent if parent is not None and parent in candidates and parent < index else None
             index = family[index]
     return family

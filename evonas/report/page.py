@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page: markup, style, script and data, and no request to anywhere."""
+"""The report as one self-contained HTML page with its style sheet, script and data; it makes no request."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.report.family_tree_svg import lanes_svg, lanes_width
 from evonas.report.formula import mathml
-from evonas.report.gather import Report, Top
 from evonas.report.graph_svg import graph_svg
-from evonas.report.number_format import duration, megabytes, number
+from evonas.report.number_format import accuracy, duration, mebibytes
+from evonas.report.report_data import Report, TopLayer
 from evonas.report.score_dots import dots
 from evonas.settings.candidate import Status
 
 _SHAPE = (128, 64, 32, 32)
-"""Of the activations for which traffic is told in bytes."""
+"""The shape of the activations for which the memory traffic is given in bytes."""
 
 
 def page(report: Report) -> str:
-    """The page as HTML text."""
+    """Renders a report as an HTML page."""
     environment = Environment(
         loader=PackageLoader("evonas.report"),
         autoescape=True,
@@ -31,7 +31,7 @@ def page(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"duration": duration, "number": number, "megabytes": megabytes}
+    environment.filters |= {"duration": duration, "accuracy": accuracy, "mebibytes": mebibytes}
     return environment.get_template("report.html.j2").render(
         report=report,
         run=report.run,
@@ -41,7 +41,7 @@ def page(report: Report) -> str:
         failed=report.summary.statuses[Status.FAILED],
         running=report.run.status is RunStatus.RUNNING,
         published=report.published,
-        rival=_rival(report),
+        reference=_compared_with(report),
         top=[_card(report, one) for one in report.top],
         front=sorted((point for point in report.points if point.front), key=lambda point: -point.mean),
         core_seconds=report.times[0].total if report.times else 0.0,
@@ -53,7 +53,7 @@ def page(report: Report) -> str:
 
 
 def data(report: Report) -> dict[str, Any]:
-    """What the page's charts are drawn from; column by column, to be small."""
+    """The data that the page's charts are drawn from, column by column to keep it small."""
     references = report.run.references
     return {
         "run": report.run.id,
@@ -86,26 +86,26 @@ def data(report: Report) -> dict[str, Any]:
     }
 
 
-def _rival(report: Report) -> Mapping[str, Any] | None:
-    """The published layer that the best layer is held against: BN-ReLU, or the best of those that were scored.
+def _compared_with(report: Report) -> Mapping[str, Any] | None:
+    """The published layer that the best layer is compared with: BN-ReLU, or else the best one with a score.
 
-    `again` is what both came to when they were trained again, in the stage that tells most; a search trains each layer
-    once, and its best owes something to luck.
+    A search trains each layer only once, so its best layer owes something to luck. `again` holds the means of both
+    layers when they were trained again, on the test split or else on held-out images.
     """
     scored = [one for one in report.published if one.mean is not None]
     if not scored or not report.top:
         return None
-    rival = next((one for one in scored if one.name == "bn-relu"), scored[0])
+    reference = next((one for one in scored if one.name == "bn-relu"), scored[0])
     again = None
     for stage, where in ((RetrainingStage.TEST, "on the test split"), (RetrainingStage.HELD_OUT, "on held-out images")):
-        mine, theirs = (one.samples.get(stage) for one in (report.top[0].standing, rival))
-        if mine is not None and theirs is not None and again is None and mine.by_seed and theirs.by_seed:
-            again = {"where": where, "seeds": len(mine.by_seed), "mine": mine.mean, "theirs": theirs.mean}
-    return {"name": rival.name, "mean": rival.mean, "again": again}
+        best, other = (one.samples.get(stage) for one in (report.top[0].scores, reference))
+        if best is not None and other is not None and again is None and best.by_seed and other.by_seed:
+            again = {"where": where, "seeds": len(best.by_seed), "best": best.mean, "reference": other.mean}
+    return {"name": reference.name, "mean": reference.mean, "again": again}
 
 
-def _card(report: Report, one: Top) -> dict[str, Any]:
-    """What the page shows of one of the best layers."""
+def _card(report: Report, one: TopLayer) -> dict[str, Any]:
+    """The values that the template needs for one of the best layers."""
     size = 4
     for extent in _SHAPE:
         size *= extent
@@ -115,7 +115,7 @@ def _card(report: Report, one: Top) -> dict[str, Any]:
         "known": known is not None,
         "formula": mathml(one.row.graph),
         "graph": graph_svg(one.row.graph),
-        "dots": dots([one.standing], report.published),
+        "dots": dots([one.scores], report.published),
         "plan": str(one.plan),
         "fits": one.plan.fits and one.plan.cell is not None,
         "streaming": one.plan.passes,
@@ -125,11 +125,11 @@ def _card(report: Report, one: Top) -> dict[str, Any]:
     }
 
 
-def _curves(one: Top) -> Mapping[str, Any]:
+def _curves(one: TopLayer) -> Mapping[str, Any]:
     curves: list[Sequence[float | None]] = [[_short(y) for y in ys] for ys in one.response.curves.values()]
     return {"x": [_short(x) for x in one.response.x], "scales": list(one.response.curves), "curves": curves}
 
 
 def _short(value: float | None) -> float | None:
-    """With as many digits as a chart can show."""
+    """A number rounded to five digits, more than a chart can show; None for NaN."""
     return None if value is None or value != value else float(f"{value:.5g}")

@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG or PNG files by matplotlib. Figures are objects of their own: no pyplot."""
+"""Draws the pictures of a report with matplotlib, as SVG or PNG files; they do not go through pyplot."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evonas.errors import UsageError, shorten, unknown
-from evonas.report.gather import Report, Top
 from evonas.report.number_format import duration
+from evonas.report.report_data import Report
 from evonas.report.score_dots import dots
 from evonas.report.times import DRAWING, FILTERS, IDLE, KERNELS, LOST, OTHER, TRAINING
 
@@ -30,24 +30,26 @@ _KINDS = {
 
 
 def draw(report: Report, what: str, path: Path, axes: tuple[str, str] | None = None) -> None:
-    """Draw one picture into an SVG or PNG file, by its suffix; a file that is there is replaced.
+    """Draws one picture and saves it as an SVG or PNG file.
 
     Args:
-        report: what to draw.
-        what: one of `PICTURES`.
-        path: where to.
-        axes: names of the two objectives that the front is drawn over; the first two by default.
+        report: the report to draw.
+        what: the name of the picture, one of `PICTURES`.
+        path: the file to write, whose suffix decides the format; an existing file is replaced.
+        axes: the names of the two axes of the Pareto front, horizontal and vertical; by default the first two.
 
     Raises:
-        UsageError: for a picture that is not known, another suffix, a run without a scored layer, or a place that
-            cannot be written to.
+        UsageError: for an unknown picture or axis, a suffix other than .svg or .png, a run without a scored layer, or
+            a file that cannot be written.
     """
     if what not in PICTURES:
         raise unknown("picture", what, PICTURES)
     if path.suffix.lower() not in (".svg", ".png"):
-        raise UsageError(f"a picture is an .svg or a .png file, not {shorten(path.name)}")
+        raise UsageError(f"a picture must be an .svg or a .png file, not {shorten(path.name)}")
     if not report.points and what not in ("filters", "time"):
-        raise UsageError(f"run {report.run.id} has no scored layer yet; only filters and time can be drawn")
+        raise UsageError(
+            f"run {report.run.id} has no scored layer yet, so only the pictures filters and time can be drawn"
+        )
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evonas", "font.size": 9.5}):
@@ -60,7 +62,7 @@ def draw(report: Report, what: str, path: Path, axes: tuple[str, str] | None = N
 
 
 def _figure(width: float, height: float, columns: int = 1, heights: Sequence[float] = ()) -> tuple[Figure, list[Axes]]:
-    """Plots side by side, or of some heights one above the other."""
+    """A figure with plots side by side, or one below the other with the given ratios of heights."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
@@ -155,8 +157,8 @@ def _time(report: Report) -> Figure:
         plot.barh(places, [part.seconds / 60 for part in parts], color=[_KINDS[part.kind] for part in parts])
         for place, part in enumerate(parts):
             at = (part.seconds / 60, place)
-            told = f"{duration(part.seconds)}, {part.seconds / clock.total:.1%}"
-            plot.annotate(told, at, (4, 0), textcoords="offset points", va="center", fontsize=8, color=_MUTED)
+            text = f"{duration(part.seconds)}, {part.seconds / clock.total:.1%}"
+            plot.annotate(text, at, (4, 0), textcoords="offset points", va="center", fontsize=8, color=_MUTED)
         plot.set_yticks(places, [part.where for part in parts])
         plot.invert_yaxis()
         plot.margins(x=0.2)
@@ -175,23 +177,23 @@ def _tree(report: Report) -> Figure:
             lane = rows[row.parent].lane
             turn = row.parent + 0.35 if lane == row.lane else place - 0.5
             plot.plot([lane, lane, row.lane, row.lane], [row.parent, turn, turn, place], color=_PALE, lw=2, zorder=1)
-            told = ",  ".join(str(change) for change in row.changes[:2]) or "; ".join(row.recorded)
-            plot.text(widest, place - 0.5, told, fontsize=7, color=_MUTED, va="center", parse_math=False)
+            text = ",  ".join(str(change) for change in row.changes[:2]) or "; ".join(row.recorded)
+            plot.text(widest, place - 0.5, text, fontsize=7, color=_MUTED, va="center", parse_math=False)
         best = row.rank is not None
         edge = COLOURS[0] if best else _MUTED
         plot.scatter(row.lane, place, s=46 if best else 26, color=edge if best else "white", edgecolor=edge, zorder=2)
         head = f"#{row.rank}  " if best else ""
         mean = "" if row.mean is None else f"   {row.mean:.3f}"
-        told = f"{head}{row.expression}{mean}"
+        text = f"{head}{row.expression}{mean}"
         weight = "bold" if best else "normal"
-        plot.text(widest, place, told, fontsize=9, color=_INK, va="center", weight=weight, parse_math=False)
+        plot.text(widest, place, text, fontsize=9, color=_INK, va="center", weight=weight, parse_math=False)
     return figure
 
 
 def _scores(report: Report) -> Figure:
-    (chart, *_) = dots([one.standing for one in report.top], report.published)
+    (chart, *_) = dots([one.scores for one in report.top], report.published)
     figure, (plot,) = _figure(7.5, 1.0 + 0.34 * len(chart.rows))
-    texts = {one.standing.name: one.row.expression for one in report.top}
+    texts = {one.scores.name: one.row.expression for one in report.top}
     for place, row in enumerate(chart.rows):
         colour = _MUTED if row.published else COLOURS[0]
         plot.plot([row.low, row.high], [place, place], color=colour, alpha=0.35, linewidth=5, solid_capstyle="round")
@@ -206,17 +208,14 @@ def _scores(report: Report) -> Figure:
 
 
 def _response(report: Report) -> Figure:
-    return _curves(report.top)
-
-
-def _curves(top: Sequence[Top]) -> Figure:
+    top = report.top
     figure, axes = _figure(3.4 * len(top), 3.0, len(top))
     for one, plot in zip(top, axes, strict=True):
         for (scale, values), colour in zip(
             one.response.curves.items(), (COLOURS[2], COLOURS[0], COLOURS[1]), strict=True
         ):
-            shown = [float("nan") if value is None or abs(value) > 12 else value for value in values]
-            plot.plot(one.response.x, shown, color=colour, label=f"others' σ = {scale:g}")
+            clipped = [float("nan") if value is None or abs(value) > 12 else value for value in values]
+            plot.plot(one.response.x, clipped, color=colour, label=f"others' σ = {scale:g}")
         plot.set(xlabel="x")
         plot.set_title(f"{one.row.id}  {one.row.expression[:40]}", fontsize=9, parse_math=False)
     axes[0].legend(frameon=False, fontsize=8)
@@ -232,4 +231,4 @@ PICTURES: Mapping[str, Callable[[Report], Figure]] = {
     "scores": _scores,
     "response": _response,
 }
-"""What `draw` draws. A layer's graph is drawn by `evonas.report.graph_drawing.picture`."""
+"""The pictures that `draw` can draw. A layer's graph is drawn by `evonas.report.graph_drawing.picture`."""

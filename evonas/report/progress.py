@@ -13,14 +13,14 @@ from evonas.settings.candidate import Evaluation, Status
 
 @dataclass(frozen=True, slots=True)
 class ProgressStep:
-    """Where a search stood after an evaluation that improved something, or after the last one.
+    """The state of a search after an evaluation that improved something, or after the last one.
 
     Attributes:
-        judged: evaluations so far, this one included.
-        core_seconds: what workers had spent on them.
-        hypervolume: of the scores found so far, see `hypervolume`.
-        best: the highest mean score.
-        anchors: the highest score on each anchor, in the run's order.
+        judged: the number of evaluations so far, including this one.
+        core_seconds: the core-seconds that workers had spent on them.
+        hypervolume: the hypervolume of the scores so far; see `hypervolume`.
+        best: the highest mean score so far.
+        anchors: the highest score so far on each anchor, in the run's order.
     """
 
     judged: int
@@ -31,12 +31,12 @@ class ProgressStep:
 
 
 def progress(evaluations: Iterable[Evaluation], anchors: Sequence[str]) -> list[ProgressStep]:
-    """The steps of a search, from one without a scored layer to its last evaluation.
+    """The steps of a search, from its start, without a scored layer, to its last evaluation.
 
     Args:
-        evaluations: in order of index. Compute is added up in that order, which depends on the search alone and
-            not on the number of workers.
-        anchors: whose scores are looked at.
+        evaluations: the run's evaluations in order of index. Compute is summed in that order, which does not depend
+            on the number of workers.
+        anchors: the anchors whose scores count.
     """
     front = np.empty((0, len(anchors)))
     best = np.zeros(len(anchors))
@@ -48,7 +48,7 @@ def progress(evaluations: Iterable[Evaluation], anchors: Sequence[str]) -> list[
             continue
         scores = np.array([evaluation.scores[anchor] for anchor in anchors])
         if not np.isfinite(scores).all() or (front >= scores).all(axis=1).any():
-            continue  # dominated, so that neither a best score nor the volume changes; the mean neither
+            continue  # dominated: no best score, mean or hypervolume changes
         front = np.vstack([front[~(front <= scores).all(axis=1)], scores])
         best, mean = np.maximum(best, scores), max(mean, float(scores.mean()))
         volume = hypervolume(front)
@@ -60,21 +60,24 @@ def progress(evaluations: Iterable[Evaluation], anchors: Sequence[str]) -> list[
 
 
 def hypervolume(scores: np.ndarray) -> float:
-    """The share of the unit cube that lies below at least one of the scores (layers × anchors, each in 0..1).
+    """The share of the unit cube that is dominated by at least one layer (Zitzler & Thiele 1998).
 
-    Zitzler & Thiele 1998, with 0 as the reference point: it grows with each layer that no other beats on every anchor,
-    and is 1 for one that is right about every image on all of them.
+    The reference point is 0. Every layer on the Pareto front adds to the hypervolume, and a layer that classifies
+    every image correctly on all anchors has a hypervolume of 1.
+
+    Args:
+        scores: accuracies from 0 to 1, of shape (layers, anchors).
     """
-    from pymoo.indicators.hv import HV  # pymoo takes most of a second to import
+    from pymoo.indicators.hv import HV  # importing pymoo takes most of a second
 
     return float(HV(ref_point=np.zeros(scores.shape[1]))(-scores)) if len(scores) else 0.0
 
 
 def at_compute(steps: Sequence[ProgressStep], core_seconds: float) -> ProgressStep:
-    """Where a search stood when its workers had spent this long."""
+    """The last step that a search had reached when its workers had spent `core_seconds`."""
     return [step for step in steps if step.core_seconds <= core_seconds or step is steps[0]][-1]
 
 
 def finite(value: float) -> float | None:
-    """`value`, or None where it is no number that JSON or a chart could show."""
+    """`value`, or None if it is infinite or NaN, which neither JSON nor a chart can show."""
     return value if isfinite(value) else None

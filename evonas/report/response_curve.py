@@ -1,4 +1,4 @@
-"""The curve of a layer: what one element of its output does when that element of its input varies."""
+"""The response curve of a layer: how one element of the output depends on the same element of the input."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from evonas.language.graph import Graph
 from evonas.layers.reference import evaluate
 from evonas.report.progress import finite
 
-_SHAPE, _GROUPS = (4, 8, 6, 6), 4  # two channels a group: the index sets stay distinct
+_SHAPE, _GROUPS = (4, 8, 6, 6), 4  # two channels per group, so that all index sets differ
 _POINTS, _REACH = 81, 4.0
 SCALES = (0.5, 1.0, 2.0)
-"""Standard deviations of everything else in the batch."""
+"""The standard deviations of all other elements of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseCurve:
-    """A layer's response to one element.
+    """A layer's response to one element of its input.
 
     Attributes:
-        x: the values that the element takes.
-        curves: for each standard deviation of the other elements, the output there before the affine; None where
-            it is not finite.
+        x: the values of the element.
+        curves: for each standard deviation of the other elements, the value of the output element before the affine;
+            None where it is not finite.
     """
 
     x: tuple[float, ...]
@@ -32,20 +32,21 @@ class ResponseCurve:
 
 
 def response(graph: Graph) -> ResponseCurve:
-    """The response of a layer at the start of training (v0 = 0, v1 = 1, statistics from the batch), in float64.
+    """Computes the response of a layer at the start of training, in float64.
 
-    One element of a batch of shape (4, 8, 6, 6), in groups of two channels, runs from -4 to 4, while every other
-    element of its channel and of the others is held: drawn from a normal distribution, the same for every layer. A
-    layer that normalises answers differently as the spread of these changes, and one that only activates does not.
+    At that point v0 = 0, v1 = 1, and statistics come from the batch. In a batch of shape (4, 8, 6, 6) with groups of
+    two channels, one element runs from -4 to 4. All other elements are fixed; they come from a normal distribution and
+    are the same for every layer. The response of a layer that normalises depends on their standard deviation, while
+    that of a pure activation does not.
     """
     others = torch.randn(_SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     grid = torch.linspace(-_REACH, _REACH, _POINTS, dtype=torch.float64)
     v0, v1 = torch.zeros(_SHAPE[1], dtype=torch.float64), torch.ones(_SHAPE[1], dtype=torch.float64)
     curves: dict[float, tuple[float | None, ...]] = {}
     for scale in SCALES:
-        x, answers = scale * others, []
+        x, outputs = scale * others, []
         for value in grid:
             x[0, 0, 0, 0] = value
-            answers.append(finite(float(evaluate(graph, x, v0, v1, groups=_GROUPS)[0, 0, 0, 0])))
-        curves[scale] = tuple(answers)
+            outputs.append(finite(float(evaluate(graph, x, v0, v1, groups=_GROUPS)[0, 0, 0, 0])))
+        curves[scale] = tuple(outputs)
     return ResponseCurve(tuple(grid.tolist()), curves)

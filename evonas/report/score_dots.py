@@ -1,4 +1,4 @@
-"""Scores of layers as dots with a mean and a range: one row a layer, on a scale that all rows share."""
+"""Charts of scores: one row per layer, with dots, a mean and a range on a scale that all rows share."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from math import isfinite
 from statistics import fmean
 
 from evonas.records.retraining import RetrainingStage
-from evonas.report.standing import Standing
+from evonas.report.layer_scores import LayerScores
 
 _TITLES = {
     RetrainingStage.HELD_OUT: "Trained again: accuracy on held-out training images",
     RetrainingStage.TEST: "Trained again: accuracy on the test split",
-    RetrainingStage.TRANSFER: "On a network that the search never saw: accuracy on the test split",
+    RetrainingStage.TRANSFER: "Trained on an unseen network: accuracy on the test split",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class DotRow:
-    """A layer's row.
+    """The row of one layer.
 
     Attributes:
-        name: of the layer.
-        published: whether it is a published one.
-        mean: of the dots.
-        low, high: ends of the range.
-        dots: single values.
+        name: the name of a published layer, or the id of a candidate.
+        published: whether it is a published layer.
+        mean: the mean of the dots.
+        low, high: the ends of the range.
+        dots: the single values.
     """
 
     name: str
@@ -38,8 +38,14 @@ class DotRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Dots:
-    """Rows, the best mean first, and what their dots and ranges are."""
+class DotChart:
+    """A chart.
+
+    Attributes:
+        title: what was scored.
+        caption: what the dots and ranges stand for.
+        rows: the layers, best mean first.
+    """
 
     title: str
     caption: str
@@ -47,15 +53,22 @@ class Dots:
 
     @property
     def scale(self) -> tuple[float, float]:
-        """Where the scale begins and ends, with a margin."""
+        """The ends of the scale, with a margin."""
         low = min(min(row.low, *row.dots) for row in self.rows)
         high = max(max(row.high, *row.dots) for row in self.rows)
         margin = 0.06 * (high - low) or 0.01
         return low - margin, high + margin
 
 
-def dots(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
-    """One chart for each stage at which a layer was trained again, the most telling first, then the search."""
+def dots(layers: Sequence[LayerScores], published: Sequence[LayerScores]) -> list[DotChart]:
+    """Draws up one chart for each stage at which a layer was trained again, and one for the search.
+
+    The test split comes first, then the unseen anchor, the held-out images and the search.
+
+    Args:
+        layers: the scores of candidates.
+        published: the scores of published layers.
+    """
     charts = []
     for stage in (RetrainingStage.TEST, RetrainingStage.TRANSFER, RetrainingStage.HELD_OUT):
         if any(stage in one.samples for one in layers):
@@ -63,9 +76,9 @@ def dots(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots
     return [chart for chart in charts if chart.rows] + _of_search(layers, published)
 
 
-def _of_stage(stage: RetrainingStage, standings: Sequence[Standing]) -> Dots:
+def _of_stage(stage: RetrainingStage, layer_scores: Sequence[LayerScores]) -> DotChart:
     rows, most = [], 0
-    for one in standings:
+    for one in layer_scores:
         values = list(one.samples[stage].by_seed.values()) if stage in one.samples else []
         if not values:
             continue
@@ -73,19 +86,19 @@ def _of_stage(stage: RetrainingStage, standings: Sequence[Standing]) -> Dots:
         mean, most = fmean(values), max(most, len(values))
         low, high = (interval.low, interval.high) if interval else (mean, mean)
         rows.append(DotRow(one.name, one.published, mean, low, high, values))
-    caption = "each dot the mean over anchors with one seed"
-    caption += f", of up to {most}; bar: 95% interval of the mean over seeds" if most > 1 else "; there is but one"
-    return Dots(_TITLES[stage], caption, _sorted(rows))
+    caption = "each dot is the mean over anchors with one seed"
+    caption += f", of up to {most}; bar: 95% interval of the mean over seeds" if most > 1 else "; there is only one"
+    return DotChart(_TITLES[stage], caption, _sorted(rows))
 
 
-def _of_search(layers: Sequence[Standing], published: Sequence[Standing]) -> list[Dots]:
+def _of_search(layers: Sequence[LayerScores], published: Sequence[LayerScores]) -> list[DotChart]:
     rows = []
     for one in (*layers, *published):
         values = [value for value in one.searched.values() if isfinite(value)]
         if values:
             rows.append(DotRow(one.name, one.published, fmean(values), min(values), max(values), values))
     caption = "one training for each anchor: each dot is an anchor, and the bar spans them"
-    return [Dots("Validation accuracy in the search", caption, _sorted(rows))] if rows else []
+    return [DotChart("Validation accuracy in the search", caption, _sorted(rows))] if rows else []
 
 
 def _sorted(rows: Sequence[DotRow]) -> list[DotRow]:

@@ -1,4 +1,4 @@
-"""Where the time of a run went, by the clocks that it is measured with."""
+"""Where the time of a run went, for each of the clocks that measure it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from evonas.judging.cheap_filters import SAMPLING
-from evonas.records import time_breakdown as breakdown
+from evonas.records import time_breakdown
 from evonas.records.time_breakdown import CHEAP, Breakdown
 from evonas.records.timekeeping import DATABASE, EVALUATING, PROPOSING, UNFINISHED, WAITING
 from evonas.settings.candidate import BUILDING, FAILED_ATTEMPTS
@@ -15,7 +15,7 @@ DRAWING, FILTERS, KERNELS, TRAINING, LOST, OTHER, IDLE = (
     *("drawing", "filters", "kernels", "training"),
     *("lost", "otherwise", "idle"),
 )
-"""Kinds of parts, each with its colour."""
+"""The kinds of parts; the page and the pictures have a colour for each."""
 _KINDS = {
     SAMPLING: DRAWING,
     CHEAP: DRAWING,
@@ -25,13 +25,13 @@ _KINDS = {
     FAILED_ATTEMPTS: LOST,
     EVALUATING: TRAINING,
     UNFINISHED: LOST,
-    breakdown.IDLE: IDLE,
+    time_breakdown.IDLE: IDLE,
     PROPOSING: DRAWING,
     DATABASE: FILTERS,
     WAITING: IDLE,
 }
-"""By what `Breakdown` calls a part, or the first word of it."""
-_CALLED = {SAMPLING: "making graphs"}
+"""The kind of a part, by its name in `Breakdown` or by the first word of that name."""
+_LABELS = {SAMPLING: "making graphs"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Spent:
     """A part of a run's time.
 
     Attributes:
-        where: in a few words.
+        where: what the time was spent on, in a few words.
         kind: one of the kinds above.
-        seconds: on its clock.
+        seconds: the time on its clock.
     """
 
     where: str
@@ -51,11 +51,11 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """A run's time as one clock sees it.
+    """A run's time as measured by one clock.
 
     Attributes:
-        title: which clock.
-        parts: what the time went into; those that took none are left out.
+        title: what the clock measures.
+        parts: what the time was spent on; parts that took no time are left out.
     """
 
     title: str
@@ -63,14 +63,14 @@ class Clock:
 
     @property
     def total(self) -> float:
-        """Seconds of all parts."""
+        """The sum of all parts in seconds."""
         return sum(part.seconds for part in self.parts)
 
 
 def clocks(times: Breakdown) -> list[Clock]:
-    """What processors worked on, and where the wall time of workers and of the coordinator went.
+    """The core time of a run, and the wall time of its workers and of its coordinator.
 
-    The latter two are missing in runs of versions that did not keep them.
+    Runs of versions that did not record wall times have core time alone.
     """
     found = [
         _clock("core time of the coordinator and the workers", times.core),
@@ -81,7 +81,7 @@ def clocks(times: Breakdown) -> list[Clock]:
 
 
 def _clock(title: str, seconds: Mapping[str, float]) -> Clock:
-    parts = [Spent(_CALLED.get(name, name), _kind(name), spent) for name, spent in seconds.items()]
+    parts = [Spent(_LABELS.get(name, name), _kind(name), spent) for name, spent in seconds.items()]
     return Clock(title, [part for part in parts if part.seconds > 0])
 
 

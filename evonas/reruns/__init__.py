@@ -1,1 +1,1 @@
-"""What follows a search: training chosen layers again, ranking them, and transferring them to other tasks."""
+"""Trainings after a search: of a run's best layers, of given layers, and on other tasks; and their statistics."""

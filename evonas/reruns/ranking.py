@@ -1,4 +1,4 @@
-"""What a reranking came to: layers trained again, best first, beside published ones. Plain values."""
+"""The result of a reranking: layers trained again, best first, and their comparison with published ones."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Sample:
     """The trainings of one layer at one stage.
 
     Attributes:
-        scores: accuracies by anchor and seed, of the trainings that did not fail.
-        failures: reasons of those that did, and of those that diverged, with anchor and seed.
+        scores: the accuracies by anchor and seed, without trainings that failed.
+        failures: why trainings failed or diverged, with their anchor and seed.
     """
 
     scores: Mapping[str, Mapping[int, float]]
@@ -26,14 +26,14 @@ class Sample:
 
     @property
     def by_seed(self) -> dict[int, float]:
-        """The mean over anchors, for each seed whose trainings failed on none."""
+        """The mean over anchors, for each seed whose trainings failed on no anchor."""
         first, *others = self.scores.values()
         whole = [seed for seed in first if all(seed in other for other in others)]
         return {seed: fmean(of_anchor[seed] for of_anchor in self.scores.values()) for seed in whole}
 
     @property
     def mean(self) -> float:
-        """The mean over anchors and seeds; NaN where no seed has a score on every anchor."""
+        """The mean over anchors and seeds; NaN if no seed has a score on every anchor."""
         values = self.by_seed.values()
         return fmean(values) if values else nan
 
@@ -43,7 +43,7 @@ class Sample:
         return interval(list(self.by_seed.values()))
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The sample as a dictionary for JSON."""
         return {
             "mean": self.mean,
             "interval": _as_list(self.interval),
@@ -53,7 +53,7 @@ class Sample:
 
 
 def sample(trainings: Iterable[Retraining], anchors: Sequence[str]) -> Sample:
-    """The trainings of one layer at one stage, put together; `anchors` gives the order."""
+    """Collects the trainings of one layer at one stage; `anchors` determines the order of the scores."""
     scores: dict[str, dict[int, float]] = {anchor: {} for anchor in anchors}
     failures = []
     for one in sorted(trainings, key=lambda one: one.seed):
@@ -69,11 +69,11 @@ class Ranked:
     """A layer that was trained again.
 
     Attributes:
-        id: "RUN/INDEX" of a candidate, the name of a published layer.
+        id: "RUN/INDEX" for a candidate, the name for a published layer.
         expression: the layer as text.
-        name: of the published layer that it is, if it is one.
+        name: the name of the published layer that it equals; None if there is none.
         searched: its mean score in the search; None for a reference.
-        samples: its trainings by stage; the test split only where the layer was reported.
+        samples: its trainings by stage; only references and reported layers have the test stages.
     """
 
     id: str
@@ -83,21 +83,21 @@ class Ranked:
     samples: Mapping[RetrainingStage, Sample]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The layer as a dictionary for JSON."""
         known = {"id": self.id, "expression": self.expression, "name": self.name, "searched": self.searched}
         return known | {stage.value: found.as_dict() for stage, found in self.samples.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
-    """A reported layer beside a reference, over the seeds that both were trained with.
+class PairedComparison:
+    """A reported layer compared with a reference, over the seeds that both were trained with.
 
     Attributes:
-        stage: which trainings are compared.
-        layer, reference: ids.
-        paired: the difference, layer less reference; None where no seed is left.
-        corrected: its p-value after Holm's correction for all comparisons of the stage.
-        dropped: seeds that were left out because a training of either failed.
+        stage: the stage whose trainings are compared.
+        layer, reference: the ids of the two layers.
+        paired: the difference, layer minus reference; None if the two have no seed in common.
+        corrected: the p-value with Holm's correction for all comparisons of the stage; None if there is none.
+        dropped: the number of seeds left out because a training of either layer failed.
     """
 
     stage: RetrainingStage
@@ -108,7 +108,7 @@ class Against:
     dropped: int
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The comparison as a dictionary for JSON."""
         found = asdict(self.paired) if self.paired else dict.fromkeys(("difference", "interval", "p"), None)
         found |= {"interval": _as_list(self.paired.interval) if self.paired else None}
         known = {"stage": self.stage.value, "layer": self.layer, "reference": self.reference}
@@ -117,19 +117,19 @@ class Against:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What `evonas.rerank` answers.
+    """The result of `evonas.rerank`.
 
     Attributes:
-        run_id: the run.
-        anchors: the run's.
-        transfer: the anchor that the search never saw, if one was asked for.
-        held_out: share of the training split that was held out.
-        steps, seeds: of the trainings that layers are ranked by.
-        test_steps, test_seeds: of those on the whole training split, which are the run's first ones
-            whatever is asked later: the test split is used once.
-        layers: candidates, the best mean on the held-out part first.
-        reported: how many of them are reported and were scored on the test split.
-        references: published layers trained alike.
+        run_id: the run's number.
+        anchors: the run's anchors.
+        transfer: the unseen anchor; None if there was none.
+        held_out: the share of the training split that was held out.
+        steps, seeds: the steps and seeds of the trainings that layers are ranked by.
+        test_steps, test_seeds: the steps and seeds of the trainings that were scored on the test split. They are those
+            of the first reranking of the run, because the test split is used only once.
+        layers: the candidates, best mean on the held-out images first.
+        reported: how many of them are reported, and were scored on the test split.
+        references: the published layers, trained in the same way, best first.
     """
 
     run_id: int
@@ -146,13 +146,13 @@ class Ranking:
 
     @property
     def stages(self) -> list[RetrainingStage]:
-        """Those that were asked for."""
+        """The stages of this ranking; there are three if there is an unseen anchor, else two."""
         return [
             stage for stage in RetrainingStage if stage is not RetrainingStage.TRANSFER or self.transfer is not None
         ]
 
-    def comparisons(self, stage: RetrainingStage) -> list[Against]:
-        """Each reported layer against each reference at a stage, with Holm's correction over all of them."""
+    def comparisons(self, stage: RetrainingStage) -> list[PairedComparison]:
+        """Compares each reported layer with each reference at a stage, with Holm's correction over all comparisons."""
         seeds = self.seeds if stage is RetrainingStage.HELD_OUT else self.test_seeds
         pairs = [(layer, reference) for layer in self.layers[: self.reported] for reference in self.references]
         found: list[tuple[Paired | None, int]] = []
@@ -162,12 +162,12 @@ class Ranking:
             found.append((paired([first[s] for s in both], [second[s] for s in both]), len(seeds) - len(both)))
         corrected = holm([each.p if each else None for each, _ in found])
         return [
-            Against(stage, layer.id, reference.id, each, p, dropped)
+            PairedComparison(stage, layer.id, reference.id, each, p, dropped)
             for (layer, reference), (each, dropped), p in zip(pairs, found, corrected, strict=True)
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The ranking as a dictionary for JSON, with every score and comparison."""
         return {
             "run": self.run_id,
             "anchors": list(self.anchors),
@@ -192,13 +192,13 @@ class Ranking:
 
 
 def by_mean(ranked: Iterable[Ranked]) -> list[Ranked]:
-    """The best mean on the held-out part first; of equals the earlier; those without a mean last."""
+    """Sorts layers by their mean on the held-out images, best first; the sort is stable, and NaN comes last."""
 
-    def place(one: Ranked) -> tuple[bool, float]:
+    def key(one: Ranked) -> tuple[bool, float]:
         mean = one.samples[RetrainingStage.HELD_OUT].mean
         return isnan(mean), 0.0 if isnan(mean) else -mean
 
-    return sorted(ranked, key=place)
+    return sorted(ranked, key=key)
 
 
 def _as_list(found: Interval | None) -> list[float] | None:

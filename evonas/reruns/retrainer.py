@@ -1,4 +1,4 @@
-"""Training a run's layers again, each training once, from and to its store."""
+"""Trains a run's layers again, and records each training in the store."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from evonas.settings.objectives import ANCHORS
 
 
 class Retrainer:
-    """Carries out the trainings that the store does not have, and puts together those that it has.
+    """Carries out the trainings that the store does not have, and collects those that it has.
 
     Args:
-        store: where trainings are recorded.
-        run: whose layers are trained, under its protocol but for what a key says.
-        start: makes the executor, when there is something to train.
-        progress: told how many trainings are left.
+        store: the store that holds the run.
+        run: the run, whose protocol is used except for what the key of a training determines.
+        start: makes the executor; it is called only if there is something to train.
+        progress: its `tick` is called with the number of trainings left.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class Retrainer:
         self._recorded = {one.key: one for one in store.retrainings(run.id)}
 
     def missing(self, keys: Sequence[RetrainingKey]) -> list[RetrainingKey]:
-        """Those that have not been trained, or failed: what stopped them may not stop them again."""
+        """The trainings that are not recorded, and those that failed, because another attempt may succeed."""
         return [key for key in keys if key not in self._recorded or self._recorded[key].failed]
 
     def carry_out(self, keys: Sequence[RetrainingKey], more: int = 0) -> None:
-        """Trains what is missing; `more` trainings will follow."""
+        """Carries out the missing trainings; `more` further ones are counted as left."""
         missing = self.missing(keys)
         if not missing:
             return
@@ -64,7 +64,7 @@ class Retrainer:
         return training_task(graph, index, settings, split=split, held_out=share)
 
     def ranked(self, layer: Layer, keys: Sequence[RetrainingKey]) -> Ranked:
-        """A layer with those of its trainings that have these keys; all of them are on record."""
+        """A layer with those of its trainings that have these keys, all of which must be recorded."""
         samples = {}
         for stage in dict.fromkeys(key[1] for key in keys):
             of_stage = [self._recorded[key] for key in keys if key[1] is stage]

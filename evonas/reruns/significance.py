@@ -1,7 +1,7 @@
-"""What a few trainings say about a layer: intervals of means, paired comparisons, and their correction.
+"""Statistics over a few seeds: confidence intervals of means, paired comparisons, and their correction.
 
-Scores over seeds are taken for draws from a normal distribution, as Student's t-test does. With a handful of
-seeds nothing tells whether they are, so intervals and p-values are a guide.
+Student's t-test assumes that scores over seeds are normally distributed. A handful of seeds is too few to check that,
+so intervals and p-values are only a guide.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from statistics import fmean, stdev
 CONFIDENCE = 0.95
 
 _NO_SPREAD = 1e-12
-"""Standard deviations of accuracies below this are rounding: the values are all the same."""
+"""A standard deviation of accuracies below this is due to rounding, and the values count as equal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """From where to where a mean lies, with `CONFIDENCE`."""
+    """The ends of a confidence interval of a mean, with the level `CONFIDENCE`."""
 
     low: float
     high: float
@@ -27,14 +27,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The difference of two layers over the seeds that both were trained with.
+    """The difference between two layers over the seeds that both were trained with.
 
     Attributes:
-        difference: mean of first less second.
-        interval: of the mean difference; None for fewer than two pairs.
-        p: two-sided p-value of the paired t-test, not corrected; None for fewer than two pairs, and where
-            all differences are the same, for which the test's statistic is not defined.
-        pairs: how many seeds were compared.
+        difference: the mean of first minus second.
+        interval: the confidence interval of the mean difference; None for fewer than two pairs.
+        p: the two-sided p-value of the paired t-test, not corrected; None for fewer than two pairs, and if all
+            differences are equal, because then the test statistic is not defined.
+        pairs: the number of seeds compared.
     """
 
     difference: float
@@ -44,17 +44,17 @@ class Paired:
 
 
 def interval(values: Sequence[float]) -> Interval | None:
-    """The confidence interval of the mean: mean ± t · s / √n, with t of n − 1 degrees of freedom.
+    """The confidence interval of a mean: mean ± t · s / √n, with the t quantile of n − 1 degrees of freedom.
 
-    Student, "The probable error of a mean", Biometrika 6, 1908. Values that are all the same give an
-    interval of no width.
+    The formula is from Student, "The probable error of a mean", Biometrika 6, 1908. Values that are all equal have an
+    interval of width 0.
 
     Returns:
-        None for fewer than two values, of which no spread is known.
+        The interval; None for fewer than two values, whose spread is unknown.
     """
     if len(values) < 2:
         return None
-    from scipy.special import stdtrit  # scipy.stats would take longer to import than all else here
+    from scipy.special import stdtrit  # importing scipy.stats would take much longer
 
     half = float(stdtrit(len(values) - 1, 0.5 + CONFIDENCE / 2)) * stdev(values) / sqrt(len(values))
     mean = fmean(values)
@@ -62,13 +62,19 @@ def interval(values: Sequence[float]) -> Interval | None:
 
 
 def paired(first: Sequence[float], second: Sequence[float]) -> Paired | None:
-    """Compares scores that belong together in pairs: the t-test of their differences against 0.
+    """Compares paired scores by the t-test of their differences.
 
-    With d the differences, t = mean(d) · √n / s(d) has n − 1 degrees of freedom where nothing but chance
-    tells the two apart (Student 1908).
+    With d the n differences, t = mean(d) · √n / s(d) has Student's distribution with n − 1 degrees of freedom under
+    the null hypothesis that the expected difference is 0 (Student 1908).
+
+    Args:
+        first, second: the scores of the two layers, seed by seed.
 
     Returns:
-        None where there is no pair.
+        The comparison; None if there is no pair.
+
+    Raises:
+        ValueError: if the two are not equally long.
     """
     differences = [a - b for a, b in zip(first, second, strict=True)]
     if not differences:
@@ -83,11 +89,14 @@ def paired(first: Sequence[float], second: Sequence[float]) -> Paired | None:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P-values corrected for their number, so that 5% is the chance of any false finding among them.
+    """Corrects p-values for multiple comparisons, which controls the probability of any false positive among them.
 
-    Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
-    1979: of m, the smallest is multiplied by m, the next by m − 1 and so on; none may be below the one
-    before it, nor above 1. A None stays one and does not count.
+    The method is from Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of
+    Statistics 6, 1979: the smallest of m p-values is multiplied by m, the next by m − 1 and so on. None of the results
+    is smaller than the one before it or greater than 1.
+
+    Args:
+        p_values: the p-values; a None stays None and does not count.
     """
     order = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)

@@ -1,5 +1,5 @@
 "use strict";
-// The charts of the page: drawn as SVG at their size in px, anew when that changes. All data is in #data.
+// Draws the charts of the page as SVG at their size in px, and redraws them when it changes. All data is in #data.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const tip = document.querySelector(".tooltip");
@@ -76,7 +76,7 @@
     return row;
   });
 
-  // Lines over a common x with a cross-hair that reads all of them; `step` for values that hold until the next.
+  // Lines over a common x, with a cross-hair that reads all of them; with `step`, a value holds until the next one.
   function lines(box, xs, series, {step = false, references = [], legend = true, xText = three, ...options}, xRange, yRange) {
     const draw = frame(box, xRange, yRange, options);
     for (const {value, name} of references) {
@@ -123,7 +123,7 @@
       const high = Math.max(...steps.best, ...steps.anchors.flat(), ...means), first = steps.best.findIndex(value => value > 0);
       const low = Math.min(steps.best[first], ...steps.anchors.map(values => values[first]), ...means);
       const span = Math.max(high - low, .05);
-      // Labels of published layers that would lie on one another are left out, that of BN-ReLU last of all.
+      // Labels of published layers that would overlap are left out; the label of BN-ReLU has priority.
       const shown = [], priority = one => one.name === "bn-relu" ? 0 : 1;
       for (const one of [...data.references].sort((a, b) => priority(a) - priority(b)))
         shown.push({value: one.mean, name: shown.some(other => other.name && Math.abs(other.value - one.mean) < span * .07) ? "" : one.name});
@@ -140,7 +140,7 @@
     response(box) {
       const {x, scales, curves} = data.responses[+box.dataset.layer];
       const values = curves.flat().filter(value => value !== null).sort((a, b) => a - b);
-      // A pole or an exponential would flatten everything else.
+      // A pole or an exponential would flatten all other curves.
       let low = Math.max(values[0] ?? -1, -8), high = Math.min(values.at(-1) ?? 1, 8);
       if (high - low < .2) [low, high] = [low - .5, high + .5];
       const margin = (high - low) * .06, shades = ["var(--c2)", "var(--c0)", "var(--c1)"];
@@ -160,7 +160,7 @@
     return [low - margin, high + margin];
   }
 
-  let chosen = -1;  // the point that is read out
+  let chosen = -1;  // the point whose values are shown
   function front(box) {
     const figure = box.closest("figure"), {points, axes, references} = data;
     const [i, j] = ["x", "y"].map(name => Math.min(+figure.querySelector(`[data-axis=${name}]`).value, axes.length - 1));
@@ -170,7 +170,7 @@
     const draw = frame(box, extent(xs, known.map(one => one.values[i])), extent(ys, known.map(one => one.values[j])),
       {xLabel: hint(axes[i]), yLabel: (axes[j].up ? "↑ " : "↓ ") + axes[j].label, label: `scored layers by ${axes[i].label} and ${axes[j].label}`});
     const at = k => [draw.x(xs[k]), draw.y(ys[k])], whole = k => xs[k] !== null && ys[k] !== null;
-    // One path for many dots, so that thousands of them stay light; several of the faint ones, so that crowds show.
+    // One path for many dots, to draw thousands quickly; several paths of faint dots, so that dense regions show.
     const layers = Math.min(16, 1 + (xs.length >> 5)), dots = [...Array(layers).fill(""), ""];
     xs.forEach((_, k) => {
       if (!whole(k)) return;
@@ -178,12 +178,12 @@
       dots[points.front[k] ? layers : k % layers] += `M${(x - r).toFixed(1)} ${y.toFixed(1)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
     });
     dots.forEach((d, k) => element("path", {class: k === layers ? "front" : "other", d}, draw.svg));
-    const taken = [];
+    const placed = [];
     for (const one of known) {
       const x = draw.x(one.values[i]), y = draw.y(one.values[j]), end = x > draw.right - 90;
       element("path", {class: "diamond", d: `M${x} ${y - 6}l6 6l-6 6l-6 -6z`}, draw.svg);
-      if (taken.some(([a, b]) => Math.abs(a - x) < 90 && Math.abs(b - y) < 14)) continue;
-      taken.push([x, y]);
+      if (placed.some(([a, b]) => Math.abs(a - x) < 90 && Math.abs(b - y) < 14)) continue;
+      placed.push([x, y]);
       element("text", {class: "label", x: x + (end ? -10 : 10), y: y + 4, "text-anchor": end ? "end" : "start"}, draw.svg, one.name);
     }
     const hit = element("circle", {class: "hit", r: 8, visibility: "hidden"}, draw.svg);
@@ -236,5 +236,5 @@
     for (const other of document.querySelectorAll("[data-over]")) other.setAttribute("aria-pressed", other === button);
     redraw("best", "hypervolume");
   };
-  document.documentElement.dataset.drawn = Math.round(performance.now());  // everything ran, in ms from the start
+  document.documentElement.dataset.drawn = Math.round(performance.now());  // ms until everything was drawn
 })();

@@ -1,4 +1,4 @@
-"""Comparing layers over several seeds: what is asked of the executor, and how its answers are put together."""
+"""Training layers with several seeds: which tasks the executor gets, and how its results are collected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evonas.errors import UsageError
 from evonas.evolution.executor import Task
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
-from evonas.reruns.comparison import Comparison, baseline
+from evonas.reruns.baseline import Comparison, baseline
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from tests.fakes import FakeExecutor
@@ -20,7 +20,7 @@ MINE = "tanh(x) + v0"
 
 
 def judge(task: Task) -> Evaluation:
-    """A score that tells layer, seed and anchor apart."""
+    """A score that is different for each layer, seed and anchor."""
     layer = 0.5 if Graph.from_json(task.graph) == zoo["bn-relu"] else 0.25
     scores = {anchor: layer + 0.01 * task.protocol.seed + 0.001 * i for i, anchor in enumerate(PROTOCOL.anchors)}
     seconds = dict.fromkeys(PROTOCOL.anchors, 1.0 + task.protocol.seed)
@@ -64,7 +64,7 @@ def test_mean_and_spread() -> None:
     assert Comparison("x", {"a": [0.4]}, {}).spread() == 0
 
 
-def test_failures_are_told_beside_the_seeds_that_worked() -> None:
+def test_failures_are_reported_beside_the_seeds_that_worked() -> None:
     def flaky(task: Task) -> Evaluation:
         if task.protocol.seed == 1:
             return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
@@ -81,8 +81,8 @@ def test_failures_are_told_beside_the_seeds_that_worked() -> None:
 @pytest.mark.parametrize(
     ("layers", "seeds", "message"),
     [
-        ([], (0,), "there is nothing to compare"),
-        (["bn-relu"], (), "there is nothing to compare"),
+        ([], (0,), "there is nothing to train"),
+        (["bn-relu"], (), "there is nothing to train"),
         (["bn-reul"], (0,), "'bn-reul' is neither a published layer"),
     ],
 )
@@ -98,7 +98,7 @@ def test_an_unknown_anchor_is_refused() -> None:
         baseline(["bn-relu"], protocol=EvaluationProtocol(anchors=("resnet-huge",)), executor=FakeExecutor(1))
 
 
-def test_progress_is_told_to_the_end() -> None:
+def test_progress_is_reported_to_the_end() -> None:
     left: list[int] = []
 
     class Watch:

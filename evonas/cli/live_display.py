@@ -1,4 +1,4 @@
-"""Watching a search: a live display on a terminal, plain lines elsewhere."""
+"""Shows a search as it goes: a live display on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from evonas.cli.pace import Pace
 from evonas.cli.tables import filters_table, layers_table
+from evonas.cli.throughput import Throughput
 from evonas.records.results import ResultRow, row
 from evonas.records.running_totals import Totals
 from evonas.settings.candidate import Candidate, Evaluation, Status
@@ -25,34 +25,34 @@ if TYPE_CHECKING:
     from evonas.records.run_info import RunInfo, RunSummary
     from evonas.records.store import Store
 
-SHOWN = 8  # best layers in the display
-_LINE_EVERY = 15.0  # seconds between lines where there is no terminal
+BEST_SHOWN = 8  # number of best layers in the display
+_LINE_EVERY = 15.0  # seconds between lines without a terminal
 
 
-class Watcher:
-    """An observer of a search that shows it: progress, filters, and the best layers beside published ones.
+class LiveDisplay:
+    """An observer that shows the progress of a search, its filters, and the best layers beside published ones.
 
     Args:
         run: the run that is being executed.
-        store: where it is recorded, which is read once: totals of a long run take long to add up.
-        console: where to show it.
-        dashboard: address of Ray's dashboard, if there is one.
+        store: the store that holds the run. It is read only once, because summing up a long run takes a while.
+        console: the console to print to.
+        dashboard: the address of Ray's dashboard, if there is one.
     """
 
     def __init__(self, run: RunInfo, store: Store, console: Console, dashboard: str | None = None) -> None:
         self.run, self.console, self.dashboard = run, console, dashboard
-        self.best: list[ResultRow] = [row(run, *pair) for pair in store.best(run.id, SHOWN)]
+        self.best: list[ResultRow] = [row(run, *pair) for pair in store.best(run.id, BEST_SHOWN)]
         summary = store.summary(run.id)
         self._totals, self._references = Totals(summary), dict(run.references)
         self.judged = summary.evaluations
         self._core_seconds = core_seconds(summary)
-        self._pace = Pace(run.config, self.judged, self._core_seconds)
+        self._throughput = Throughput(run.config, self.judged, self._core_seconds)
         self._shown_at = 0.0
         self._pending = 0
-        self._bar = bar_of(run, self.judged)
+        self._bar = progress_bar(run, self.judged)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> LiveDisplay:
         if self._live is not None:
             self._live.start()
         self.show()
@@ -63,72 +63,72 @@ class Watcher:
             self._live.stop()
 
     def drawn(self, candidate: Candidate) -> None:
-        """See `Observer`."""
+        """Counts a candidate that was drawn."""
         self._totals.drawn(candidate)
 
     def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """See `Observer`."""
+        """Counts an evaluation, and adds a scored candidate to the best layers if it is one of them."""
         self._totals.evaluated(evaluation)
         self.judged += 1
         self._core_seconds += evaluation.core_seconds
-        self._pace.saw(self.judged, self._core_seconds)
+        self._throughput.update(self.judged, self._core_seconds)
         if evaluation.status is not Status.SCORED:
             return
         found = row(self.run, candidate, evaluation)
         is_best = not self.best or found.mean > self.best[0].mean
-        self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:SHOWN]
+        self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:BEST_SHOWN]
         if is_best and self._live is None:
             self.console.print(f"  new best {found.mean:.3f}  {found.expression}", markup=False, highlight=False)
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
-        """See `Observer`."""
+        """Shows the scores of a published layer."""
         if evaluation.scores:
             self._references[layer] = dict(evaluation.scores)
         if self._live is None:
-            told = f"{evaluation.mean:.3f}" if evaluation.scores else f"failed: {evaluation.reason}"
-            self.console.print(f"  {layer} under this protocol: {told}", markup=False, highlight=False)
+            result = f"{evaluation.mean:.3f}" if evaluation.scores else f"failed: {evaluation.reason}"
+            self.console.print(f"  {layer} under this protocol: {result}", markup=False, highlight=False)
 
     def tick(self, pending: int) -> None:
-        """See `Observer`."""
+        """Updates the display twice a second, or prints a line every 15 seconds."""
         self._pending = pending
         if monotonic() - self._shown_at >= (0.5 if self._live is not None else _LINE_EVERY):
             self.show()
 
     def show(self) -> None:
-        """Draws the display anew, or prints a line."""
+        """Redraws the display, or prints a line."""
         self._shown_at = monotonic()
         if self._live is not None:
             self._live.update(self._display(), refresh=True)
         else:
             best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
-            fell = ", ".join(f"{name} {count:,}" for name, count in _fell(self._totals.summary()) if count)
-            line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._pace}"
-            line += f"; fell: {fell}" if fell else ""
+            rejections = ", ".join(f"{name} {count:,}" for name, count in _rejections(self._totals.summary()) if count)
+            line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._throughput}"
+            line += f"; rejected: {rejections}" if rejections else ""
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> RenderableType:
-        self._bar.update(self._bar.tasks[0].id, completed=self.judged, pace=str(self._pace))
+        self._bar.update(self._bar.tasks[0].id, completed=self.judged, speed=str(self._throughput))
         run, summary = replace(self.run, references=self._references), self._totals.summary()
         footer = f"{self._pending} in flight; Ctrl-C stops, `evonas resume {self.run.id}` continues"
         return overview(run, summary, self.best, self._bar, footer, self.dashboard)
 
 
-def _fell(summary: RunSummary) -> list[tuple[str, int]]:
-    """What filters turned away, the cheap ones first."""
+def _rejections(summary: RunSummary) -> list[tuple[str, int]]:
+    """The number of rejections by filter, cheap filters first."""
     return [*summary.discarded.items(), *((name, found.rejected) for name, found in summary.filters.items())]
 
 
 def core_seconds(summary: RunSummary) -> float:
-    """What workers have spent on a run."""
+    """The core-seconds that workers have spent on a run."""
     return sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
 
 
-def bar_of(run: RunInfo, judged: int) -> Progress:
-    """A bar of the candidates judged, with one task whose `pace` is told beside it."""
+def progress_bar(run: RunInfo, judged: int) -> Progress:
+    """A progress bar of the candidates judged, with one task whose field `speed` is shown beside it."""
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[pace]}")
+        TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TextColumn("{task.fields[speed]}")
     )
-    bar.add_task("candidates judged", total=run.config.budget, completed=judged, pace="")
+    bar.add_task("candidates judged", total=run.config.budget, completed=judged, speed="")
     return bar
 
 
@@ -140,7 +140,16 @@ def overview(
     footer: str,
     dashboard: str | None = None,
 ) -> RenderableType:
-    """A run as the live display shows it: progress, filters, and the best layers beside published ones."""
+    """What the live display shows of a run.
+
+    Args:
+        run: the run.
+        summary: its totals.
+        best: the best layers so far, best first.
+        bar: the progress bar of the candidates judged.
+        footer: the text at the bottom.
+        dashboard: the address of Ray's dashboard, if there is one.
+    """
     config = run.config
     about = f"run {run.id}   space {config.space.name}   strategy {config.strategy}   seed {config.seed}"
     if dashboard:

@@ -1,4 +1,4 @@
-"""Runs beside one another: what differs in their settings, and what each came to at equal compute."""
+"""Compares runs: the settings that differ, and what each run had found at equal compute."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ from evonas.settings.run_config import RunConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
-    """One run of several.
+class ComparedRun:
+    """One of the runs that are compared.
 
     Attributes:
-        run: its number.
-        status: whether it is over.
-        settings: those that are not the same in all runs, by name; None where the run has no such setting.
-        candidates, scored: how many were judged, and scored.
+        run: the run's number.
+        status: the run's status.
+        settings: the settings that are not the same in all runs, by name; None if this run has no such setting.
+        candidates, scored: the number of candidates that were judged, and that were scored.
         best: the highest score on each anchor of the run.
         mean: the highest mean score; None without a scored layer.
-        hypervolume: of what it had found when its workers had spent `compute`, over the anchors that all runs share.
-        mean_then: its highest mean over those anchors at that time.
-        compute: core-seconds that are compared: those of the run that spent the least.
-        core_seconds, elapsed: what its workers spent, and the wall time of its coordinators, in seconds.
+        hypervolume: the hypervolume, over the anchors that all runs share, when the run's workers had spent `compute`.
+        mean_then: the highest mean over those anchors at that time.
+        compute: the compute at which runs are compared, which is that of the run that spent the least, in
+            core-seconds.
+        core_seconds: the core-seconds that the run's workers spent in all.
+        elapsed: the wall time of the run's coordinators, in seconds.
     """
 
     run: int
@@ -46,28 +48,35 @@ class Beside:
 
     @property
     def per_core_minute(self) -> float | None:
-        """Candidates judged for each minute of a core."""
+        """Candidates judged per core-minute; None before workers have spent any time."""
         return 60 * self.candidates / self.core_seconds if self.core_seconds else None
 
     @property
     def per_second(self) -> float | None:
-        """Candidates judged for each second of wall time."""
+        """Candidates judged per second of wall time; None before any time has elapsed."""
         return self.candidates / self.elapsed if self.elapsed else None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The run as a dictionary for JSON."""
         known = dataclasses.asdict(self) | {"status": self.status.value}
         return known | {"per_core_minute": self.per_core_minute, "per_second": self.per_second}
 
 
-def side_by_side(store: Store, run_ids: Sequence[int]) -> list[Beside]:
-    """The runs in the order given.
+def compare_runs(store: Store, run_ids: Sequence[int]) -> list[ComparedRun]:
+    """Compares runs of a store.
 
-    Compute is counted candidate by candidate in the order of drawing, so that a run is compared as it would have been
-    had it stopped there. Runs without a common anchor have no hypervolume to compare.
+    Compute is counted candidate by candidate in the order of drawing, so that each run is judged as if it had stopped
+    at that point. Runs without a common anchor have no hypervolume to compare.
+
+    Args:
+        store: the store that holds the runs.
+        run_ids: the numbers of the runs, at least one.
+
+    Returns:
+        The runs in the order given.
 
     Raises:
-        UsageError: when there is no such run.
+        UsageError: if the store has no such run.
     """
     runs = [store.run(run_id) for run_id in run_ids]
     evaluations = [list(store.evaluations(run_id)) for run_id in run_ids]
@@ -81,7 +90,7 @@ def side_by_side(store: Store, run_ids: Sequence[int]) -> list[Beside]:
         anchors = run.config.protocol.anchors
         then = at_compute(progress(mine, shared), compute) if shared else None
         rows.append(
-            Beside(
+            ComparedRun(
                 run.id,
                 run.status,
                 settings,
@@ -100,7 +109,7 @@ def side_by_side(store: Store, run_ids: Sequence[int]) -> list[Beside]:
 
 
 def differences(configs: Sequence[RunConfig]) -> list[dict[str, Any]]:
-    """For each configuration the settings, by dotted name, that are not the same in all."""
+    """For each configuration, the settings that are not the same in all of them, by dotted name."""
     flat = [_flat(dataclasses.asdict(config)) for config in configs]
     names = dict.fromkeys(name for one in flat for name in one)
     # The protocol's seed follows from the run's.

@@ -1,4 +1,4 @@
-"""Reading a run into one value, which the page and the pictures share."""
+"""Reads a run from a store into one value, which the page and the pictures share."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.store import Store
 from evonas.records.time_breakdown import breakdown
 from evonas.report.funnel import Filtered, funnel
+from evonas.report.layer_scores import LayerScores, layer_scores
 from evonas.report.lineage import Ancestor, lineage
 from evonas.report.progress import ProgressStep, finite, progress
 from evonas.report.response_curve import ResponseCurve, response
-from evonas.report.standing import Standing, standings
 from evonas.report.times import Clock, clocks
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.objectives import ANCHORS, fitness, objective_named
@@ -30,13 +30,13 @@ _UNITS = {"seconds": ("ms", 1e3), "bytes": ("MiB", 2.0**-20), "accuracy": ("", 1
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Something that candidates are shown by.
+    """An anchor or objective that the scored candidates are plotted by.
 
     Attributes:
-        name: of an anchor or an objective.
-        unit: of its values; empty for an accuracy.
-        factor: of its recorded values.
-        higher_is_better: its direction.
+        name: the name of the anchor or objective.
+        unit: the unit of the plotted values; empty for an accuracy.
+        factor: what recorded values are multiplied by for that unit.
+        higher_is_better: whether higher values are better.
     """
 
     name: str
@@ -46,20 +46,20 @@ class Axis:
 
     @property
     def label(self) -> str:
-        """The name and unit."""
+        """The name, followed by the unit in parentheses if there is one."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """A scored candidate among all others.
+    """A scored candidate.
 
     Attributes:
-        index: of the candidate.
-        expression: its canonical form as text, cut where it is long.
+        index: the candidate's index.
+        expression: its canonical form as text, truncated if it is long.
         mean: its mean score.
-        values: on each axis of the report, in their order; None where it is no finite number.
-        front: whether no other candidate beats it on every objective of the run.
+        values: its value on each axis of the report, in their order; None for a missing, infinite or NaN value.
+        front: whether it is on the Pareto front of the run's objectives.
     """
 
     index: int
@@ -70,37 +70,37 @@ class ScoredPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Top:
+class TopLayer:
     """One of the best layers.
 
     Attributes:
-        row: the layer and its scores.
-        standing: the same beside trainings after the search.
-        response: its curve.
-        plan: how its kernels compute it while a network is trained.
+        row: the layer and its scores in the search.
+        scores: its scores in the search and in trainings after it.
+        response: its response curve.
+        plan: the plan of its kernels for training.
     """
 
     row: ResultRow
-    standing: Standing
+    scores: LayerScores
     response: ResponseCurve
     plan: Plan
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that the page and the pictures show of a run.
+    """Everything that the page and the pictures show about a run.
 
     Attributes:
         run, summary: the run and its totals.
         read: when the store was read, in UTC.
-        steps: progress over compute.
-        axes: what candidates are shown by: the anchors, then the measures of the run's objectives.
-        points: the scored candidates, by index.
-        filters: what each rejected.
+        steps: the progress of the search over compute.
+        axes: the anchors, then the other objectives of the run.
+        points: the scored candidates, in order of index.
+        filters: what each filter rejected.
         times: where the time went, by clock.
-        tree: the family of the best layers.
+        tree: the family tree of the best layers.
         top: the best layers, best first.
-        published: published layers under the run's protocol, best first.
+        published: the published layers and their scores, best first.
     """
 
     run: RunInfo
@@ -112,25 +112,25 @@ class Report:
     filters: Sequence[Filtered]
     times: Sequence[Clock]
     tree: Sequence[Ancestor]
-    top: Sequence[Top]
-    published: Sequence[Standing]
+    top: Sequence[TopLayer]
+    published: Sequence[LayerScores]
 
     @property
     def anchors(self) -> tuple[str, ...]:
-        """Those of the run."""
+        """The anchors of the run."""
         return self.run.config.protocol.anchors
 
 
-def gather(store: Store, run_id: int, top: int = 5) -> Report:
-    """Reads a run, which may still be going on, in short transactions.
+def read_report(store: Store, run_id: int, top: int = 5) -> Report:
+    """Reads a run, which may still be in progress, in short transactions.
 
     Args:
-        store: where it is recorded.
-        run_id: the run.
-        top: how many of the best layers are looked at closely.
+        store: the store that holds the run.
+        run_id: the run's number.
+        top: how many of the best layers to describe in detail.
 
     Raises:
-        UsageError: when there is no such run.
+        UsageError: if the store has no such run.
     """
     run = store.run(run_id)
     evaluations = {e.index: e for e in store.evaluations(run_id)}
@@ -138,7 +138,7 @@ def gather(store: Store, run_id: int, top: int = 5) -> Report:
     best = [row(run, *pair) for pair in store.best(run_id, top)]
     indices = [int(one.id.rpartition("/")[2]) for one in best]
     scores = list(zip(indices, (one.scores for one in best), strict=True))
-    found, published = standings(run, scores, store.retrainings(run_id))
+    scores_of_best, published = layer_scores(run, scores, store.retrainings(run_id))
     axes = _axes(run)
     scored = [e for e in evaluations.values() if e.status is Status.SCORED]
     front = _front(scored, run.config.protocol.objectives)
@@ -148,29 +148,28 @@ def gather(store: Store, run_id: int, top: int = 5) -> Report:
     ]
     summary = store.summary(run_id)
     return Report(
-        run,
-        summary,
-        datetime.now(UTC),
-        progress(evaluations.values(), run.config.protocol.anchors),
-        axes,
-        points,
-        funnel(summary),
-        clocks(breakdown(run, summary)),
-        lineage(indices, candidates, evaluations),
-        [look(one, standing) for one, standing in zip(best, found, strict=True)],
-        published,
+        run=run,
+        summary=summary,
+        read=datetime.now(UTC),
+        steps=progress(evaluations.values(), run.config.protocol.anchors),
+        axes=axes,
+        points=points,
+        filters=funnel(summary),
+        times=clocks(breakdown(run, summary)),
+        tree=lineage(indices, candidates, evaluations),
+        top=[_top_layer(one, scores) for one, scores in zip(best, scores_of_best, strict=True)],
+        published=published,
     )
 
 
-def look(found: ResultRow, standing: Standing) -> Top:
-    """A layer, looked at closely."""
+def _top_layer(found: ResultRow, scores: LayerScores) -> TopLayer:
     from evonas.kernels.plan.plan import plan_of
 
-    return Top(found, standing, response(found.graph), plan_of(found.graph))
+    return TopLayer(found, scores, response(found.graph), plan_of(found.graph))
 
 
 def _axes(run: RunInfo) -> list[Axis]:
-    """The anchors, then what else the run selects by, in units that people read."""
+    """The anchors, then the other objectives of the run, in readable units."""
     axes = [Axis(anchor, "", 1.0, True) for anchor in run.config.protocol.anchors]
     for name in run.config.protocol.objectives:
         if name != ANCHORS and name not in run.config.protocol.anchors:

@@ -1,4 +1,4 @@
-"""Training given layers with several seeds: baselines, and the final word on what a search found."""
+"""Trains given layers with several seeds on every anchor."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Comparison:
     """A layer trained with several seeds.
 
     Attributes:
-        layer: its name or expression.
-        scores: accuracies by anchor, one a seed.
-        seconds: core-seconds of one training, mean over seeds, by anchor.
-        failures: reasons, where trainings failed.
+        layer: the layer's name or expression.
+        scores: the accuracies on each anchor, one per seed, without trainings that failed.
+        seconds: the core-seconds of one training on each anchor, averaged over seeds.
+        failures: the reasons of trainings that failed.
     """
 
     layer: str
@@ -33,11 +33,11 @@ class Comparison:
     failures: Sequence[str] = ()
 
     def mean(self, anchor: str | None = None) -> float:
-        """The mean over seeds, on one anchor or over all."""
+        """The mean accuracy over seeds, on one anchor, or over all anchors if `anchor` is None."""
         return fmean(self._values(anchor))
 
     def spread(self, anchor: str | None = None) -> float:
-        """The standard deviation over seeds (of the mean over anchors when `anchor` is None)."""
+        """The standard deviation over seeds, of the mean over anchors if `anchor` is None; 0 for a single seed."""
         values = self._values(anchor)
         return stdev(values) if len(values) > 1 else 0.0
 
@@ -60,17 +60,20 @@ def baseline(
     """Trains layers on every anchor with several seeds, without filters.
 
     Args:
-        layers: published names, expressions or graphs. A published layer is placed as its publication
-            does, with its own normalisation where a network has no activation.
-        protocol: as in `search`; its seed is replaced by each of `seeds`.
-        seeds: of initial weights and batches.
-        split: which images to score on.
+        layers: published names, expressions or graphs. A published layer is placed as in its publication, with its
+            own normalisation where a network has no activation.
+        protocol: how to train, the default protocol if None; its seed is replaced by each of `seeds`.
+        seeds: the seeds of initial weights and batches.
+        split: the split to score on.
         executor: as in `search`.
         progress: its `tick` is called with the number of trainings left.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Returns:
-        One comparison a layer, in the order given.
+        One comparison per layer, in the order given.
+
+    Raises:
+        UsageError: if there is no layer or no seed, or the protocol or a layer is not valid.
     """
     protocol = protocol or EvaluationProtocol()
     protocol = named_protocol(protocol)
@@ -80,19 +83,19 @@ def baseline(
         for index, (number, seed) in enumerate(wanted)
     ]
     if not tasks:
-        raise UsageError("there is nothing to compare: name at least one layer and one seed")
+        raise UsageError("there is nothing to train; name at least one layer and one seed")
     with make_executor(executor, protocol, **workers) as running:
         evaluations = sorted(carry_out(tasks, running, progress=progress), key=lambda e: e.index)
     comparisons = []
     for number, layer in enumerate(layers):
-        mine = [e for e in evaluations if wanted[e.index][0] == number]
-        scored = [e for e in mine if e.scores]
+        of_layer = [e for e in evaluations if wanted[e.index][0] == number]
+        scored = [e for e in of_layer if e.scores]
         comparisons.append(
             Comparison(
                 layer if isinstance(layer, str) else layer.written(),
                 {a: [e.scores[a] for e in scored] for a in protocol.anchors},
                 {a: fmean([e.seconds[a] for e in scored]) if scored else 0.0 for a in protocol.anchors},
-                [e.reason for e in mine if not e.scores],
+                [e.reason for e in of_layer if not e.scores],
             )
         )
     return comparisons

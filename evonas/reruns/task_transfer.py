@@ -1,4 +1,4 @@
-"""Whether a layer serves where no search looked: small tasks beside the classification of a search's images."""
+"""Trains layers on small tasks that no search trains on, and compares them."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from evonas.reruns.significance import Interval, Paired, interval, paired
 if TYPE_CHECKING:
     from evonas.layers.layer_factory import LayerFactory
 
-REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
-"""Published layers that a layer is held beside."""
-BASELINE = REFERENCES[0]
+TASK_REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
+"""The published layers that are trained beside the given ones by default."""
+BASELINE = TASK_REFERENCES[0]
+"""The layer that all others are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
 class TransferTask:
-    """A task.
+    """A task to train a layer on.
 
     Attributes:
-        name: of the task.
-        measure: what is measured on test images.
-        larger_is_better: whether so.
-        steps: of training, by default.
+        name: the task's name.
+        measure: what is measured on the test images.
+        larger_is_better: whether a larger value is better.
+        steps: the default number of training steps.
     """
 
     name: str
@@ -46,18 +47,19 @@ TASKS: Mapping[str, TransferTask] = {
         TransferTask("classification", "accuracy", True, 100),
     )
 }
-"""A U-Net on canvases of digits; a class-conditional GAN on digits; a plain network that no search trains on."""
+"""The tasks: a U-Net on canvases of digits, a class-conditional GAN on digits, and a network that no search trains."""
 
 
 @dataclass(frozen=True)
-class Transferred:
-    """How a layer did on a task.
+class TaskScores:
+    """The scores of a layer on a task.
 
     Attributes:
-        layer: its name or expression.
-        values: what was measured, by seed; without trainings that diverged.
-        diverged: seeds whose trainings did.
-        versus: its difference from `BASELINE` over equal seeds; None for that layer itself.
+        layer: the layer's name or expression.
+        values: the measured value by seed, without trainings that diverged.
+        diverged: the seeds whose trainings diverged.
+        versus: the difference from `BASELINE` over the seeds that both have; None for that layer itself, and if there
+            is no such seed.
     """
 
     layer: str
@@ -67,12 +69,12 @@ class Transferred:
 
     @property
     def mean(self) -> float | None:
-        """The mean over seeds; None where all diverged."""
+        """The mean over seeds; None if all trainings diverged."""
         return fmean(self.values.values()) if self.values else None
 
     @property
     def interval(self) -> Interval | None:
-        """Of the mean; None for fewer than two values."""
+        """The confidence interval of the mean; None for fewer than two values."""
         return interval(list(self.values.values()))
 
 
@@ -82,24 +84,24 @@ def transfer(
     *,
     seeds: Sequence[int] = (0, 1, 2),
     steps: int | None = None,
-    references: Sequence[str] = REFERENCES,
+    references: Sequence[str] = TASK_REFERENCES,
     progress: Callable[[int], None] = lambda left: None,
-) -> list[Transferred]:
-    """Trains networks for a task with layers, and scores them on images that they were not trained on.
+) -> list[TaskScores]:
+    """Trains a network for a task with each layer, and scores it on test images.
 
     Args:
         layers: published names, expressions or graphs.
-        task: one of `TASKS`.
-        seeds: of weights and batches, the same for every layer.
-        steps: of training; the task's own when None.
-        references: published layers to train beside them.
-        progress: told how many trainings are left.
+        task: "segmentation", "generation" or "classification".
+        seeds: the seeds of weights and batches, the same for every layer.
+        steps: the number of training steps; the task's default if None.
+        references: the published layers to train beside them.
+        progress: called with the number of trainings left.
 
     Returns:
-        One row a layer, best first; those of which every training diverged come last.
+        The scores of each layer, best first; layers whose trainings all diverged come last.
 
     Raises:
-        UsageError: for an unknown task or layer, no layer, no seed, or no step.
+        UsageError: if the task or a layer is unknown, or there is no layer, no seed or no step.
     """
     from evonas.layers.layer_factory import LayerFactory
 
@@ -140,11 +142,11 @@ def _trainer(task: str, steps: int) -> Callable[[LayerFactory, int], float | Non
     return partial(classify, steps=steps)
 
 
-def _row(label: str, values: Mapping[int, float | None], baseline: Mapping[int, float | None]) -> Transferred:
+def _row(label: str, values: Mapping[int, float | None], baseline: Mapping[int, float | None]) -> TaskScores:
     known = {seed: value for seed, value in values.items() if value is not None}
     both = [(v, b) for seed, v in known.items() if (b := baseline.get(seed)) is not None]
     versus = paired([v for v, _ in both], [b for _, b in both]) if both and label != BASELINE else None
-    return Transferred(label, known, [seed for seed, value in values.items() if value is None], versus)
+    return TaskScores(label, known, [seed for seed, value in values.items() if value is None], versus)
 
 
 def _label(layer: Graph | str) -> str:

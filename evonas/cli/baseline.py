@@ -1,0 +1,104 @@
+"""The command `baseline`: trains layers on the anchors with several seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from statistics import fmean
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from evonas.cli import options
+from evonas.cli.progress import training_bar
+from evonas.cli.tables import cut, narrow, table
+from evonas.cli.worker_options import ExecutorOptions, with_executor_options
+from evonas.errors import UsageError
+from evonas.language.zoo import as_graph, zoo
+from evonas.reruns.baseline import Comparison
+from evonas.reruns.baseline import baseline as train
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+
+app = typer.Typer()
+
+
+@app.command()
+@with_executor_options
+def baseline(
+    layer: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A published layer, an expression, or the RUN/INDEX of a candidate; may be repeated. By default all "
+            "published layers."
+        ),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Number of trainings of each layer on each anchor.")] = 3,
+    first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 0,
+    test: Annotated[bool, typer.Option("--test", help="Score on the test split, which no search sees.")] = False,
+    anchor: Annotated[list[str] | None, typer.Option(help="Anchor network, or FILE.py:NAME; may be repeated.")] = None,
+    data: Annotated[
+        str, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME.")
+    ] = EvaluationProtocol.data,
+    data_dir: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
+    steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = EvaluationProtocol.steps,
+    storage: options.Storage = options.STORAGE,
+    *,
+    execution: ExecutorOptions,
+    form: options.OutputFormat = options.Format.TABLE,
+) -> None:
+    """Train layers on the anchors with several seeds, and show the mean and spread of their accuracy."""
+    protocol = replace(
+        EvaluationProtocol(),
+        data=data,
+        data_dir=data_dir,
+        anchors=tuple(anchor) if anchor else EvaluationProtocol.anchors,
+        steps=steps,
+    )
+    layers = [options.find_layer(text, storage) for text in layer] if layer else list(zoo)
+    for one in layers:
+        as_graph(one)  # raises before anything starts if it is not a layer
+    if seeds < 1:
+        raise UsageError(f"seeds must be at least 1, not {seeds}")
+    replace(protocol, seed=first_seed)  # raises if the seed is out of range
+    with training_bar() as bar:
+        comparisons = train(
+            layers,
+            protocol=protocol,
+            seeds=range(first_seed, first_seed + seeds),
+            split="test" if test else "validation",
+            progress=bar,
+            **execution,
+        )
+    title = f"{'test' if test else 'validation'} accuracy after {steps} steps, {seeds} seed{'' if seeds == 1 else 's'}"
+    document = [_document(one, protocol.anchors) for one in comparisons]
+    options.emit(form, document, comparison_table(comparisons, protocol.anchors, title))
+
+
+def _document(comparison: Comparison, anchors: Sequence[str]) -> dict[str, Any]:
+    scored = bool(comparison.scores[anchors[0]])
+    return {
+        "layer": comparison.layer,
+        "mean": comparison.mean() if scored else None,
+        "spread": comparison.spread() if scored else None,
+        "scores": {anchor: list(scores) for anchor, scores in comparison.scores.items()},
+        "seconds": dict(comparison.seconds),
+        "failures": list(comparison.failures),
+    }
+
+
+def comparison_table(comparisons: Sequence[Comparison], anchors: Sequence[str], title: str | None = None) -> Table:
+    """The mean and standard deviation of accuracies over seeds, one row per layer, best mean first."""
+    grid = table(title, caption="accuracy, mean ± standard deviation over seeds; s: core-seconds per training")
+    grid.add_column("layer", overflow="fold")
+    for heading in ("all", *anchors, "s"):
+        grid.add_column(narrow(heading), justify="right", no_wrap=True)
+    for c in sorted(comparisons, key=lambda c: -c.mean() if c.scores[anchors[0]] else 1.0):
+        if not c.scores[anchors[0]]:
+            grid.add_row(escape(cut(c.layer)), f"failed: {escape(c.failures[0])}")
+            continue
+        several = len(c.scores[anchors[0]]) > 1  # a single training has no spread
+        cells = [f"{c.mean(a):.3f}" + (f" ±{c.spread(a):.3f}" if several else "") for a in (None, *anchors)]
+        grid.add_row(escape(cut(c.layer)), *cells, f"{fmean(c.seconds.values()):.1f}")
+    return grid

@@ -1,0 +1,167 @@
+"""Which trainings a reranking consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import count, islice
+
+from evonas.errors import UsageError, shorten, unknown
+from evonas.front.assemble import check_protocol
+from evonas.language.zoo import zoo
+from evonas.records.retraining import Layer, RetrainingKey, RetrainingStage
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
+
+RERANK_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
+"""The published layers that are trained beside those of the run by default."""
+UNSEEN_ANCHOR = "vgg-small"
+"""An anchor that searches do not use."""
+
+
+@dataclass(frozen=True, slots=True)
+class RerankRequest:
+    """What a reranking is asked for; the attributes are the arguments of `evonas.rerank`.
+
+    Attributes:
+        top: the number of layers to train again.
+        references: the names of published layers to train beside them.
+        seeds: the number of trainings of each layer on each anchor.
+        first_seed: the first seed.
+        steps: the steps of each training; None for twice those of the run.
+        held_out: the share of the training split to hold out, between 0 and 1.
+        report: the number of layers to report.
+        unseen: the unseen anchor; None for none.
+    """
+
+    top: int
+    references: Sequence[str]
+    seeds: int
+    first_seed: int
+    steps: int | None
+    held_out: float
+    report: int
+    unseen: str | None
+
+    def check(self, run: RunInfo) -> None:
+        """Checks everything but the protocol.
+
+        Raises:
+            UsageError: for a number out of range, an unknown reference, or an unseen anchor that the run has.
+        """
+        for name, value in (("top", self.top), ("seeds", self.seeds), ("report", self.report)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, not {shorten(value)}")
+        if not 0 < self.held_out < 1:
+            raise UsageError(f"held_out must be greater than 0 and less than 1, not {shorten(self.held_out)}")
+        for name in self.references:
+            if name not in zoo:
+                raise unknown("layer", name, zoo)
+        if self.unseen in run.config.protocol.anchors:
+            raise UsageError(
+                f"run {run.id} was searched with {self.unseen}; for transfer, name an anchor that it never saw"
+            )
+
+
+@dataclass(frozen=True)
+class RerankPlan:
+    """The trainings of a reranking.
+
+    Attributes:
+        anchors: the run's anchors.
+        layers: the indices of the candidates to train again.
+        references: the published layers to train beside them.
+        steps, seeds: of the trainings that layers are ranked by.
+        held_out: the share of the training split that is held out of those trainings.
+        report: the largest number of layers to report.
+        unseen: the unseen anchor; None for none.
+        test_steps, test_seeds: of the trainings that are scored on the test split.
+    """
+
+    anchors: Sequence[str]
+    layers: Sequence[int]
+    references: Sequence[str]
+    steps: int
+    seeds: Sequence[int]
+    held_out: float
+    report: int
+    unseen: str | None
+    test_steps: int
+    test_seeds: Sequence[int]
+
+    def trained(self, layers: Sequence[Layer]) -> list[RetrainingKey]:
+        """The trainings that the layers are ranked by."""
+        return _keys(layers, RetrainingStage.HELD_OUT, self.anchors, self.seeds, self.steps, self.held_out)
+
+    def tested(self, layers: Sequence[Layer]) -> list[RetrainingKey]:
+        """The trainings of the layers that are scored on the test split."""
+        keys = _keys(layers, RetrainingStage.TEST, self.anchors, self.test_seeds, self.test_steps)
+        if self.unseen is None:
+            return keys
+        return keys + _keys(layers, RetrainingStage.TRANSFER, [self.unseen], self.test_seeds, self.test_steps)
+
+    def all_of(self, layer: Layer) -> list[RetrainingKey]:
+        """All trainings of a reference or a reported layer."""
+        return self.trained([layer]) + self.tested([layer])
+
+
+def plan_reranking(store: Store, run: RunInfo, request: RerankRequest) -> RerankPlan:
+    """Checks a request and decides on the layers, steps and seeds of its trainings.
+
+    Args:
+        store: the store that holds the run.
+        run: the run.
+        request: what is asked for.
+
+    Raises:
+        UsageError: if the request makes no sense for this run, or the run has no scored layer.
+    """
+    request.check(run)
+    protocol = run.config.protocol
+    steps = 2 * protocol.steps if request.steps is None else request.steps
+    longer = replace(protocol, steps=steps, seed=request.first_seed)
+    anchors = protocol.anchors if request.unseen is None else (*protocol.anchors, request.unseen)
+    check_protocol(replace(longer, anchors=anchors))
+    layers = [candidate.index for candidate, _ in store.best(run.id, request.top)]
+    if not layers:
+        raise UsageError(f"run {run.id} has no scored layer yet; continue it with `evonas resume {run.id}`")
+    fresh = _fresh(request.first_seed, request.seeds, run)
+    test_steps, test_seeds = _of_first_test(store, run, steps, _fresh(fresh[-1] + 1, request.seeds, run))
+    return RerankPlan(
+        anchors=protocol.anchors,
+        layers=layers,
+        references=list(dict.fromkeys(request.references)),
+        steps=steps,
+        seeds=fresh,
+        held_out=request.held_out,
+        report=min(request.report, len(layers)),
+        unseen=request.unseen,
+        test_steps=test_steps,
+        test_seeds=test_seeds,
+    )
+
+
+def _keys(
+    layers: Sequence[Layer],
+    stage: RetrainingStage,
+    anchors: Sequence[str],
+    seeds: Sequence[int],
+    steps: int,
+    share: float = 0.0,
+) -> list[RetrainingKey]:
+    # Seed by seed: the batches of a seed are made once, and an interrupted call has trained all layers alike.
+    return [(layer, stage, anchor, seed, steps, share) for seed in seeds for layer in layers for anchor in anchors]
+
+
+def _fresh(first: int, number: int, run: RunInfo) -> list[int]:
+    """The next `number` seeds, counting from `first`, that the run has not used."""
+    return list(islice((seed for seed in count(first) if seed != run.config.protocol.seed), number))
+
+
+def _of_first_test(store: Store, run: RunInfo, steps: int, seeds: list[int]) -> tuple[int, list[int]]:
+    """The steps and seeds of the run's first trainings that were scored on the test split, else those given."""
+    tested = [one for one in store.retrainings(run.id) if one.stage is not RetrainingStage.HELD_OUT and not one.failed]
+    if all(one.steps == steps and one.seed in seeds for one in tested):
+        return steps, seeds  # there are none yet, or they belong to this very request
+    first = tested[0].steps
+    return first, sorted({one.seed for one in tested if one.steps == first})
