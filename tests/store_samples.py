@@ -13,7 +13,7 @@ import pytest
 from evonas.db import open_store
 from evonas.errors import EvonasError
 from evonas.language.graph import Graph
-from evonas.records.coordinator_claim import Coordinator
+from evonas.records.coordinator import Coordinator
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store

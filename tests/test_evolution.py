@@ -14,7 +14,7 @@ from evonas.evolution.executor import Task
 from evonas.evolution.history import History
 from evonas.evolution.loop import Search
 from evonas.evolution.propose import Proposer
-from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION, RecallingFilters
+from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION, ResumableFilters
 from evonas.judging.selection import Population
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.zoo import zoo
@@ -182,7 +182,7 @@ def test_time_spent_before_a_resume_counts() -> None:
     store, run = searched(config(budget=5), FakeExecutor(1))
     seconds = [s for e in store.evaluations(run.id) for s in (*e.seconds.values(), *(o.seconds for o in e.filters))]
     assert sum(seconds) > 2.0
-    history, filters = History(run.config), RecallingFilters(run.config.twins)
+    history, filters = History(run.config), ResumableFilters(run.config.twins)
     history.load(store, run.id, filters, Proposer(run.config).remember)
     assert history.core_seconds == pytest.approx(sum(seconds))  # rounding, in another order
     spent = replace(run, config=config(budget=100, core_minutes=2.0 / 60))

@@ -7,7 +7,7 @@ import pytest
 from evonas.errors import UsageError
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.settings.objectives import OBJECTIVES, check_objectives, fitness, measured
+from evonas.settings.objectives import OBJECTIVES, check_objectives, fitness, measured_objectives
 
 ANCHORS = ("wide", "deep")
 EVALUATIONS = [
@@ -25,8 +25,8 @@ def test_columns_follow_the_names_and_higher_is_better() -> None:
 
 
 def test_workers_measure_what_is_no_accuracy_on_an_anchor() -> None:
-    assert [o.name for o in measured(["size", "anchors", "step-time"])] == ["size", "step-time"]
-    assert measured(["anchors"]) == ()
+    assert [o.name for o in measured_objectives(["size", "anchors", "step-time"])] == ["size", "step-time"]
+    assert measured_objectives(["anchors"]) == ()
 
 
 def test_values_are_written_in_units_that_people_use() -> None:
@@ -43,7 +43,7 @@ def test_values_are_written_in_units_that_people_use() -> None:
 
 
 def test_an_accuracy_on_an_anchor_is_not_measured() -> None:
-    assert [o.name for o in measured(["deep", "size"], ANCHORS)] == ["size"]
+    assert [o.name for o in measured_objectives(["deep", "size"], ANCHORS)] == ["size"]
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_what_is_not_as_the_run_has_it_is_damage(
     store: MemoryStore, scores: dict[str, float], measures: dict[str, float], strange: str
 ) -> None:
     store.record(2, candidates=[drawn(8, "x")], evaluations=[Evaluation(8, Status.SCORED, scores, measures)])
-    with refused(StorageError, f"candidate 8 of run 2 is damaged: '?{strange}'? is not as the run has it"):
+    with refused(StorageError, f"candidate 8 of run 2 is damaged: '?{strange}'? does not match the run's protocol"):
         results.details(store, 2, 8)
     with refused(StorageError, "candidate 8 of run 2 is damaged"):
         results.best(store, 2)

@@ -16,7 +16,7 @@ from evonas.db import open_store
 from evonas.front.api import execute
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import FilterSummary, RunSummary
-from evonas.records.running_totals import Totals
+from evonas.records.running_totals import RunningTotals
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Status
 from tests.fakes import FakeExecutor, config
@@ -89,7 +89,7 @@ def test_they_go_on_from_any_summary(data: st.DataObject, before: int, after: in
     store = MemoryStore()
     run = store.create_run(config(), {})
     store.record(run.id, candidates=drawn[:before], evaluations=judged[:before])
-    totals = Totals(store.summary(run.id))
+    totals = RunningTotals(store.summary(run.id))
     for one, evaluation in zip(drawn[before:], judged[before:], strict=True):
         totals.drawn(one)
         totals.evaluated(evaluation)
@@ -100,7 +100,7 @@ class Following:
     """An observer that keeps totals, and holds them to the store's at every tick."""
 
     def __init__(self, store: Store, run_id: int) -> None:
-        self.store, self.run_id, self.totals = store, run_id, Totals(store.summary(run_id))
+        self.store, self.run_id, self.totals = store, run_id, RunningTotals(store.summary(run_id))
         self.looks = 0
 
     def drawn(self, one: Candidate) -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from evonas.evolution.propose import Proposer
-from evonas.judging.cheap_filters import TWIN, CheapFilters, Passed, RecallingFilters, Tally
+from evonas.judging.cheap_filters import TWIN, CheapFilters, Passed, ResumableFilters, Tally
 from evonas.judging.selection import Population
 from evonas.judging.start_twins import Twins, read_sketch, sketch, start_response, write_sketch
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
-from evonas.settings.candidate import Known, Reject
+from evonas.settings.candidate import CandidateKeys, Reject
 from tests.fakes import config
 
 
@@ -182,9 +182,9 @@ def test_a_sketch_keeps_distances() -> None:
 
 
 def test_a_candidate_of_an_earlier_session_has_twins() -> None:
-    filters = RecallingFilters(0.02)
-    assert filters.recall(Known("its key", "its function", sketch(Graph.parse("tanh(x)"))))
-    assert not filters.recall(Known("another", "function", None))  # of which too little is known
+    filters = ResumableFilters(0.02)
+    assert filters.recall(CandidateKeys("its key", "its function", sketch(Graph.parse("tanh(x)"))))
+    assert not filters.recall(CandidateKeys("another", "function", None))  # of which too little is known
     verdict = filters.judge(Graph.parse("tanh(x + v0)"), Tally())
     assert isinstance(verdict, tuple) and verdict[0] == TWIN
-    assert RecallingFilters(0.0).recall(Known("another", "function", None))
+    assert ResumableFilters(0.0).recall(CandidateKeys("another", "function", None))

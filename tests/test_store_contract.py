@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from evonas.db import open_store
 from evonas.errors import StorageError, UsageError
 from evonas.language.graph import Graph
-from evonas.records import coordinator_claim as lease
-from evonas.records.coordinator_claim import Coordinator
+from evonas.records import coordinator as coordinators
+from evonas.records.coordinator import Coordinator
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import FilterSummary, RunStatus
@@ -82,9 +82,9 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
         lambda: store.record_reference(run_id, "bn-relu", {"resnet-small": 0.7}),
         lambda: store.candidates(run_id),
         lambda: store.candidate(run_id, 0),
-        lambda: list(store.known(run_id)),
+        lambda: list(store.candidate_keys(run_id)),
         lambda: store.unevaluated(run_id),
-        lambda: store.newest(run_id, 5, 5),
+        lambda: store.newest_scored(run_id, 5, 5),
         lambda: store.filter_values(run_id, "signal", 5, 5),
         lambda: store.evaluations(run_id),
         lambda: store.evaluation(run_id, 0),
@@ -349,10 +349,10 @@ def test_one_on_another_machine_is_gone_once_it_was_silent(
     store: Store, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.claim(run, ELSEWHERE)
-    with pytest.raises(UsageError, match=r"process 4711 on far-away, since 2024-05-01 12:30:00 UTC; it was heard of "):
+    with pytest.raises(UsageError, match="process 4711 on far-away, since 2024-05-01 12:30:00 UTC; its last sign"):
         store.claim(run, Coordinator.here())
     store.renew(run, ELSEWHERE)
-    monkeypatch.setattr(lease, "LOST_SECONDS", 0.0)
+    monkeypatch.setattr(coordinators, "LOST_SECONDS", 0.0)
     mine = Coordinator.here()
     store.claim(run, mine)
     assert store.coordinator(run) == mine

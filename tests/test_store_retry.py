@@ -18,7 +18,7 @@ import pytest
 from evonas.db import open_store, sqlite
 from evonas.errors import StorageError, StorageUnavailableError
 from evonas.evolution.loop import Search
-from evonas.records import store_retry as patience
+from evonas.records import store_retry as store_retry
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate
@@ -103,13 +103,13 @@ class Meddler:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
-    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(store_retry, "RETRY_SECONDS", 0.05)
 
 
 OBSTACLES = [
     (locked, "is locked by another process"),
     (full, "the disk that holds .* is full|cannot be read or written"),
-    (read_only, "is read-only|cannot be opened; check the permissions of it and its folder, and their disk"),
+    (read_only, "is read-only|cannot be opened; check the permissions of the file and its folder, and the disk"),
 ]
 
 
@@ -130,7 +130,7 @@ def test_the_run_pauses_and_goes_on(
         assert table(store, run) == undisturbed
     pauses, goes_on = (record.getMessage() for record in caplog.records)
     assert re.match(rf"the run pauses: .*({said})", pauses)
-    assert goes_on.startswith("the run goes on, after a pause of")
+    assert goes_on.startswith("the run continues after a pause of")
 
 
 @pytest.mark.parametrize(("obstacle", "said"), OBSTACLES)
@@ -141,7 +141,7 @@ def test_one_that_waits_in_vain_stops_and_is_resumed(
     obstacle: Obstacle,
     said: str,
 ) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(store_retry, "PATIENCE_SECONDS", 0.2)
     path = small_disk / "runs.db"
     with open_store(str(path)) as store:
         run = store.create_run(config(), {})
@@ -171,13 +171,13 @@ def test_ten_minutes_are_waited_and_no_longer(
         if now[0] < 1000.0 + away:
             raise StorageUnavailableError("away")
 
-    monkeypatch.setattr(patience, "monotonic", lambda: now[0])
-    monkeypatch.setattr(patience, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(store_retry, "monotonic", lambda: now[0])
+    monkeypatch.setattr(store_retry, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     with (
         caplog.at_level(logging.WARNING, "evonas"),
         nullcontext() if goes_on else pytest.raises(StorageUnavailableError),
     ):
-        patience.patiently(write)
+        store_retry.retry_while_unavailable(write)
     waited = away if goes_on else 600.0
     assert waited <= tries[-1] - tries[0] <= waited + 2.0 and len(tries) == 1 + round((tries[-1] - tries[0]) / 2)
     assert len(caplog.records) == (0 if away == 0.0 else 1 + goes_on)  # once, however many tries there were
@@ -189,7 +189,7 @@ def test_ctrl_c_ends_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def pressed(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(patience, "sleep", pressed)
+    monkeypatch.setattr(store_retry, "sleep", pressed)
     with open_store(str(path)) as store:
         run = store.create_run(config(), {})
         meddler = Meddler(store, path, locked, None)

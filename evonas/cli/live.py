@@ -13,8 +13,8 @@ from rich.text import Text
 
 from evonas.cli.pace import Pace
 from evonas.cli.tables import filters_table, layers_table
-from evonas.records.results import ResultRow, row
-from evonas.records.running_totals import Totals
+from evonas.records.results import ResultRow, result_row
+from evonas.records.running_totals import RunningTotals
 from evonas.settings.candidate import Candidate, Evaluation, Status
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class Watcher:
 
     def __init__(self, run: RunInfo, store: Store, console: Console, dashboard: str | None = None) -> None:
         self.run, self.console, self.dashboard = run, console, dashboard
-        self.best: list[ResultRow] = [row(run, *pair) for pair in store.best(run.id, SHOWN)]
+        self.best: list[ResultRow] = [result_row(run, *pair) for pair in store.best(run.id, SHOWN)]
         summary = store.summary(run.id)
-        self._totals, self._references = Totals(summary), dict(run.references)
+        self._totals, self._references = RunningTotals(summary), dict(run.references)
         self.judged = summary.evaluations
         self._core_seconds = core_seconds(summary)
         self._pace = Pace(run.config, self.judged, self._core_seconds)
@@ -74,7 +74,7 @@ class Watcher:
         self._pace.saw(self.judged, self._core_seconds)
         if evaluation.status is not Status.SCORED:
             return
-        found = row(self.run, candidate, evaluation)
+        found = result_row(self.run, candidate, evaluation)
         is_best = not self.best or found.mean > self.best[0].mean
         self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:SHOWN]
         if is_best and self._live is None:

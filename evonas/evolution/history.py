@@ -11,7 +11,7 @@ from evonas.settings.candidate import Candidate, Evaluation, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from evonas.judging.cheap_filters import RecallingFilters
+    from evonas.judging.cheap_filters import ResumableFilters
     from evonas.records.store import Store
     from evonas.settings.run_config import RunConfig
 
@@ -36,14 +36,14 @@ class History:
 
     def __init__(self, config: RunConfig) -> None:
         self._lookahead, self._window = config.lookahead, config.population
-        self.drawn = self.shown = 0
+        self.drawn = self.applied = 0
         self.candidates: dict[int, Candidate] = {}
         self.evaluations: dict[int, Evaluation] = {}
         self.core_seconds = 0.0
         self.population = Population(config.population)
         self.hurdles = Hurdles(config.protocol, config.population)
 
-    def load(self, store: Store, run_id: int, filters: RecallingFilters, remember: Callable[[Candidate], None]) -> None:
+    def load(self, store: Store, run_id: int, filters: ResumableFilters, remember: Callable[[Candidate], None]) -> None:
         """Brings everything to where it was before the first candidate that is still to be evaluated, or drawn.
 
         Nothing of what lies further back is read one by one, but for the keys.
@@ -55,7 +55,7 @@ class History:
             remember: has the filters know a candidate of which too little was recorded for that.
         """
         recalled = True
-        for known in store.known(run_id):
+        for known in store.candidate_keys(run_id):
             recalled &= filters.recall(known)
             self.drawn += 1
         if not recalled:  # a run of an earlier version
@@ -65,14 +65,14 @@ class History:
         summary = store.summary(run_id)
         self.core_seconds = sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
         first = min(store.unevaluated(run_id), default=self.drawn)
-        self.shown = max(0, first - self._lookahead + 1)
-        for pair in store.newest(run_id, self.shown, self._window):
+        self.applied = max(0, first - self._lookahead + 1)
+        for pair in store.newest_scored(run_id, self.applied, self._window):
             self.population.add(*pair)
         for name in self.hurdles.names:
-            for value in store.filter_values(run_id, name, self.shown, self.hurdles.window):
+            for value in store.filter_values(run_id, name, self.applied, self.hurdles.window):
                 self.hurdles.note(name, value)
-        self.candidates = {c.index: c for c in store.candidates(run_id, self.shown)}
-        self.evaluations = {e.index: e for e in store.evaluations(run_id, self.shown)}
+        self.candidates = {c.index: c for c in store.candidates(run_id, self.applied)}
+        self.evaluations = {e.index: e for e in store.evaluations(run_id, self.applied)}
 
     def draw(self, candidate: Candidate) -> None:
         """One more candidate."""
@@ -84,15 +84,15 @@ class History:
         self.evaluations[evaluation.index] = evaluation
         self.core_seconds += evaluation.core_seconds
 
-    def may_show_until(self, last: int) -> bool:
+    def has_results_until(self, last: int) -> bool:
         """Whether the results of all candidates up to `last` are in."""
-        return all(i in self.evaluations for i in range(self.shown, last + 1))
+        return all(i in self.evaluations for i in range(self.applied, last + 1))
 
-    def show_until(self, last: int) -> None:
+    def apply_until(self, last: int) -> None:
         """Applies results to the population and the hurdles, in order, up to candidate `last`."""
-        while self.shown <= last:
-            candidate, evaluation = self.candidates.pop(self.shown), self.evaluations.pop(self.shown)
+        while self.applied <= last:
+            candidate, evaluation = self.candidates.pop(self.applied), self.evaluations.pop(self.applied)
             self.hurdles.add(evaluation)
             if evaluation.status is Status.SCORED:
                 self.population.add(candidate, evaluation)
-            self.shown += 1
+            self.applied += 1

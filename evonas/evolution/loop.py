@@ -16,10 +16,10 @@ from evonas.evolution.failed_attempts import Attempts
 from evonas.evolution.gc_pause import rare_collections
 from evonas.evolution.history import History
 from evonas.evolution.propose import Proposer, SpaceExhausted
-from evonas.judging.cheap_filters import RecallingFilters
+from evonas.judging.cheap_filters import ResumableFilters
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
-from evonas.records.store_retry import patiently
+from evonas.records.store_retry import retry_while_unavailable
 from evonas.records.timekeeping import DATABASE, LOADING, PROPOSING, SHOWING, WAITING, Timekeeper
 from evonas.settings.candidate import Candidate, Evaluation, Status
 
@@ -57,12 +57,12 @@ class Search:
         executor: Executor,
         observers: Sequence[Observer] = (),
         references: Sequence[str] = (),
-        filters: RecallingFilters | None = None,
+        filters: ResumableFilters | None = None,
     ) -> None:
         self.run, self.config = run, run.config
         self.store, self.executor, self.observers = store, executor, observers
         self.proposer = Proposer(self.config)
-        self.proposer.filters = self._filters = filters or RecallingFilters(self.config.twins)
+        self.proposer.filters = self._filters = filters or ResumableFilters(self.config.twins)
         self._history = History(self.config)
         self._out: dict[int, Task] = {}  # latest attempt of what is being evaluated, by index
         self._attempts = Attempts()
@@ -94,7 +94,7 @@ class Search:
         for index, name in self._references.items():
             self._submit(published_task(name, index, 1, self.config.protocol))
         for index in sorted(self._history.candidates.keys() - self._history.evaluations.keys()):
-            self._history.show_until(index - self.config.lookahead)
+            self._history.apply_until(index - self.config.lookahead)
             self._submit(self._task(index))
         while True:
             self._draw()
@@ -121,7 +121,7 @@ class Search:
 
         with self._time.during(DATABASE):
             if status is None:
-                patiently(write)
+                retry_while_unavailable(write)
             else:
                 write()  # at the end, which a Ctrl-C may have asked for: nobody should wait
 
@@ -132,7 +132,7 @@ class Search:
             until = monotonic() + BATCH_SECONDS
             while self._may_draw(len(tasks)) and (not tasks or monotonic() < until):
                 index = self._history.drawn
-                self._history.show_until(index - self.config.lookahead)
+                self._history.apply_until(index - self.config.lookahead)
                 try:
                     candidate = self.proposer.draw(index, self._history.population)
                 except SpaceExhausted:
@@ -161,7 +161,7 @@ class Search:
             return False
         if config.core_minutes is not None and history.core_seconds >= 60 * config.core_minutes:
             return False
-        return history.may_show_until(history.drawn - config.lookahead)
+        return history.has_results_until(history.drawn - config.lookahead)
 
     def _task(self, index: int) -> Task:
         """The first attempt at a candidate, once it has been shown what it may see."""
@@ -203,7 +203,7 @@ class Search:
         name = self._references[evaluation.index]
         if evaluation.scores:
             with self._time.during(DATABASE):
-                patiently(lambda: self.store.record_reference(self.run.id, name, evaluation.scores))
+                retry_while_unavailable(lambda: self.store.record_reference(self.run.id, name, evaluation.scores))
         with self._time.during(SHOWING):
             for observer in self.observers:
                 observer.referenced(name, evaluation)

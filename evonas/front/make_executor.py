@@ -55,7 +55,7 @@ def make_executor(
         UsageError: for an unknown name, when Ray cannot be had, or when this machine should train and lacks the
             protocol's device.
     """
-    plugins.restore(protocol.plugins)
+    plugins.load_recorded_files(protocol.plugins)
     if isinstance(executor, Executor):
         return executor
     check_executor(executor, **workers)
@@ -84,7 +84,7 @@ def make_executor(
         cpus_per_worker=workers.get("cpus_per_worker", 1),
         recycle_after=workers.get("recycle_after"),
         device=protocol.device,
-        files=plugins.loaded(),
+        files=plugins.loaded_files(),
     )
 
 

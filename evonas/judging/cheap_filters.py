@@ -23,7 +23,7 @@ from evonas.settings.candidate import Accept, Reject, Verdict
 
 if TYPE_CHECKING:
     from evonas.language.graph import Graph
-    from evonas.settings.candidate import Known
+    from evonas.settings.candidate import CandidateKeys
 
 STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL = "structural", "duplicate", "numerical", "functional"
 TWIN = "twin"
@@ -150,7 +150,7 @@ class CheapFilters:
         return name, verdict
 
 
-class RecallingFilters(CheapFilters):
+class ResumableFilters(CheapFilters):
     """The cheap filters of a search that may be resumed."""
 
     @property
@@ -158,7 +158,7 @@ class RecallingFilters(CheapFilters):
         """What the graph that was remembered last responds where training starts; see `Candidate.start`."""
         return self._twins.latest
 
-    def recall(self, known: Known) -> bool:
+    def recall(self, known: CandidateKeys) -> bool:
         """Counts later graphs as duplicates or twins of a candidate of an earlier session.
 
         Returns:

@@ -25,7 +25,7 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking, by_mean
 from evonas.reruns.retrainer import Retrainer
-from evonas.settings.plugins import name_files
+from evonas.settings.plugins import load_named_files
 
 REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
 """Published layers that are trained beside those of the run."""
@@ -84,7 +84,7 @@ def rerank(
             stack.enter_context(store)
         run = latest_run(store) if run_id is None else store.run(run_id)
         if transfer is not None:
-            name_files([transfer])
+            load_named_files([transfer])
         plan = _plan(store, run, top, references, seeds, first_seed, steps, held_out, report, transfer)
 
         def start() -> Executor:
