@@ -183,7 +183,7 @@ def test_time_spent_before_a_resume_counts() -> None:
     seconds = [s for e in store.evaluations(run.id) for s in (*e.seconds.values(), *(o.seconds for o in e.filters))]
     assert sum(seconds) > 2.0
     history, filters = History(run.config), ResumableFilters(run.config.twins)
-    history.load(store, run.id, filters, Proposer(run.config).remember)
+    history.restore(store, run.id, filters, Proposer(run.config).remember)
     assert history.core_seconds == pytest.approx(sum(seconds))  # rounding, in another order
     spent = replace(run, config=config(budget=100, core_minutes=2.0 / 60))
     assert Search(spent, store, FakeExecutor(1)).execute() is RunStatus.FINISHED

@@ -69,8 +69,8 @@ def test_the_oldest_value_leaves_first_whatever_its_size_and_no_number_is_none()
     for i in range(200):
         value = float(rng.integers(8)) / 8  # many are equal
         if i % 7 == 0:
-            hurdles.note(name, float("nan"))
-        hurdles.note(name, value)
+            hurdles.add_value(name, float("nan"))
+        hurdles.add_value(name, value)
         seen.append(value)
         if i >= LEAST_BEFORE:
             assert hurdles.floors() == {name: sorted(seen[-30:])[int((min(i + 1, 30) - 1) * 0.25)]}

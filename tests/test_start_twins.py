@@ -131,7 +131,7 @@ def test_the_grid_finds_what_a_comparison_with_all_finds() -> None:
             if abs(nearest - limit) < 1e-3 * limit:
                 continue  # float16 leaves lengths within 1e-3 of one
             sketched = write_sketch(length, direction)
-            assert twins.compare(sketched) == (nearest <= limit)
+            assert twins.matches(sketched) == (nearest <= limit)
             found += nearest <= limit
             twins.recall(sketched)
             kept.append(vector)
@@ -164,7 +164,7 @@ def test_what_lies_just_within_the_tolerance_is_found_wherever_the_grid_has_its_
                 twins = Twins(tolerance)
                 twins.recall(write_sketch(float(np.linalg.norm(earlier)), earlier))
                 sign = rng.choice([-1.0, 1.0])
-                assert twins.compare(write_sketch(length, sign * known[1])) is bool(share < 1), (way, share, length)
+                assert twins.matches(write_sketch(length, sign * known[1])) is bool(share < 1), (way, share, length)
 
 
 def test_a_sketch_keeps_distances() -> None:

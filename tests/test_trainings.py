@@ -54,7 +54,7 @@ def test_a_task_says_how_its_layer_is_trained() -> None:
 
 def test_each_task_is_answered_once_and_what_is_left_is_told() -> None:
     left = Left()
-    found = list(carry_out(TASKS, FakeExecutor(3, 1), progress=left, more=10))
+    found = list(carry_out(TASKS, FakeExecutor(3, 1), progress=left, later=10))
     assert sorted(e.index for e in found) == list(range(6))
     assert left.told[0] == 16 and left.told[-1] == 10 and left.told == sorted(left.told, reverse=True)
 

@@ -129,11 +129,11 @@ class PassingFilters(ResumableFilters):
         """Of the graph that passed last."""
         return self._sketch
 
-    def recall(self, known: CandidateKeys) -> bool:
+    def recall(self, keys: CandidateKeys) -> bool:
         """Counts on."""
         self._passed += 1
-        self._keys.add(known.key)
-        self._functional_keys.add(known.functional_key)
+        self._keys.add(keys.key)
+        self._functional_keys.add(keys.functional_key)
         return True
 
     def remember(self, graph: Graph, key: str, functional_key: str) -> None:

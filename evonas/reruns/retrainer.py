@@ -48,7 +48,7 @@ class Retrainer:
             self._executor = self._start()
         tasks = [self._task(index, *key) for index, key in enumerate(missing)]
         attempts = self._run.config.max_attempts
-        for evaluation in carry_out(tasks, self._executor, max_attempts=attempts, progress=self._progress, more=more):
+        for evaluation in carry_out(tasks, self._executor, max_attempts=attempts, progress=self._progress, later=more):
             key = missing[evaluation.index]
             score = evaluation.scores.get(key[2], nan)
             one = Retraining(*key, score, evaluation.core_seconds, evaluation.reason)

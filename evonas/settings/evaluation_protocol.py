@@ -119,7 +119,9 @@ class EvaluationProtocol:
         _check_one_of(self, "backend", BACKENDS)
         needed = {"triton": "cuda", "cpp": "cpu"}.get(self.backend, self.device)
         if self.device != needed:
-            raise UsageError(f"backend {self.backend} needs device {needed}, not {self.device}; auto works on both")
+            raise UsageError(
+                f"backend {self.backend} computes on device {needed}, not {self.device}; auto works on both"
+            )
         _check_one_of(self, "precision", ("float32", "bfloat16", "float16"))
 
 
