@@ -323,11 +323,14 @@ def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store,
     assert store.coordinator(run) == first
     store.release(run, first)
     assert store.coordinator(run) is None
-    store.record(run, elapsed=1.0)  # nobody's, and so anybody's
+    store.record(run, elapsed=1.0)  # an unclaimed run may be written by anybody
+    assert store.run(run).elapsed == 1.0
     store.claim(run, second)
     with pytest.raises(UsageError):
         store.claim(run, first)
-    store.record(run, elapsed=2.0)  # one that was refused has not taken its place
+    assert store.coordinator(run) == second
+    store.record(run, elapsed=2.0)  # the refused claim has changed nothing
+    assert store.run(run).elapsed == 2.0
 
 
 def test_a_coordinator_that_has_ended_is_replaced(store: Store, run: int) -> None:
@@ -343,6 +346,7 @@ def test_one_that_a_newer_process_has_the_number_of_has_ended(store: Store, run:
     mine = Coordinator.here()
     store.claim(run, dataclasses.replace(mine, token="before", started="1"))
     store.claim(run, mine)
+    assert store.coordinator(run) == mine
 
 
 def test_one_on_another_machine_is_gone_once_it_was_silent(
@@ -410,8 +414,10 @@ def test_one_whose_run_was_taken_over_records_nothing_more(
 
 
 def test_closing_twice_does_nothing(store: Store) -> None:
+    run_ids = store.run_ids()
     store.close()
     store.close()
+    assert store.run_ids() == run_ids  # nothing was lost
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
