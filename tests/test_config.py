@@ -1,4 +1,4 @@
-"""Configurations: recorded without loss, and refused with a reason when they make no sense."""
+"""Configurations are recorded without loss, and invalid ones are refused with a reason."""
 
 from __future__ import annotations
 

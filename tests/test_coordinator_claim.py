@@ -1,4 +1,4 @@
-"""Coordinators: who is gone and who is not, and the heartbeat of one that is at work."""
+"""Coordinators: which ones count as gone, and the heartbeat of one that is working."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def coordinator_of(pid: int) -> Coordinator:
 
 @needs_proc
 def test_a_process_started_when_the_machine_says(tmp_path: Path) -> None:
-    """In ticks since the machine did, whatever is in its name."""
+    """In ticks since the machine started, whatever the name of the program."""
     ticks = os.sysconf("SC_CLK_TCK")
     program = tmp_path / "a) S 1 (b"
     shutil.copy("/bin/sleep", program)
@@ -67,7 +67,7 @@ def test_one_that_lives_is_there_however_long_it_was_silent(asleep: subprocess.P
     assert not other.gone(1e9)
     asleep.send_signal(signal.SIGSTOP)
     assert not other.gone(1e9)
-    # Of another process with its number, or of one whose start nobody noted, that is not so.
+    # Another process with the same id has another start.
     assert replace(other, started=str(int(other.started) + 1)).gone(0.0)
 
 
@@ -101,7 +101,7 @@ def test_one_whose_start_cannot_be_read_is_there(monkeypatch: pytest.MonkeyPatch
 
 @needs_proc
 def test_containers_of_one_machine_are_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each counts its processes from 1; so does a machine after it was started again."""
+    """Each counts its processes from 1, as does a machine after a restart."""
     mine = Coordinator.here()
     assert mine.place == Coordinator.here().place
     monkeypatch.setattr(Path, "readlink", lambda path: Path("pid:[4026539999]"))
@@ -113,7 +113,7 @@ def test_containers_of_one_machine_are_places_of_their_own(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("missing", [0.1, 30.0, LOST_SECONDS])
 def test_of_one_elsewhere_only_its_silence_is_known(missing: float) -> None:
-    """Its number may be that of a process here, or of none."""
+    """Its process id may be that of a process here, or of none."""
     for pid in (os.getpid(), 2**22 + 1):
         other = replace(Coordinator.here(), place="another machine", pid=pid)
         assert not other.gone(LOST_SECONDS - missing) and other.gone(LOST_SECONDS)
@@ -123,7 +123,7 @@ def test_of_one_elsewhere_only_its_silence_is_known(missing: float) -> None:
 
 
 class Heard(MemoryStore):
-    """Counts renewals, and is away at the second."""
+    """Counts renewals, and is unavailable at the second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ def test_a_heart_beats_for_as_long_as_the_work_takes(monkeypatch: pytest.MonkeyP
     with claimed(store, run):
         mine = store.coordinator(run)
         assert mine is not None and mine.pid == os.getpid()
-        assert store.often.wait(PATIENCE)  # and goes on where the store was away
+        assert store.often.wait(PATIENCE)  # and continues after the store was unavailable
         with pytest.raises(UsageError, match="has a coordinator"):
             check_free(store, run)
         assert store.coordinator(run) == mine

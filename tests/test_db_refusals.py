@@ -1,4 +1,4 @@
-"""What the database store says when it cannot: other people's files, damage, locks, permissions, bad URLs."""
+"""The error messages of the database store: foreign files, damage, locks, permissions, invalid URLs."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_full_disk_is_named_and_costs_nothing(path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
 def test_folders_and_files_that_may_not_be_written() -> None:
-    with tempfile.TemporaryDirectory() as name:  # pytest's own may be entered by its owner alone
+    with tempfile.TemporaryDirectory() as name:  # only its owner may enter pytest's own folder
         folder, file = Path(name), Path(name) / "runs.db"
         with open_store(str(file)) as store:
             store.create_run(CONFIG, {})
@@ -185,12 +185,12 @@ def test_a_lock_that_stays_is_named(path: Path, monkeypatch: pytest.MonkeyPatch)
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        store.close()  # its next connection has the short patience
+        store.close()  # its next connection has the short timeout
         with refused(StorageError, "is locked by another process"):
             store.record(1, elapsed=1.0)
         with refused(StorageError, "is locked by another process"):
             open_store(str(path))
-        assert store.run(1).elapsed == 0.0  # reading goes on
+        assert store.run(1).elapsed == 0.0  # reading still works
         other.execute("ROLLBACK")
         store.record(1, elapsed=1.0)
 

@@ -1,4 +1,4 @@
-"""A run that goes on under another version, machine or state of the code says so, and goes on."""
+"""A run that continues with another version, machine or state of the code warns about it, and continues."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOLD = "continues in another environment than it began in, and may find other ca
 
 
 def recorded(path: Path, **otherwise: str) -> None:
-    """A run of one candidate, not begun yet, as if made by another installation."""
+    """A run of one candidate that has not begun, created by another installation."""
     config = configure(seed_graphs=["evonorm-s0"], protocol=TINY, settings={"budget": 1})
     with open_store(str(path)) as store:
         store.create_run(config, {**environment(), **otherwise})
@@ -109,7 +109,7 @@ def test_the_state_of_a_checkout_is_its_commit_and_what_was_changed_in_its_code(
         states.add(state_of_code())
     assert len(states) == len(files) and all(state.startswith(f"{found}, changed (") for state in states - {found})
     files[-1].write_text("otherwise\n")  # no code
-    git("add", ".")  # about to be committed is changed too
+    git("add", ".")  # staged changes count as well
     assert state_of_code() in states - {found}
     git("commit", "-q", "-m", "second")
     assert state_of_code() not in states

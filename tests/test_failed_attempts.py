@@ -1,4 +1,4 @@
-"""What failed attempts cost and why they failed, kept until their candidate is done with."""
+"""The costs and reasons of failed attempts, kept until their candidate is finished."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_what_did_not_fail_stays_as_it_is() -> None:
 
 
 def test_a_run_records_what_its_failures_cost() -> None:
-    """Of the limit on the workers' time too: each candidate takes 3 s, of which 2 are lost."""
+    """They count towards the limit on the workers' time: each candidate takes 3 s, of which 2 are lost."""
 
     def flaky(task: Task) -> Evaluation:
         if task.attempt < 3:

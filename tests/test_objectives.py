@@ -1,4 +1,4 @@
-"""Objectives: which numbers selection sees, and in which direction."""
+"""Objectives: the numbers that selection sees, and their direction."""
 
 from __future__ import annotations
 

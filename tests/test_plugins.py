@@ -1,4 +1,4 @@
-"""What users add by files of their own and by packages: anchors, data, spaces, filters, objectives."""
+"""Plugins from files and packages: anchors, data sets, spaces, filters and objectives."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL = [
 
 @pytest.fixture(autouse=True)
 def forgotten():
-    """Each test starts without files that another has loaded."""
+    """Start each test without the files that another has loaded."""
     before = dict(plugins._loaded)
     plugins._loaded.clear()
     yield
@@ -97,7 +97,7 @@ def tiny(layer, *, in_channels, classes):
 
 
 def run_of(tmp_path: Path) -> Path:
-    """A finished run with an anchor of a file; the file."""
+    """A finished run with an anchor from a file, and the file."""
     file = tmp_path / "mine.py"
     file.write_text(ANCHOR)
     evonas.search(

@@ -1,4 +1,4 @@
-"""Presets: files that say what they mean, overrides, and what is refused."""
+"""Presets: their files, overrides, and refusals."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
 
 
 def test_an_unknown_setting_is_told_those_that_there_are() -> None:
-    """Each can be set: the space, files and seed graphs have options of their own."""
+    """Each setting can be overridden, except those with options of their own: the space, files and seed graphs."""
     with pytest.raises(UsageError, match="unknown setting 'populatoin'; known: ") as caught:
         assignments(["populatoin=1"])
     told = set(str(caught.value).partition("known: ")[2].split(", "))

@@ -1,4 +1,4 @@
-"""What a store tells a search that goes on, and what a search makes of it."""
+"""The queries of a resumed search, and its continuation."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def test_what_a_search_that_goes_on_asks(store: Store) -> None:
     assert list(store.unevaluated(RUN)) == [4, 7]
     assert [c.index for c, _ in store.newest_scored(RUN, 6, 2)] == [2, 5]
     assert [e.index for _, e in store.newest_scored(RUN, 0, 2)] == [] == list(store.newest_scored(RUN, 6, 0))
-    assert list(store.filter_values(RUN, "signal", 6, 2)) == [2.0, 0.1]  # that of 2 is no number
+    assert list(store.filter_values(RUN, "signal", 6, 2)) == [2.0, 0.1]  # that of 2 is NaN
     assert list(store.filter_values(RUN, "quality", 100, 9)) == [0.11]
     assert [c.index for c in store.candidates(RUN, 5)] == [5, 6, 7]
     assert [e.index for e in store.evaluations(RUN, 3)] == [3, 5, 6]
     assert [known.key for known in store.candidate_keys(RUN)] == [f"key-{i}" for i in range(8)]
-    # Below, and not at.
+    # Below the index, which is excluded.
     assert [c.index for c, _ in store.newest_scored(RUN, 5, 9)] == [0, 2]
     for before in (2, 5):
         assert list(store.filter_values(RUN, "signal", before, 9)) == [0.1, 2.0]
@@ -79,7 +79,7 @@ def test_objectives_in_one_array_are_those_of_the_evaluations(store: Store, name
 
 
 def test_a_run_of_an_earlier_version_is_upgraded_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    """Without most sketches, as before: graphs that were drawn are looked at again, and twins of them still found."""
+    """Without most sketches, as in earlier versions: the graphs are evaluated again, and their twins still found."""
     settings = config(budget=60, twins=0.02, strategy="random")
     path = tmp_path / "runs.db"
     with open_store(str(path)) as opened:

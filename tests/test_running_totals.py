@@ -1,4 +1,4 @@
-"""Totals that are kept as a run goes are those that a store adds up, wherever they began."""
+"""Running totals equal those that a store adds up, wherever they start."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ REASONS = ("at chance", "vanishes", "explodes")
 
 
 def comparable(summary: RunSummary) -> Any:
-    """All but the time; the order of names counts, and sums of seconds are close."""
+    """Compare all but the time, including the order of names; sums of seconds are compared approximately."""
 
     def rounded(value: Any) -> Any:
         if isinstance(value, dict):
@@ -40,7 +40,7 @@ def comparable(summary: RunSummary) -> Any:
 
 @st.composite
 def evaluations(draw: Callable[..., Any], index: int) -> Evaluation:
-    """Rejected by one filter after some that accepted, or by none."""
+    """Outcomes of some filters that accepted, perhaps followed by one that rejected."""
     reached = draw(st.integers(0, len(FILTERS)))
     seconds = st.integers(0, 64).map(lambda n: n / 64)
     outcomes = [FilterOutcome(name, True, "", None, draw(seconds)) for name in FILTERS[:reached]]
@@ -97,7 +97,7 @@ def test_they_go_on_from_any_summary(data: st.DataObject, before: int, after: in
 
 
 class Following:
-    """An observer that keeps totals, and holds them to the store's at every tick."""
+    """An observer that keeps totals, and compares them with the store's at every tick."""
 
     def __init__(self, store: Store, run_id: int) -> None:
         self.store, self.run_id, self.totals = store, run_id, RunningTotals(store.summary(run_id))
@@ -110,7 +110,7 @@ class Following:
         self.totals.evaluated(evaluation)
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
-        """References are no candidates."""
+        """References are not candidates."""
 
     def tick(self, pending: int) -> None:
         self.looks += 1

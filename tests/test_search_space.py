@@ -160,7 +160,7 @@ def test_embedding_pads_at_every_place_before_the_output():
         member = EVONORM.embed(graph, generator(seed))
         seen.update(n for n in member.live if n >= FIRST)
     assert seen[FIRST + 9] == 1000
-    # The other four operations stand at any of nine places alike; five standard deviations of 16.
+    # Each of the other four operations is at any of nine places with equal probability; five standard deviations of 16.
     assert all(abs(seen[n] - 1000 * 4 / 9) < 80 for n in range(FIRST, FIRST + 9))
 
 
@@ -168,7 +168,7 @@ def test_embedding_an_input_and_a_graph_that_just_fits():
     assert EVONORM.embed(Graph((), 0), generator(0)).key == Graph((), 0).key
     chain = Graph(tuple(Node("tanh", (3 + i if i else 0,)) for i in range(10)), 13)
     assert EVONORM.embed(chain, generator(0)) == chain
-    # An output before the last node: what comes after is dead and takes no place.
+    # An output before the last node: the nodes after it are dead and take no place.
     early = Graph((*chain.nodes, Node("exp", (0,))), 13)
     assert EVONORM.embed(early, generator(0)).key == chain.key
     assert replace(EVONORM, nodes=1).embed(Graph.parse("tanh(x)"), generator(0)) == Graph.parse("tanh(x)")

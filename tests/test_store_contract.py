@@ -1,4 +1,4 @@
-"""What every store does, whatever it keeps runs in."""
+"""The contract of stores, tested on every implementation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def run(store: Store) -> Iterator[int]:
-    """The second of two."""
+    """The second of two runs."""
     with beside_another(store, {"torch": "2.11", "cpu": "two cores"}) as run_id:
         yield run_id
 
@@ -211,7 +211,7 @@ def test_retrainings_read_back_in_order(store: Store, run: int) -> None:
     for one in kept[::-1]:
         store.record_retraining(run, one)
     assert list(store.retrainings(run)) == kept
-    assert store.summary(run).candidates == 2  # and are no part of the search
+    assert store.summary(run).candidates == 2  # and are not part of the search
 
 
 def test_a_retraining_stays_unless_it_failed(store: Store, run: int) -> None:
@@ -318,7 +318,7 @@ def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store,
     whom = rf"run {run} has a coordinator: process {os.getpid()} on {re.escape(socket.gethostname())}, since 20.* UTC"
     with pytest.raises(UsageError, match=whom):
         store.claim(run, second)
-    store.claim(store.create_run(CONFIG, {}).id, second)  # another run beside it
+    store.claim(store.create_run(CONFIG, {}).id, second)  # another run is not affected
     store.release(run, second)
     assert store.coordinator(run) == first
     store.release(run, first)
@@ -399,7 +399,7 @@ def test_one_whose_run_was_taken_over_records_nothing_more(
     store.claim(run, mine)
     store.record(run, candidates=[candidate(0)])
     monkeypatch.setattr(Coordinator, "gone", lambda self, silent: True)
-    # What another process would do, whose store is another one; a store in memory has no other.
+    # As another process would do through a store of its own; a store in memory has only one.
     keeper = store if isinstance(store, MemoryStore) else type(store)(store._reading, "")  # type: ignore[attr-defined]
     keeper.claim(run, ELSEWHERE)
     if isinstance(store, MemoryStore):
@@ -421,7 +421,7 @@ def test_closing_twice_does_nothing(store: Store) -> None:
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-# math.nan and not any NaN: it is the one object that is equal to itself within a tuple or a dict.
+# math.nan rather than any NaN, because within a tuple or a dict only the same object compares equal.
 NUMBERS = st.floats(allow_nan=False) | st.just(math.nan)
 MEASURED = st.none() | NUMBERS | st.sampled_from([math.inf, -math.inf])
 SECONDS = st.dictionaries(NAMES, st.floats(0, 1e9), max_size=3)
