@@ -9,7 +9,7 @@ from sqlalchemy import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError
 
 from evonas.db import migrations
-from evonas.db.error_messages import storage_errors
+from evonas.db.error_messages import as_storage_errors
 from evonas.db.postgres import DRIVERS, postgres_engine, without_password
 from evonas.db.sqlite import sqlite_engine, use_wal
 from evonas.db.store import DatabaseStore
@@ -54,7 +54,7 @@ def open_store(url_or_path: str, *, read_only: bool = False, create: bool = True
 
 def _prepared(engine: Engine, place: str, read_only: bool, create: bool = False) -> Store:
     try:
-        with storage_errors(place):
+        with as_storage_errors(place):
             if read_only:
                 _check_tables(engine, place)
             else:

@@ -51,7 +51,7 @@ _TEMPORARY = {"08", "25006", "40", "53", "55P03", "57"}
 
 
 @contextmanager
-def storage_errors(place: str) -> Iterator[None]:
+def as_storage_errors(place: str) -> Iterator[None]:
     """Convert errors of the database layer in the block to `StorageError`.
 
     Args:

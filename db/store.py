@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from evonas.db import conditions, coordinators, objective_values, resume_queries, retrainings, runs
 from evonas.db.conditions import recorded_numbers
-from evonas.db.error_messages import storage_errors
+from evonas.db.error_messages import as_storage_errors
 from evonas.db.interrupts import deferred_interrupts
 from evonas.db.models import CandidateRow, EvaluationRow, Run
 from evonas.db.row_conversion import (
@@ -225,12 +225,12 @@ class DatabaseStore(Store):
 
     @contextmanager
     def _read(self) -> Iterator[Connection]:
-        with storage_errors(self._place), self._reading.begin() as connection:
+        with as_storage_errors(self._place), self._reading.begin() as connection:
             yield connection
 
     @contextmanager
     def _write(self) -> Iterator[Connection]:
-        with deferred_interrupts(), storage_errors(self._place), self._writing.begin() as connection:
+        with deferred_interrupts(), as_storage_errors(self._place), self._writing.begin() as connection:
             yield connection
 
     def _require_run(self, run_id: int) -> None:

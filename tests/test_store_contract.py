@@ -27,6 +27,7 @@ from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import FilterSummary, RunStatus
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.objectives import Objective, objective_record
 from tests.postgres import emptied
 from tests.store_samples import CONFIG, EXPRESSIONS, beside_another, candidate, failed, rejected, retraining, scored
 
@@ -299,6 +300,21 @@ def test_the_summary_of_a_new_run_is_nothing(store: Store, run: int) -> None:
     assert (summary.filters, summary.discarded, summary.drawing, summary.training) == ({}, {}, {}, {})
     store.record_reference(run, "bn-relu", {})
     assert store.summary(run).last_activity > summary.last_activity
+
+
+def test_a_users_objective_has_the_direction_that_its_run_recorded(store: Store) -> None:
+    """Without the user's file, which is not loaded here."""
+    depth = Objective("mine.py:depth", "nodes", False, "The depth of the graph.")
+    protocol = dataclasses.replace(
+        CONFIG.protocol, objectives=("anchors", depth.name), plugins=(objective_record(depth),)
+    )
+    run = store.create_run(dataclasses.replace(CONFIG, protocol=protocol), {}).id
+    store.record(
+        run, candidates=[candidate(0)], evaluations=[dataclasses.replace(scored(0, 0.75), measures={depth.name: 3.0})]
+    )
+    indices, rows = store.objectives(run, protocol.objectives)
+    assert list(indices) == [0]
+    assert rows.tolist() == [[0.75, 0.5, -3.0]]
 
 
 # Coordinators
