@@ -1,4 +1,4 @@
-"""SQLAlchemy models, the database store and its migrations."""
+"""The store in a database, its tables as SQLAlchemy models, and their migrations."""
 
 from evonas.db.connect import open_store
 from evonas.db.store import DatabaseStore

@@ -1,4 +1,4 @@
-"""Who is at work on a run, as a row."""
+"""The claims of coordinators on runs, in a database."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from evonas.db.models import CoordinatorRow
-from evonas.db.rows import storable
-from evonas.records.coordinator_claim import Coordinator, held_by_another, taken_over
+from evonas.db.row_conversion import storable
+from evonas.records.coordinator import Coordinator, held_by_another, taken_over
 
 
 def claim(connection: Connection, run_id: int, mine: Coordinator) -> None:
-    """Make `mine` the run's; the caller holds a lock on the run.
+    """Claim a run for the coordinator `mine`; the caller must hold a lock on the run.
 
     Raises:
-        UsageError: when another that is still there has it.
+        UsageError: another coordinator has claimed the run and is not gone.
     """
     row = _row(connection, run_id)
     if row is not None and row.token != mine.token:
@@ -39,10 +39,10 @@ def claim(connection: Connection, run_id: int, mine: Coordinator) -> None:
 
 
 def renew(connection: Connection, run_id: int, token: str) -> None:
-    """Note that the run's coordinator was heard of.
+    """Renew the claim with this token.
 
     Raises:
-        StorageError: when the run is another's by now.
+        StorageError: another coordinator has taken the run over.
     """
     same = CoordinatorRow.run_id == run_id, CoordinatorRow.token == token
     if connection.execute(update(CoordinatorRow).where(*same).values(heard=_now(connection))).rowcount != 1:
@@ -50,13 +50,13 @@ def renew(connection: Connection, run_id: int, token: str) -> None:
 
 
 def release(connection: Connection, run_id: int, mine: Coordinator) -> None:
-    """Give the run up, where it still is `mine`."""
+    """Release the run if `mine` still holds it."""
     same = CoordinatorRow.run_id == run_id, CoordinatorRow.token == mine.token
     connection.execute(delete(CoordinatorRow).where(*same))
 
 
 def coordinator(connection: Connection, run_id: int) -> Coordinator | None:
-    """Who has claimed the run; whether it is still there is another question."""
+    """The coordinator that has claimed the run, or None; it may be gone."""
     row = _row(connection, run_id)
     return None if row is None else _built(row)
 
@@ -70,7 +70,7 @@ def _built(row: Any) -> Coordinator:
 
 
 def _now(connection: Connection) -> datetime:
-    # A server's clock, because those of its clients differ.
+    # The server's clock, because the clocks of its clients differ.
     if connection.dialect.name == "sqlite":
         return datetime.now(UTC)
     found: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()

@@ -1,4 +1,4 @@
-"""Transactions that Ctrl-C does not cut in two."""
+"""Keeping Ctrl-C from interrupting a transaction."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Signals that would raise in the midst of the block raise at its end.
+    """Defer the handlers of SIGINT and SIGTERM to the end of the block.
 
-    An exception that falls between the beginning of a transaction and the code that would end it leaves it open, and
-    the database locked for everybody, the process itself included. Only the main thread is interrupted, so elsewhere
-    this does nothing.
+    An exception between the beginning of a transaction and the code that ends it would leave the transaction open, and
+    the database locked for everybody, including this process. Signals interrupt only the main thread, so this does
+    nothing in others.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

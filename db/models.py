@@ -1,12 +1,12 @@
 """The tables, as SQLAlchemy models.
 
-Every fact has a column, so that plain SQL can ask for it: `number` is the index of a candidate in its run
-(`index` is a word of SQL), `run_id` and `number` together name it in every table, and `position` keeps the
-order of what belongs to it. Changing a table means a new file in `migrations/versions`.
+Every fact has a column, so that plain SQL can query it. `number` is the index of a candidate in its run (`index` is a
+keyword of SQL), `run_id` and `number` together identify it in every table, and `position` keeps the order of the rows
+that belong to it. Changing a table requires a new file in `migrations/versions`.
 
-Tables and indices grow at their ends, or at the ends of a few groups. An index by what is anywhere, such as a
-score, makes every row dirty a page of its own, so that recording slows down as a run grows; sorting a run's
-hundred thousand scores when somebody asks takes hundredths of a second.
+Tables and indices grow at their ends, or at the ends of a few groups. An index on values in random order, such as
+scores, would dirty another page with every row, so that recording would slow down as a run grows; sorting the hundred
+thousand scores of a run on request takes hundredths of a second.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from datetime import datetime
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from evonas.db.columns import Base, Name, NullableNumber, PrimaryKey, part_of
+from evonas.db.column_types import Base, Name, NullableNumber, PrimaryKey, part_of
 
 
 class Run(Base):
-    """A run. `config` and `environment` are JSON; the columns beside them repeat what one asks for."""
+    """A run. `config` and `environment` are JSON; other columns repeat parts of them for queries."""
 
     __tablename__ = "runs"
 
@@ -31,13 +31,13 @@ class Run(Base):
     elapsed: Mapped[float]
     space: Mapped[str]
     strategy: Mapped[str]
-    seed: Mapped[str]  # as text: a seed may be wider than a database's integers
+    seed: Mapped[str]  # as text, because a seed may exceed a database's integers
     config: Mapped[str]
     environment: Mapped[str]
 
 
 class RunTime(Base):
-    """Seconds of wall time that a run has spent on one activity, by the names of `evonas.records.timekeeping`."""
+    """Seconds of wall time that a run has spent on one activity of `evonas.records.timekeeping`."""
 
     __tablename__ = "run_times"
     __table_args__ = ({"sqlite_with_rowid": False},)
@@ -48,13 +48,13 @@ class RunTime(Base):
 
 
 class CandidateRow(Base):
-    """A candidate. `expression` is its canonical form for people; NULL where that is too long to write.
+    """A candidate. `expression` is its canonical form as text, NULL if that is too long.
 
-    `start` is a sketch of its response at the start of training, NULL where that was not asked for.
+    `start` is a sketch of its output at the start of training, NULL in a run that does not compare twins.
     """
 
     __tablename__ = "candidates"
-    # `parent` has no foreign key: the contract lets a caller record candidates in any order.
+    # `parent` has no foreign key, because the contract lets a caller record candidates in any order.
 
     run_id: Mapped[PrimaryKey] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
     number: Mapped[PrimaryKey]
@@ -68,7 +68,7 @@ class CandidateRow(Base):
 
 
 class Mutation(Base):
-    """What one mutation replaced on the way from a candidate's parent to it."""
+    """A description of one of the mutations between a candidate and its parent."""
 
     __tablename__ = "mutations"
     __table_args__ = part_of("candidates")
@@ -80,10 +80,10 @@ class Mutation(Base):
 
 
 class Drawing(Base):
-    """What one cheap filter did while a candidate was drawn; NULL where it discarded or took nothing."""
+    """What one cheap filter discarded, and its core-seconds, while a candidate was drawn; NULL for nothing."""
 
     __tablename__ = "drawing"
-    # The index holds all that totals need, by filter.
+    # The index covers the queries for totals by filter.
     __table_args__ = part_of(
         "candidates", Index("ix_drawing_by_filter", "run_id", "filter", "number", "discarded", "timed", "seconds")
     )
@@ -98,7 +98,7 @@ class Drawing(Base):
 
 
 class EvaluationRow(Base):
-    """An evaluation. `mean` is the mean score of a scored one, else NULL; `wall` is in seconds, NULL in old runs."""
+    """An evaluation. `mean` is the mean score, NULL unless scored; `wall` is in seconds, NULL in old runs."""
 
     __tablename__ = "evaluations"
     __table_args__ = part_of("candidates")
@@ -113,7 +113,7 @@ class EvaluationRow(Base):
 
 
 class Score(Base):
-    """One score: accuracy on an anchor."""
+    """The accuracy of a scored candidate on one anchor."""
 
     __tablename__ = "scores"
     __table_args__ = part_of("evaluations")
@@ -152,7 +152,7 @@ class TrainingRow(Base):
 
 
 class Outcome(Base):
-    """One filter's verdict. Where it is `measured`, a NULL `value` is NaN; else it measured nothing."""
+    """One filter's verdict. If `measured`, a NULL `value` means NaN; otherwise the filter measured nothing."""
 
     __tablename__ = "filter_outcomes"
     __table_args__ = part_of(
@@ -201,7 +201,7 @@ class ReferenceScore(Base):
 
 
 class CoordinatorRow(Base):
-    """The process that works on a run (`evonas.records.coordinator_claim`); no row where none does."""
+    """The process that works on a run (`evonas.records.coordinator`)."""
 
     __tablename__ = "coordinators"
 
@@ -216,9 +216,9 @@ class CoordinatorRow(Base):
 
 
 class RetrainingRow(Base):
-    """A training that followed a run's search. `layer` is the candidate's number as text, or a published name.
+    """A training that followed a run's search.
 
-    `number` is the candidate's, NULL for a published layer.
+    `layer` is the candidate's number as text or the name of a published layer, whose `number` is NULL.
     """
 
     __tablename__ = "retrainings"

@@ -1,4 +1,4 @@
-"""Trainings that follow a search: values to rows, and back."""
+"""The trainings that follow a search: writing them to a database and reading them."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select
 
-from evonas.db import picking
+from evonas.db import conditions
 from evonas.db.models import CandidateRow, RetrainingRow
-from evonas.db.rows import storable
+from evonas.db.row_conversion import storable
 from evonas.errors import StorageError
 from evonas.records.retraining import Retraining, RetrainingStage
-from evonas.records.store import in_order, no_such_candidate
+from evonas.records.store import no_such_candidate, sorted_retrainings
 
 
-def keep(connection: Connection, run_id: int, retraining: Retraining) -> None:
+def record(connection: Connection, run_id: int, retraining: Retraining) -> None:
     """Insert a training, unless there is one with the same key that did not fail.
 
     Raises:
-        UsageError: when the run does not have the candidate.
+        UsageError: the run does not have the candidate.
     """
     number = retraining.layer if isinstance(retraining.layer, int) else None
-    if number is not None and not picking.known(connection, CandidateRow, run_id, [number]):
-        raise no_such_candidate(run_id, number, picking.count(connection, run_id))
+    if number is not None and not conditions.recorded_numbers(connection, CandidateRow, run_id, [number]):
+        raise no_such_candidate(run_id, number, conditions.count_candidates(connection, run_id))
     key = {
         "run_id": run_id,
         "layer": storable(str(retraining.layer)),
@@ -33,7 +33,7 @@ def keep(connection: Connection, run_id: int, retraining: Retraining) -> None:
         "seed": int(retraining.seed),
     }
     same = and_(*(RetrainingRow.__table__.c[name] == value for name, value in key.items()))
-    # A score that is not a number is kept as NULL.
+    # A failed training has the score NaN, which is stored as NULL.
     connection.execute(delete(RetrainingRow).where(same, RetrainingRow.score.is_(None)))
     if connection.execute(select(RetrainingRow.run_id).where(same)).first() is None:
         connection.execute(
@@ -47,17 +47,17 @@ def keep(connection: Connection, run_id: int, retraining: Retraining) -> None:
         )
 
 
-def read(connection: Connection, run_id: int) -> list[Retraining]:
-    """The trainings that followed a run's search, in the contract's order."""
+def read_all(connection: Connection, run_id: int) -> list[Retraining]:
+    """The trainings that followed a run's search, in the order of `Store.retrainings`."""
     found = connection.execute(select(RetrainingRow.__table__).where(RetrainingRow.run_id == run_id))
-    return in_order(_built(row) for row in found)
+    return sorted_retrainings(_built(row) for row in found)
 
 
 def _built(row: Any) -> Retraining:
     try:
         stage = RetrainingStage(row.stage)
     except ValueError as error:
-        # Written by us, so that only a damaged or edited database gets here.
+        # We wrote it, so this happens only if the database was damaged or edited.
         raise StorageError(f"a training of layer {row.layer} in run {row.run_id} is damaged: {error}") from error
     layer = row.layer if row.number is None else row.number
     return Retraining(layer, stage, row.anchor, row.seed, row.steps, row.held_out, row.score, row.seconds, row.reason)

@@ -1,4 +1,4 @@
-"""Runs in a database: their rows, what is kept of published layers, and candidates beside their evaluations."""
+"""Runs in a database: their rows, the scores of published layers, and candidates with their evaluations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
-from evonas.db import picking, rows
+from evonas.db import conditions, row_conversion
 from evonas.db.models import ReferenceLayer, ReferenceScore, Run, RunTime
 from evonas.errors import StorageError
 from evonas.records.run_info import RunInfo, RunStatus
@@ -19,7 +19,7 @@ from evonas.settings.run_config import RunConfig
 
 
 def create(connection: Connection, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
-    """A new row; see `Store.create_run`."""
+    """Insert the row of a new run."""
     now = datetime.now(UTC)
     values = {
         "status": RunStatus.RUNNING.value,
@@ -37,7 +37,7 @@ def create(connection: Connection, config: RunConfig, environment: Mapping[str, 
 
 
 def touch(connection: Connection, run_id: int, status: RunStatus | None = None, elapsed: float | None = None) -> None:
-    """Notes that a run was written to now, and its status and elapsed seconds where given."""
+    """Set the time of a run's last change to now, and its status and elapsed seconds if given."""
     changed: dict[str, Any] = {"updated": datetime.now(UTC)}
     if status is not None:
         changed["status"] = status.value
@@ -46,24 +46,28 @@ def touch(connection: Connection, run_id: int, status: RunStatus | None = None, 
     connection.execute(update(Run).where(Run.id == run_id).values(changed))
 
 
-def keep_reference(connection: Connection, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
-    """See `Store.record_reference`."""
-    at = {"run_id": run_id, "layer": rows.storable(layer)}
-    known = connection.scalars(select(ReferenceLayer.layer).where(ReferenceLayer.run_id == run_id)).all()
-    if at["layer"] not in known:
-        connection.execute(insert(ReferenceLayer).values(**at, position=len(known)))
+def record_reference(connection: Connection, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
+    """Write the scores of a published layer, by anchor, over earlier ones."""
+    at = {"run_id": run_id, "layer": row_conversion.storable(layer)}
+    recorded = connection.scalars(select(ReferenceLayer.layer).where(ReferenceLayer.run_id == run_id)).all()
+    if at["layer"] not in recorded:
+        connection.execute(insert(ReferenceLayer).values(**at, position=len(recorded)))
     earlier = and_(ReferenceScore.run_id == run_id, ReferenceScore.layer == at["layer"])
     connection.execute(delete(ReferenceScore).where(earlier))
-    rows.insert_rows(connection, {ReferenceScore: rows.numbered(at, "anchor", "score", scores)})
+    row_conversion.insert_rows(connection, {ReferenceScore: row_conversion.numbered(at, "anchor", "score", scores)})
 
 
 def pairs(connection: Connection, run_id: int, numbers: Sequence[int]) -> list[tuple[Candidate, Evaluation]]:
-    """Candidates with their evaluations, in the order of their numbers in the list."""
+    """Candidates with their evaluations, in the order of `numbers`.
+
+    Raises:
+        StorageError: a candidate or its evaluation is missing.
+    """
     pairs: list[tuple[Candidate, Evaluation]] = []
-    for chunk in picking.chunks(numbers):
-        within = picking.picked(run_id, chunk)
-        candidates = {c.index: c for c in rows.read_candidates(connection, within)}
-        evaluations = {e.index: e for e in rows.read_evaluations(connection, within)}
+    for chunk in conditions.chunks(numbers):
+        condition = conditions.with_numbers(run_id, chunk)
+        candidates = {c.index: c for c in row_conversion.read_candidates(connection, condition)}
+        evaluations = {e.index: e for e in row_conversion.read_evaluations(connection, condition)}
         for number in chunk:
             if number not in candidates or number not in evaluations:
                 raise StorageError(f"candidate {number} of run {run_id} is damaged: a part of it is missing")
@@ -72,18 +76,32 @@ def pairs(connection: Connection, run_id: int, numbers: Sequence[int]) -> list[t
 
 
 def run_row(connection: Connection, run_id: int, *, lock: bool = False) -> Any:
-    """The run's row; with `lock`, no other may write to the run until the transaction ends."""
-    if 0 < run_id <= picking.GREATEST:
+    """The row of a run.
+
+    Args:
+        connection: a connection within a transaction.
+        run_id: the run.
+        lock: whether to keep other transactions from writing to the run until this one ends.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    if 0 < run_id <= conditions.MAX_NUMBER:
         found = select(Run.__table__).where(Run.id == run_id)
-        # SQLite has no such clause, and lets one transaction write at a time anyway.
+        # SQLite has no such clause, and lets only one transaction write at a time anyway.
         row = connection.execute(found.with_for_update() if lock else found).one_or_none()
         if row is not None:
             return row
     raise no_such_run(run_id, connection.scalars(select(Run.id).order_by(Run.id)).all())
 
 
-def info(connection: Connection, row: Any) -> RunInfo:
-    """What a row says, with what belongs to it."""
+def run_info(connection: Connection, row: Any) -> RunInfo:
+    """The run that a row describes, with its references and times.
+
+    Raises:
+        StorageError: the row is damaged.
+        UsageError: the configuration is not one of this version.
+    """
     layers = select(ReferenceLayer.layer).where(ReferenceLayer.run_id == row.id)
     references: dict[str, dict[str, float]] = {
         layer: {} for layer in connection.scalars(layers.order_by(ReferenceLayer.position))

@@ -1,7 +1,7 @@
-"""The cheap filters written down as SPEC tells them, with no thought for speed: what the fast ones are held to.
+"""The cheap filters written directly from SPEC, without regard to speed, as a reference for the fast ones.
 
-Numbers come from the generator's own methods, graphs are checked node by node, every graph is brought to canonical form
-before it is judged, and values and gradients are those of the reference in PyTorch.
+Random numbers come from the generator's own methods, graphs are checked node by node, every graph is rewritten in
+canonical form before it is judged, and values and gradients come from the reference in PyTorch.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def mutated(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> Graph
 
 
 def respond(graph: Graph, stretch: float = 1.0) -> list[tuple[Tensor, Tensor]]:
-    """(output, gradient) for each probe, its x times `stretch`, by the reference and autograd."""
+    """(output, gradient) for each probe with x multiplied by `stretch`, from the reference and autograd."""
     found = []
     for number, (shape, groups) in enumerate(PROBES):
         rng = np.random.default_rng(20_200_402 + number)
@@ -86,9 +86,10 @@ def functional_key(responses: Sequence[tuple[Tensor, Tensor]]) -> str:
 
 
 def is_rounding(graph: Graph) -> bool:
-    """Whether rounding decides what the graph answers, as in x / mean_wh(x - mean_wh(x)), which divides by 0 in theory.
+    """Whether the response of the graph depends on rounding, as in x / mean_wh(x - mean_wh(x)), a division by 0.
 
-    A change of x in the thirteenth digit changes the sixth of nothing else, but once in a hundred thousand graphs.
+    For other graphs a change of x in the thirteenth digit does not change the sixth digit of the response, except for
+    one in a hundred thousand.
     """
     plain, stretched = respond(graph), respond(graph, 1 + 1e-13)
     return functional_key(plain) != functional_key(stretched) or any(
@@ -112,7 +113,7 @@ def start_response(graph: Graph) -> np.ndarray | None:
 
 @dataclass
 class PlainFilters:
-    """`CheapFilters`, plainly: a verdict is a filter's name, and a reason from the numerical one."""
+    """A plain version of `CheapFilters`. A verdict is the name of a filter, and for the numerical one a reason."""
 
     twins: float = 0.0
     keys: set[str] = field(default_factory=set)
@@ -121,7 +122,7 @@ class PlainFilters:
 
     def judge(self, graph: Graph) -> tuple[str, str]:
         """(filter, reason), or ("passed", functional key)."""
-        canonical = Graph(graph.canonical.nodes, graph.canonical.output)  # its nodes are looked at again
+        canonical = Graph(graph.canonical.nodes, graph.canonical.output)  # its nodes are checked again
         if X not in canonical.live or not extents(canonical)[canonical.output] & Extent.PLANE:
             return "structural", ""
         if canonical.key in self.keys:

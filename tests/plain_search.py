@@ -1,7 +1,7 @@
-"""A search written down as SPEC tells it, with no thought for speed: what recorded runs are held to.
+"""A search written directly from SPEC, without regard to speed, as a reference for recorded runs.
 
-For each candidate, all that it may know is looked up anew in the evaluations that a run recorded: the window, and what
-others had at each checkpoint. Fronts are peeled and distances added up from their definitions.
+For each candidate the window and the values at each checkpoint are determined anew from the recorded evaluations.
+Fronts and crowding distances are computed from their definitions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Point = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Drawn:
-    """A candidate as it should have been drawn, and what it should have had to reach at each checkpoint."""
+    """The candidate that should have been drawn, and the floors that it should have had at each checkpoint."""
 
     graph: Graph
     functional_key: str
@@ -40,11 +40,11 @@ class Drawn:
 
 @dataclass
 class PlainSearch:
-    """Draws the candidates of a run anew.
+    """Draws the candidates of a run again.
 
     Args:
-        config: the run's.
-        evaluations: what it recorded, in order of index, one for each candidate.
+        config: the configuration of the run.
+        evaluations: its recorded evaluations, one for each candidate, in order of index.
     """
 
     config: RunConfig
@@ -94,12 +94,12 @@ class PlainSearch:
 
 
 def written(node: Node) -> str:
-    """An operation and the numbers of what it takes, as records of mutations have it."""
+    """An operation with the numbers of its arguments, as in records of mutations."""
     return node.op + "(" + ", ".join(str(number) for number in node.args) + ")"
 
 
 def embedded(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> Graph:
-    """The operations of a graph at random places of a larger one, the last at the end, and random ones between."""
+    """The operations of a graph at random places of a larger graph, the last at its end, with random ones between."""
     operations = [number for number in graph.live if number >= FIRST]
     assert operations and operations[-1] == graph.output
     places = sorted(rng.choice(space.nodes - 1, size=len(operations) - 1, replace=False).tolist())
@@ -116,7 +116,7 @@ def embedded(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> Grap
 
 
 def point(evaluation: Evaluation, protocol: EvaluationProtocol) -> Point:
-    """What selection compares, higher is better."""
+    """The objectives that selection compares; higher is better."""
     found: list[float] = []
     for name in protocol.objectives:
         if name == "anchors":
@@ -143,7 +143,7 @@ def parent_in(window: Sequence[Evaluation], config: RunConfig, rng: np.random.Ge
 
 
 def fronts(points: Sequence[Point]) -> Iterator[list[int]]:
-    """Places of the points that no other dominates; of those left without them; and so on."""
+    """The places of the points of the first front, of the second, and so on."""
 
     def dominates(one: Point, other: Point) -> bool:
         return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
@@ -156,7 +156,7 @@ def fronts(points: Sequence[Point]) -> Iterator[list[int]]:
 
 
 def crowding(points: Sequence[Point]) -> list[float]:
-    """Deb et al. 2002: how far apart a point's neighbours in a front are; without end for those at its ends."""
+    """The crowding distances of Deb et al. 2002: how far apart a point's neighbours are, infinite at the ends."""
     distances = [0.0] * len(points)
     for values in zip(*points, strict=True):
         order = sorted(range(len(points)), key=lambda i: values[i])
@@ -169,14 +169,14 @@ def crowding(points: Sequence[Point]) -> list[float]:
 def nsga2(window: Sequence[Evaluation], config: RunConfig, rng: np.random.Generator) -> int:
     """The place of the winner of a binary tournament among the survivors of a window."""
     points = [point(e, config.protocol) for e in window]
-    # Equal values would leave the order of neighbours open.
+    # Equal values would leave the order of neighbours undefined.
     assert all(len(set(values)) == len(values) for values in zip(*points, strict=True))
     survivors: dict[int, tuple[int, float]] = {}
     for rank, front in enumerate(fronts(points)):
         distances = dict(zip(front, crowding([points[i] for i in front]), strict=True))
         room = config.survivors - len(survivors)
         if room < len(front):
-            # Between ends of a front, pymoo's draw from a generator of its own decides.
+            # Ties between the ends of a front are broken by pymoo's own generator.
             shuffled = [front[int(i)] for i in np.random.default_rng(0).permutation(len(front))]
             front = sorted(shuffled, key=lambda i: distances[i])[::-1][:room]
         survivors |= {i: (rank, -distances[i]) for i in front}
@@ -186,7 +186,7 @@ def nsga2(window: Sequence[Evaluation], config: RunConfig, rng: np.random.Genera
 
 
 def checkpoints(protocol: EvaluationProtocol) -> list[str]:
-    """Steps of all anchors but the first, the ends of all but the last."""
+    """The hurdle steps of all anchors except the first, and the ends of all except the last."""
     if not protocol.hurdle_steps:
         return []
     names = [f"hurdle {a} {step}" for a in protocol.anchors[1:] for step in protocol.hurdle_steps]
@@ -194,7 +194,7 @@ def checkpoints(protocol: EvaluationProtocol) -> list[str]:
 
 
 def floors(config: RunConfig, seen: Sequence[Evaluation]) -> dict[str, float]:
-    """The quantile of the newest values of each checkpoint that has seen enough."""
+    """The quantile of the newest values of each checkpoint that has enough of them."""
     found = {}
     for name in checkpoints(config.protocol):
         values = [o.value for e in seen for o in e.filters if o.name == name]

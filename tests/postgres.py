@@ -1,7 +1,7 @@
-"""A PostgreSQL server for tests: one that `EVONAS_TEST_POSTGRES` points at, or one that is started here.
+"""A PostgreSQL server for tests: the one that `EVONAS_TEST_POSTGRES` names, or one that is started here.
 
-Debian's package `postgresql` brings the programs. The server runs as a user without privileges, in a temporary
-folder, and listens on a socket in it alone.
+Debian's package `postgresql` has the programs. The server runs as an unprivileged user in a temporary folder, and
+listens only on a socket in it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VARIABLE = "EVONAS_TEST_POSTGRES"
 
 
 class Server:
-    """A server in a folder of its own. `url` names a database of it, which is empty."""
+    """A server in its own folder. `url` is that of an empty database on it."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs, self._folder = programs, folder
@@ -49,7 +49,7 @@ class Server:
         done = subprocess.run(
             [self._programs / program, *arguments],
             cwd=self._folder,
-            stdout=subprocess.DEVNULL,  # a pipe would stay open as long as the server that inherits it
+            stdout=subprocess.DEVNULL,  # the server would inherit a pipe and keep it open
             stderr=subprocess.DEVNULL,
             timeout=60,
             check=False,
@@ -60,7 +60,7 @@ class Server:
 
 
 def programs() -> Path | None:
-    """The folder of the newest server's programs, None where there is none."""
+    """The folder with the programs of the newest server, or None."""
     found = shutil.which("pg_ctl")
     if found:
         return Path(found).resolve().parent
@@ -70,11 +70,11 @@ def programs() -> Path | None:
 
 @contextmanager
 def started() -> Iterator[Server]:
-    """A server of our own; the test is skipped where there are no programs to start it."""
+    """A server that is started for the tests; the test is skipped if its programs are not installed."""
     found = programs()
     if found is None:
         pytest.skip(f"no PostgreSQL here: install Debian's package postgresql, or set {VARIABLE}")
-    with tempfile.TemporaryDirectory(prefix="evonas-pg-") as name:  # short, because a socket's path has to be
+    with tempfile.TemporaryDirectory(prefix="evonas-pg-") as name:  # short, because the path of a socket must be
         server = Server(found, Path(name))
         try:
             yield server
@@ -84,7 +84,7 @@ def started() -> Iterator[Server]:
 
 @contextmanager
 def database() -> Iterator[str]:
-    """The URL of a schema that is empty and is dropped in the end."""
+    """The URL of an empty schema, which is dropped at the end."""
     given = os.environ.get(VARIABLE)
     if given:
         with _schema(given) as url:
@@ -96,7 +96,7 @@ def database() -> Iterator[str]:
 
 @contextmanager
 def _schema(url: str) -> Iterator[str]:
-    """A schema of its own in a database that may hold more."""
+    """A schema of its own in a database that may have others."""
     parsed = sa.make_url(url).set(drivername="postgresql+psycopg")
     name = f"evonas_test_{os.getpid()}"
     engine = sa.create_engine(parsed)
@@ -111,7 +111,7 @@ def _schema(url: str) -> Iterator[str]:
 
 
 def emptied(url: str) -> str:
-    """The same URL, once its tables have no rows and count from 1."""
+    """The same URL, after all tables have been emptied and their ids reset to 1."""
     from evonas.db.models import Base
 
     engine = sa.create_engine(sa.make_url(url).set(drivername="postgresql+psycopg"))

@@ -1,4 +1,4 @@
-"""Values that the tests of stores record, and what those of databases share."""
+"""Sample values for tests of stores, and helpers that the tests of databases share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from evonas.db import open_store
 from evonas.errors import EvonasError
 from evonas.language.graph import Graph
-from evonas.records.coordinator_claim import Coordinator
+from evonas.records.coordinator import Coordinator
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store
@@ -34,7 +34,7 @@ EXPRESSIONS = ("x * sigmoid(v1 * x) / std_whcg(x)", "max(x, 0)", "tanh(x + x)", 
 
 
 def candidate(index: int, parent: int | None = None) -> Candidate:
-    """A candidate in which no two fields are alike."""
+    """A candidate whose fields all differ."""
     origin = Origin(OriginKind.RANDOM)
     if parent is not None:
         origin = Origin(OriginKind.MUTATION, parent, ("node 5: mul to add", "node 7: from 4 to 5"))
@@ -50,7 +50,7 @@ def candidate(index: int, parent: int | None = None) -> Candidate:
 
 
 def scored(index: int, first: float, second: float = 0.5) -> Evaluation:
-    """An evaluation that ended in scores, whose order is not the alphabet's."""
+    """A scored evaluation, with scores that are not in alphabetical order."""
     return Evaluation(
         index,
         Status.SCORED,
@@ -65,7 +65,7 @@ def scored(index: int, first: float, second: float = 0.5) -> Evaluation:
 
 
 def rejected(index: int, reason: str = "below the floor", name: str = "quality") -> Evaluation:
-    """An evaluation that a filter ended."""
+    """An evaluation that a filter rejected."""
     return Evaluation(
         index,
         Status.REJECTED,
@@ -78,7 +78,7 @@ def rejected(index: int, reason: str = "below the floor", name: str = "quality")
 
 
 def failed(index: int, reason: str = "took longer than 300 s", attempts: int = 2) -> Evaluation:
-    """An evaluation that the worker did not survive."""
+    """An evaluation that failed because its worker died."""
     return Evaluation(index, Status.FAILED, reason=reason, attempts=attempts)
 
 
@@ -89,11 +89,11 @@ def retraining(layer: int | str, **changes: object) -> Retraining:
 
 @contextmanager
 def beside_another(store: Store, environment: Mapping[str, str] | None = None) -> Iterator[int]:
-    """A new run beside one that has recorded some of everything, more than the new one will, and stays as it is."""
+    """A new run in a store with another run that has recorded more of everything, and must stay unchanged."""
     other = store.create_run(CONFIG, {"torch": "1.13"}).id
     drawn = [replace(candidate(i, parent=i - 3 if i % 3 else None), start=bytes([i, 9])) for i in range(12)]
     ended = [scored(0, 0.75), rejected(1), failed(2), scored(3, 0.25), rejected(4, "explodes", "signal")]
-    ended += [scored(i, 0.99 - i / 100) for i in range(5, 11)]  # one is still to come
+    ended += [scored(i, 0.99 - i / 100) for i in range(5, 11)]  # one is still missing
     followed = [retraining(2, score=0.375), retraining("bn-relu", score=0.375)]
     times = {"waiting": 8.0, "showing": 4.0}
     mine = Coordinator.here()
@@ -111,7 +111,7 @@ def beside_another(store: Store, environment: Mapping[str, str] | None = None) -
 
 
 def small_database(folder: Path) -> Path:
-    """A database with one run, a scored, a rejected and an unfinished candidate."""
+    """A database with one run, which has a scored, a rejected and an unfinished candidate."""
     file = folder / "runs.db"
     with open_store(str(file)) as store:
         store.create_run(CONFIG, {})
@@ -129,7 +129,7 @@ def query(file: Path, sql: str) -> list[tuple[object, ...]]:
 
 @contextmanager
 def refused(kind: type[EvonasError], match: str) -> Iterator[None]:
-    """The block raises `kind`, whose message is one line that matches."""
+    """Check that the block raises `kind` with a message of one line that matches."""
     with pytest.raises(kind, match=match) as caught:
         yield
     assert "\n" not in str(caught.value)

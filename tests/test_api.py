@@ -17,7 +17,7 @@ from evonas.evolution.gc_pause import rare_collections
 from evonas.front import api
 from evonas.front.assemble import configure
 from evonas.language.graph import Graph
-from evonas.records.coordinator_claim import Coordinator
+from evonas.records.coordinator import Coordinator
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import RunStatus
 from evonas.settings.candidate import Candidate, Evaluation

@@ -170,15 +170,15 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
     ("arguments", "says"),
     [
         (["search", "--space", "nowhere"], "unknown search space 'nowhere'; known: evonorm, evonorm-s"),
-        (["search", "--budget", "0"], "budget should be at least 1"),
+        (["search", "--budget", "0"], "budget must be at least 1"),
         (["search", "--data", "imagenet"], "imagenet"),
         (["search", "--data-dir", "/nowhere"], "/nowhere"),
         (["search", "--anchor", "vgg"], "unknown anchor 'vgg'"),
         (["search", "--strategy", "guess"], "unknown strategy 'guess'"),
         (["search", "--executor", "cloud"], "unknown executor 'cloud'"),
-        (["search", "--set", "fresh=2"], "fresh should be between 0 and 1"),
-        (["search", "--seed", "-1"], "seed should be at least 0"),
-        (["search", "--steps", "0"], "steps should be at least 1"),
+        (["search", "--set", "fresh=2"], "fresh must be between 0 and 1"),
+        (["search", "--seed", "-1"], "seed must be at least 0"),
+        (["search", "--steps", "0"], "steps must be at least 1"),
         (["search", "--workers", "0"], "workers must be at least 1"),
         (["search", "--gpus-per-worker", "1.5"], "gpus_per_worker must be an integer or a fraction"),
         (["baseline", "--gpus-per-worker", "1.5"], "gpus_per_worker must be an integer or a fraction"),
@@ -186,11 +186,11 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["resume", "--recycle-after", "0"], "recycle_after must be at least 1"),
         (["search", "--data", "cifar10"], "say where they are with --data-dir"),
         (["search", "--data", "npz", "--data-dir", "."], "holds no .npz file"),
-        (["search", "--core-minutes", "-1"], "core_minutes should be positive"),
-        (["search", "--set", "deadline=nan"], "deadline should be positive"),
-        (["search", "--seed", str(10**30)], "seed should be below"),
+        (["search", "--core-minutes", "-1"], "core_minutes must be positive"),
+        (["search", "--set", "deadline=nan"], "deadline must be positive"),
+        (["search", "--seed", str(10**30)], "seed must be below"),
         (["search", "--storage", "~nobody-here/runs.db"], "~nobody-here"),
-        (["baseline", "--first-seed", "-5", "--layer", "dyt"], "seed should be at least 0"),
+        (["baseline", "--first-seed", "-5", "--layer", "dyt"], "seed must be at least 0"),
         (["zoo", "-o", "x" * 300 + ".svg"], "cannot be written"),
         (["search", "--set", "protocol.backend=triton"], "backend triton computes on device cuda, not cpu"),
         (["search", "--seed-graph", "softmax(x)"], "unknown name 'softmax'"),
@@ -247,7 +247,7 @@ def test_a_pipe_is_not_a_database(call: Call, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     code, _, err = call("best", "--storage", tmp_path / "pipe")
     assert code == 2
-    assert "is no file" in err
+    assert "is not a file" in err
 
 
 def test_json_names_the_space_of_the_run(call: Call, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Configurations: recorded without loss, and refused with a reason when they make no sense."""
+"""Configurations are recorded without loss, and invalid ones are refused with a reason."""
 
 from __future__ import annotations
 
@@ -76,26 +76,26 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"budget": 0}, "budget should be at least 1, not 0"),
-        ({"budget": -5}, "budget should be at least 1, not -5"),
-        ({"population": 0}, "population should be at least 1, not 0"),
-        ({"mutations": 0}, "mutations should be at least 1, not 0"),
-        ({"lookahead": 0}, "lookahead should be at least 1, not 0"),
-        ({"survivors": 1}, "survivors should be at least 2, not 1"),
-        ({"smallest_tournament": 0}, "smallest_tournament should be at least 1, not 0"),
-        ({"twins": 1.5}, "twins should be between 0 and 1, not 1.5"),
-        ({"max_attempts": 0}, "max_attempts should be at least 1, not 0"),
-        ({"tournament": 1.5}, "tournament should be between 0 and 1, not 1.5"),
-        ({"fresh": -0.1}, "fresh should be between 0 and 1, not -0.1"),
-        ({"fresh": float("nan")}, "fresh should be between 0 and 1, not nan"),
-        ({"budget": 2.5}, "budget should be a whole number, not 2.5"),
-        ({"budget": "5"}, "budget should be a whole number, not '5'"),
-        ({"seed": 2**63}, f"seed should be below 2 to the power of 63, not {2**63}"),
-        ({"core_minutes": -1.0}, "core_minutes should be positive, not -1.0"),
-        ({"core_minutes": float("nan")}, "core_minutes should be positive, not nan"),
-        ({"space": None}, "space should be a search space, not None"),
-        ({"deadline": 0.0}, "deadline should be positive, not 0.0"),
-        ({"seed": -1}, "seed should be at least 0, not -1"),
+        ({"budget": 0}, "budget must be at least 1, not 0"),
+        ({"budget": -5}, "budget must be at least 1, not -5"),
+        ({"population": 0}, "population must be at least 1, not 0"),
+        ({"mutations": 0}, "mutations must be at least 1, not 0"),
+        ({"lookahead": 0}, "lookahead must be at least 1, not 0"),
+        ({"survivors": 1}, "survivors must be at least 2, not 1"),
+        ({"smallest_tournament": 0}, "smallest_tournament must be at least 1, not 0"),
+        ({"twins": 1.5}, "twins must be between 0 and 1, not 1.5"),
+        ({"max_attempts": 0}, "max_attempts must be at least 1, not 0"),
+        ({"tournament": 1.5}, "tournament must be between 0 and 1, not 1.5"),
+        ({"fresh": -0.1}, "fresh must be between 0 and 1, not -0.1"),
+        ({"fresh": float("nan")}, "fresh must be between 0 and 1, not nan"),
+        ({"budget": 2.5}, "budget must be an integer, not 2.5"),
+        ({"budget": "5"}, "budget must be an integer, not '5'"),
+        ({"seed": 2**63}, f"seed must be below 2**63, not {2**63}"),
+        ({"core_minutes": -1.0}, "core_minutes must be positive, not -1.0"),
+        ({"core_minutes": float("nan")}, "core_minutes must be positive, not nan"),
+        ({"space": None}, "space must be a SearchSpace, not None"),
+        ({"deadline": 0.0}, "deadline must be positive, not 0.0"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"strategy": "greedy"}, "unknown strategy 'greedy'; known: pareto, average, nsga2, random"),
     ],
 )
@@ -115,11 +115,11 @@ def test_the_limits_themselves_are_allowed() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hurdle_quantile": 1.0}, "hurdle_quantile should be at least 0 and below 1, not 1.0"),
-        ({"hurdle_quantile": -0.1}, "hurdle_quantile should be at least 0 and below 1, not -0.1"),
-        ({"momentum": 1.0}, "momentum should be positive and below 1, not 1.0"),
-        ({"weight_decay": -1e-4}, "weight_decay should be at least 0, not -0.0001"),
-        ({"lr": 0.0}, "lr should be positive, not 0.0"),
+        ({"hurdle_quantile": 1.0}, "hurdle_quantile must be at least 0 and below 1, not 1.0"),
+        ({"hurdle_quantile": -0.1}, "hurdle_quantile must be at least 0 and below 1, not -0.1"),
+        ({"momentum": 1.0}, "momentum must be positive and below 1, not 1.0"),
+        ({"weight_decay": -1e-4}, "weight_decay must be at least 0, not -0.0001"),
+        ({"lr": 0.0}, "lr must be positive, not 0.0"),
     ],
 )
 def test_a_protocol_out_of_range_is_refused(settings: dict[str, Any], message: str) -> None:
@@ -130,13 +130,13 @@ def test_a_protocol_out_of_range_is_refused(settings: dict[str, Any], message: s
 def test_a_protocol_needs_an_anchor_and_a_floor_for_each_early_step() -> None:
     with pytest.raises(UsageError, match="at least one anchor"):
         EvaluationProtocol(anchors=())
-    with pytest.raises(UsageError, match="early_steps and early_floors should be equally long"):
+    with pytest.raises(UsageError, match="early_steps and early_floors must have the same length"):
         EvaluationProtocol(early_steps=(5, 10), early_floors=(0.1,))
 
 
 @pytest.mark.parametrize("steps", [(9, 3), (3, 3), (0, 3), (-1, 3)])
 def test_early_steps_are_positive_and_rise(steps: tuple[int, int]) -> None:
-    with pytest.raises(UsageError, match="early_steps should be positive and rise"):
+    with pytest.raises(UsageError, match="early_steps must be positive integers in increasing order"):
         EvaluationProtocol(early_steps=steps, early_floors=(0.1, 0.1))
 
 
@@ -166,7 +166,7 @@ def test_a_record_that_is_no_configuration_is_one_clear_error(text: str) -> None
 
 
 def test_a_record_with_a_setting_out_of_range_says_which() -> None:
-    with pytest.raises(UsageError, match="budget should be at least 1, not 0"):
+    with pytest.raises(UsageError, match="budget must be at least 1, not 0"):
         RunConfig.from_json(_with(budget=0))
     with pytest.raises(UsageError, match="unknown operation 'frobnicate'"):
         RunConfig.from_json(_with(space={"name": "mine", "operations": ["frobnicate"]}))

@@ -1,4 +1,4 @@
-"""Coordinators: who is gone and who is not, and the heartbeat of one that is at work."""
+"""Coordinators: which ones count as gone, and the heartbeat of one that is working."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from evonas.errors import StorageError, StorageUnavailableError, UsageError
-from evonas.records import coordinator_claim as lease
-from evonas.records.coordinator_claim import LOST_SECONDS, Coordinator, check_free, claimed, held_by_another
+from evonas.records import coordinator as coordinators
+from evonas.records import coordinator_claim
+from evonas.records.coordinator import LOST_SECONDS, Coordinator, held_by_another
+from evonas.records.coordinator_claim import check_free, claimed
 from evonas.records.memory_store import MemoryStore
 from tests.store_samples import CONFIG
 
@@ -34,12 +36,12 @@ def asleep() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def coordinator_of(pid: int) -> Coordinator:
-    return replace(Coordinator.here(), token="theirs", pid=pid, started=lease._started(pid))
+    return replace(Coordinator.here(), token="theirs", pid=pid, started=coordinators._started(pid))
 
 
 @needs_proc
 def test_a_process_started_when_the_machine_says(tmp_path: Path) -> None:
-    """In ticks since the machine did, whatever is in its name."""
+    """In ticks since the machine started, whatever the name of the program."""
     ticks = os.sysconf("SC_CLK_TCK")
     program = tmp_path / "a) S 1 (b"
     shutil.copy("/bin/sleep", program)
@@ -50,12 +52,12 @@ def test_a_process_started_when_the_machine_says(tmp_path: Path) -> None:
     before = uptime()
     with subprocess.Popen([program, "60"]) as child:
         after = uptime()
-        started = int(lease._started(child.pid)) / ticks
+        started = int(coordinators._started(child.pid)) / ticks
         child.kill()
     # Both are rounded down, to a hundredth of a second and to a tick.
     assert before - 1 / ticks - 0.01 <= started <= after + 1 / ticks
-    assert lease._started(child.pid) == ""
-    assert Coordinator.here().started == lease._started(os.getpid()) != str(int(started * ticks))
+    assert coordinators._started(child.pid) == ""
+    assert Coordinator.here().started == coordinators._started(os.getpid()) != str(int(started * ticks))
 
 
 @needs_proc
@@ -65,7 +67,7 @@ def test_one_that_lives_is_there_however_long_it_was_silent(asleep: subprocess.P
     assert not other.gone(1e9)
     asleep.send_signal(signal.SIGSTOP)
     assert not other.gone(1e9)
-    # Of another process with its number, or of one whose start nobody noted, that is not so.
+    # Another process with the same id has another start.
     assert replace(other, started=str(int(other.started) + 1)).gone(0.0)
 
 
@@ -93,25 +95,25 @@ def test_one_of_another_user_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_one_whose_start_cannot_be_read_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on systems without /proc."""
     other = replace(Coordinator.here(), started="12345")
-    monkeypatch.setattr(lease, "_started", lambda pid: "")
+    monkeypatch.setattr(coordinators, "_started", lambda pid: "")
     assert not other.gone(1e9)
 
 
 @needs_proc
 def test_containers_of_one_machine_are_places_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each counts its processes from 1; so does a machine after it was started again."""
+    """Each counts its processes from 1, as does a machine after a restart."""
     mine = Coordinator.here()
     assert mine.place == Coordinator.here().place
     monkeypatch.setattr(Path, "readlink", lambda path: Path("pid:[4026539999]"))
     elsewhere = Coordinator.here()
     monkeypatch.undo()
     monkeypatch.setattr(Path, "read_text", lambda path: "another-boot")
-    assert len({mine.place, elsewhere.place, lease._place()}) == 3
+    assert len({mine.place, elsewhere.place, coordinators._place()}) == 3
 
 
 @pytest.mark.parametrize("missing", [0.1, 30.0, LOST_SECONDS])
 def test_of_one_elsewhere_only_its_silence_is_known(missing: float) -> None:
-    """Its number may be that of a process here, or of none."""
+    """Its process id may be that of a process here, or of none."""
     for pid in (os.getpid(), 2**22 + 1):
         other = replace(Coordinator.here(), place="another machine", pid=pid)
         assert not other.gone(LOST_SECONDS - missing) and other.gone(LOST_SECONDS)
@@ -121,7 +123,7 @@ def test_of_one_elsewhere_only_its_silence_is_known(missing: float) -> None:
 
 
 class Heard(MemoryStore):
-    """Counts renewals, and is away at the second."""
+    """Counts renewals, and is unavailable at the second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,13 +140,13 @@ class Heard(MemoryStore):
 
 
 def test_a_heart_beats_for_as_long_as_the_work_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(coordinator_claim, "BEAT_SECONDS", 0.01)
     store = Heard()
     run = store.create_run(CONFIG, {}).id
     with claimed(store, run):
         mine = store.coordinator(run)
         assert mine is not None and mine.pid == os.getpid()
-        assert store.often.wait(PATIENCE)  # and goes on where the store was away
+        assert store.often.wait(PATIENCE)  # and continues after the store was unavailable
         with pytest.raises(UsageError, match="has a coordinator"):
             check_free(store, run)
         assert store.coordinator(run) == mine
@@ -160,7 +162,7 @@ def test_the_first_beat_comes_after_a_while_and_the_end_does_not_wait_for_one() 
     run, since = store.create_run(CONFIG, {}).id, time.monotonic()
     with pytest.raises(ZeroDivisionError), claimed(store, run):
         raise ZeroDivisionError
-    assert time.monotonic() - since < lease.BEAT_SECONDS / 2
+    assert time.monotonic() - since < coordinator_claim.BEAT_SECONDS / 2
     assert store.renewals == [] and store.coordinator(run) is None
 
 

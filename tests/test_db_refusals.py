@@ -1,4 +1,4 @@
-"""What the database store says when it cannot: other people's files, damage, locks, permissions, bad URLs."""
+"""The error messages of the database store: foreign files, damage, locks, permissions, invalid URLs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_reader_creates_and_changes_nothing(path: Path, tmp_path: Path) -> None:
     missing = tmp_path / "none.db"
-    with refused(UsageError, rf"there is no database at {missing}; `evonas search` makes one"):
+    with refused(UsageError, rf"there is no database at {missing}; `evonas search` creates one"):
         open_store(str(missing), read_only=True)
     assert not missing.exists()
     (tmp_path / "empty.db").touch()
@@ -116,7 +116,7 @@ def test_a_full_disk_is_named_and_costs_nothing(path: Path) -> None:
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can become another user")
 def test_folders_and_files_that_may_not_be_written() -> None:
-    with tempfile.TemporaryDirectory() as name:  # pytest's own may be entered by its owner alone
+    with tempfile.TemporaryDirectory() as name:  # only its owner may enter pytest's own folder
         folder, file = Path(name), Path(name) / "runs.db"
         with open_store(str(file)) as store:
             store.create_run(CONFIG, {})
@@ -150,13 +150,13 @@ def test_folders_and_files_that_may_not_be_written() -> None:
         ("postgresql://u:SECRET@host:port/runs", "cannot be read"),
         ("postgresql://u:SECRET/@host@host/runs", "needs the driver|cannot be"),
         ("://", "cannot be read"),
-        ("", "is no database"),
-        ("runs\0.db", "is no database"),
-        ("sqlite://", "should name a file"),
-        ("sqlite:///:memory:", "should name a file"),
-        ("sqlite:///runs.db?mode=memory", "takes no options"),
+        ("", "is not a database"),
+        ("runs\0.db", "is not a database"),
+        ("sqlite://", "must name a file"),
+        ("sqlite:///:memory:", "must name a file"),
+        ("sqlite:///runs.db?mode=memory", "must not have options"),
         ("{}", "is a folder; give the path of a file"),
-        ("{}/missing/runs.db", "there is no folder .*missing for the database runs.db; make it first"),
+        ("{}/missing/runs.db", "there is no folder .*missing for the database runs.db; create it first"),
     ],
 )
 def test_what_names_no_database_is_refused(tmp_path: Path, url: str, match: str) -> None:
@@ -185,12 +185,12 @@ def test_a_lock_that_stays_is_named(path: Path, monkeypatch: pytest.MonkeyPatch)
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         other.execute("BEGIN IMMEDIATE")
-        store.close()  # its next connection has the short patience
+        store.close()  # its next connection has the short timeout
         with refused(StorageError, "is locked by another process"):
             store.record(1, elapsed=1.0)
         with refused(StorageError, "is locked by another process"):
             open_store(str(path))
-        assert store.run(1).elapsed == 0.0  # reading goes on
+        assert store.run(1).elapsed == 0.0  # reading still works
         other.execute("ROLLBACK")
         store.record(1, elapsed=1.0)
 
@@ -213,8 +213,8 @@ def test_a_candidate_of_which_a_part_is_missing_is_said_to_be_damaged(path: Path
     ],
 )
 def test_a_database_is_named_without_its_password(url: str, shown: str) -> None:
-    assert postgres.shown(sa.make_url(url)) == shown
+    assert postgres.without_password(sa.make_url(url)) == shown
 
 
 def test_a_password_that_was_not_escaped_is_not_shown() -> None:
-    assert "secret" not in postgres.shown(sa.make_url("postgresql://me:half@secret/half@host/runs"))
+    assert "secret" not in postgres.without_password(sa.make_url("postgresql://me:half@secret/half@host/runs"))

@@ -1,4 +1,4 @@
-"""A run that goes on under another version, machine or state of the code says so, and goes on."""
+"""A run that continues with another version, machine or state of the code warns about it, and continues."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from evonas.records.environment import DECISIVE, changes, environment, state_of_
 from evonas.records.run_info import RunStatus
 from tests.test_cli import TINY
 
-TOLD = "goes on under other conditions than it began with, and may end with other candidates"
+TOLD = "continues in another environment than it began in, and may find other candidates"
 
 
 def recorded(path: Path, **otherwise: str) -> None:
-    """A run of one candidate, not begun yet, as if made by another installation."""
+    """A run of one candidate that has not begun, created by another installation."""
     config = configure(seed_graphs=["evonorm-s0"], protocol=TINY, settings={"budget": 1})
     with open_store(str(path)) as store:
         store.create_run(config, {**environment(), **otherwise})
@@ -41,7 +41,7 @@ def test_a_resume_under_another_version_warns_and_goes_on(
     now = environment()
     assert said.startswith(f"run 1 {TOLD}: ")
     assert [*said.partition(": ")[2].split("; ")] == [
-        f"{name} was {otherwise[name]} and is {now[name]}" for name in DECISIVE if name in otherwise
+        f"{name} was {otherwise[name]} and is now {now[name]}" for name in DECISIVE if name in otherwise
     ]
     assert found.run.status is RunStatus.FINISHED and found.summary.evaluations == 1
     assert found.run.environment["evonas"] == otherwise.get("evonas", now["evonas"])  # as it began
@@ -54,7 +54,7 @@ def test_the_command_warns_on_stderr_and_ends_well(tmp_path: Path) -> None:
     command += ["--storage", str(tmp_path / "runs.db")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert f"run 1 {TOLD}: evonas was 0.0.1 and is {environment()['evonas']}" in done.stderr
+    assert f"run 1 {TOLD}: evonas was 0.0.1 and is now {environment()['evonas']}" in done.stderr
     assert TOLD not in done.stdout
 
 
@@ -66,7 +66,7 @@ def test_what_does_not_decide_scores_is_no_reason_to_warn(tmp_path: Path, caplog
 
 
 def test_what_is_gone_is_told_and_what_was_not_recorded_is_not() -> None:
-    assert changes({"numpy": "2.0"}, {}) == ["numpy was 2.0 and is not installed"]
+    assert changes({"numpy": "2.0"}, {}) == ["numpy was 2.0 and is now not installed"]
     assert changes({}, environment()) == [] == changes(environment(), environment())
 
 
@@ -79,7 +79,7 @@ def test_what_is_gone_is_told_and_what_was_not_recorded_is_not() -> None:
 )
 def test_each_of_what_is_recorded_decides_scores_or_does_not(decides: bool, names: tuple[str, ...]) -> None:
     for name in names:
-        assert changes({name: "before"}, {name: "now"}) == [f"{name} was before and is now"] * decides
+        assert changes({name: "before"}, {name: "now"}) == [f"{name} was before and is now now"] * decides
 
 
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -109,7 +109,7 @@ def test_the_state_of_a_checkout_is_its_commit_and_what_was_changed_in_its_code(
         states.add(state_of_code())
     assert len(states) == len(files) and all(state.startswith(f"{found}, changed (") for state in states - {found})
     files[-1].write_text("otherwise\n")  # no code
-    git("add", ".")  # about to be committed is changed too
+    git("add", ".")  # staged changes count as well
     assert state_of_code() in states - {found}
     git("commit", "-q", "-m", "second")
     assert state_of_code() not in states

@@ -1,4 +1,4 @@
-"""The search loop: one seed, one sequence of candidates, whatever the workers do."""
+"""The search loop: a seed gives one sequence of candidates, whatever the workers do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evonas.evolution.executor import Task
 from evonas.evolution.history import History
 from evonas.evolution.loop import Search
 from evonas.evolution.propose import Proposer
-from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION, RecallingFilters
+from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION, ResumableFilters
 from evonas.judging.selection import Population
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.zoo import zoo
@@ -48,7 +48,7 @@ def test_one_seed_one_search(undisturbed: list[tuple[object, ...]], capacity: in
 
 
 def test_the_search_is_worth_comparing(undisturbed: list[tuple[object, ...]]) -> None:
-    """All kinds of outcomes and of origins occur, so that the equality above means something."""
+    """All kinds of outcomes and origins occur, so that the equality above is meaningful."""
     assert len(undisturbed) == 40
     assert Counter(row[6][0] for row in undisturbed).keys() == set(Status)  # type: ignore[index]
     assert Counter(row[4].kind for row in undisturbed).keys() == {OriginKind.RANDOM, OriginKind.MUTATION}  # type: ignore[attr-defined]
@@ -102,14 +102,14 @@ def test_candidate_i_is_shown_the_results_up_to_i_less_the_lookahead(
     store = MemoryStore()
     run = store.create_run(settings, {})
     Search(run, store, Watched(capacity, 5)).execute()
-    # As many as there are workers, and one waiting so that none idles.
+    # As many as there are workers, and one more so that none idles.
     assert max(at_once) == min(capacity + 1, lookahead)
     scored = [e.index for e in store.evaluations(run.id) if e.status is Status.SCORED]
     assert shown == {i: [j for j in scored if j <= i - lookahead] for i in range(40)}
 
 
 def replayed(graph: Graph, mutations: Sequence[str]) -> Graph:
-    """A parent's graph with its recorded mutations carried out, each on what the one before it left."""
+    """A parent's graph with the recorded mutations applied one after another."""
     for mutation in mutations:
         found = re.fullmatch(r"node (\d+): (\w+)\(([\d, ]+)\) -> (\w+)\(([\d, ]+)\)", mutation)
         assert found is not None, mutation
@@ -132,7 +132,7 @@ def test_random_search_has_no_parents_and_evolution_has() -> None:
 
 
 def test_what_drawing_took_is_recorded_by_stage() -> None:
-    """Choosing parents among it where there are any; times themselves are the machine's."""
+    """Including the choice of parents, if there are any; the times themselves depend on the machine."""
     for fresh in (0.0, 1.0):
         store, run = searched(config(fresh=fresh, lookahead=1), FakeExecutor(1))
         passed = {SAMPLING, CANONICAL, *CHEAP_FILTERS}
@@ -165,7 +165,7 @@ def test_seed_graphs_come_first_brought_to_the_size_of_the_space() -> None:
 
 
 def test_time_of_workers_ends_a_run() -> None:
-    """Candidates of 30 core-seconds and a limit of 2 core-minutes: four are drawn, one at a time."""
+    """With candidates of 30 core-seconds and a limit of 2 core-minutes, four are drawn, one at a time."""
 
     def judge(task: Task) -> Evaluation:
         spent = FilterOutcome("quality", True, "", None, 10.0)
@@ -173,7 +173,7 @@ def test_time_of_workers_ends_a_run() -> None:
 
     limited = config(core_minutes=2.0, budget=100)
     store, run = searched(limited, FakeExecutor(1, 1, judge))
-    # One more than runs is always drawn ahead.
+    # One more than run is always drawn ahead.
     assert 4 <= len(list(store.candidates(run.id))) <= 5
     assert run.status is RunStatus.FINISHED
 
@@ -182,8 +182,8 @@ def test_time_spent_before_a_resume_counts() -> None:
     store, run = searched(config(budget=5), FakeExecutor(1))
     seconds = [s for e in store.evaluations(run.id) for s in (*e.seconds.values(), *(o.seconds for o in e.filters))]
     assert sum(seconds) > 2.0
-    history, filters = History(run.config), RecallingFilters(run.config.twins)
-    history.load(store, run.id, filters, Proposer(run.config).remember)
+    history, filters = History(run.config), ResumableFilters(run.config.twins)
+    history.restore(store, run.id, filters, Proposer(run.config).remember)
     assert history.core_seconds == pytest.approx(sum(seconds))  # rounding, in another order
     spent = replace(run, config=config(budget=100, core_minutes=2.0 / 60))
     assert Search(spent, store, FakeExecutor(1)).execute() is RunStatus.FINISHED
@@ -191,9 +191,9 @@ def test_time_spent_before_a_resume_counts() -> None:
 
 
 def test_each_candidate_has_random_numbers_of_its_own() -> None:
-    """They are keyed by seed and index, so they do not depend on how many were used before."""
+    """They are keyed by seed and index, and do not depend on how many numbers were drawn before."""
     first, second = ([Proposer(config(seed=seed)).draw(i, Population(1)).key for i in range(20)] for seed in (1, 2))
-    assert len(set(first)) > 15 and len(set(second)) > 15  # simple graphs come up twice
+    assert len(set(first)) > 15 and len(set(second)) > 15  # simple graphs are drawn twice
     assert first != second
     assert Proposer(config(seed=1)).draw(13, Population(1)).key == first[13]
 
@@ -218,7 +218,7 @@ def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch
         assert found == {"tanh(x)", "exp(x)", "-x"}
         assert [e.index for e in store.evaluations(run.id)] == [0, 1, 2]
         assert run.status is RunStatus.FINISHED
-    # An exhausted run stays so when it is resumed.
+    # An exhausted run is still exhausted when it is resumed.
     assert Search(run, store, FakeExecutor(1)).execute() is RunStatus.FINISHED
     assert len(list(store.candidates(run.id))) == 3
 

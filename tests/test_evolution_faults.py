@@ -1,4 +1,4 @@
-"""The search loop when workers fail, results repeat, and runs are interrupted."""
+"""The search loop when workers fail, results arrive twice, and runs are interrupted."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_success_after_a_failure_counts_and_changes_nothing_else(undisturbed: 
 
 
 class Stutter(FakeExecutor):
-    """Gives results twice, at once and later, and results of tasks that were never submitted."""
+    """Returns results twice, at once and later, and results of tasks that were never submitted."""
 
     def poll(self, timeout: float) -> Sequence[Evaluation]:
         new = list(super().poll(timeout))
@@ -72,7 +72,7 @@ def test_a_result_that_arrives_twice_counts_once(undisturbed: list[tuple[object,
 
 @pytest.mark.parametrize("capacity", [1, 5])
 def test_a_failure_that_arrives_twice_costs_one_attempt(undisturbed: list[tuple[object, ...]], capacity: int) -> None:
-    """Everything fails at first: a repeated failure must not take the place of the second attempt's success."""
+    """All first attempts fail: a duplicate of the failure must not replace the second attempt's success."""
 
     def flaky(task: Task) -> Evaluation:
         if task.attempt == 1:
@@ -121,7 +121,7 @@ def test_interrupted_and_resumed_is_as_if_never_stopped() -> None:
         assert search.execute() is RunStatus.INTERRUPTED
         assert store.run(run.id).status is RunStatus.INTERRUPTED
         assert store.run(run.id).elapsed > run.elapsed
-    assert len(table(store, run)) < 80  # the last part is still to do
+    assert len(table(store, run)) < 80  # the last part remains
     assert Search(store.run(run.id), store, FakeExecutor(3), (), REFERENCES).execute() is RunStatus.FINISHED
     assert table(store, run) == table(*searched(settings, FakeExecutor(1)))
 
@@ -191,7 +191,7 @@ def test_references_are_scored_once(undisturbed: list[tuple[object, ...]]) -> No
     sent = [task for task in executor.submitted if task.index < 0]
     assert len(sent) == 2 and not any(task.filtered for task in sent)
     assert [task.linear is None for task in sent] == [False, True]  # batch normalisation has a linear form
-    assert table(store, run) == undisturbed  # they take no part in evolution
+    assert table(store, run) == undisturbed  # they do not take part in evolution
     again = FakeExecutor(2)
     Search(run, store, again, (), (*REFERENCES, "dyt")).execute()
     assert len(again.submitted) == 1 and set(store.run(run.id).references) == {*REFERENCES, "dyt"}

@@ -1,11 +1,11 @@
-"""What failed attempts cost and why they failed, kept until their candidate is done with."""
+"""The costs and reasons of failed attempts, kept until their candidate is finished."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from evonas.evolution.executor import Task
-from evonas.evolution.failed_attempts import Attempts
+from evonas.evolution.failed_attempts import FailedAttempts
 from evonas.settings.candidate import FAILED_ATTEMPTS, Evaluation, Status
 from tests.fakes import FakeExecutor, config
 from tests.test_evolution import searched
@@ -16,7 +16,7 @@ def failed(index: int, reason: str, lost: float = 0.0) -> Evaluation:
 
 
 def test_seconds_add_up_and_each_reason_is_told_with_its_attempt() -> None:
-    attempts = Attempts()
+    attempts = FailedAttempts()
     first = attempts.charged(failed(3, "it died", 2.0))
     assert (first.seconds, first.reason) == ({FAILED_ATTEMPTS: 2.0}, "it died")
     assert attempts.charged(failed(4, "alone", 64.0)).seconds == {FAILED_ATTEMPTS: 64.0}
@@ -30,7 +30,10 @@ def test_seconds_add_up_and_each_reason_is_told_with_its_attempt() -> None:
 
 
 def test_what_did_not_fail_stays_as_it_is() -> None:
-    attempts, one = Attempts(), Evaluation(5, Status.SCORED, {"wide": 0.5}, seconds={"wide": 1.0}, reason="diverged")
+    attempts, one = (
+        FailedAttempts(),
+        Evaluation(5, Status.SCORED, {"wide": 0.5}, seconds={"wide": 1.0}, reason="diverged"),
+    )
     assert attempts.charged(one) == one
     attempts.charged(failed(6, "it died", 2.0))
     attempts.forget(6)
@@ -38,7 +41,7 @@ def test_what_did_not_fail_stays_as_it_is() -> None:
 
 
 def test_a_run_records_what_its_failures_cost() -> None:
-    """Of the limit on the workers' time too: each candidate takes 3 s, of which 2 are lost."""
+    """They count towards the limit on the workers' time: each candidate takes 3 s, of which 2 are lost."""
 
     def flaky(task: Task) -> Evaluation:
         if task.attempt < 3:

@@ -1,4 +1,4 @@
-"""The cheap filters: verdicts with their reasons, what they keep in mind, and how much they turn away."""
+"""The cheap filters: verdicts with their reasons, the candidates that they remember, and their rejection rates."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_graph_whose_x_is_dead_ignores_its_input() -> None:
 NUMERICAL_VERDICTS = [
     ("exp(exp(exp(square(square(x)))))", "value not finite"),
     ("x + exp(exp(exp(exp(exp(exp(exp(0)))))))", "value not finite"),
-    # max(0, -x²) is 0 everywhere, and no rule knows that a square is positive.
+    # max(0, -x²) is 0 everywhere, but no rewrite rule uses that squares are positive.
     ("max(-square(x), 0) * x", "constant output"),
     ("x / x", "constant output"),
     ("x + exp(exp(exp(exp(0))))", None),
@@ -89,7 +89,7 @@ def test_a_gradient_that_is_not_finite_is_told_from_a_value() -> None:
 
 
 def test_rounding_does_not_hide_a_constant() -> None:
-    """A constant of 1 with noise of 1e-12 is constant: such noise has a spread and a gradient of its own."""
+    """A constant of 1 with noise of 1e-12 is constant, although such noise has a spread and a gradient."""
     good = respond(Graph.parse("tanh(x)"))[0]
     noisy = ProbeResponse(1 + 1e-12 * good.output, good.gradient)
     assert numerical(noisy) == Reject("constant output")
@@ -118,7 +118,7 @@ def test_an_output_is_constant_where_each_channel_is(varies_over: tuple[int, ...
     kept = tuple(slice(None) if axis in varies_over else slice(1) for axis in range(4))
     output = np.broadcast_to(good.output[kept], good.output.shape)
     assert numerical(ProbeResponse(output, good.gradient)) == (Accept() if reason is None else Reject(reason))
-    # All of it times a large number is no more or less constant.
+    # Multiplying by a large number does not change whether the output is constant.
     assert numerical(ProbeResponse(output * 1e6, good.gradient * 1e6)) == (
         Accept() if reason is None else Reject(reason)
     )
@@ -169,7 +169,7 @@ def test_the_tally_counts_rejections_and_times_what_ran() -> None:
         judged(filters, text, tally)
     # tanh(x) and −tanh(x) differ as graphs.
     assert tally.discarded == {STRUCTURAL: 2, DUPLICATE: 1, NUMERICAL: 1, FUNCTIONAL: 1}
-    assert all(tally.seconds[name] > before[name] for name in CHEAP_FILTERS if name != TWIN)  # nothing came so far
+    assert all(tally.seconds[name] > before[name] for name in CHEAP_FILTERS if name != TWIN)  # no graph came this far
 
 
 def test_the_tally_counts_the_time_of_this_thread_since_the_stage_before() -> None:
@@ -188,7 +188,7 @@ DRAWN = 1000
 
 @pytest.fixture(scope="module", params=SPACES.values(), ids=SPACES)
 def shares(request: pytest.FixtureRequest) -> Counter[str]:
-    """What becomes of random graphs, in order, by filter and reason."""
+    """The verdicts on random graphs, in order, by filter and reason."""
     filters, counts = CheapFilters(), Counter[str]()
     rng = generator(3)
     for _ in range(DRAWN):
@@ -212,9 +212,9 @@ def test_most_random_graphs_ignore_their_input(shares: Counter[str]) -> None:
 def test_constants_and_duplicates_take_most_of_the_rest(shares: Counter[str]) -> None:
     """SPEC: another 20%, measured on 7,467 proposals.
 
-    Duplicates grow with the number of graphs that they can repeat, so the first 1000 have fewer; and a
-    space without batch statistics has no layer that is alike for a whole batch. Half of 20% and a little
-    less is the floor; the ceiling is the figure and five standard deviations (1.3%).
+    The share of duplicates grows with the number of graphs to repeat, so the first 1000 have fewer, and a space without
+    batch statistics has fewer constant layers. The floor is a little less than half of 20%; the ceiling is 20% plus
+    five standard deviations (1.3%).
     """
     others = sum(shares[name] for name in CHEAP_FILTERS) - shares[IGNORES]
     assert 0.07 <= others / DRAWN <= 0.265

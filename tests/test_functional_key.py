@@ -1,4 +1,4 @@
-"""The functional key: one for each function up to sign, the same everywhere, different for different functions."""
+"""The functional key: one for each function up to sign, equal on all machines, different for different functions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAME = [
     ("x * (v1 * std_wh(x))", "std_wh(x) * v1 * x"),
     ("x * (v0 + v1)", "x * v0 + x * v1"),
     ("max(x, max(v0, 0))", "max(0, max(x, v0))"),
-    # Identities that no rewrite rule has to know.
+    # Identities that need not be rewrite rules.
     ("exp(x) * exp(v0)", "exp(x + v0)"),
     ("exp(x) * exp(std_wh(x))", "exp(x + std_wh(x))"),
     ("exp(0) - sigmoid(x)", "sigmoid(-x)"),
@@ -92,7 +92,7 @@ def test_all_layers_of_the_zoo_are_different() -> None:
 
 
 def test_a_constant_of_the_last_kept_digit_is_seen_and_one_below_is_not() -> None:
-    """Six digits are kept: a change in the fourth is another function, in the tenth it is rounding."""
+    """Six digits are kept: a change in the fourth digit makes another function, one in the tenth is rounding."""
     response = respond(Graph.parse("x * sigmoid(x)"))[0]
     scale = float(np.abs(response.output).max())
     bumped = response.output.copy()
@@ -103,7 +103,7 @@ def test_a_constant_of_the_last_kept_digit_is_seen_and_one_below_is_not() -> Non
 
 
 def test_graphs_that_differ_in_their_gradient_alone_differ() -> None:
-    """Values of equal bits, different derivatives: such layers train differently."""
+    """Layers with equal values but different derivatives train differently."""
     response = respond(Graph.parse("tanh(x)"))[0]
     other = ProbeResponse(response.output, response.gradient * 2)
     assert functional_key([other]) != functional_key([response])
@@ -148,7 +148,7 @@ print(*[key_of(graph) for graph in zoo.values()])
 
 
 def test_keys_do_not_depend_on_the_process_or_its_threads() -> None:
-    """The keys are recorded: a resumed run, and a worker elsewhere, must find the same ones."""
+    """The keys are recorded, so a resumed run and a worker elsewhere must compute the same ones."""
     here = [key_of(graph) for graph in zoo.values()]
     torch.set_num_threads(2)
     try:
@@ -170,6 +170,6 @@ def test_random_state_is_neither_used_nor_changed() -> None:
 
 
 def test_parsing_of_the_tables_above_is_strict() -> None:
-    """A typing error in a table would otherwise compare two errors."""
+    """Otherwise a typing error in a table would compare two errors."""
     with pytest.raises(GraphError):
         key_of("no_such_op(x)")

@@ -1,4 +1,4 @@
-"""Hurdles: floors from earlier candidates, the same for every number of workers, and what they stop."""
+"""Hurdles: floors that follow from earlier candidates, equal for every number of workers, and their rejections."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def test_a_window_is_never_too_small_for_a_floor(window: int) -> None:
 
 
 def test_the_oldest_value_leaves_first_whatever_its_size_and_no_number_is_none() -> None:
-    """Beside a list of the newest thirty that is sorted anew each time."""
+    """Compared with a list of the newest thirty that is sorted each time."""
     hurdles, name = Hurdles(PROTOCOL, 30), Checkpoint("b", 60).name
     rng, seen = np.random.default_rng(4), []
     for i in range(200):
         value = float(rng.integers(8)) / 8  # many are equal
         if i % 7 == 0:
-            hurdles.note(name, float("nan"))
-        hurdles.note(name, value)
+            hurdles.add_value(name, float("nan"))
+        hurdles.add_value(name, value)
         seen.append(value)
         if i >= LEAST_BEFORE:
             assert hurdles.floors() == {name: sorted(seen[-30:])[int((min(i + 1, 30) - 1) * 0.25)]}

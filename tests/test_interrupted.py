@@ -1,4 +1,4 @@
-"""Ctrl-C wherever it falls: the run is recorded as interrupted, and nothing stays locked."""
+"""Ctrl-C at any moment: the run is recorded as interrupted, and nothing stays locked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.store_samples import CONFIG, candidate
 
 @pytest.fixture(autouse=True)
 def interruptible() -> Iterator[None]:
-    """Ctrl-C raises, as it does in a terminal, whatever shell the tests were started from."""
+    """Make Ctrl-C raise, as in a terminal, whatever shell the tests were started from."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

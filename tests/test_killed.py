@@ -1,4 +1,4 @@
-"""A search in a database whose process is killed again and again ends as if it never had been."""
+"""A search whose process is killed again and again ends like one that was not."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ print(json.dumps(recorded))
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_killed_at_random_and_resumed_until_done(tmp_path: Path) -> None:
-    """Sessions of one run in processes of their own, each but the last ended by SIGKILL."""
+    """Sessions of one run in separate processes, all but the last ended by SIGKILL."""
     settings = config(budget=100)
     path = str(tmp_path / "runs.db")
     with open_store(path) as store:
@@ -67,7 +67,7 @@ def test_killed_at_random_and_resumed_until_done(tmp_path: Path) -> None:
     sessions = json.loads(done.stdout)
     codes, candidates, evaluations = zip(*sessions, strict=True)
     assert codes[-1] == 0
-    # The kills fell within the run, some with candidates that were drawn and not evaluated.
+    # The kills happened during the run, some with candidates that were drawn and not evaluated.
     within = [drawn - judged for code, drawn, judged in sessions if code == -9 and 0 < drawn < 100]
     assert len(within) >= 3 and any(within), sessions
     # Nothing that was recorded is ever lost.

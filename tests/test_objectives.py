@@ -1,4 +1,4 @@
-"""Objectives: which numbers selection sees, and in which direction."""
+"""Objectives: the numbers that selection sees, and their direction."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import pytest
 from evonas.errors import UsageError
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.settings.objectives import OBJECTIVES, check_objectives, fitness, measured
+from evonas.settings.objectives import (
+    OBJECTIVES,
+    Objective,
+    check_objectives,
+    fitness,
+    measured_objectives,
+    objective_named,
+    objective_record,
+)
 
 ANCHORS = ("wide", "deep")
 EVALUATIONS = [
@@ -25,8 +33,8 @@ def test_columns_follow_the_names_and_higher_is_better() -> None:
 
 
 def test_workers_measure_what_is_no_accuracy_on_an_anchor() -> None:
-    assert [o.name for o in measured(["size", "anchors", "step-time"])] == ["size", "step-time"]
-    assert measured(["anchors"]) == ()
+    assert [o.name for o in measured_objectives(["size", "anchors", "step-time"])] == ["size", "step-time"]
+    assert measured_objectives(["anchors"]) == ()
 
 
 def test_values_are_written_in_units_that_people_use() -> None:
@@ -42,8 +50,22 @@ def test_values_are_written_in_units_that_people_use() -> None:
     assert [name for name, row in OBJECTIVES.items() if not row.reproducible] == ["step-time"]
 
 
+def test_a_users_objective_is_known_by_the_record_of_its_run_alone() -> None:
+    """Results are read without the user's file, and making a protocol has no effect on anything else."""
+    depth = Objective("mine.py:depth", "nodes", False, "The depth of the graph.")
+    protocol = EvaluationProtocol(anchors=ANCHORS, objectives=(depth.name,), plugins=(objective_record(depth),))
+    scored = Evaluation(0, Status.SCORED, {"wide": 0.5, "deep": 0.75}, {depth.name: 3.0})
+    assert objective_named(depth.name, protocol.plugins) == depth
+    assert measured_objectives(protocol.objectives, ANCHORS, protocol.plugins) == (depth,)
+    assert fitness([scored], protocol.objectives, protocol.plugins).tolist() == [[-3.0]]
+    with pytest.raises(UsageError, match=r"the file 'mine\.py' has not been loaded here"):
+        objective_named(depth.name)
+    with pytest.raises(UsageError, match="the run's record of an objective cannot be read"):
+        EvaluationProtocol(anchors=ANCHORS, plugins=('{"objective": {"name": "x"}}',))
+
+
 def test_an_accuracy_on_an_anchor_is_not_measured() -> None:
-    assert [o.name for o in measured(["deep", "size"], ANCHORS)] == ["size"]
+    assert [o.name for o in measured_objectives(["deep", "size"], ANCHORS)] == ["size"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The cheap filters against their plain formulation: the same graphs from a seed, and the same verdict on each."""
+"""The cheap filters compared with their plain version: the same graphs from a seed, and the same verdict on each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.strategies import graphs
 
 
 def proposals(space: SearchSpace, count: int, seed: int) -> Iterator[Graph]:
-    """Random graphs, and published layers mutated twice, which reach the later filters; each drawn both ways."""
+    """Random graphs, and published layers mutated twice, which reach the later filters; drawn by both versions."""
     fast, plain = generator(seed), generator(seed)
     published = [graph for graph in zoo.values() if all(node.op in space.ops for node in graph.nodes)]
     for number in range(count):
@@ -73,7 +73,7 @@ def test_the_same_verdict_on_twenty_thousand(space: SearchSpace) -> None:
 
 @given(graphs())
 def test_responses_are_those_of_the_reference(graph: Graph) -> None:
-    """Before the canonical form too, and with values that are not finite in the same places."""
+    """Also before rewriting, and with values that are not finite in the same places."""
     for fast, (output, gradient) in zip(respond(graph), plain_filters.respond(graph), strict=True):
         # Rounding grows where large numbers cancel; 1e-9 of the largest leaves seven digits for that, and of values
         # beyond 1e30 more than that may be lost, or all in an overflow.
@@ -104,7 +104,7 @@ def test_responses_at_the_start_are_those_of_the_reference(graph: Graph) -> None
 def test_draws_are_those_of_the_generator(
     bits: type[np.random.BitGenerator], seed: int, bounds: list[int | None]
 ) -> None:
-    """In any order, where words are drawn again because a bound does not divide them evenly, and afterwards."""
+    """In any order, including bounds for which words are rejected, and afterwards."""
     plain, other = np.random.Generator(bits(seed)), np.random.Generator(bits(seed))
     draws = Draws(other)
     for bound in bounds:

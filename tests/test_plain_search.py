@@ -1,4 +1,4 @@
-"""Recorded runs against the plain formulation of a search: the same candidates, parents, mutations and hurdles."""
+"""Recorded runs compared with the plain search: the same candidates, parents, mutations and hurdles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PROTOCOL = EvaluationProtocol(anchors=ANCHORS, hurdle_steps=(50,), hurdle_quanti
 
 
 def judged(task: Task) -> Evaluation:
-    """The fake outcome with scores of which no two are equal, and with a value at each checkpoint, rarely NaN."""
+    """The fake outcome with distinct scores, and with a value at each checkpoint, rarely NaN."""
     evaluation = outcome(task)
     if evaluation.status is not Status.SCORED:
         return evaluation
@@ -46,13 +46,13 @@ def judged(task: Task) -> Evaluation:
 
 
 def coarsely(task: Task) -> Evaluation:
-    """The same with scores in quarters, so that many are equal."""
+    """The same with scores rounded to quarters, so that many are equal."""
     evaluation = judged(task)
     return replace(evaluation, scores={name: round(4 * score) / 4 for name, score in evaluation.scores.items()})
 
 
 def hold(store: Store, run_id: int, executors: list[FakeExecutor]) -> PlainSearch:
-    """Holds a recorded run, and the floors that were sent along, to what they should be."""
+    """Check a recorded run and the floors of its tasks against the plain search."""
     plain = PlainSearch(store.run(run_id).config, list(store.evaluations(run_id)))
     candidates = list(store.candidates(run_id))
     assert len(candidates) == len(plain.drawn)
@@ -66,11 +66,11 @@ def hold(store: Store, run_id: int, executors: list[FakeExecutor]) -> PlainSearc
     return plain
 
 
-NAMES = ("bn-relu", "evonorm-s1", "bn-relu", "dyt")  # the third falls as a duplicate of the first
+NAMES = ("bn-relu", "evonorm-s1", "bn-relu", "dyt")  # the third is rejected as a duplicate of the first
 
 
 def small(budget: int, **settings: object) -> RunConfig:
-    """Mostly offspring, because a random graph that passes takes ten times as many proposals, and no twins."""
+    """Mostly offspring, because a random graph takes ten times as many proposals to pass; without twins."""
     return config(**{"budget": budget, "fresh": 0.1, "twins": 0.0, **settings})
 
 
@@ -101,7 +101,7 @@ def test_a_recorded_run_is_what_it_should_be(name: str) -> None:
     run = store.create_run(settings, {})
     assert Search(run, store, executor).execute() is RunStatus.FINISHED
     plain = hold(store, run.id, [executor])
-    # What the configuration is there for came up.
+    # The case that the configuration is meant to test occurred.
     kinds = [drawn.origin.kind for drawn in plain.drawn]
     assert len(kinds) == settings.budget
     assert (OriginKind.MUTATION in kinds) is (name != "random")
@@ -117,10 +117,10 @@ def test_a_recorded_run_is_what_it_should_be(name: str) -> None:
 
 @pytest.mark.parametrize(("lookahead", "capacity"), [(1, 1), (4, 3)])
 def test_a_run_that_is_stopped_at_every_index(lookahead: int, capacity: int) -> None:
-    """After the next draw, then after the next result, by coordinators that know nothing but what the store does.
+    """Stopped after the next draw, then after the next result, by coordinators that know only what is in the store.
 
-    The first hurdles stand from about the fortieth candidate on, so that those in between are drawn in one go.
-    The store has another run, which is further on.
+    The first floors exist from about the fortieth candidate on, so those in between are drawn in one session. The store
+    has another run, which has more candidates.
     """
     settings = small(60, lookahead=lookahead, population=7, smallest_tournament=3, protocol=PROTOCOL)
     store = MemoryStore()

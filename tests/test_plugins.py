@@ -1,4 +1,4 @@
-"""What users add by files of their own and by packages: anchors, data, spaces, filters, objectives."""
+"""Plugins from files and packages: anchors, data sets, spaces, filters and objectives."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ALL = [
 
 @pytest.fixture(autouse=True)
 def forgotten():
-    """Each test starts without files that another has loaded."""
+    """Start each test without the files that another has loaded."""
     before = dict(plugins._loaded)
     plugins._loaded.clear()
     yield
@@ -82,7 +82,7 @@ def test_the_examples_make_a_search(tmp_path, monkeypatch, capsys) -> None:
     for command in (["pareto", "-f", "json"], ["best"], ["show", row["id"]], ["config", "1"]):
         code, out, err = cli(monkeypatch, capsys, *command)
         assert code == 0, err
-    assert not plugins.loaded()
+    assert not plugins.loaded_files()
     Path("again.toml").write_text(out)
     assert configure(preset="again.toml").protocol.plugins == config.protocol.plugins
 
@@ -97,7 +97,7 @@ def tiny(layer, *, in_channels, classes):
 
 
 def run_of(tmp_path: Path) -> Path:
-    """A finished run with an anchor of a file; the file."""
+    """A finished run with an anchor from a file, and the file."""
     file = tmp_path / "mine.py"
     file.write_text(ANCHOR)
     evonas.search(
@@ -125,7 +125,7 @@ def test_a_run_is_resumed_with_the_file_that_it_began_with(tmp_path) -> None:
     plugins._loaded.clear()
     found = evonas.resume(1, storage=tmp_path / "evonas.db", executor="local", references=())
     assert found.summary.candidates == 2
-    assert [source.key for source in plugins.loaded()] == [f"{file}:tiny".rpartition(":")[0]]
+    assert [source.key for source in plugins.loaded_files()] == [f"{file}:tiny".rpartition(":")[0]]
 
 
 def test_nothing_of_a_database_is_run_by_its_name_alone(tmp_path) -> None:
@@ -145,11 +145,15 @@ def test_nothing_of_a_database_is_run_by_its_name_alone(tmp_path) -> None:
         ("import nowhere_to_be_found\n", "filter", r"mine\.py, line 1: ModuleNotFoundError: No module named"),
         ("raise SystemExit(3)\n", "space", r"mine\.py, line 1: SystemExit: 3"),
         ("g = 1\n", "objective", r"mine\.py has no objective called f"),
-        ("f = 3\n", "anchor", r"mine\.py:f is no anchor, which is a function \(layer, "),
-        ("f = 3\n", "space", r"mine\.py:f is no search space, which is a SearchSpace, but 3"),
-        ("f = 3\n", "filter", r"mine\.py:f is no filter, which is an object with a `name`"),
-        ("f = 3\n", "objective", r"mine\.py:f is no objective, which is an evonas\.settings\.objectives\.Objective"),
-        ("f = 3\n", "data", r"mine\.py:f is no data set, which is a function"),
+        ("f = 3\n", "anchor", r"mine\.py:f is not a valid anchor: it must be a function \(layer, "),
+        ("f = 3\n", "space", r"mine\.py:f is not a valid search space: it must be a SearchSpace, not 3"),
+        ("f = 3\n", "filter", r"mine\.py:f is not a valid filter: it must be an object with a `name`"),
+        (
+            "f = 3\n",
+            "objective",
+            r"mine\.py:f is not a valid objective: it must be an evonas\..*\.Objective",
+        ),
+        ("f = 3\n", "data", r"mine\.py:f is not a valid data set: it must be a function"),
         ("def f(layer, *, in_channels, classes):\n    return layer.nrom_act(3)\n", "anchor", r"mine\.py, line 2: Attr"),
         ("def f(layer, *, in_channels, classes):\n    return 3\n", "anchor", r"is 3, not a torch\.nn\.Module"),
         (
@@ -180,7 +184,7 @@ def test_names_that_are_nothing_are_told_what_there_is() -> None:
         ({"filters": ("mine",)}, "filter"),
         ({"data": "x"}, "data"),
     ):
-        with pytest.raises(evonas.UsageError, match=rf"unknown {kind}.*; or a file of yours, as FILE\.py:NAME"):
+        with pytest.raises(evonas.UsageError, match=rf"unknown {kind}.*; or a file of your own, as FILE\.py:NAME"):
             named_protocol(EvaluationProtocol(**settings))
     with pytest.raises(evonas.UsageError, match="cannot be read"):
         named_protocol(EvaluationProtocol(anchors=("absent.py:f",)))
@@ -235,9 +239,9 @@ def test_entry_points_of_packages_are_found_and_recorded(package: Path, tmp_path
     text = package / "METADATA"
     text.write_text(text.read_text().replace("1.2", "1.3"))
     with pytest.warns(
-        UserWarning, match=r"began with their-anchor of their-plugins 1\.2; installed is their-plugins 1\.3"
+        UserWarning, match=r"began with their-anchor of their-plugins 1\.2, but their-plugins 1\.3 is installed"
     ):
-        plugins.restore(found.run.config.protocol.plugins)
+        plugins.load_recorded_files(found.run.config.protocol.plugins)
 
 
 def test_a_filter_and_an_objective_that_answer_nonsense_fail_by_name(tmp_path) -> None:
@@ -269,7 +273,7 @@ def test_a_data_set_is_loaded_anew_when_its_file_has_changed(tmp_path) -> None:
     text = (EXAMPLES / "data.py").read_text()
     for size in (12, 14):
         file.write_text(text.replace("image_size or 12", f"image_size or {size}"))
-        plugins.name_files([f"{file}:stripes"])
+        plugins.load_named_files([f"{file}:stripes"])
         assert load_dataset(f"{file}:stripes").size == (size, size)
 
 
@@ -293,6 +297,6 @@ def test_data_without_images_in_a_split_is_refused(tmp_path: Path, part: str) ->
         "    data = stripes(folder, image_size)\n"
         f"    return replace(data, {part}=data.{part}.first(0))\n"
     )
-    plugins.name_files([f"{file}:empty"])
+    plugins.load_named_files([f"{file}:empty"])
     with pytest.raises(UsageError, match="has a split without images"):
         load_dataset(f"{file}:empty")

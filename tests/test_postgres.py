@@ -1,4 +1,4 @@
-"""Tests pointed at a server that somebody else runs: a schema of their own in it, and nothing left behind."""
+"""Tests on an existing server use a schema of their own, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_server_that_is_pointed_at_is_left_as_it_was(monkeypatch: pytest.Monke
             return sorted(found.get_schema_names()), sorted(found.get_table_names())
 
         with outside.begin() as connection:
-            connection.execute(sa.text("CREATE TABLE runs (precious TEXT)"))  # by a name of ours
+            connection.execute(sa.text("CREATE TABLE runs (precious TEXT)"))  # by our own name
             connection.execute(sa.text("INSERT INTO runs VALUES ('kept')"))
         before = there()
         monkeypatch.setenv(postgres.VARIABLE, server.url)

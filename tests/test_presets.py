@@ -1,4 +1,4 @@
-"""Presets: files that say what they mean, overrides, and what is refused."""
+"""Presets: their files, overrides, and refusals."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def test_assignments_are_toml_and_names_need_no_quotes() -> None:
         ("protocol.larning_rate=3", "unknown setting 'protocol.larning_rate'"),
         ("space=evonorm", "unknown setting 'space'"),
         ("protocol.lr.x=1", "unknown setting 'protocol.lr.x'"),
-        ("protocol.lr=fast", "protocol.lr should be a number, not 'fast'"),
-        ("protocol.steps=2.5", "protocol.steps should be a whole number, not 2.5"),
-        ("protocol.anchors=resnet-small", "protocol.anchors should be a list, each item text, not 'resnet-small'"),
-        ("protocol.schedule=linear", "protocol.schedule should be 'constant' or 'cosine', not 'linear'"),
-        ("protocol.signal=1", "protocol.signal should be true or false, not 1"),
-        ("population=1\nbudget=2", "population should be a whole number"),
+        ("protocol.lr=fast", "protocol.lr must be a number, not 'fast'"),
+        ("protocol.steps=2.5", "protocol.steps must be an integer, not 2.5"),
+        ("protocol.anchors=resnet-small", "protocol.anchors must be a list, each item text, not 'resnet-small'"),
+        ("protocol.schedule=linear", "protocol.schedule must be 'constant' or 'cosine', not 'linear'"),
+        ("protocol.signal=1", "protocol.signal must be true or false, not 1"),
+        ("population=1\nbudget=2", "population must be an integer"),
     ],
 )
 def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
@@ -105,7 +105,7 @@ def test_what_makes_no_sense_is_refused(text: str, message: str) -> None:
 
 
 def test_an_unknown_setting_is_told_those_that_there_are() -> None:
-    """Each can be set: the space, files and seed graphs have options of their own."""
+    """Each setting can be overridden, except those with options of their own: the space, files and seed graphs."""
     with pytest.raises(UsageError, match="unknown setting 'populatoin'; known: ") as caught:
         assignments(["populatoin=1"])
     told = set(str(caught.value).partition("known: ")[2].split(", "))
@@ -119,11 +119,11 @@ def test_an_unknown_setting_is_told_those_that_there_are() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("budget = ", "is no TOML"),
-        ("protocol = 3", "protocol should be a table, not 3"),
-        ("[spaces]\nevonorm = 3", "spaces.evonorm should be a table, not 3"),
+        ("budget = ", "is not TOML"),
+        ("protocol = 3", "protocol must be a table, not 3"),
+        ("[spaces]\nevonorm = 3", "spaces.evonorm must be a table, not 3"),
         ("[spaces.evonorm]\nspace = 'evonorm-s'", "unknown setting 'spaces.evonorm.space'"),
-        ("[spaces.evonorm.protocol]\nlr = 'x'", "spaces.evonorm.protocol.lr should be a number"),
+        ("[spaces.evonorm.protocol]\nlr = 'x'", "spaces.evonorm.protocol.lr must be a number"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(text: str, message: str, tmp_path: Path) -> None:

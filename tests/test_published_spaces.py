@@ -1,4 +1,4 @@
-"""Published spaces draw the same graphs for ever: runs are resumed, and their candidates named, by seed alone."""
+"""Published spaces must draw the same graphs forever, because runs are resumed by seed alone."""
 
 from hashlib import sha256
 
@@ -23,7 +23,7 @@ MUTATED: dict[tuple[str, int], str] = {
 
 
 def written(graph: Graph) -> str:
-    """Every node, dead ones included, and the output."""
+    """Every node, including dead ones, and the output."""
     return " ".join(f"{op}{args}" for op, args in graph.nodes) + f" -> {graph.output}"
 
 

@@ -1,4 +1,4 @@
-"""Reading a run: rows, fronts, details and totals, each against what was recorded by hand."""
+"""Results of a run: rows, fronts, details and totals, compared with values recorded by hand."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def scored(index: int) -> Evaluation:
 
 @pytest.fixture
 def store() -> MemoryStore:
-    """Its second run has something in it."""
+    """A store whose second run has candidates."""
     store = MemoryStore()
     settings = config(seed=5)
     store.create_run(settings, {})
@@ -83,7 +83,7 @@ def test_the_best_by_mean_and_equals_by_index(store: MemoryStore) -> None:
 
 
 def test_the_front_by_the_objectives_of_the_run(store: MemoryStore) -> None:
-    """On the first anchor and by size, less of which is better: 1 and 5 are equal and beat 0 and 4."""
+    """By the first anchor and by size, where less is better: 1 and 5 are equal and beat 0 and 4."""
     assert ids(results.pareto(store, 2)) == ["2/2", "2/1", "2/5"]
     # On both anchors, 4 beats 0, 1 and 5; 2 is the best on the other.
     run = store.run(2)
@@ -135,7 +135,7 @@ def test_what_is_not_as_the_run_has_it_is_damage(
     store: MemoryStore, scores: dict[str, float], measures: dict[str, float], strange: str
 ) -> None:
     store.record(2, candidates=[drawn(8, "x")], evaluations=[Evaluation(8, Status.SCORED, scores, measures)])
-    with refused(StorageError, f"candidate 8 of run 2 is damaged: '?{strange}'? is not as the run has it"):
+    with refused(StorageError, f"candidate 8 of run 2 is damaged: '?{strange}'? does not match the run's protocol"):
         results.details(store, 2, 8)
     with refused(StorageError, "candidate 8 of run 2 is damaged"):
         results.best(store, 2)
@@ -163,7 +163,7 @@ def test_a_run_in_totals(store: MemoryStore) -> None:
     assert told["seconds"]["training"][WIDE] == 10.0 and told["references"] == {"bn-relu": {WIDE: 0.25, DEEP: 0.5}}
     spent = breakdown(run, summary)
     assert told["time"] == spent.as_dict()
-    # Filters but hurdles, kernels, anchors in the protocol's order, objectives, and what is left.
+    # Filters without hurdles, kernels, anchors in the protocol's order, objectives, and the rest.
     assert list(spent.workers.items()) == [
         *[("filter quality", 0.625), ("filter signal", 0.25)],
         *[(BUILDING, 5.0), (f"training {WIDE}", 10.0), (f"training {DEEP}", 20.0), ("objective size", 2.5)],

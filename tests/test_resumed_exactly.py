@@ -1,4 +1,4 @@
-"""Candidate tables are the same to the byte, whoever computed them and whatever was killed in between."""
+"""Candidate tables are equal byte for byte, whichever executor computed them and whatever was killed in between."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="wo
 
 
 def tables(path: Path) -> bytes:
-    """What a run recorded, but for times and attempts."""
+    """The record of a run without times and attempts."""
     with closing(sqlite3.connect(path)) as connection:
         rows = {
             name: connection.execute(f"SELECT {columns} FROM {name} ORDER BY run_id, number").fetchall()
@@ -86,16 +86,16 @@ def _evaluated(path: Path) -> int:
 def _sessions(
     path: Path, settings: RunConfig, kind: str, workers: int, kills: int, after: range, longest: float
 ) -> list[int]:
-    """Coordinators in processes of their own, each but the last ended by SIGKILL; with Ray, a worker before it.
+    """Coordinators in separate processes, all but the last ended by SIGKILL; with Ray, a worker is killed first.
 
     Args:
-        path: of the database.
-        settings: of the run.
-        kind: of executor.
-        workers: of Ray.
+        path: the database.
+        settings: the configuration of the run.
+        kind: the kind of executor.
+        workers: the number of Ray workers.
         kills: how many coordinators are killed.
-        after: candidates that each of those evaluates first, drawn from here.
-        longest: seconds that it then has at most, so that it dies in the midst of anything.
+        after: the numbers of candidates from which is drawn how many each of them evaluates first.
+        longest: the most seconds that it then lives, so that it may die in any activity.
 
     Returns:
         How many candidates had been evaluated at each kill.
@@ -118,7 +118,7 @@ def _sessions(
                     time.sleep(rng.uniform(0.0, longest))
                 child.kill()
                 at_kills.append(_evaluated(path))
-        # A search that had ended before it was to be killed would show nothing.
+        # A search that ended before it was to be killed would test nothing.
         assert child.returncode == (0 if session == kills else -signal.SIGKILL), (session, at_kills)
     with open_store(str(path)) as store:
         assert store.run(1).status is RunStatus.FINISHED
@@ -141,7 +141,7 @@ def test_a_coordinator_that_is_killed_twice(tmp_path: Path, undisturbed: bytes) 
 @pytest.mark.slow
 def test_a_coordinator_that_is_killed_twenty_times(tmp_path: Path, undisturbed_longer: bytes) -> None:
     at_kills = _sessions(tmp_path / "runs.db", LONGER, "local", 1, 20, range(4), 0.3)
-    assert len(set(at_kills)) > 10 and at_kills[-1] < LONGER.budget, at_kills  # they fell all over the search
+    assert len(set(at_kills)) > 10 and at_kills[-1] < LONGER.budget, at_kills  # they are spread over the search
     assert tables(tmp_path / "runs.db") == undisturbed_longer
 
 

@@ -1,4 +1,4 @@
-"""What a store tells a search that goes on, and what a search makes of it."""
+"""The queries of a resumed search, and its continuation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evonas.db import open_store
 from evonas.evolution.loop import Search
 from evonas.records.memory_store import MemoryStore
 from evonas.records.store import Store
-from evonas.settings.candidate import FilterOutcome, Known
+from evonas.settings.candidate import CandidateKeys, FilterOutcome
 from evonas.settings.objectives import fitness
 from tests.fakes import FakeExecutor, config, table
 from tests.store_samples import CONFIG, beside_another, candidate, failed, rejected, scored
@@ -40,20 +40,23 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 
 def test_what_a_search_that_goes_on_asks(store: Store) -> None:
-    assert list(store.known(RUN))[:2] == [Known("key-0", "function-0", None), Known("key-1", "function-1", b"\x01\x00")]
+    assert list(store.candidate_keys(RUN))[:2] == [
+        CandidateKeys("key-0", "function-0", None),
+        CandidateKeys("key-1", "function-1", b"\x01\x00"),
+    ]
     assert list(store.unevaluated(RUN)) == [4, 7]
-    assert [c.index for c, _ in store.newest(RUN, 6, 2)] == [2, 5]
-    assert [e.index for _, e in store.newest(RUN, 0, 2)] == [] == list(store.newest(RUN, 6, 0))
-    assert list(store.filter_values(RUN, "signal", 6, 2)) == [2.0, 0.1]  # that of 2 is no number
+    assert [c.index for c, _ in store.newest_scored(RUN, 6, 2)] == [2, 5]
+    assert [e.index for _, e in store.newest_scored(RUN, 0, 2)] == [] == list(store.newest_scored(RUN, 6, 0))
+    assert list(store.filter_values(RUN, "signal", 6, 2)) == [2.0, 0.1]  # that of 2 is NaN
     assert list(store.filter_values(RUN, "quality", 100, 9)) == [0.11]
     assert [c.index for c in store.candidates(RUN, 5)] == [5, 6, 7]
     assert [e.index for e in store.evaluations(RUN, 3)] == [3, 5, 6]
-    assert [known.key for known in store.known(RUN)] == [f"key-{i}" for i in range(8)]
-    # Below, and not at.
-    assert [c.index for c, _ in store.newest(RUN, 5, 9)] == [0, 2]
+    assert [known.key for known in store.candidate_keys(RUN)] == [f"key-{i}" for i in range(8)]
+    # Below the index, which is excluded.
+    assert [c.index for c, _ in store.newest_scored(RUN, 5, 9)] == [0, 2]
     for before in (2, 5):
         assert list(store.filter_values(RUN, "signal", before, 9)) == [0.1, 2.0]
-    assert [store.newest(RUN, 9, -1), store.filter_values(RUN, "signal", 9, -1)] == [[], []]
+    assert [store.newest_scored(RUN, 9, -1), store.filter_values(RUN, "signal", 9, -1)] == [[], []]
 
 
 def test_times_and_wall_time_are_kept_and_replaced(store: Store) -> None:
@@ -76,7 +79,7 @@ def test_objectives_in_one_array_are_those_of_the_evaluations(store: Store, name
 
 
 def test_a_run_of_an_earlier_version_is_upgraded_and_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    """Without most sketches, as before: graphs that were drawn are looked at again, and twins of them still found."""
+    """Without most sketches, as in earlier versions: the graphs are evaluated again, and their twins still found."""
     settings = config(budget=60, twins=0.02, strategy="random")
     path = tmp_path / "runs.db"
     with open_store(str(path)) as opened:

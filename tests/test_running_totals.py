@@ -1,4 +1,4 @@
-"""Totals that are kept as a run goes are those that a store adds up, wherever they began."""
+"""Running totals equal those that a store adds up, wherever they start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evonas.db import open_store
 from evonas.front.api import execute
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import FilterSummary, RunSummary
-from evonas.records.running_totals import Totals
+from evonas.records.running_totals import RunningTotals
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Status
 from tests.fakes import FakeExecutor, config
@@ -28,7 +28,7 @@ REASONS = ("at chance", "vanishes", "explodes")
 
 
 def comparable(summary: RunSummary) -> Any:
-    """All but the time; the order of names counts, and sums of seconds are close."""
+    """Compare all but the time, including the order of names; sums of seconds are compared approximately."""
 
     def rounded(value: Any) -> Any:
         if isinstance(value, dict):
@@ -40,7 +40,7 @@ def comparable(summary: RunSummary) -> Any:
 
 @st.composite
 def evaluations(draw: Callable[..., Any], index: int) -> Evaluation:
-    """Rejected by one filter after some that accepted, or by none."""
+    """Outcomes of some filters that accepted, perhaps followed by one that rejected."""
     reached = draw(st.integers(0, len(FILTERS)))
     seconds = st.integers(0, 64).map(lambda n: n / 64)
     outcomes = [FilterOutcome(name, True, "", None, draw(seconds)) for name in FILTERS[:reached]]
@@ -89,7 +89,7 @@ def test_they_go_on_from_any_summary(data: st.DataObject, before: int, after: in
     store = MemoryStore()
     run = store.create_run(config(), {})
     store.record(run.id, candidates=drawn[:before], evaluations=judged[:before])
-    totals = Totals(store.summary(run.id))
+    totals = RunningTotals(store.summary(run.id))
     for one, evaluation in zip(drawn[before:], judged[before:], strict=True):
         totals.drawn(one)
         totals.evaluated(evaluation)
@@ -97,10 +97,10 @@ def test_they_go_on_from_any_summary(data: st.DataObject, before: int, after: in
 
 
 class Following:
-    """An observer that keeps totals, and holds them to the store's at every tick."""
+    """An observer that keeps totals, and compares them with the store's at every tick."""
 
     def __init__(self, store: Store, run_id: int) -> None:
-        self.store, self.run_id, self.totals = store, run_id, Totals(store.summary(run_id))
+        self.store, self.run_id, self.totals = store, run_id, RunningTotals(store.summary(run_id))
         self.looks = 0
 
     def drawn(self, one: Candidate) -> None:
@@ -110,7 +110,7 @@ class Following:
         self.totals.evaluated(evaluation)
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
-        """References are no candidates."""
+        """References are not candidates."""
 
     def tick(self, pending: int) -> None:
         self.looks += 1

@@ -160,7 +160,7 @@ def test_embedding_pads_at_every_place_before_the_output():
         member = EVONORM.embed(graph, generator(seed))
         seen.update(n for n in member.live if n >= FIRST)
     assert seen[FIRST + 9] == 1000
-    # The other four operations stand at any of nine places alike; five standard deviations of 16.
+    # Each of the other four operations is at any of nine places with equal probability; five standard deviations of 16.
     assert all(abs(seen[n] - 1000 * 4 / 9) < 80 for n in range(FIRST, FIRST + 9))
 
 
@@ -168,7 +168,7 @@ def test_embedding_an_input_and_a_graph_that_just_fits():
     assert EVONORM.embed(Graph((), 0), generator(0)).key == Graph((), 0).key
     chain = Graph(tuple(Node("tanh", (3 + i if i else 0,)) for i in range(10)), 13)
     assert EVONORM.embed(chain, generator(0)) == chain
-    # An output before the last node: what comes after is dead and takes no place.
+    # An output before the last node: the nodes after it are dead and take no place.
     early = Graph((*chain.nodes, Node("exp", (0,))), 13)
     assert EVONORM.embed(early, generator(0)).key == chain.key
     assert replace(EVONORM, nodes=1).embed(Graph.parse("tanh(x)"), generator(0)) == Graph.parse("tanh(x)")
@@ -187,15 +187,15 @@ def test_embedding_refuses_what_does_not_fit():
         ({"operations": ("relu",)}, "unknown operation 'relu'; known: abs, add"),
         ({"operations": ("std_wh",)}, "unknown operation 'std_wh'"),
         ({"index_sets": ("bw",)}, "unknown index set 'bw'; known: bwh, wh, whc, whcg"),
-        ({"nodes": 0}, f"between 1 and {MAX_OPERATIONS} nodes, not 0"),
-        ({"nodes": MAX_OPERATIONS + 1}, f"between 1 and {MAX_OPERATIONS}"),
+        ({"nodes": 0}, f"nodes must be an integer from 1 to {MAX_OPERATIONS}, not 0"),
+        ({"nodes": MAX_OPERATIONS + 1}, f"from 1 to {MAX_OPERATIONS}, not"),
         ({"weights": {"relu": 1}}, "unknown operation to weight 'relu'"),
         ({"weights": {"std": 1}}, "unknown operation to weight 'std'"),
-        ({"weights": {"neg": -1}}, "weight of 'neg' should be 0 or more, not -1"),
+        ({"weights": {"neg": -1}}, "weight of 'neg' must be a finite number >= 0, not -1"),
         ({"weights": {"neg": float("nan")}}, "weight of 'neg'"),
-        ({"operations": ()}, "no operation that may be drawn"),
-        ({"operations": ("neg",), "weights": {"neg": 0}}, "no operation that may be drawn"),
-        ({"operations": ("std",), "index_sets": ()}, "no operation that may be drawn"),
+        ({"operations": ()}, "no operation with a positive weight"),
+        ({"operations": ("neg",), "weights": {"neg": 0}}, "no operation with a positive weight"),
+        ({"operations": ("std",), "index_sets": ()}, "no operation with a positive weight"),
     ],
 )
 def test_wrong_settings(settings, message):

@@ -1,4 +1,4 @@
-"""Selection: the Pareto front against its definition, tournaments, winners, and the window that slides."""
+"""Selection: the Pareto front compared with its definition, tournaments, winners, and the sliding window."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_the_average_winner_has_the_best_mean_and_ties_are_drawn() -> None:
     [(100, 0.05, 5), (100, 0.0, 2), (10, 0.05, 2), (3, 0.9, 3), (2, 0.0, 2), (1, 0.05, 1), (1, 1.0, 1), (50, 1.0, 50)],
 )
 def test_size_of_a_tournament(count: int, share: float, size: int) -> None:
-    """A share of the members, but two where there are two.
+    """A share of the members, but at least two if there are two.
 
     With scores that rise with the index, the winner of `size` of `count` is never among the `size` − 1
     lowest, and is the one just above them when chance draws the lowest `size`.
@@ -139,7 +139,7 @@ def test_a_smallest_tournament_raises_the_pressure_on_a_small_window() -> None:
 
 
 def nsga2_ranks(rows: list[list[float]]) -> list[int]:
-    """Peels front after front, straight from the definition."""
+    """Removes front after front, directly from the definition."""
     ranks, left, rank = [0] * len(rows), set(range(len(rows))), 0
     while left:
         front = {i for i in left if not any(dominates(rows[j], rows[i]) for j in left)}
@@ -162,11 +162,11 @@ def test_survivors_are_the_lowest_ranks(rows: list[list[float]], survivors: int)
 
 
 def test_nsga2_prefers_low_ranks_and_then_empty_places() -> None:
-    # 0, 1 and 2 are the front, of which 1 lies in the middle; 3 and 4 are dominated.
+    # 0, 1 and 2 are the front, with 1 in the middle; 3 and 4 are dominated.
     members = [member(0, 0.9, 0.1), member(1, 0.5, 0.5), member(2, 0.1, 0.9), member(3, 0.4, 0.4), member(4, 0.0, 0.0)]
     select = Nsga2(4, ("anchors",))
     won = Counter(select(members, generator(seed)).candidate.index for seed in range(400))
-    assert 4 not in won  # it did not survive
+    assert 4 not in won  # it does not survive
     # Of 16 equally likely pairs of the four, 3 wins one, 1 three (against itself and 3), 0 and 2 six each
     # (a tie between their infinite distances goes to the first).
     assert won[3] < won[1] < min(won[0], won[2])
@@ -200,7 +200,7 @@ def test_the_window_slides() -> None:
 
 
 def test_a_window_is_a_sequence() -> None:
-    """As a list of its newest members is."""
+    """The window behaves like a list of its newest members."""
     window = Window(4)
     for index in range(7):
         window.append(member(index, index / 7))
@@ -216,7 +216,7 @@ def test_a_window_is_a_sequence() -> None:
 
 
 def test_nsga2_follows_a_window_that_is_full() -> None:
-    """At each step another member is the best by far, and the one before it has left."""
+    """At each step another member is the best by far, and the previous best has left."""
     select, window = Nsga2(2, ("anchors",)), Window(3)
     for index in range(9):
         # Every third is strong, and stronger than those before.
@@ -224,5 +224,5 @@ def test_nsga2_follows_a_window_that_is_full() -> None:
         window.append(member(index, score, score))
         within = range(max(0, index - 2), index + 1)
         ranked = sorted(within, key=lambda i: -window[i - within[0]].evaluation.mean)[:2]
-        for _ in range(2):  # the second time from what was sorted
+        for _ in range(2):  # the second time from the cached order
             assert {select(window, generator(seed)).candidate.index for seed in range(20)} == set(ranked)

@@ -1,4 +1,4 @@
-"""Twins: what counts as starting alike, and that a run which was interrupted remembers it."""
+"""Twins: which graphs start alike, and that a resumed run remembers them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from evonas.evolution.propose import Proposer
-from evonas.judging.cheap_filters import TWIN, CheapFilters, Passed, RecallingFilters, Tally
+from evonas.judging.cheap_filters import TWIN, CheapFilters, Passed, ResumableFilters, Tally
 from evonas.judging.selection import Population
 from evonas.judging.start_twins import Twins, read_sketch, sketch, start_response, write_sketch
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
-from evonas.settings.candidate import Known, Reject
+from evonas.settings.candidate import CandidateKeys, Reject
 from tests.fakes import config
 
 
@@ -52,7 +52,7 @@ def test_starting_differently(one: str, other: str) -> None:
 
 
 def test_published_layers_that_differ_are_no_twins() -> None:
-    """But for EvoNorm-S0 and S1, which differ by v1 alone."""
+    """Except EvoNorm-S0 and S1, which differ only in v1."""
     twins, found = Twins(0.02), []
     for name, graph in zoo.items():
         if twins.resembles(graph):
@@ -81,7 +81,7 @@ def test_the_response_is_that_of_the_layer_at_its_start() -> None:
     linear, doubled = (start_response(Graph.parse(text)) for text in ("x + v0", "v1 * x + x"))
     assert linear is not None and doubled is not None
     np.testing.assert_allclose(doubled, 2 * linear, rtol=1e-6)
-    thirds = linear.reshape(3, -1)  # linear: over the scale, all three are the same
+    thirds = linear.reshape(3, -1)  # linear: divided by the scale, all three are equal
     np.testing.assert_allclose(thirds[0], thirds[2], rtol=1e-6)
 
 
@@ -94,7 +94,7 @@ def test_the_filter_comes_last_and_names_itself() -> None:
     verdict = filters.judge(Graph.parse("tanh(x + v0)"), tally)
     assert verdict == (TWIN, Reject("starts as an earlier candidate does"))
     assert tally.discarded == {TWIN: 1}
-    # Off by default: a comparison at the start is no comparison of functions.
+    # Off by default: graphs that start alike may be different functions.
     plain = CheapFilters()
     plain.remember(graph, passed.key, passed.functional_key)
     assert isinstance(plain.judge(Graph.parse("tanh(x + v0)"), Tally()), Passed)
@@ -114,7 +114,7 @@ def test_a_run_that_goes_on_remembers_the_twins_of_its_past() -> None:
 
 
 def test_the_grid_finds_what_a_comparison_with_all_finds() -> None:
-    """Vectors about as far apart as the tolerance, of either sign, and some of length 0."""
+    """Vectors about as far apart as the tolerance, of either sign, some with length 0."""
     rng = np.random.default_rng(2)
     for tolerance in (1e-3, 0.02, 0.3, 0.9):
         twins, kept, found = Twins(tolerance), [], 0
@@ -131,7 +131,7 @@ def test_the_grid_finds_what_a_comparison_with_all_finds() -> None:
             if abs(nearest - limit) < 1e-3 * limit:
                 continue  # float16 leaves lengths within 1e-3 of one
             sketched = write_sketch(length, direction)
-            assert twins.compare(sketched) == (nearest <= limit)
+            assert twins.matches(sketched) == (nearest <= limit)
             found += nearest <= limit
             twins.recall(sketched)
             kept.append(vector)
@@ -140,7 +140,7 @@ def test_the_grid_finds_what_a_comparison_with_all_finds() -> None:
 
 @pytest.mark.parametrize("tolerance", [0.02, 0.3, 0.35])
 def test_what_lies_just_within_the_tolerance_is_found_wherever_the_grid_has_its_lines(tolerance: float) -> None:
-    """Longer, shorter and turned by nearly as much as may be, or a little more, from places all over the grid."""
+    """Longer, shorter and rotated by almost the tolerance, or a little more, at places all over the grid."""
     rng = np.random.default_rng(5)
     margin = 0.02  # of the tolerance: float16 rounds each direction by up to 1e-4 or so
     for share, times in ((1 - margin, 150), (1 + margin, 15)):
@@ -149,11 +149,11 @@ def test_what_lies_just_within_the_tolerance_is_found_wherever_the_grid_has_its_
             length = float(np.exp(rng.uniform(-5, 5)))
             known = read_sketch(write_sketch(length, direction))
             turned = np.zeros(64)
-            turned[rng.integers(8)] = rng.choice([-1.0, 1.0])  # along a coordinate that places it
+            turned[rng.integers(8)] = rng.choice([-1.0, 1.0])  # along a coordinate of the grid
             turned -= known[1] * (turned @ known[1]) / (known[1] @ known[1])
             turned /= np.linalg.norm(turned)
             step = tolerance * share
-            # The tolerance is relative to the vector that is asked about: v + step · |v| · u is known, v is asked for.
+            # The tolerance is relative to the vector that is compared: v + step · |v| · u was added, v is compared.
             ways = {
                 "longer": length * (1 + step) * known[1],
                 "shorter": length * (1 - step) * known[1],
@@ -164,11 +164,11 @@ def test_what_lies_just_within_the_tolerance_is_found_wherever_the_grid_has_its_
                 twins = Twins(tolerance)
                 twins.recall(write_sketch(float(np.linalg.norm(earlier)), earlier))
                 sign = rng.choice([-1.0, 1.0])
-                assert twins.compare(write_sketch(length, sign * known[1])) is bool(share < 1), (way, share, length)
+                assert twins.matches(write_sketch(length, sign * known[1])) is bool(share < 1), (way, share, length)
 
 
 def test_a_sketch_keeps_distances() -> None:
-    """To about a sixth: 50 random directions beside the landmarks, three standard deviations of 1 / sqrt(2 · 50)."""
+    """To about a sixth: 50 random directions besides the landmarks, three standard deviations of 1 / sqrt(2 · 50)."""
     graphs = list(zoo.values())
     responses = [start_response(graph) for graph in graphs]
     sketches = [length * direction for length, direction in map(read_sketch, map(sketch, graphs))]
@@ -182,9 +182,9 @@ def test_a_sketch_keeps_distances() -> None:
 
 
 def test_a_candidate_of_an_earlier_session_has_twins() -> None:
-    filters = RecallingFilters(0.02)
-    assert filters.recall(Known("its key", "its function", sketch(Graph.parse("tanh(x)"))))
-    assert not filters.recall(Known("another", "function", None))  # of which too little is known
+    filters = ResumableFilters(0.02)
+    assert filters.recall(CandidateKeys("its key", "its function", sketch(Graph.parse("tanh(x)"))))
+    assert not filters.recall(CandidateKeys("another", "function", None))  # with an incomplete record
     verdict = filters.judge(Graph.parse("tanh(x + v0)"), Tally())
     assert isinstance(verdict, tuple) and verdict[0] == TWIN
-    assert RecallingFilters(0.0).recall(Known("another", "function", None))
+    assert ResumableFilters(0.0).recall(CandidateKeys("another", "function", None))

@@ -1,4 +1,4 @@
-"""What every store does, whatever it keeps runs in."""
+"""The contract of stores, tested on every implementation."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from evonas.db import open_store
 from evonas.errors import StorageError, UsageError
 from evonas.language.graph import Graph
-from evonas.records import coordinator_claim as lease
-from evonas.records.coordinator_claim import Coordinator
+from evonas.records import coordinator as coordinators
+from evonas.records.coordinator import Coordinator
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import FilterSummary, RunStatus
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.objectives import Objective, objective_record
 from tests.postgres import emptied
 from tests.store_samples import CONFIG, EXPRESSIONS, beside_another, candidate, failed, rejected, retraining, scored
 
@@ -46,7 +47,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 
 @pytest.fixture
 def run(store: Store) -> Iterator[int]:
-    """The second of two."""
+    """The second of two runs."""
     with beside_another(store, {"torch": "2.11", "cpu": "two cores"}) as run_id:
         yield run_id
 
@@ -82,9 +83,9 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
         lambda: store.record_reference(run_id, "bn-relu", {"resnet-small": 0.7}),
         lambda: store.candidates(run_id),
         lambda: store.candidate(run_id, 0),
-        lambda: list(store.known(run_id)),
+        lambda: list(store.candidate_keys(run_id)),
         lambda: store.unevaluated(run_id),
-        lambda: store.newest(run_id, 5, 5),
+        lambda: store.newest_scored(run_id, 5, 5),
         lambda: store.filter_values(run_id, "signal", 5, 5),
         lambda: store.evaluations(run_id),
         lambda: store.evaluation(run_id, 0),
@@ -211,7 +212,7 @@ def test_retrainings_read_back_in_order(store: Store, run: int) -> None:
     for one in kept[::-1]:
         store.record_retraining(run, one)
     assert list(store.retrainings(run)) == kept
-    assert store.summary(run).candidates == 2  # and are no part of the search
+    assert store.summary(run).candidates == 2  # and are not part of the search
 
 
 def test_a_retraining_stays_unless_it_failed(store: Store, run: int) -> None:
@@ -301,6 +302,21 @@ def test_the_summary_of_a_new_run_is_nothing(store: Store, run: int) -> None:
     assert store.summary(run).last_activity > summary.last_activity
 
 
+def test_a_users_objective_has_the_direction_that_its_run_recorded(store: Store) -> None:
+    """Without the user's file, which is not loaded here."""
+    depth = Objective("mine.py:depth", "nodes", False, "The depth of the graph.")
+    protocol = dataclasses.replace(
+        CONFIG.protocol, objectives=("anchors", depth.name), plugins=(objective_record(depth),)
+    )
+    run = store.create_run(dataclasses.replace(CONFIG, protocol=protocol), {}).id
+    store.record(
+        run, candidates=[candidate(0)], evaluations=[dataclasses.replace(scored(0, 0.75), measures={depth.name: 3.0})]
+    )
+    indices, rows = store.objectives(run, protocol.objectives)
+    assert list(indices) == [0]
+    assert rows.tolist() == [[0.75, 0.5, -3.0]]
+
+
 # Coordinators
 
 
@@ -318,16 +334,19 @@ def test_a_second_coordinator_is_refused_and_told_who_the_first_is(store: Store,
     whom = rf"run {run} has a coordinator: process {os.getpid()} on {re.escape(socket.gethostname())}, since 20.* UTC"
     with pytest.raises(UsageError, match=whom):
         store.claim(run, second)
-    store.claim(store.create_run(CONFIG, {}).id, second)  # another run beside it
+    store.claim(store.create_run(CONFIG, {}).id, second)  # another run is not affected
     store.release(run, second)
     assert store.coordinator(run) == first
     store.release(run, first)
     assert store.coordinator(run) is None
-    store.record(run, elapsed=1.0)  # nobody's, and so anybody's
+    store.record(run, elapsed=1.0)  # an unclaimed run may be written by anybody
+    assert store.run(run).elapsed == 1.0
     store.claim(run, second)
     with pytest.raises(UsageError):
         store.claim(run, first)
-    store.record(run, elapsed=2.0)  # one that was refused has not taken its place
+    assert store.coordinator(run) == second
+    store.record(run, elapsed=2.0)  # the refused claim has changed nothing
+    assert store.run(run).elapsed == 2.0
 
 
 def test_a_coordinator_that_has_ended_is_replaced(store: Store, run: int) -> None:
@@ -343,16 +362,17 @@ def test_one_that_a_newer_process_has_the_number_of_has_ended(store: Store, run:
     mine = Coordinator.here()
     store.claim(run, dataclasses.replace(mine, token="before", started="1"))
     store.claim(run, mine)
+    assert store.coordinator(run) == mine
 
 
 def test_one_on_another_machine_is_gone_once_it_was_silent(
     store: Store, run: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.claim(run, ELSEWHERE)
-    with pytest.raises(UsageError, match=r"process 4711 on far-away, since 2024-05-01 12:30:00 UTC; it was heard of "):
+    with pytest.raises(UsageError, match="process 4711 on far-away, since 2024-05-01 12:30:00 UTC; its last sign"):
         store.claim(run, Coordinator.here())
     store.renew(run, ELSEWHERE)
-    monkeypatch.setattr(lease, "LOST_SECONDS", 0.0)
+    monkeypatch.setattr(coordinators, "LOST_SECONDS", 0.0)
     mine = Coordinator.here()
     store.claim(run, mine)
     assert store.coordinator(run) == mine
@@ -395,7 +415,7 @@ def test_one_whose_run_was_taken_over_records_nothing_more(
     store.claim(run, mine)
     store.record(run, candidates=[candidate(0)])
     monkeypatch.setattr(Coordinator, "gone", lambda self, silent: True)
-    # What another process would do, whose store is another one; a store in memory has no other.
+    # As another process would do through a store of its own; a store in memory has only one.
     keeper = store if isinstance(store, MemoryStore) else type(store)(store._reading, "")  # type: ignore[attr-defined]
     keeper.claim(run, ELSEWHERE)
     if isinstance(store, MemoryStore):
@@ -410,12 +430,14 @@ def test_one_whose_run_was_taken_over_records_nothing_more(
 
 
 def test_closing_twice_does_nothing(store: Store) -> None:
+    run_ids = store.run_ids()
     store.close()
     store.close()
+    assert store.run_ids() == run_ids  # nothing was lost
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
-# math.nan and not any NaN: it is the one object that is equal to itself within a tuple or a dict.
+# math.nan rather than any NaN, because within a tuple or a dict only the same object compares equal.
 NUMBERS = st.floats(allow_nan=False) | st.just(math.nan)
 MEASURED = st.none() | NUMBERS | st.sampled_from([math.inf, -math.inf])
 SECONDS = st.dictionaries(NAMES, st.floats(0, 1e9), max_size=3)

@@ -1,4 +1,4 @@
-"""A search whose database is locked, full, read-only or away waits for it, and ends as one that had not to."""
+"""A search waits for a database that is locked, full, read-only or unreachable, and ends like one that did not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from evonas.db import open_store, sqlite
 from evonas.errors import StorageError, StorageUnavailableError
 from evonas.evolution.loop import Search
-from evonas.records import store_retry as patience
+from evonas.records import store_retry as store_retry
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate
@@ -33,7 +33,7 @@ Obstacle = Callable[[Path], Undo]
 
 
 def locked(path: Path) -> Undo:
-    """Another process's transaction; SQLite tells processes and connections apart no further."""
+    """A transaction of another connection, which for SQLite is like one of another process."""
     other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
     return other.close
@@ -50,7 +50,7 @@ def full(path: Path) -> Undo:
 
 
 def read_only(path: Path) -> Undo:
-    """The file system, as after an error of the disk."""
+    """A read-only file system, as after an error of the disk."""
     _mount("-o", "remount,ro", str(path.parent))
     return lambda: _mount("-o", "remount,rw", str(path.parent))
 
@@ -61,7 +61,7 @@ def _mount(*arguments: str) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MiB; the test is skipped where none may be mounted."""
+    """A file system of 4 MiB; the test is skipped where it cannot be mounted."""
     place = tmp_path / "disk"
     place.mkdir()
     if shutil.which("mount") is None or os.geteuid() != 0:
@@ -79,7 +79,7 @@ def undisturbed() -> list[tuple[object, ...]]:
 
 
 class Meddler:
-    """Puts an obstacle in the way at the n-th evaluation, and takes it away after a while, or never."""
+    """Creates an obstacle at the n-th evaluation, and removes it after a while, or never."""
 
     def __init__(self, store: Store, path: Path, obstacle: Obstacle, seconds: float | None) -> None:
         self.store, self.path, self.obstacle, self.seconds, self.countdown = store, path, obstacle, seconds, 9
@@ -88,7 +88,7 @@ class Meddler:
     def drawn(self, candidate: Candidate) -> None:
         self.countdown -= 1
         if self.countdown == 0:
-            self.store.close()  # no file system becomes read-only while a file is open; the next call connects anew
+            self.store.close()  # it cannot become read-only while a file is open; the next call connects again
             self.undo = self.obstacle(self.path)
             if self.seconds is not None:
                 threading.Timer(self.seconds, self.undo).start()
@@ -103,13 +103,13 @@ class Meddler:
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.1)
-    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(store_retry, "RETRY_SECONDS", 0.05)
 
 
 OBSTACLES = [
     (locked, "is locked by another process"),
     (full, "the disk that holds .* is full|cannot be read or written"),
-    (read_only, "is read-only|cannot be opened; check the permissions of it and its folder, and their disk"),
+    (read_only, "is read-only|cannot be opened; check the permissions of the file and its folder, and the disk"),
 ]
 
 
@@ -130,7 +130,7 @@ def test_the_run_pauses_and_goes_on(
         assert table(store, run) == undisturbed
     pauses, goes_on = (record.getMessage() for record in caplog.records)
     assert re.match(rf"the run pauses: .*({said})", pauses)
-    assert goes_on.startswith("the run goes on, after a pause of")
+    assert goes_on.startswith("the run continues after a pause of")
 
 
 @pytest.mark.parametrize(("obstacle", "said"), OBSTACLES)
@@ -141,7 +141,7 @@ def test_one_that_waits_in_vain_stops_and_is_resumed(
     obstacle: Obstacle,
     said: str,
 ) -> None:
-    monkeypatch.setattr(patience, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(store_retry, "PATIENCE_SECONDS", 0.2)
     path = small_disk / "runs.db"
     with open_store(str(path)) as store:
         run = store.create_run(config(), {})
@@ -151,7 +151,7 @@ def test_one_that_waits_in_vain_stops_and_is_resumed(
         assert "\n" not in str(caught.value)
         meddler.undo()
         recorded = table(store, run)
-        assert len(recorded) >= 8  # and of those that were judged, each as in the other run
+        assert len(recorded) >= 8  # and each evaluation as in the other run
         assert all(one in undisturbed for one in recorded if one[6] is not None)
     with open_store(str(path)) as store:
         assert Search(store.run(1), store, FakeExecutor(2)).execute() is RunStatus.FINISHED
@@ -162,8 +162,8 @@ def test_one_that_waits_in_vain_stops_and_is_resumed(
 def test_ten_minutes_are_waited_and_no_longer(
     away: float, goes_on: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By a clock of the test's, with a try every two seconds."""
-    monkeypatch.undo()  # of haste
+    """With a fake clock, and an attempt every two seconds."""
+    monkeypatch.undo()  # the short interval
     now, tries = [1000.0], []
 
     def write() -> None:
@@ -171,16 +171,16 @@ def test_ten_minutes_are_waited_and_no_longer(
         if now[0] < 1000.0 + away:
             raise StorageUnavailableError("away")
 
-    monkeypatch.setattr(patience, "monotonic", lambda: now[0])
-    monkeypatch.setattr(patience, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(store_retry, "monotonic", lambda: now[0])
+    monkeypatch.setattr(store_retry, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
     with (
         caplog.at_level(logging.WARNING, "evonas"),
         nullcontext() if goes_on else pytest.raises(StorageUnavailableError),
     ):
-        patience.patiently(write)
+        store_retry.retry_while_unavailable(write)
     waited = away if goes_on else 600.0
     assert waited <= tries[-1] - tries[0] <= waited + 2.0 and len(tries) == 1 + round((tries[-1] - tries[0]) / 2)
-    assert len(caplog.records) == (0 if away == 0.0 else 1 + goes_on)  # once, however many tries there were
+    assert len(caplog.records) == (0 if away == 0.0 else 1 + goes_on)  # once, however many attempts there were
 
 
 def test_ctrl_c_ends_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,7 +189,7 @@ def test_ctrl_c_ends_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def pressed(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(patience, "sleep", pressed)
+    monkeypatch.setattr(store_retry, "sleep", pressed)
     with open_store(str(path)) as store:
         run = store.create_run(config(), {})
         meddler = Meddler(store, path, locked, None)
@@ -224,7 +224,7 @@ def test_a_server_that_is_restarted(undisturbed: list[tuple[object, ...]], caplo
 
 
 def test_two_runs_side_by_side_in_one_server(postgres: str, undisturbed: list[tuple[object, ...]]) -> None:
-    """Two searches write to one database at the same time, each a run of its own."""
+    """Two searches write to one database at the same time, each to its own run."""
     tables: dict[int, list[tuple[object, ...]]] = {}
 
     def one(seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Where a run's time goes: every moment counted once, over sessions, and shown."""
+"""The times of a run: every moment is counted once, over all sessions, and displayed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_run_adds_up_its_sessions() -> None:
     Search(first, store, FakeExecutor(3, judge=judge)).execute()
     ended = store.run(run.id)
     assert all(ended.times[name] >= first.times[name] > 0 for name in (DATABASE, WAITING, AVAILABLE, EVALUATING))
-    # All of the wall time is accounted for; the last transaction alone, whose own time it cannot hold, is left out.
+    # All of the wall time is accounted for, except the last transaction, which cannot contain its own time.
     assert sum(ended.times[name] for name in COORDINATOR) == pytest.approx(ended.elapsed, rel=0.05, abs=0.01)
     times = breakdown(ended, store.summary(run.id))
     assert times.workers[BUILDING] >= 20.0 and "filter quality" in times.workers and "training wide" in times.workers

@@ -1,4 +1,4 @@
-"""Carrying out a list of trainings: every one to its end, failures tried again, progress told."""
+"""Carrying out a list of trainings: all are finished, failures are retried, progress is reported."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_task_says_how_its_layer_is_trained() -> None:
 
 def test_each_task_is_answered_once_and_what_is_left_is_told() -> None:
     left = Left()
-    found = list(carry_out(TASKS, FakeExecutor(3, 1), progress=left, more=10))
+    found = list(carry_out(TASKS, FakeExecutor(3, 1), progress=left, later=10))
     assert sorted(e.index for e in found) == list(range(6))
     assert left.told[0] == 16 and left.told[-1] == 10 and left.told == sorted(left.told, reverse=True)
 
@@ -88,7 +88,7 @@ def test_a_result_that_comes_twice_counts_once() -> None:
             return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=1)
         return Evaluation(task.index, Status.SCORED, {"wide": 0.5}, attempts=task.attempt)
 
-    # A failure that is told twice is one: the second attempt is still to come.
+    # A failure that arrives twice counts once: the second attempt is still to come.
     executor = Twice(2, 3, flaky)
     found = list(carry_out(TASKS, executor, max_attempts=2))
     assert {e.status for e in found} == {Status.SCORED} and len(found) == 6 and len(executor.submitted) == 12

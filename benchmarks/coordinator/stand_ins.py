@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from evonas.evolution.executor import Executor, Task
-from evonas.judging.cheap_filters import CHEAP_FILTERS, Passed, RecallingFilters, Tally
+from evonas.judging.cheap_filters import CHEAP_FILTERS, Passed, ResumableFilters, Tally
 from evonas.judging.hurdles import checkpoints
 from evonas.language.graph import Graph
-from evonas.settings.candidate import Evaluation, FilterOutcome, Known, Status
+from evonas.settings.candidate import CandidateKeys, Evaluation, FilterOutcome, Status
 from evonas.workers.trial.network_filters import filters_of
 
 SCORED = 0.5
@@ -113,7 +113,7 @@ class SimulatedExecutor(Executor):
             heapq.heappush(self._running, (self.now + self._duration(task.index), task.index, task))
 
 
-class PassingFilters(RecallingFilters):
+class PassingFilters(ResumableFilters):
     """Let every graph pass, with keys and a sketch as long as real ones, and a tally as a real one has it.
 
     A graph counts as its own canonical form, dead nodes and all, which is longer than real ones are.
@@ -129,11 +129,11 @@ class PassingFilters(RecallingFilters):
         """Of the graph that passed last."""
         return self._sketch
 
-    def recall(self, known: Known) -> bool:
+    def recall(self, keys: CandidateKeys) -> bool:
         """Counts on."""
         self._passed += 1
-        self._keys.add(known.key)
-        self._functional_keys.add(known.functional_key)
+        self._keys.add(keys.key)
+        self._functional_keys.add(keys.functional_key)
         return True
 
     def remember(self, graph: Graph, key: str, functional_key: str) -> None:

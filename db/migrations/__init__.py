@@ -1,10 +1,10 @@
-"""Creates and upgrades the tables, with Alembic.
+"""Creates and upgrades the tables with Alembic.
 
-Opening a store does this by itself. A developer who changes `models.py` writes the file for it with
+Opening a store does this automatically. A developer who changes `models.py` generates a migration with
 
     python -c "from evonas.db.migrations import new; new('what changes')"
 
-then reads it, renames what Alembic guessed badly, and sets `HEAD` to its revision.
+then reviews it, corrects the names that Alembic chose badly, and sets `HEAD` to its revision.
 """
 
 from __future__ import annotations
@@ -20,41 +20,49 @@ if TYPE_CHECKING:
     from alembic.config import Config
 
 HEAD = "0005"
-"""The newest revision. A constant, so that opening a database which has it need not load Alembic."""
+"""The newest revision. A constant, so that opening an up-to-date database does not load Alembic."""
 VERSION_TABLE = "evonas_version"
-"""Holds the revision of a database; not Alembic's usual name, so that other programs may share it."""
+"""The table with the revision of a database. Not Alembic's default, so that other programs can share the database."""
 _LOCK = 0x65766F6E6173
-"""The key of the lock under which a server's tables are upgraded: "evonas" in ASCII."""
+"""The key of the advisory lock for upgrading a server's tables: "evonas" in ASCII."""
 
 
 def revision(connection: sa.Connection, place: str) -> str | None:
-    """The revision of a database, None for one that has no tables yet.
+    """The revision of a database, or None if it has no tables yet.
+
+    Args:
+        connection: a connection to the database.
+        place: the name of the database for messages.
 
     Raises:
-        StorageError: when the database belongs to another program.
+        StorageError: the database belongs to another program.
     """
-    from evonas.db.models import Run  # with all tables
+    from evonas.db.models import Run  # its metadata has all tables
 
     tables = set(sa.inspect(connection).get_table_names())
     if VERSION_TABLE in tables:
         return connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
-    # A database file is one program's own; a server's database may hold others' tables beside ours.
+    # A file belongs to one program; a server's database may also hold tables of other programs.
     foreign = tables if connection.dialect.name == "sqlite" else tables & set(Run.metadata.tables)
     if foreign:
-        raise StorageError(f"{place} is a database of another program, not of evonas; choose another place")
+        raise StorageError(f"{place} is a database of another program, not of evonas; choose another file or database")
     return None
 
 
 def upgrade(connection: sa.Connection, place: str) -> None:
-    """Bring the tables to `HEAD`, within the transaction that `connection` is in.
+    """Upgrade the tables to `HEAD` within the current transaction of `connection`.
+
+    Args:
+        connection: a connection to the database.
+        place: the name of the database for messages.
 
     Raises:
-        StorageError: when the database is not ours, or newer than this version of evonas.
+        StorageError: the database belongs to another program, or to a newer version of evonas.
     """
     if revision(connection, place) == HEAD:
         return
     if connection.dialect.name == "postgresql":
-        # Two that open a new database do not both create its tables; SQLite's callers hold the file's lock.
+        # Keeps two processes from both creating the tables of a new database; on SQLite callers hold the write lock.
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
     found = revision(connection, place)
     if found == HEAD:
@@ -66,7 +74,7 @@ def upgrade(connection: sa.Connection, place: str) -> None:
 
 
 def check_known(found: str | None, place: str) -> None:
-    """Raise `StorageError` for a revision that this version of evonas has not heard of."""
+    """Raise `StorageError` for a revision that this version of evonas does not know."""
     from alembic.script import ScriptDirectory
 
     known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
@@ -75,7 +83,7 @@ def check_known(found: str | None, place: str) -> None:
 
 
 def new(message: str) -> Path:
-    """Write a migration from the tables as they are to `models.py`, and give its path."""
+    """Generate the migration from `HEAD` to `models.py`, and return its path."""
     from alembic import command
     from alembic.script import Script
 
@@ -94,6 +102,6 @@ def _config(connection: sa.Connection | None = None) -> Config:
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    # The settings' parser takes a % in the folder's name for a reference to another setting.
+    # The parser of the settings would take a % in the folder's name for a reference to another setting.
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     return config

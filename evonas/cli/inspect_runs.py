@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -112,7 +112,7 @@ def show(
         if plan or kernel:
             _show_compiled(graph, plan, kernel)
             return
-        options.emit(form, document, Group(_facts(document), tree(graph)))
+        options.emit(form, document, Group(_facts(document, run.config.protocol.plugins), tree(graph)))
 
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
@@ -126,7 +126,7 @@ def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     typer.echo("\n\n".join(parts))
 
 
-def _facts(document: dict[str, Any]) -> Table:
+def _facts(document: dict[str, Any], plugins: Sequence[str]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for name in ("id", "expression", "name", "latex", "origin", "parent", "status", "reason"):
         if document.get(name):
@@ -140,5 +140,5 @@ def _facts(document: dict[str, Any]) -> Table:
     for anchor, score in document.get("scores", {}).items():
         grid.add_row(f"[dim]{anchor}[/]", f"{score:.3f}")
     for name, value in document.get("measures", {}).items():
-        grid.add_row(f"[dim]{name}[/]", objective_named(name).written(value))
+        grid.add_row(f"[dim]{name}[/]", objective_named(name, plugins).written(value))
     return grid

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from evonas.cli.tables import filters_table, layers_table
 from evonas.cli.throughput import Throughput
-from evonas.records.results import ResultRow, row
-from evonas.records.running_totals import Totals
+from evonas.records.results import ResultRow, result_row
+from evonas.records.running_totals import RunningTotals
 from evonas.settings.candidate import Candidate, Evaluation, Status
 
 if TYPE_CHECKING:
@@ -41,9 +41,9 @@ class LiveDisplay:
 
     def __init__(self, run: RunInfo, store: Store, console: Console, dashboard: str | None = None) -> None:
         self.run, self.console, self.dashboard = run, console, dashboard
-        self.best: list[ResultRow] = [row(run, *pair) for pair in store.best(run.id, BEST_SHOWN)]
+        self.best: list[ResultRow] = [result_row(run, *pair) for pair in store.best(run.id, BEST_SHOWN)]
         summary = store.summary(run.id)
-        self._totals, self._references = Totals(summary), dict(run.references)
+        self._totals, self._references = RunningTotals(summary), dict(run.references)
         self.judged = summary.evaluations
         self._core_seconds = core_seconds(summary)
         self._throughput = Throughput(run.config, self.judged, self._core_seconds)
@@ -74,7 +74,7 @@ class LiveDisplay:
         self._throughput.update(self.judged, self._core_seconds)
         if evaluation.status is not Status.SCORED:
             return
-        found = row(self.run, candidate, evaluation)
+        found = result_row(self.run, candidate, evaluation)
         is_best = not self.best or found.mean > self.best[0].mean
         self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:BEST_SHOWN]
         if is_best and self._live is None:

@@ -15,7 +15,6 @@ from evonas.records.time_breakdown import Breakdown
 from evonas.report.funnel import funnel
 from evonas.report.number_format import duration
 from evonas.settings.candidate import Status
-from evonas.settings.objectives import objective_named
 
 _MAX_LENGTH = 90  # characters of an expression in a table; `evonas show` prints the whole expression
 
@@ -35,7 +34,7 @@ def layers_table(
     grid = table(title)
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=20)
-    measures = [objective_named(name) for name in (rows[0].measures if rows else ())]
+    measures = rows[0].objectives if rows else ()
     for heading in ("mean", *anchors, *(objective.name for objective in measures)):
         grid.add_column(narrow(heading), justify="right", no_wrap=True)
     for row in rows:

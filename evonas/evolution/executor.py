@@ -1,4 +1,4 @@
-"""The contract between a search and whatever carries out its evaluations."""
+"""The contract between a search and the executor of its evaluations."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One evaluation to carry out; everything a worker needs to know.
+    """One evaluation to carry out, with everything that a worker needs to know.
 
     Attributes:
         index: the candidate's index; negative for a published layer that is scored for comparison.
-        attempt: 1, 2, … of this candidate.
-        graph: the layer, as JSON.
-        linear: the layer of positions without activation, as JSON; None for the affine alone.
-        protocol: how to judge and score.
-        filtered: whether filters may reject it; published layers are scored whatever they reach.
-        split: the images that scores are measured on; a search only ever uses "validation".
-        held_out: share of the training split that is left out of training and takes the place of the
-            validation split; 0 for none.
-        floors: what the candidate has to reach at checkpoints, by their names (`evonas.judging.hurdles`).
+        attempt: the number of the attempt at this candidate, from 1.
+        graph: the layer as JSON.
+        protocol: how to judge and score the layer.
+        linear: the layer for positions without activation, as JSON; None for the affine alone.
+        filtered: whether filters may reject it; published layers are scored without filters.
+        split: the images on which scores are measured; a search uses "validation" only.
+        held_out: the share of the training split that is left out of training and replaces the validation split; 0 for
+            none.
+        floors: the accuracies that the candidate must reach, by name of the checkpoint (`evonas.judging.hurdles`).
     """
 
     index: int
@@ -43,18 +43,18 @@ class Task:
 
     @property
     def name(self) -> str:
-        """The task in two words."""
+        """The kind of task and its number, such as "candidate 17"."""
         return f"candidate {self.index}" if self.index >= 0 else f"reference {-self.index}"
 
     @property
     def label(self) -> str:
-        """The task and its anchors."""
+        """The name, the attempt if it is not the first, and the anchors."""
         again = f" (attempt {self.attempt})" if self.attempt > 1 else ""
         return f"{self.name}{again}: {', '.join(self.protocol.anchors)}"
 
     @property
     def group(self) -> str:
-        """The same for a hundred candidates together, for who keeps something by the names of tasks."""
+        """A label that a hundred candidates share, for statistics by label that must not grow with each task."""
         first = self.index - self.index % 100
         who = f"candidates {first} to {first + 99}" if self.index >= 0 else "references"
         return f"{who}: {', '.join(self.protocol.anchors)}"
@@ -62,13 +62,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What an executor is at.
+    """The current load of an executor.
 
     Attributes:
-        queued: tasks that wait for a worker.
-        running: tasks that are being carried out.
-        idle: workers that wait for a task.
-        starting: workers that are not up yet, or for which there is no room.
+        queued: the number of tasks that wait for a worker.
+        running: the number of tasks that are being carried out.
+        idle: the number of workers that wait for a task.
+        starting: the number of workers that are starting, or for which there is no room yet.
     """
 
     queued: int = 0
@@ -78,11 +78,11 @@ class Load:
 
 
 class Meter(ABC):
-    """Takes numbers for whoever watches from outside; `evonas.workers.executors.metrics` says which there are."""
+    """Receives metrics for external monitoring; `evonas.workers.executors.metrics` lists them."""
 
     @abstractmethod
     def record(self, metric: str, value: float, tags: Mapping[str, str]) -> None:
-        """Takes the new total of a counter, the new value of a gauge, or one more value of a histogram."""
+        """Record the new total of a counter, the new value of a gauge, or one more value of a histogram."""
 
 
 def published_task(
@@ -92,55 +92,59 @@ def published_task(
     protocol: EvaluationProtocol,
     split: Literal["validation", "test"] = "validation",
 ) -> Task:
-    """The scoring of a published layer, placed as its publication does, whatever filters would say."""
+    """The task of scoring a published layer without filters, placed in networks as its publication does.
+
+    Args:
+        name: the name of the layer in the zoo.
+        index, attempt, protocol, split: as in `Task`.
+    """
     linear = ROWS[name].linear_graph
     placed = None if linear is None else linear.to_json()
     return Task(index, attempt, zoo[name].to_json(), protocol, placed, filtered=False, split=split)
 
 
 class Executor(ABC):
-    """Carries out tasks, some at a time.
+    """Carries out tasks, several at the same time.
 
-    A task never raises through the executor: whatever happens to it, `poll` returns exactly one evaluation
-    for each task submitted, with the task's index and attempt, and with status `FAILED` and a reason where
-    the worker raised, died, or took longer than the deadline.
+    An exception in a task does not propagate: `poll` returns exactly one evaluation for each submitted task, with the
+    task's index and attempt. Its status is `FAILED`, with a reason, if the worker raised, died or was too slow.
     """
 
     @property
     @abstractmethod
     def capacity(self) -> int:
-        """How many tasks run at the same time."""
+        """The number of tasks that run at the same time."""
 
     @property
     def dashboard(self) -> str | None:
-        """Where to watch the workers, as HOST:PORT, if there is such a place."""
+        """The address of a dashboard of the workers as HOST:PORT, or None."""
         return None
 
     @property
     def note(self) -> str:
-        """What the user should know about the workers, if there is anything."""
+        """A message about the workers for the user; empty if there is none."""
         return ""
 
     @property
     def meter(self) -> Meter | None:
-        """Where numbers about a search go to be watched, if anybody can watch."""
+        """The meter for metrics of the search, or None if there is no monitoring."""
         return None
 
     def load(self) -> Load:
-        """What the executor is at; an executor that does not know says that it is at nothing."""
+        """The current load; all zeros for an executor that does not measure it."""
         return Load()
 
     @abstractmethod
     def submit(self, task: Task) -> None:
-        """Starts or queues a task."""
+        """Start a task, or queue it."""
 
     @abstractmethod
     def poll(self, timeout: float) -> Sequence[Evaluation]:
-        """Evaluations that have finished since the last call; waits up to `timeout` seconds for the first."""
+        """The evaluations that finished since the last call; waits up to `timeout` seconds for the first."""
 
     @abstractmethod
     def close(self) -> None:
-        """Stops everything that runs and gives back workers; calling it again does nothing."""
+        """Stop all tasks and release the workers. Calling it again does nothing."""
 
     def __enter__(self) -> Self:
         return self

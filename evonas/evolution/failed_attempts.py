@@ -1,4 +1,4 @@
-"""What attempts at a candidate have cost that failed, and why they did."""
+"""The cost of failed attempts at a candidate, and the reasons for their failure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from dataclasses import replace
 from evonas.settings.candidate import FAILED_ATTEMPTS, Evaluation, Status
 
 
-class Attempts:
-    """Keeps the failed attempts at candidates that are being evaluated."""
+class FailedAttempts:
+    """The failed attempts at candidates whose evaluation has not finished."""
 
     def __init__(self) -> None:
         self._seconds: dict[int, float] = {}  # core-seconds, by index
         self._reasons: dict[int, tuple[str, ...]] = {}
 
     def charged(self, evaluation: Evaluation) -> Evaluation:
-        """The evaluation, charged with what failed attempts before it have cost, and with why they failed."""
+        """The evaluation with the cost and the reasons of earlier failed attempts at the candidate added.
+
+        An evaluation that failed is itself remembered as a failed attempt.
+        """
         evaluation = self._with_reasons(evaluation)
         earlier = self._seconds.pop(evaluation.index, 0.0)
         lost = earlier + evaluation.seconds.get(FAILED_ATTEMPTS, 0.0)
@@ -25,7 +28,7 @@ class Attempts:
         return replace(evaluation, seconds={**evaluation.seconds, FAILED_ATTEMPTS: lost})
 
     def forget(self, index: int) -> None:
-        """The candidate is done with."""
+        """Forget the attempts at a candidate whose evaluation has finished."""
         self._seconds.pop(index, None)
         self._reasons.pop(index, None)
 
@@ -33,6 +36,6 @@ class Attempts:
         earlier = self._reasons.pop(evaluation.index, ())
         if evaluation.status is Status.FAILED:
             self._reasons[evaluation.index] = (*earlier, evaluation.reason)
-        # One that fails in the same way again and again says so once.
-        told = [f"attempt {n} failed: {why}" for n, why in enumerate(earlier, 1) if why != evaluation.reason]
-        return replace(evaluation, reason="; ".join(filter(None, [evaluation.reason, *told])))
+        # A failure that repeats is reported once.
+        reasons = [f"attempt {n} failed: {why}" for n, why in enumerate(earlier, 1) if why != evaluation.reason]
+        return replace(evaluation, reason="; ".join(filter(None, [evaluation.reason, *reasons])))

@@ -1,4 +1,4 @@
-"""Keeping Python's collector of cyclic garbage from walking over a whole search again and again."""
+"""Keeps Python's garbage collector from traversing all objects of a search again and again."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _THRESHOLDS = 50_000, 20, 20
-"""Containers made and not freed before the youngest are looked at; of those looks before the next generation's."""
+"""Thresholds of the three generations, for `gc.set_threshold`."""
 
 
 @contextmanager
 def rare_collections() -> Iterator[None]:
-    """Collects seldom within the block, and does not look at what is there when it begins.
+    """Make garbage collections rare within the block, and exempt the objects that exist at its start.
 
-    A candidate is some hundred containers, which are freed by their counts of references once it has been shown.
-    With the usual thresholds they reach the oldest generation before, and it is walked over, the half a million
-    objects of PyTorch included, every few thousand candidates: a third of the coordinator's time.
+    A candidate is some hundred containers, which reference counting frees once its result has been applied. With the
+    default thresholds they reach the oldest generation before that, and every few thousand candidates the collector
+    traverses that generation with the half million objects of PyTorch: a third of the coordinator's time.
     """
     before = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*_THRESHOLDS)
     try:
+        gc.freeze()
+        gc.set_threshold(*_THRESHOLDS)
         yield
     finally:
         gc.set_threshold(*before)

@@ -1,4 +1,4 @@
-"""What the search loop knows of its run, all of which the store knows too."""
+"""The state of a search: its candidates, population and hurdles, all of which can be restored from the store."""
 
 from __future__ import annotations
 
@@ -11,88 +11,91 @@ from evonas.settings.candidate import Candidate, Evaluation, Status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from evonas.judging.cheap_filters import RecallingFilters
+    from evonas.judging.cheap_filters import ResumableFilters
     from evonas.records.store import Store
     from evonas.settings.run_config import RunConfig
 
 
 class History:
-    """Candidates are *drawn*, then evaluated, then *shown* to those that are drawn later, in order of index.
+    """The candidates of a run, and the population and hurdles that follow from their results.
 
-    Those that have been shown are forgotten, but for what the population and the hurdles keep.
+    A candidate is drawn, then evaluated, and then *applied*: its result is added to the population and the hurdles, in
+    order of index. An applied candidate is forgotten, except for what the population and the hurdles keep.
 
     Args:
-        config: of the run.
+        config: the configuration of the run.
 
     Attributes:
-        drawn: how many candidates there are.
-        shown: candidates below this index have been applied to the population and the hurdles.
-        candidates: those that have not been shown, by index.
-        evaluations: theirs, as far as they are in.
-        core_seconds: spent on the run.
-        population: the window that parents are chosen from.
-        hurdles: what candidates have to reach at checkpoints.
+        drawn: the number of candidates drawn so far.
+        applied: the candidates below this index have been applied.
+        candidates: the candidates that have not been applied, by index.
+        evaluations: their evaluations, if finished, by index.
+        core_seconds: core-seconds that workers have spent on the run.
+        population: the window from which parents are chosen.
+        hurdles: the accuracies that candidates must reach at checkpoints.
     """
 
     def __init__(self, config: RunConfig) -> None:
         self._lookahead, self._window = config.lookahead, config.population
-        self.drawn = self.shown = 0
+        self.drawn = self.applied = 0
         self.candidates: dict[int, Candidate] = {}
         self.evaluations: dict[int, Evaluation] = {}
         self.core_seconds = 0.0
         self.population = Population(config.population)
         self.hurdles = Hurdles(config.protocol, config.population)
 
-    def load(self, store: Store, run_id: int, filters: RecallingFilters, remember: Callable[[Candidate], None]) -> None:
-        """Brings everything to where it was before the first candidate that is still to be evaluated, or drawn.
+    def restore(
+        self, store: Store, run_id: int, filters: ResumableFilters, remember: Callable[[Candidate], None]
+    ) -> None:
+        """Restore the state before the first candidate that has not been evaluated, or else been drawn.
 
-        Nothing of what lies further back is read one by one, but for the keys.
+        Of the candidates further back only the keys are read one by one.
 
         Args:
-            store: where the run is.
+            store: the store that has the run.
             run_id: the run.
-            filters: the cheap filters, which are to recall its candidates.
-            remember: has the filters know a candidate of which too little was recorded for that.
+            filters: the cheap filters, to which the keys of its candidates are added.
+            remember: adds a candidate to the filters whose recorded keys are incomplete.
         """
-        recalled = True
-        for known in store.known(run_id):
-            recalled &= filters.recall(known)
+        complete = True
+        for keys in store.candidate_keys(run_id):
+            complete &= filters.recall(keys)
             self.drawn += 1
-        if not recalled:  # a run of an earlier version
+        if not complete:  # a run of an earlier version of evonas
             for candidate in store.candidates(run_id):
                 if candidate.start is None:
                     remember(candidate)
         summary = store.summary(run_id)
         self.core_seconds = sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
         first = min(store.unevaluated(run_id), default=self.drawn)
-        self.shown = max(0, first - self._lookahead + 1)
-        for pair in store.newest(run_id, self.shown, self._window):
+        self.applied = max(0, first - self._lookahead + 1)
+        for pair in store.newest_scored(run_id, self.applied, self._window):
             self.population.add(*pair)
         for name in self.hurdles.names:
-            for value in store.filter_values(run_id, name, self.shown, self.hurdles.window):
-                self.hurdles.note(name, value)
-        self.candidates = {c.index: c for c in store.candidates(run_id, self.shown)}
-        self.evaluations = {e.index: e for e in store.evaluations(run_id, self.shown)}
+            for value in store.filter_values(run_id, name, self.applied, self.hurdles.window):
+                self.hurdles.add_value(name, value)
+        self.candidates = {c.index: c for c in store.candidates(run_id, self.applied)}
+        self.evaluations = {e.index: e for e in store.evaluations(run_id, self.applied)}
 
-    def draw(self, candidate: Candidate) -> None:
-        """One more candidate."""
+    def add_candidate(self, candidate: Candidate) -> None:
+        """Add a candidate that was drawn."""
         self.candidates[candidate.index] = candidate
         self.drawn += 1
 
-    def add(self, evaluation: Evaluation) -> None:
-        """A result came in."""
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Add a finished evaluation."""
         self.evaluations[evaluation.index] = evaluation
         self.core_seconds += evaluation.core_seconds
 
-    def may_show_until(self, last: int) -> bool:
-        """Whether the results of all candidates up to `last` are in."""
-        return all(i in self.evaluations for i in range(self.shown, last + 1))
+    def has_results_until(self, last: int) -> bool:
+        """Whether all candidates up to index `last` have been evaluated."""
+        return all(i in self.evaluations for i in range(self.applied, last + 1))
 
-    def show_until(self, last: int) -> None:
-        """Applies results to the population and the hurdles, in order, up to candidate `last`."""
-        while self.shown <= last:
-            candidate, evaluation = self.candidates.pop(self.shown), self.evaluations.pop(self.shown)
+    def apply_until(self, last: int) -> None:
+        """Apply the results of all candidates up to index `last` to the population and the hurdles, in order."""
+        while self.applied <= last:
+            candidate, evaluation = self.candidates.pop(self.applied), self.evaluations.pop(self.applied)
             self.hurdles.add(evaluation)
             if evaluation.status is Status.SCORED:
                 self.population.add(candidate, evaluation)
-            self.shown += 1
+            self.applied += 1

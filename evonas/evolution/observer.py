@@ -1,4 +1,4 @@
-"""Whoever watches a search."""
+"""The interface of observers of a search."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
 
 
 class Observer(Protocol):
-    """Whoever watches a search: the live display, a log, a test."""
+    """Is notified of the events of a search: a live display, a log, a test."""
 
     def drawn(self, candidate: Candidate) -> None:
-        """A candidate was drawn and recorded."""
+        """Called when a candidate has been drawn and recorded."""
 
     def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """A candidate's evaluation was recorded."""
+        """Called when the evaluation of a candidate has been recorded."""
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
-        """A published layer was scored, or failed to be, for comparison."""
+        """Called when the evaluation of a published layer, for comparison, has finished or failed."""
 
     def tick(self, pending: int) -> None:
-        """Called at least every `evonas.evolution.loop.POLL_SECONDS`; `pending` evaluations are out."""
+        """Called at least every `evonas.evolution.loop.POLL_SECONDS`, while `pending` evaluations are in flight."""

@@ -1,8 +1,8 @@
-"""Drawing candidates: the part of a search in which chance plays.
+"""Drawing candidates, which is the random part of a search.
 
-Candidate i is drawn from a generator keyed by the run's seed and i, and depends on nothing but the
-candidates before it and the population it is shown. Proposals are made until one passes the cheap
-filters; those that fall cost no budget and are counted.
+Candidate i is drawn from a generator keyed by the run's seed and i; it depends only on that, the candidates before it
+and the population. Proposals are made until one passes the cheap filters. Rejected proposals are counted and cost no
+budget.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from evonas.settings.run_config import RunConfig
 
 MAX_PROPOSALS = 20_000
-"""Proposals in a row without a new candidate after which the space counts as exhausted."""
+"""The number of consecutive rejected proposals after which the space counts as exhausted."""
 
-_DRAW = 0  # the first counter of a candidate's generator, apart from those of other uses of the seed
+_DRAW = 0  # the first counter of a candidate's generator, which no other use of the seed shares
 
 
-class SpaceExhausted(Exception):  # noqa: N818  # it ends a search, and is no error
+class SpaceExhausted(Exception):  # noqa: N818  # it ends a search, and is not an error
     """No new candidate was found in `MAX_PROPOSALS` proposals."""
 
 
 class Proposer:
-    """Draws the candidates of one run, in order of their index."""
+    """Draws the candidates of one run, in order of index."""
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
@@ -39,19 +39,23 @@ class Proposer:
         self._select = None if config.strategy == "random" else selection_of(config)
 
     def remember(self, candidate: Candidate) -> None:
-        """Takes note of a candidate drawn in an earlier session of the run."""
+        """Add a candidate that was drawn in an earlier session of the run."""
         self.filters.remember(candidate.graph, candidate.key, candidate.functional_key)
 
     def draw(self, index: int, population: Population) -> Candidate:
-        """Candidate `index`, given the population that it may know.
+        """Draw a candidate.
+
+        Args:
+            index: its index.
+            population: the population after the results of all candidates up to index − lookahead.
 
         Raises:
-            SpaceExhausted: when no new graph was found.
+            SpaceExhausted: no new graph was found.
         """
         rng = generator(self.config.seed, _DRAW, index)
         tally = Tally()
         for attempt in range(MAX_PROPOSALS):
-            # A seed graph that falls, a duplicate say, leaves its place to what the search would draw.
+            # A rejected seed graph, such as a duplicate, is replaced by a proposal of the search.
             is_seed = attempt == 0 and index < len(self.config.seed_graphs)
             graph, origin = self._seeded(index, rng) if is_seed else self._propose(population, rng, tally)
             tally.spent(SAMPLING)

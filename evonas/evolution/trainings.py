@@ -1,4 +1,4 @@
-"""Trainings that are no search: making the task of one, and carrying out a list of them to its end."""
+"""Trainings outside a search: making their tasks, and carrying out a list of them."""
 
 from __future__ import annotations
 
@@ -12,44 +12,43 @@ from evonas.settings.candidate import Status
 
 if TYPE_CHECKING:
     from evonas.language.graph import Graph
-    from evonas.settings import evaluation_protocol as protocol
     from evonas.settings.candidate import Evaluation
+    from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 _POLL_SECONDS = 0.5
 
 
 class Progress(Protocol):
-    """Told how many trainings are left: first of all, and whenever that may have changed."""
+    """Is notified of the number of remaining trainings: at the start, and whenever it may have changed."""
 
     def tick(self, pending: int) -> None:
-        """So many trainings are left."""
+        """Called with the number of trainings that remain."""
 
 
 def training_task(
     layer: Graph | str,
     index: int,
-    settings: protocol.EvaluationProtocol,
+    protocol: EvaluationProtocol,
     *,
     split: Literal["validation", "test"] = "validation",
     held_out: float = 0.0,
 ) -> Task:
-    """The training and scoring of a layer whatever filters would say.
+    """The task of training and scoring a layer on each anchor of a protocol, without filters.
 
     Args:
-        layer: a published name, an expression or a graph. A published layer is placed as its publication
-            does, with its own normalisation where a network has no activation.
-        index: tells the task from others.
-        settings: how to train; of its anchors each is trained once.
-        split: which images to score on.
-        held_out: as in `Task`.
+        layer: the name of a published layer, an expression or a graph. A published layer is placed as its publication
+            does, with its own normalisation at positions without activation.
+        index: the number of the task.
+        protocol: how to train and score.
+        split, held_out: as in `Task`.
 
     Raises:
-        UsageError: when `layer` is no layer.
+        UsageError: `layer` is neither a name nor a valid expression.
     """
     if isinstance(layer, str) and layer in zoo:
-        return replace(published_task(layer, index, 1, settings, split), held_out=held_out)
+        return replace(published_task(layer, index, 1, protocol, split), held_out=held_out)
     graph = as_graph(layer).to_json()
-    return Task(index, 1, graph, settings, filtered=False, split=split, held_out=held_out)
+    return Task(index, 1, graph, protocol, filtered=False, split=split, held_out=held_out)
 
 
 def carry_out(
@@ -58,27 +57,27 @@ def carry_out(
     *,
     max_attempts: int = 1,
     progress: Progress | None = None,
-    more: int = 0,
+    later: int = 0,
 ) -> Iterator[Evaluation]:
-    """Runs tasks, whose indices differ, to the last; gives the evaluation of each as it comes.
+    """Carry out tasks, and yield the evaluation of each as it arrives.
 
     Args:
-        tasks: what to run, which is started in this order.
-        executor: what carries them out; it has no other tasks.
-        max_attempts: how often a task that fails is tried.
-        progress: told of the tasks left.
-        more: how many will follow in another call; they count as left.
+        tasks: the tasks, with distinct indices, in the order in which they are started.
+        executor: an executor without other tasks.
+        max_attempts: how often a task is tried if it fails.
+        progress: is notified of the number of remaining tasks.
+        later: the number of tasks that will follow in another call, which count as remaining.
     """
     pending = {task.index: task for task in tasks}
     for task in tasks:
         executor.submit(task)
     if progress is not None:
-        progress.tick(len(pending) + more)
+        progress.tick(len(pending) + later)
     while pending:
         for evaluation in executor.poll(_POLL_SECONDS):
             asked = pending.get(evaluation.index)
             if asked is None or evaluation.attempts < asked.attempt:
-                continue  # it came twice
+                continue  # a duplicate
             if evaluation.status is Status.FAILED and asked.attempt < max_attempts:
                 pending[evaluation.index] = replace(asked, attempt=asked.attempt + 1)
                 executor.submit(pending[evaluation.index])
@@ -86,4 +85,4 @@ def carry_out(
             del pending[evaluation.index]
             yield evaluation
         if progress is not None:
-            progress.tick(len(pending) + more)
+            progress.tick(len(pending) + later)

@@ -134,7 +134,7 @@ def named_space(name: str) -> SearchSpace:
     """
     from evonas.search_spaces import space_named
 
-    plugins.name_files([name])
+    plugins.load_named_files([name])
     return space_named(name)
 
 
@@ -152,16 +152,18 @@ def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
     from evonas.workers.trial.network_filters import FILTERS
 
     anchors = [anchor.partition("@")[0] for anchor in protocol.anchors]
+    accuracies = (objectives.ANCHOR_ACCURACIES, *protocol.anchors)
+    further = [name for name in protocol.objectives if name not in accuracies]
     of_kind = (
         (ANCHORS, anchors),
         (DATA_SETS, [protocol.data]),
         (FILTERS, protocol.filters),
-        (objectives.OWN, [name for name in protocol.objectives if name not in (objectives.ANCHORS, *protocol.anchors)]),
+        (objectives.REGISTRY, further),
     )
-    sources = plugins.name_files(name for _, names in of_kind for name in names)
+    sources = plugins.load_named_files(name for _, names in of_kind for name in names)
     points = [(r.group, point) for r, names in of_kind for name in names if (point := r.entry_point(name)) is not None]
-    own = [objectives.OWN.find(name) for name in of_kind[-1][1] if name not in objectives.OBJECTIVES]
-    recorded = (*plugins.records(sources, points), *map(objectives.record_of, own))
+    own = [objectives.REGISTRY.find(name) for name in further if name not in objectives.OBJECTIVES]
+    recorded = (*plugins.plugin_records(sources, points), *map(objectives.objective_record, own))
     protocol = dataclasses.replace(protocol, plugins=recorded)
     check_protocol(protocol)
     return protocol
@@ -179,7 +181,7 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
     from evonas.workers.trial.evaluate import load_data
     from evonas.workers.trial.network_filters import FILTERS
 
-    plugins.restore(protocol.plugins)
+    plugins.load_recorded_files(protocol.plugins)
     for name in protocol.filters:
         FILTERS.find(name)
     data = load_data(protocol)

@@ -66,7 +66,7 @@ def make_executor(
         UsageError: if the name is unknown, Ray is not available, or training takes place on this machine and it lacks
             the protocol's device.
     """
-    plugins.restore(protocol.plugins)
+    plugins.load_recorded_files(protocol.plugins)
     if isinstance(executor, Executor):
         return executor
     check_executor(executor, **workers)
@@ -95,7 +95,7 @@ def make_executor(
         cpus_per_worker=asked["cpus_per_worker"],
         recycle_after=asked["recycle_after"],
         device=protocol.device,
-        files=plugins.loaded(),
+        files=plugins.loaded_files(),
     )
 
 

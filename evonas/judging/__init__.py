@@ -1,1 +1,1 @@
-"""What candidates are judged by without a network: cheap filters, functional keys, hurdles, selection."""
+"""Judging candidates without a network: cheap filters, functional keys, hurdles, selection."""

@@ -1,9 +1,9 @@
-"""The cheap filters: everything that turns a proposal away before a network is built for it.
+"""The cheap filters, which reject proposals before a network is built for them.
 
-They run in order of cost, in the coordinator. Nine in ten random graphs ignore their input or are constant on every
-plane, which a walk over the nodes finds, mostly before anything is rewritten; most of the rest are duplicates, which
-takes the canonical form, or a probe of a few hundred numbers. A filter answers Accept or Reject; exceptions are faults
-of ours.
+They run in the coordinator, in order of cost. Nine in ten random graphs ignore their input or are constant on every
+plane; a walk over the nodes finds this, in most cases before the graph is rewritten. Most of the rest are duplicates,
+which are found by the canonical form or by a probe of a few hundred numbers. A filter returns Accept or Reject;
+an exception is a fault of ours.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from evonas.settings.candidate import Accept, Reject, Verdict
 
 if TYPE_CHECKING:
     from evonas.language.graph import Graph
-    from evonas.settings.candidate import Known
+    from evonas.settings.candidate import CandidateKeys
 
 STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL = "structural", "duplicate", "numerical", "functional"
 TWIN = "twin"
 CHEAP_FILTERS = (STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL, TWIN)
-"""Names of the cheap filters in the order in which they run."""
+"""The names of the cheap filters, in the order in which they run."""
 
 SELECTION, SAMPLING, CANONICAL = "selection", "sampling", "canonical form"
-"""What takes time beside the filters: choosing parents, making graphs, rewriting those that a walk did not reject."""
+"""The other stages that take time: choosing parents, making graphs, and rewriting those that the walk accepts."""
 
 FLAT = 1e-9
-"""Variation or gradient below this share of the largest value counts as none; rounding leaves 1e-16."""
+"""The share of the largest value below which a variation or gradient counts as zero; rounding leaves about 1e-16."""
 
 
 def structural(graph: Graph) -> Verdict:
-    """Rejects a graph whose output does not depend on x, or is one number on every plane.
+    """Reject a graph whose output does not depend on x, or is constant on every plane.
 
-    A statistic depends on x, but a layer that hands on nothing else takes everything from a network that is
-    not in its averages; of 20 such candidates trained to the quality test, none passed.
+    A statistic depends on x, but a layer whose output is made of statistics only removes all other information from the
+    network; of 20 such candidates trained to the quality test, none passed.
     """
     if X not in graph.live:
         return Reject("ignores its input")
@@ -51,9 +51,9 @@ def structural(graph: Graph) -> Verdict:
 
 
 def numerical(response: ProbeResponse) -> Verdict:
-    """Rejects a response that is not finite, that does not vary, or that has no gradient."""
+    """Reject a response that is not finite, does not vary, or has no gradient."""
     output, gradient = response.output, response.gradient
-    largest, steepest = np.abs(output).max(), np.abs(gradient).max()  # NaN and infinity stay visible in a maximum
+    largest, steepest = np.abs(output).max(), np.abs(gradient).max()  # a maximum propagates NaN and infinity
     if not np.isfinite(largest):
         return Reject("value not finite")
     if not np.isfinite(steepest):
@@ -77,11 +77,11 @@ class Passed:
 
 @dataclass
 class Tally:
-    """What the cheap filters did on the way to one candidate.
+    """The rejections and core-seconds of the cheap filters while one candidate was drawn.
 
     Attributes:
-        discarded: rejected proposals by filter.
-        seconds: core-seconds of the calling thread by stage: the filters, `SELECTION`, `SAMPLING` and `CANONICAL`.
+        discarded: the number of rejected proposals, by filter.
+        seconds: core-seconds of the calling thread, by stage: the filters, `SELECTION`, `SAMPLING` and `CANONICAL`.
     """
 
     discarded: Counter[str] = field(default_factory=Counter)
@@ -89,17 +89,18 @@ class Tally:
     _since: float = field(default_factory=thread_time)
 
     def spent(self, stage: str) -> None:
-        """Counts the time since the last call, or since the tally was made, for a stage that ends here."""
+        """Count the time since the last call, or since the tally was made, towards a stage that ends now."""
         now = thread_time()
         self.seconds[stage] += now - self._since
         self._since = now
 
 
 class CheapFilters:
-    """The cheap filters in order, and what they know of all candidates so far.
+    """The cheap filters, and the keys of all candidates so far.
 
     Args:
-        twins: tolerance of the comparison at the start of training (`evonas/judging/start_twins.py`); 0 for none.
+        twins: the tolerance of the comparison of outputs at the start of training (`evonas/judging/start_twins.py`); 0
+            disables it.
     """
 
     def __init__(self, twins: float = 0.0) -> None:
@@ -108,13 +109,13 @@ class CheapFilters:
         self._twins = Twins(twins)
 
     def remember(self, graph: Graph, key: str, functional_key: str) -> None:
-        """Counts later graphs with either key as duplicates, and those that start alike as twins."""
+        """Add a candidate: later graphs with one of its keys are duplicates, and those that start alike are twins."""
         self._keys.add(key)
         self._functional_keys.add(functional_key)
         self._twins.add(graph.canonical)
 
     def judge(self, graph: Graph, tally: Tally) -> Passed | tuple[str, Reject]:
-        """The keys of a graph that passes, or the name of the filter that rejects it and its verdict."""
+        """The keys of a graph that passes, or the name and the verdict of the filter that rejects it."""
         verdict = structural(graph)
         tally.spent(STRUCTURAL)
         if isinstance(verdict, Reject):
@@ -150,24 +151,24 @@ class CheapFilters:
         return name, verdict
 
 
-class RecallingFilters(CheapFilters):
-    """The cheap filters of a search that may be resumed."""
+class ResumableFilters(CheapFilters):
+    """The cheap filters of a search that may be resumed, which can be restored from recorded keys."""
 
     @property
     def start(self) -> bytes | None:
-        """What the graph that was remembered last responds where training starts; see `Candidate.start`."""
+        """`Candidate.start` of the graph that was remembered last."""
         return self._twins.latest
 
-    def recall(self, known: Known) -> bool:
-        """Counts later graphs as duplicates or twins of a candidate of an earlier session.
+    def recall(self, keys: CandidateKeys) -> bool:
+        """Add a candidate of an earlier session by its recorded keys.
 
         Returns:
-            Whether that is all; else what it responds at the start of training is not on record, and it should be
-            remembered from its graph.
+            Whether the record was complete. Otherwise it lacks the sketch of the candidate's output at the start of
+            training, and `remember` must be called with its graph.
         """
-        self._keys.add(known.key)
-        self._functional_keys.add(known.functional_key)
-        if known.start is None:
+        self._keys.add(keys.key)
+        self._functional_keys.add(keys.functional_key)
+        if keys.start is None:
             return self._twins.tolerance == 0.0
-        self._twins.recall(known.start)
+        self._twins.recall(keys.start)
         return True

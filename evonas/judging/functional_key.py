@@ -1,10 +1,10 @@
-"""The response of a graph to fixed random probes, and the functional key made of it.
+"""The response of a graph to fixed random probes, and its hash, the functional key.
 
 Different graphs can be the same function in ways that no rewrite rule finds. Each graph is evaluated in float64 on
-random inputs of two shapes and batch sizes, with v0 and v1 drawn at random
-(at 0 and 1 different graphs would coincide), and so is the gradient of a random weighting of its output.
-Rounded to six digits and hashed, the numbers are the functional key: graphs that share it are one
-candidate. The key disregards the sign of the output, which the affine and the next convolution absorb.
+random inputs of two shapes and batch sizes, with v0 and v1 drawn at random (at 0 and 1 different graphs would
+coincide), together with the gradient of a random weighting of its output. The numbers are rounded to six digits and
+hashed; graphs with the same key are one candidate. The key ignores the sign of the output, which the affine and the
+next convolution absorb.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 _SHAPES = ((3, 6, 4, 3), (2, 4, 3, 3))
-_GROUPS = (3, 2)  # neither one channel a group nor one group: the four index sets stay distinct
+_GROUPS = (3, 2)  # neither one channel per group nor a single group, so that the four index sets differ
 _DIGITS = 6
 _STEPS = 10.0**_DIGITS
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeResponse:
-    """What a graph answers to one probe.
+    """The response of a graph to one probe.
 
     Attributes:
-        output: (b, c, h, w), float64.
-        gradient: of a fixed random weighting of the output, by the input; same shape.
+        output: the output, (b, c, h, w), float64.
+        gradient: the gradient of a fixed random weighting of the output with respect to the input, of the same shape.
     """
 
     output: Array
@@ -47,7 +47,7 @@ class ProbeResponse:
 
 @cache
 def probes() -> tuple[Probes, Array]:
-    """The probes, and the weighting of outputs whose gradient is asked for, as one vector for all probes."""
+    """The probes, and the weights of the outputs whose gradient is computed, as one vector for all probes."""
     drawn, weightings = [], []
     for number, (shape, groups) in enumerate(zip(_SHAPES, _GROUPS, strict=True)):
         rng = np.random.default_rng(20_200_402 + number)
@@ -66,7 +66,7 @@ def respond(graph: Graph) -> tuple[ProbeResponse, ...]:
 
 
 def functional_key(responses: Sequence[ProbeResponse]) -> str:
-    """The key of finite responses to all probes: 16 hexadecimal digits."""
+    """The functional key of finite responses to all probes: 16 hexadecimal digits."""
     digest = hashlib.blake2b(digest_size=8)
     sign = _sign(responses[0].output)
     for response in responses:
@@ -74,7 +74,7 @@ def functional_key(responses: Sequence[ProbeResponse]) -> str:
             scale = float(np.abs(values).max())
             digest.update(f"{scale:.{_DIGITS - 1}e}".encode())
             if scale > 0:
-                # + 0.0 turns -0.0 into 0.0, which has other bytes.
+                # + 0.0 turns -0.0 into 0.0, whose bytes differ.
                 digest.update((np.rint(sign * values / scale * _STEPS) / _STEPS + 0.0).tobytes())
     return digest.hexdigest()
 
@@ -82,8 +82,8 @@ def functional_key(responses: Sequence[ProbeResponse]) -> str:
 def _sign(output: Array) -> float:
     """The sign of a fixed random weighting of the output of probe 0.
 
-    Not of its largest value: where x / abs(x) times a statistic is largest, and with which sign, is a
-    matter of rounding.
+    The sign of the largest value would not do: for x / abs(x) times a statistic, rounding decides which value is
+    largest, and so its sign.
     """
     _, weighting = probes()
     with np.errstate(over="ignore", invalid="ignore"):

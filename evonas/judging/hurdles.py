@@ -1,8 +1,8 @@
 """Hurdles: a candidate that falls behind earlier ones at a checkpoint is not trained to the end.
 
-At each checkpoint of its training a candidate has to beat a quantile of what earlier candidates had there.
-The floors that candidate i has to clear follow from the candidates up to i − lookahead, as everything that
-it is shown does, so a run with hurdles is as reproducible as one without.
+At each checkpoint of its training a candidate must reach a quantile of the accuracies of earlier candidates there. The
+floors of candidate i follow from the candidates up to i − lookahead, like everything else that it depends on, so a run
+with hurdles is as reproducible as one without.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 LEAST_BEFORE = 20
-"""Values that a checkpoint has to have seen before it turns anyone away: a quantile of fewer is mostly noise."""
+"""The number of values below which a checkpoint has no floor: a quantile of fewer is mostly noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A place in a candidate's training where it is compared with earlier ones.
+    """A point in a candidate's training at which it is compared with earlier ones.
 
     Attributes:
         anchor: the anchor in training.
-        step: steps done, compared by accuracy on the latest training batches; None at the end of the
-            anchor's training, compared by validation accuracy.
+        step: the number of steps done, where accuracies on the latest training batches are compared; None for the end
+            of the anchor's training, where validation accuracies are compared.
     """
 
     anchor: str
@@ -38,14 +38,14 @@ class Checkpoint:
 
     @property
     def name(self) -> str:
-        """What records call it."""
+        """The name of the checkpoint in records."""
         return f"hurdle {self.anchor} {'end' if self.step is None else self.step}"
 
 
 def checkpoints(protocol: EvaluationProtocol) -> tuple[Checkpoint, ...]:
-    """A protocol's checkpoints, in the order in which a candidate comes to them; none without hurdle steps.
+    """A protocol's checkpoints, in the order in which a candidate reaches them; none without hurdle steps.
 
-    The steps of the first anchor belong to the filters, and after the end of the last there is nothing to save.
+    The steps of the first anchor belong to the filters, and stopping at the end of the last anchor would save nothing.
     """
     if not protocol.hurdle_steps:
         return ()
@@ -59,11 +59,11 @@ def checkpoints(protocol: EvaluationProtocol) -> tuple[Checkpoint, ...]:
 
 
 class Hurdles:
-    """What earlier candidates had at each checkpoint.
+    """The accuracies of earlier candidates at each checkpoint, and the floors that follow from them.
 
     Args:
-        protocol: of the run.
-        window: how many of the newest values of a checkpoint count, at least `LEAST_BEFORE`.
+        protocol: the protocol of the run.
+        window: how many of the newest values of a checkpoint count; at least `LEAST_BEFORE` do.
     """
 
     def __init__(self, protocol: EvaluationProtocol, window: int) -> None:
@@ -73,24 +73,24 @@ class Hurdles:
 
     @property
     def names(self) -> Sequence[str]:
-        """What records call the checkpoints."""
+        """The names of the checkpoints in records."""
         return tuple(self._values)
 
     def add(self, evaluation: Evaluation) -> None:
-        """Takes note of a candidate, whether it cleared its hurdles or not.
+        """Add the values of a candidate, whether or not it cleared its hurdles.
 
-        Were only those counted that cleared them, the floor would rise by itself.
+        If only candidates that cleared them counted, the floors would rise by themselves.
         """
         for outcome in evaluation.filters:
             if outcome.name in self._values and outcome.value is not None:
-                self.note(outcome.name, outcome.value)
+                self.add_value(outcome.name, outcome.value)
 
-    def note(self, name: str, value: float) -> None:
-        """Takes note of what a candidate had at a checkpoint."""
+    def add_value(self, name: str, value: float) -> None:
+        """Add the accuracy of a candidate at the checkpoint with this name."""
         self._values[name].add(value)
 
     def floors(self) -> Mapping[str, float]:
-        """What the next candidate has to reach, by checkpoint; those that have seen too little are left out."""
+        """The accuracy that the next candidate must reach, by name of the checkpoint; none with too few values."""
         if self.quantile == 0.0:
             return {}
         return {
@@ -99,7 +99,7 @@ class Hurdles:
 
 
 class _Window:
-    """The newest values of a checkpoint, at most `size`, kept in order so that a quantile is a look-up."""
+    """The newest `size` values of a checkpoint, sorted so that a quantile is a look-up."""
 
     def __init__(self, size: int) -> None:
         self._newest: deque[float] = deque(maxlen=size)
@@ -110,12 +110,12 @@ class _Window:
 
     def add(self, value: float) -> None:
         if isnan(value):
-            return  # it has no place in an order
+            return  # NaN cannot be ordered
         if len(self._newest) == self._newest.maxlen:
             del self._sorted[bisect_left(self._sorted, self._newest[0])]
         self._newest.append(value)
         insort(self._sorted, value)
 
     def quantile(self, share: float) -> float:
-        """The value at that share of the way through the order, rounded down: NumPy's method "lower"."""
+        """The quantile of the values for a share from 0 to 1, by NumPy's method "lower"."""
         return float(self._sorted[int((len(self._sorted) - 1) * share)])

@@ -1,4 +1,4 @@
-"""The hypervolume of scored candidates: one number for how far a search has come on all anchors at once."""
+"""The hypervolume of scored candidates: one number for the progress of a search on all anchors at once."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 class Hypervolume:
     """The part of the unit cube of accuracies that the points added so far dominate (Zitzler & Thiele 1998).
 
-    Only points that no other dominates are kept, so that a point costs the same late in a run as early.
+    Only non-dominated points are kept, so that the cost of a point does not grow with the length of a run.
 
     Args:
-        objectives: coordinates of a point.
+        objectives: the number of coordinates of a point.
     """
 
     def __init__(self, objectives: int) -> None:
@@ -21,7 +21,7 @@ class Hypervolume:
         self._value: float | None = 0.0
 
     def add(self, point: Sequence[float]) -> None:
-        """Takes a point of accuracies in 0 … 1 into account."""
+        """Add a point of accuracies in 0 … 1."""
         new = np.asarray(point, dtype=np.float64)
         if (self._front >= new).all(axis=1).any():
             return
@@ -30,9 +30,9 @@ class Hypervolume:
 
     @property
     def value(self) -> float:
-        """The volume, from 0 to 1; computed when it is asked for."""
+        """The volume, from 0 to 1; computed on access."""
         if self._value is None:
-            # pymoo takes most of a second to import; only a running search needs it.
+            # Imported here because it takes most of a second, and only a running search needs it.
             from pymoo.indicators.hv import HV
 
             self._value = float(HV(ref_point=np.zeros(self._front.shape[1]))(-self._front))

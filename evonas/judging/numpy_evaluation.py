@@ -1,13 +1,13 @@
-"""Graphs evaluated and differentiated in NumPy, on small inputs that are given once and all go through in one pass.
+"""Evaluates and differentiates graphs in NumPy, on a fixed set of small inputs in one pass.
 
-On a few hundred numbers PyTorch spends its time on calls rather than on arithmetic. Here the inputs lie end to end in
-one vector, plane after plane, and a value has the narrowest of three forms that holds it: one number, one for each
-plane, or one for each position. Index sets are unions of whole planes, so a statistic is a mean over planes and then
-over the planes of a cell.
+On a few hundred numbers PyTorch spends its time on calls rather than on arithmetic. Here all inputs are concatenated
+into one vector, plane after plane, and a value is stored in the narrowest of three forms: one number, one number for
+each plane, or one for each position. Index sets are unions of whole planes, so a statistic is a mean within planes and
+then over the planes of a cell.
 
-The gradient is found as `evonas.language.differentiate` describes it, adjoints being densities over positions, with
-numbers where it has nodes: both read the same derivatives in the table of primitives. Tests hold values and gradients
-to `evonas.layers.reference`, with those that are not finite among them.
+The gradient is computed as in `evonas.language.differentiate`, with adjoints as densities over positions, but with
+numbers instead of nodes; both use the derivatives in the table of primitives. Tests compare values and gradients with
+`evonas.layers.reference`, including values that are not finite.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EPS = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a layer is tried with: x of shape (b, c, h, w), v0 and v1 of shape (c,), groups that divide c; float64."""
+    """An input of a layer in float64: x of shape (b, c, h, w), v0 and v1 of shape (c,), groups that divide c."""
 
     x: Array
     v0: Array
@@ -44,7 +44,14 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class _Cells:
-    """The cells of an index set: `order` brings planes of one cell together, `back` gives each plane its cell."""
+    """The cells of an index set.
+
+    Attributes:
+        order: the permutation of the planes that makes those of each cell adjacent.
+        starts: the place in that order at which each cell starts.
+        shares: 1 / the number of planes of each cell.
+        back: the cell of each plane.
+    """
 
     order: NDArray[np.intp]
     starts: NDArray[np.intp]
@@ -58,7 +65,7 @@ class _Cells:
 
 
 class Probes:
-    """Several inputs, of any shapes, through which graphs are sent together."""
+    """Several inputs, possibly of different shapes, on which graphs are evaluated together."""
 
     def __init__(self, probes: Sequence[Probe]) -> None:
         self.shapes = [probe.x.shape for probe in probes]
@@ -71,7 +78,7 @@ class Probes:
         self._parts = [slice(end - prod(shape), end) for end, shape in zip(ends, self.shapes, strict=True)]
         self._inputs: dict[int, Array] = {
             X: np.concatenate([probe.x.ravel() for probe in probes]),
-            ZERO: np.float64(0.0),  # type: ignore[dict-item]  # a NumPy number does all that is asked of an array
+            ZERO: np.float64(0.0),  # type: ignore[dict-item]  # a NumPy scalar supports all operations used here
             V0: np.concatenate([np.tile(probe.v0, probe.x.shape[0]) for probe in probes]),
             V1: np.concatenate([np.tile(probe.v1, probe.x.shape[0]) for probe in probes]),
         }
@@ -87,18 +94,18 @@ class Probes:
             self._cells[index_set] = _Cells.of(np.concatenate(labels))
 
     def evaluate(self, graph: Graph) -> Array:
-        """The value of `graph`, before the affine: one vector of `size` numbers, which `parts` takes apart."""
+        """The value of `graph` before the affine: one vector of `size` numbers, which `parts` splits."""
         with np.errstate(all="ignore"):
             return self._wide(self._values(graph)[graph.output])
 
     def differentiate(self, graph: Graph, weighting: Array) -> tuple[Array, Array]:
-        """The value, and the gradient by x of its sum weighted by `weighting`; each of `size` numbers."""
+        """The value, and the gradient with respect to x of its weighted sum; both are vectors of `size` numbers."""
         with np.errstate(all="ignore"):
             values = self._values(graph)
             return self._wide(values[graph.output]), self._wide(self._gradient(graph, values, weighting))
 
     def parts(self, vector: Array) -> list[Array]:
-        """The part of a vector that belongs to each probe, (b, c, h, w)."""
+        """Split a vector of `size` numbers into one array for each probe, (b, c, h, w)."""
         return [vector[part].reshape(shape) for part, shape in zip(self._parts, self.shapes, strict=True)]
 
     def _values(self, graph: Graph) -> dict[int, Array]:
@@ -130,10 +137,10 @@ class Probes:
         return adjoints[X] if graph.output in depends else values[ZERO]
 
     def _apply(self, op: Primitive, a: Array, b: Array) -> Array:
-        """The value of one operation; where it has one argument, `b` is anything."""
+        """The value of one operation; `b` is ignored if it takes one argument."""
         if op.index_set is not None:
             return self._aggregate(op, op.index_set, a)
-        assert op.array is not None  # a row has either a form in NumPy or an index set
+        assert op.array is not None  # a primitive has either a NumPy function or an index set
         if op.arity == 1:
             return op.array(a, eps=EPS)
         if a.size != b.size and a.size != 1 and b.size != 1:
@@ -159,20 +166,24 @@ class Probes:
         return (np.add.reduceat(a[cells.order], cells.starts) * cells.shares)[cells.back]
 
     def _wide(self, a: Array) -> Array:
-        """A value as one number for each position."""
+        """Expand a value to one number for each position."""
         if a.size == self.size:
             return a
         return np.full(self.size, a) if a.size == 1 else a[self._plane]
 
 
 _G, _Y, _A, _B = 0, 2, 3, 4
-"""Registers of a program: the adjoint and the value of a node, and its arguments; `ZERO` is among them."""
+"""Registers of a program: the adjoint of a node, its value, and its two arguments. Register 1 holds `ZERO`."""
 EvaluationStep = tuple[Primitive, int, int]
 
 
 @cache
 def _program(name: str, wanted: tuple[bool, ...]) -> tuple[tuple[EvaluationStep, ...], tuple[int, ...]]:
-    """What the adjoints of the wanted arguments gain: steps that each fill the next register, and where results lie."""
+    """The program for a primitive's contributions to the adjoints of its wanted arguments.
+
+    Returns:
+        Steps, each of which fills the next register, and the registers of the results.
+    """
     steps: list[EvaluationStep] = []
     known: dict[tuple[str, tuple[int, ...]], int] = {}
 

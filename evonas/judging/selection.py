@@ -1,8 +1,8 @@
-"""Selection: the sliding window of scored candidates, and who of it becomes a parent.
+"""Selection: the sliding window of scored candidates, and which of them become parents.
 
 Liu et al. 2020, section 3.3: the population is the newest scored candidates; a tournament is a random
 share of it; its winner is a random member of the tournament's Pareto front over the objectives, so that a
-layer which is best on one architecture stays in the race. The other strategies are there to compare with.
+layer which is best on one architecture is not lost. The other strategies serve for comparison.
 """
 
 from __future__ import annotations
@@ -32,22 +32,26 @@ class Individual:
     evaluation: Evaluation
 
 
-class Window(Sequence[Individual]):
-    """Members, oldest first, at most `size` of them, with what they are compared by in an array.
+_ObjectivesKey = tuple[tuple[str, ...], tuple[str, ...]]
+"""A run's objectives, and its `EvaluationProtocol.plugins`."""
 
-    A member's row is written once, when it comes; a tournament reads the rows of those that enter it.
+
+class Window(Sequence[Individual]):
+    """The newest `size` members, oldest first, with their objectives in an array.
+
+    A member's row of objectives is written once, when the member is added; tournaments index into the array.
     """
 
     def __init__(self, size: int, members: Iterable[Individual] = ()) -> None:
         self.size = size
         self._ring: list[Individual] = []
-        self._oldest = 0  # its place in the ring, which is written to round and round
-        self._rows: dict[tuple[str, ...], Fitness] = {}  # by objectives; in the order of the ring
+        self._oldest = 0  # index of the oldest member in the ring
+        self._rows: dict[_ObjectivesKey, Fitness] = {}  # in the order of the ring
         for member in members:
             self.append(member)
 
     def append(self, member: Individual) -> None:
-        """Adds the newest; the oldest leaves a full window."""
+        """Add the newest member; a full window drops its oldest."""
         place = self._oldest
         if len(self._ring) < self.size:
             place = len(self._ring)
@@ -55,16 +59,28 @@ class Window(Sequence[Individual]):
         else:
             self._ring[place] = member
             self._oldest = (place + 1) % self.size
-        for objectives, rows in self._rows.items():
+        for key, rows in self._rows.items():
             if place == len(rows):
-                rows = self._rows[objectives] = np.concatenate([rows, np.empty_like(rows)])
-            rows[place] = fitness([member.evaluation], objectives)[0]
+                rows = self._rows[key] = np.concatenate([rows, np.empty_like(rows)])
+            rows[place] = fitness([member.evaluation], *key)[0]
 
-    def rows(self, objectives: tuple[str, ...], places: NDArray[np.intp] | None = None) -> Fitness:
-        """The objectives of the members at some places of the window, or of all; one row each."""
-        rows = self._rows.get(objectives)
+    def rows(
+        self,
+        objectives: tuple[str, ...],
+        places: NDArray[np.intp] | None = None,
+        plugins: tuple[str, ...] = (),
+    ) -> Fitness:
+        """The objectives of the members at some places of the window, members × objectives.
+
+        Args:
+            objectives: the run's objectives.
+            places: the members' places in the window, in the order of the rows; None for all members.
+            plugins: the run's `EvaluationProtocol.plugins`.
+        """
+        key = objectives, plugins
+        rows = self._rows.get(key)
         if rows is None:
-            rows = self._rows[objectives] = fitness([member.evaluation for member in self._ring], objectives)
+            rows = self._rows[key] = fitness([member.evaluation for member in self._ring], *key)
         if places is None:
             places = np.arange(len(self._ring))
         return rows[(places + self._oldest) % len(self._ring)]
@@ -85,13 +101,13 @@ class Window(Sequence[Individual]):
 
 
 class Population:
-    """The newest scored candidates, oldest first, at most `size` of them."""
+    """The newest `size` scored candidates, oldest first."""
 
     def __init__(self, size: int) -> None:
         self.members = Window(size)
 
     def add(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """Appends a scored candidate; the oldest leaves a full window."""
+        """Append a scored candidate; a full window drops its oldest."""
         self.members.append(Individual(candidate, evaluation))
 
     def __len__(self) -> int:
@@ -99,12 +115,12 @@ class Population:
 
 
 Selection = Callable[["Sequence[Individual]", np.random.Generator], Individual]
-"""Chooses a parent among the members of a window that is not empty."""
+"""A function that chooses a parent among the members of a non-empty window."""
 
 
 def pareto_front(scores: Fitness) -> NDArray[np.intp]:
-    """Rows of `scores` (members × objectives, higher is better) that no other row dominates."""
-    # pymoo takes most of a second to import; only a running search needs it.
+    """The indices of the rows of `scores` (members × objectives, higher is better) that no other row dominates."""
+    # Imported here because it takes most of a second, and only a running search needs it.
     from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
     front = NonDominatedSorting().do(-scores, only_non_dominated_front=True)
@@ -117,66 +133,69 @@ def _window(members: Sequence[Individual]) -> Window:
 
 @dataclass(frozen=True, slots=True)
 class Tournament:
-    """The winner among a random share of the window, at least `smallest` of it.
+    """Tournament selection among a random share of the window.
 
     Attributes:
-        share: of the window that takes part.
-        smallest: how many take part at least, where there are as many.
-        objectives: what is compared; for the Pareto front alone.
-        average: whether the best mean accuracy wins; else a random member of the Pareto front does.
+        share: the share of the window that takes part.
+        smallest: the least number of members that take part, if the window has that many.
+        objectives: the run's objectives, for the Pareto front.
+        average: whether the best mean accuracy wins; otherwise a random member of the Pareto front wins.
+        plugins: the run's `EvaluationProtocol.plugins`.
     """
 
     share: float
     smallest: int
     objectives: tuple[str, ...]
     average: bool = False
+    plugins: tuple[str, ...] = ()
 
     def __call__(self, members: Sequence[Individual], rng: np.random.Generator) -> Individual:
-        """The winner."""
+        """The winner of one tournament."""
         size = min(len(members), max(self.smallest, round(self.share * len(members))))
         places = rng.choice(len(members), size=size, replace=False)
         if self.average:
             means = np.array([members[place].evaluation.mean for place in places.tolist()])
             best = np.flatnonzero(means == means.max())
         else:
-            best = pareto_front(_window(members).rows(self.objectives, places))
+            best = pareto_front(_window(members).rows(self.objectives, places, self.plugins))
         return members[int(places[int(rng.choice(best))])]
 
 
 class Nsga2:
-    """Deb et al. 2002: the best of the window by rank and crowding survive; binary tournaments among them.
+    """NSGA-II (Deb et al. 2002): binary tournaments among the window's best by rank and crowding distance.
 
     Args:
-        survivors: how many of the window survive.
-        objectives: what is compared.
+        survivors: how many members of the window survive.
+        objectives: the run's objectives.
+        plugins: the run's `EvaluationProtocol.plugins`.
     """
 
-    def __init__(self, survivors: int, objectives: tuple[str, ...]) -> None:
-        self.survivors, self.objectives = survivors, objectives
+    def __init__(self, survivors: int, objectives: tuple[str, ...], plugins: tuple[str, ...] = ()) -> None:
+        self.survivors, self.objectives, self.plugins = survivors, objectives, plugins
         self._sorted_for: tuple[int, ...] = ()
         self._sorted: list[tuple[int, float, Individual]] = []
 
     def __call__(self, members: Sequence[Individual], rng: np.random.Generator) -> Individual:
-        """The better of two random survivors: of lower rank, or of equal rank and in the emptier place."""
+        """The better of two random survivors: the lower rank wins, at equal rank the larger crowding distance."""
         survivors = self._survive(members)
         one, other = (survivors[int(i)] for i in rng.integers(len(survivors), size=2))
         return min(one, other, key=lambda survivor: (survivor[0], -survivor[1]))[2]
 
     def _survive(self, members: Sequence[Individual]) -> list[tuple[int, float, Individual]]:
-        """(rank, crowding distance, member) of the survivors, a function of the window alone."""
+        """(rank, crowding distance, member) of each survivor; depends on the window alone."""
         window = tuple(member.candidate.index for member in members)
         if window != self._sorted_for:  # several parents are drawn between two changes of the window
             from pymoo.core.population import Population as Individuals
             from pymoo.core.problem import Problem
             from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
-            scores = _window(members).rows(self.objectives)
+            scores = _window(members).rows(self.objectives, plugins=self.plugins)
             individuals = Individuals.new(F=-scores)
             survivors = RankAndCrowding().do(
                 Problem(n_var=1, n_obj=scores.shape[1]),
                 individuals,
                 n_survive=self.survivors,
-                random_state=np.random.default_rng(0),  # between equals at the cut, the same choice every time
+                random_state=np.random.default_rng(0),  # breaks ties at the cut the same way every time
                 return_indices=True,
             )
             kept = [(individuals[i], members[i]) for i in sorted(survivors)]
@@ -185,27 +204,29 @@ class Nsga2:
         return self._sorted
 
 
-def _pareto(config: RunConfig) -> Selection:
-    return Tournament(config.tournament, config.smallest_tournament, config.protocol.objectives)
+def _tournament(config: RunConfig, average: bool = False) -> Selection:
+    protocol = config.protocol
+    share, smallest = config.tournament, config.smallest_tournament
+    return Tournament(share, smallest, protocol.objectives, average, protocol.plugins)
 
 
 def _average(config: RunConfig) -> Selection:
-    return Tournament(config.tournament, config.smallest_tournament, config.protocol.objectives, average=True)
+    return _tournament(config, average=True)
 
 
 def _nsga2(config: RunConfig) -> Selection:
-    return Nsga2(config.survivors, config.protocol.objectives)
+    return Nsga2(config.survivors, config.protocol.objectives, config.protocol.plugins)
 
 
-SELECTIONS: dict[str, Callable[[RunConfig], Selection]] = {"pareto": _pareto, "average": _average, "nsga2": _nsga2}
-"""Ways to choose parents, by the strategy's name."""
+SELECTIONS: dict[str, Callable[[RunConfig], Selection]] = {"pareto": _tournament, "average": _average, "nsga2": _nsga2}
+"""Makes the selection of a run, by the name of its strategy."""
 
 
 def selection_of(config: RunConfig) -> Selection:
-    """How a run chooses parents.
+    """The function by which a run chooses parents.
 
     Raises:
-        UsageError: for a strategy that chooses none, or is unknown.
+        UsageError: the strategy is unknown, or chooses no parents.
     """
     if config.strategy not in SELECTIONS:
         raise unknown("selection", config.strategy, SELECTIONS)

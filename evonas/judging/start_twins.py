@@ -1,14 +1,14 @@
-"""Twins: graphs that answer alike while their parameters are where training starts.
+"""Twins: graphs that compute the same function at the start of training.
 
-In a short training v0 and v1 hardly move from 0 and 1, so `x + v0` scores as `x` does, up to noise, and half
-of what evolution and random search score are such repetitions. A twin of an earlier candidate is turned
-away before it costs anything. The price is that of two layers which differ by what they can learn only the
-first is tried, so this is a setting, and off in the paper's protocol.
+In a short training v0 and v1 hardly move from 0 and 1, so `x + v0` scores like `x`, up to noise. Half of the candidates
+that evolution and random search score are such repetitions. A twin of an earlier candidate is rejected before it costs
+anything. In return, of two layers that differ only in what they can learn, only the first is tried; so the comparison
+is a setting, and off in the paper's protocol.
 
-A response has 648 numbers. What is kept and compared of it is a sketch of 64, which is recorded with the
-candidate so that a run which is resumed need not evaluate its graphs again: coordinates along the responses of
-simple layers, where most of a response lies, and a random projection of the rest, which keeps distances to
-about a sixth (Johnson and Lindenstrauss 1984).
+A response has 648 numbers. It is stored and compared as a sketch of 64 numbers, which is recorded with the candidate so
+that a resumed run need not evaluate its graphs again. A sketch has coordinates along the responses of simple layers,
+where most of a response lies, and a random projection of the rest, which preserves distances to about a sixth (Johnson
+and Lindenstrauss 1984).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from evonas.language.graph import Graph
 
 _SHAPE = (3, 8, 3, 3)
-_GROUPS = 4  # two channels a group: the index sets stay distinct
+_GROUPS = 4  # two channels per group, so that the index sets differ
 _SCALES = (0.3, 1.0, 3.0)
-"""Of the inputs: how far a layer saturates is part of what it does."""
+"""Scales of the inputs, several because saturation is a part of the function."""
 
 _SKETCH = 64
 _LANDMARKS = (
@@ -40,8 +40,8 @@ _LANDMARKS = (
     *("x / std_wh(x)", "x / std_whc(x)", "mean_wh(x)", "std_bwh(x)", "sigmoid(x)", "log(x)"),
 )
 """Simple layers along whose responses a sketch has coordinates."""
-_PLACED_BY = 8
-"""How many coordinates of a sketch say in which cell it lies."""
+_GRID_COORDINATES = 8
+"""How many coordinates of a sketch determine its cell of the grid."""
 _NOTHING = b""
 """The sketch of a graph that has no finite response."""
 
@@ -58,10 +58,10 @@ def _probes() -> tuple[Probes, NDArray[np.float64]]:
 
 
 def start_response(graph: Graph) -> NDArray[np.float32] | None:
-    """The output of `graph` on fixed random inputs at three scales with v0 = 0 and v1 = 1, each over the scale.
+    """The output of `graph` on fixed random inputs at three scales, with v0 = 0 and v1 = 1, divided by the scale.
 
     Returns:
-        One vector; None where a value is not finite.
+        A vector of 648 numbers; None if one is not finite.
     """
     probes, scales = _probes()
     with np.errstate(over="ignore", invalid="ignore"):
@@ -71,7 +71,7 @@ def start_response(graph: Graph) -> NDArray[np.float32] | None:
 
 @cache
 def _projection() -> NDArray[np.float64]:
-    """(sketch, response): an orthonormal base of the landmarks' responses, then random directions beside it."""
+    """The projection, sketch × response: a basis of the landmarks' responses, then random orthogonal directions."""
     from evonas.language.graph import Graph
 
     landmarks = [start_response(Graph.parse(text)) for text in _LANDMARKS]
@@ -82,9 +82,9 @@ def _projection() -> NDArray[np.float64]:
 
 
 def sketch(graph: Graph) -> bytes:
-    """What is kept of a graph's response: its length, a float32, and its direction, `_SKETCH` float16s.
+    """The sketch of a graph's response: its length as float32, then its direction as `_SKETCH` values of float16.
 
-    Empty where the response is not finite.
+    It is empty if the response is not finite.
     """
     response = start_response(graph)
     if response is None:
@@ -94,13 +94,13 @@ def sketch(graph: Graph) -> bytes:
 
 
 def write_sketch(length: float, direction: NDArray[np.float64]) -> bytes:
-    """A sketch of this length, with the direction of a vector; (64,), of any length."""
+    """The sketch with a given length and the direction of a vector of shape (64,), which need not be normalised."""
     norm = float(np.linalg.norm(direction))
     return np.float32(length).tobytes() + (direction / (norm or 1.0)).astype(np.float16).tobytes()
 
 
 def read_sketch(recorded: bytes) -> tuple[float, NDArray[np.float64]]:
-    """The length and direction of a sketch that is not empty."""
+    """The length and the direction, of shape (64,), of a non-empty sketch."""
     length = float(np.frombuffer(recorded, np.float32, 1)[0])
     return length, np.frombuffer(recorded, np.float16, offset=4).astype(np.float64)
 
@@ -108,58 +108,58 @@ def read_sketch(recorded: bytes) -> tuple[float, NDArray[np.float64]]:
 class Twins:
     """The sketches of earlier candidates.
 
-    They lie in cells of a grid over the first coordinates, so that a graph is compared with those few that are
-    near it, however many there are.
+    They are stored in the cells of a grid over their first coordinates, so that a graph is compared only with the few
+    that are near it, however many there are.
 
     Args:
-        tolerance: relative distance, in the Euclidean norm and up to the sign, within which two responses
-            count as one; 0 for no comparison at all.
+        tolerance: the relative distance, in the Euclidean norm and up to the sign, within which two responses count as
+            equal; 0 disables the comparison.
 
     Attributes:
-        latest: the sketch of the graph that was added last; None without comparison.
+        latest: the sketch of the graph that was added last; None if the comparison is disabled.
     """
 
     def __init__(self, tolerance: float) -> None:
         self.tolerance = tolerance
         self.latest: bytes | None = None
-        self._looked_at: tuple[Graph | None, bytes] = (None, _NOTHING)
+        self._latest_sketch: tuple[Graph | None, bytes] = (None, _NOTHING)
         self._lengths = np.empty(64, dtype=np.float32)
         self._directions = np.empty((64, _SKETCH), dtype=np.float16)
         self._count = 0
         self._cells: dict[int, list[int]] = {}
-        # Within a small tolerance lie an angle and a ratio of lengths that are small too; a large one spans all.
+        # A small tolerance bounds the angle and the ratio of the lengths; with a large one, all are near.
         small = tolerance <= 0.3
-        self._reach = 2 * sin(asin(tolerance) / 2) + 1e-3 if small else 2.0  # and the rounding of float16
+        self._reach = 2 * sin(asin(tolerance) / 2) + 1e-3 if small else 2.0  # plus the rounding of float16
         self._stretch = -log(1 - tolerance) + 1e-6 if small else float("inf")
 
     def add(self, graph: Graph) -> None:
-        """Counts later graphs that respond alike as twins."""
+        """Add a graph, whose twins among later graphs will be found."""
         if self.tolerance > 0.0:
             self.latest = self._sketch(graph)
             self.recall(self.latest)
 
-    def recall(self, earlier: bytes) -> None:
-        """Counts later graphs as twins that respond as the graph of an earlier sketch does."""
-        if earlier == _NOTHING:
+    def recall(self, recorded: bytes) -> None:
+        """Add the sketch of a candidate of an earlier session."""
+        if recorded == _NOTHING:
             return
         if self._count == len(self._lengths):
             self._lengths = np.concatenate([self._lengths, np.empty_like(self._lengths)])
             self._directions = np.concatenate([self._directions, np.empty_like(self._directions)])
-        length, direction = read_sketch(earlier)
+        length, direction = read_sketch(recorded)
         self._lengths[self._count], self._directions[self._count] = length, direction
         (cell,) = self._cells_near(length, direction, 0.0)
         self._cells.setdefault(cell, []).append(self._count)
         self._count += 1
 
     def resembles(self, graph: Graph) -> bool:
-        """Whether an earlier graph responds alike."""
-        return self._count > 0 and self.compare(self._sketch(graph))
+        """Whether the graph is a twin of an earlier one."""
+        return self._count > 0 and self.matches(self._sketch(graph))
 
-    def compare(self, known: bytes) -> bool:
-        """Whether an earlier graph responds as one with this sketch does."""
-        if known == _NOTHING:
+    def matches(self, candidate: bytes) -> bool:
+        """Whether the graph with this sketch is a twin of an earlier one."""
+        if candidate == _NOTHING:
             return False
-        length, direction = read_sketch(known)
+        length, direction = read_sketch(candidate)
         places: set[int] = set()
         for signed in (direction, -direction):
             for cell in self._cells_near(length, signed, 1.0):
@@ -171,29 +171,29 @@ class Twins:
             return bool((self._lengths[near] == 0.0).any())
         ratio = self._lengths[near].astype(np.float64) / length
         cosine = np.abs(self._directions[near].astype(np.float64) @ direction)
-        # The law of cosines; directions were rounded, so that their own lengths are not quite one.
-        squared = ratio**2 * self._own(near) - 2 * ratio * cosine + float(direction @ direction)
+        # The law of cosines. Rounded directions do not have length one exactly.
+        squared = ratio**2 * self._squared_lengths(near) - 2 * ratio * cosine + float(direction @ direction)
         return bool(squared.min() <= self.tolerance**2)
 
-    def _own(self, near: NDArray[np.intp]) -> NDArray[np.float64]:
+    def _squared_lengths(self, near: NDArray[np.intp]) -> NDArray[np.float64]:
         directions = self._directions[near].astype(np.float64)
         squares: NDArray[np.float64] = np.square(directions).sum(axis=1)
         return squares
 
     def _sketch(self, graph: Graph) -> bytes:
-        # A graph that passes is added next.
-        if self._looked_at[0] is not graph:
-            self._looked_at = (graph, sketch(graph))
-        return self._looked_at[1]
+        # Cached, because a graph that passes is added next.
+        if self._latest_sketch[0] is not graph:
+            self._latest_sketch = (graph, sketch(graph))
+        return self._latest_sketch[1]
 
     def _cells_near(self, length: float, direction: NDArray[np.float64], share: float) -> Iterator[int]:
-        """The cell of a sketch, or with a `share` of 1 all within reach of it."""
-        width = 8 * self._reach  # wide enough that few reach into the next
-        spans = [(direction[:_PLACED_BY] + side * share * self._reach) / width for side in (-1, 1)]
+        """The cell of a sketch; with a `share` of 1, all cells within the tolerance of it."""
+        width = 8 * self._reach  # wide enough that few sketches are near several cells
+        spans = [(direction[:_GRID_COORDINATES] + side * share * self._reach) / width for side in (-1, 1)]
         low, high = (np.floor(span).astype(np.int64).tolist() for span in spans)
         if length > 0.0 and self._stretch < float("inf"):
             stretched = [(log(length) + side * share * self._stretch) / (8 * self._stretch) for side in (-1, 1)]
             low.append(int(np.floor(stretched[0])))
             high.append(int(np.floor(stretched[1])))
         for cell in product(*({a, b} for a, b in zip(low, high, strict=True))):
-            yield hash(cell)  # that of integers is the same in every process; a collision costs a comparison
+            yield hash(cell)  # hashes of integers are the same in every process; a collision costs one comparison

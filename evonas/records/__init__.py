@@ -1,1 +1,1 @@
-"""What is recorded of a run, the contract of a store, and how a record is read."""
+"""The record of a run: the contract of a store, the values that it keeps, and reading them."""

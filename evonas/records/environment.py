@@ -1,4 +1,4 @@
-"""What a run is recorded with: versions and hardware."""
+"""The environment of a run: the versions and hardware that are recorded with it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from evonas.records.run_info import RunInfo
 
 RECORDED = ("evonas", "torch", "triton", "ray", "numpy", "pymoo", "scikit-learn", "sqlalchemy")
-"""Distributions whose versions a run records."""
+"""The distributions whose versions a run records."""
 
 DECISIVE = ("evonas", "code", "torch", "numpy", "pymoo", "scikit-learn", "compiler", "processor", "gpus")
-"""Of what a run records: what decides which candidates it draws and how they score."""
+"""The parts of the environment that can change which candidates a run draws and how they score."""
 
 NOT_INSTALLED = "not installed"
 
@@ -33,7 +33,7 @@ def version_of(distribution: str) -> str:
 
 
 def processor() -> str:
-    """The processor's name, as the system gives it."""
+    """The name of the processor, as the operating system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -44,12 +44,12 @@ def processor() -> str:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory() -> str:
-    """The machine's memory, in GiB."""
+    """The machine's memory in GiB, as text; "unknown" where the system does not report it."""
     try:
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"
     except (ValueError, OSError, AttributeError):
@@ -57,29 +57,29 @@ def memory() -> str:
 
 
 def compiler_version() -> str:
-    """The C++ compiler that kernels for CPUs are built with, as it names itself; it decides last digits."""
+    """The version line of the C++ compiler that builds kernels for CPUs, which affects the rounding of results."""
     from evonas.layers.backend import kernels
 
     found = kernels().compiler()
-    return "none" if found is None else _said([found, "--version"]).partition("\n")[0] or "unknown"
+    return "none" if found is None else _output_of([found, "--version"]).partition("\n")[0] or "unknown"
 
 
 def state_of_code() -> str:
-    """The commit of a checkout, with a digest of what was changed since; of a package, its version."""
+    """The commit of a checkout with a digest of uncommitted changes, or the version of an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not ((root / ".git").exists() and (root / "pyproject.toml").exists()):
         return f"package {version_of('evonas')}"
-    commit = _said(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]).strip()
+    commit = _output_of(["git", "-C", str(root), "rev-parse", "--short=12", "HEAD"]).strip()
     if not commit:
-        return "a checkout, of which git tells nothing"
-    # The rooms at the top, not notes and results beside them.
+        return "a checkout, of which git tells nothing"  # runs have recorded this text
+    # The folders with code, not notes and results.
     rooms = ("evonas", "db", "kernels", "search_spaces", "workers")
-    changed = _said(["git", "-C", str(root), "diff", "HEAD", "--", *rooms])
+    changed = _output_of(["git", "-C", str(root), "diff", "HEAD", "--", *rooms])
     return f"commit {commit}" + (f", changed ({hashlib.sha256(changed.encode()).hexdigest()[:8]})" if changed else "")
 
 
-def _said(command: list[str]) -> str:
-    """What a program prints, empty where it is not there or fails."""
+def _output_of(command: list[str]) -> str:
+    """What a program prints; empty if it is missing or fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False, errors="replace")
     except (OSError, subprocess.SubprocessError):
@@ -88,14 +88,14 @@ def _said(command: list[str]) -> str:
 
 
 def gpus() -> list[str]:
-    """The GPUs that PyTorch sees, by name."""
+    """The names of the GPUs that PyTorch sees."""
     import torch
 
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def environment() -> dict[str, str]:
-    """Versions and hardware by name, as a run records them."""
+    """The environment that a run records: versions and hardware by name."""
     versions = {name: version_of(name) for name in RECORDED}
     return {
         **versions,
@@ -112,17 +112,17 @@ def environment() -> dict[str, str]:
 
 
 def changes(recorded: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What is not as it was, of what decides which candidates are drawn and how they score."""
+    """The differences between two environments in the parts listed in `DECISIVE`, one phrase each."""
     differ = [name for name in DECISIVE if name in recorded and recorded[name] != now.get(name)]
-    return [f"{name} was {recorded[name]} and is {now.get(name, NOT_INSTALLED)}" for name in differ]
+    return [f"{name} was {recorded[name]} and is now {now.get(name, NOT_INSTALLED)}" for name in differ]
 
 
 def warn_of_changes(run: RunInfo) -> None:
-    """Says where a run is about to be continued under other versions than it began under."""
+    """Log a warning if a run is about to continue in another environment than it began in."""
     found = changes(run.environment, environment())
     if found:
         logging.getLogger("evonas").warning(
-            "run %d goes on under other conditions than it began with, and may end with other candidates: %s",
+            "run %d continues in another environment than it began in, and may find other candidates: %s",
             run.id,
             "; ".join(found),
         )

@@ -9,12 +9,14 @@ from math import isnan
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from evonas.records.coordinator_claim import Coordinator, held_by_another, taken_over
+from typing_extensions import override
+
+from evonas.records.coordinator import Coordinator, held_by_another, taken_over
 from evonas.records.retraining import Retraining
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
-from evonas.records.running_totals import Totals
-from evonas.records.store import Store, in_order, no_such_candidate, no_such_run
-from evonas.settings.candidate import Candidate, Evaluation, Known, Status
+from evonas.records.running_totals import RunningTotals
+from evonas.records.store import Store, no_such_candidate, no_such_run, sorted_retrainings
+from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation, Status
 from evonas.settings.objectives import fitness
 from evonas.settings.run_config import RunConfig
 
@@ -25,7 +27,7 @@ T = TypeVar("T")
 
 
 class MemoryStore(Store):
-    """A store that lives as long as the process; for tests and for searches whose record is not wanted."""
+    """A store that lives as long as the process, for tests and for searches that need no lasting record."""
 
     def __init__(self) -> None:
         self._runs: dict[int, RunInfo] = {}
@@ -33,29 +35,29 @@ class MemoryStore(Store):
         self._evaluations: dict[int, dict[int, Evaluation]] = {}
         self._retrainings: dict[int, dict[object, Retraining]] = {}
         self._touched: dict[int, datetime] = {}
-        self._coordinators: dict[int, tuple[Coordinator, float]] = {}  # and when it was heard of
-        self._claimed: dict[int, Coordinator] = {}  # through this store, whether or not another has it by now
+        self._coordinators: dict[int, tuple[Coordinator, float]] = {}  # with the time of the last renewal
+        self._claimed: dict[int, Coordinator] = {}  # through this store, even if taken over since
 
+    @override
     def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
-        """See `Store`."""
         info = RunInfo(len(self._runs) + 1, config, RunStatus.RUNNING, datetime.now(UTC), dict(environment))
         self._runs[info.id] = info
         self._touched[info.id] = info.created
         self._candidates[info.id], self._evaluations[info.id], self._retrainings[info.id] = {}, {}, {}
         return info
 
+    @override
     def run_ids(self) -> Sequence[int]:
-        """See `Store`."""
         return list(self._runs)
 
+    @override
     def run(self, run_id: int) -> RunInfo:
-        """See `Store`."""
         if run_id not in self._runs:
             raise no_such_run(run_id, list(self._runs))
         return self._runs[run_id]
 
+    @override
     def claim(self, run_id: int, coordinator: Coordinator) -> None:
-        """See `Store`."""
         self.run(run_id)
         other, heard = self._coordinators.get(run_id, (coordinator, 0.0))
         silent = monotonic() - heard
@@ -64,25 +66,26 @@ class MemoryStore(Store):
         self._coordinators[run_id] = coordinator, monotonic()
         self._claimed[run_id] = coordinator
 
+    @override
     def renew(self, run_id: int, coordinator: Coordinator) -> None:
-        """See `Store`."""
         other = self.coordinator(run_id)
         if other is None or other.token != coordinator.token:
             raise taken_over(run_id, other)
         self._coordinators[run_id] = coordinator, monotonic()
 
+    @override
     def release(self, run_id: int, coordinator: Coordinator) -> None:
-        """See `Store`."""
         other = self.coordinator(run_id)
         if other is not None and other.token == coordinator.token:
             del self._coordinators[run_id]
         self._claimed.pop(run_id, None)
 
+    @override
     def coordinator(self, run_id: int) -> Coordinator | None:
-        """See `Store`."""
         self.run(run_id)
         return self._coordinators[run_id][0] if run_id in self._coordinators else None
 
+    @override
     def record(
         self,
         run_id: int,
@@ -93,13 +96,12 @@ class MemoryStore(Store):
         elapsed: float | None = None,
         times: Mapping[str, float] | None = None,
     ) -> None:
-        """See `Store`."""
         info = self.run(run_id)
         if run_id in self._claimed:
             self.renew(run_id, self._claimed[run_id])
-        drawn, known = {candidate.index for candidate in candidates}, self._candidates[run_id]
-        for evaluation in evaluations:  # before anything is kept: all of a call or nothing
-            if evaluation.index not in drawn and evaluation.index not in known:
+        drawn, recorded = {candidate.index for candidate in candidates}, self._candidates[run_id]
+        for evaluation in evaluations:  # before anything is recorded, so that a call is recorded whole or not at all
+            if evaluation.index not in drawn and evaluation.index not in recorded:
                 raise no_such_candidate(run_id, evaluation.index, len(self._candidates[run_id]))
         for candidate in candidates:
             self._candidates[run_id].setdefault(candidate.index, candidate)
@@ -113,14 +115,14 @@ class MemoryStore(Store):
             times=info.times if times is None else dict(times),
         )
 
+    @override
     def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
-        """See `Store`."""
         info = self.run(run_id)
         self._touched[run_id] = datetime.now(UTC)
         self._runs[run_id] = replace(info, references={**info.references, layer: dict(scores)})
 
+    @override
     def record_retraining(self, run_id: int, retraining: Retraining) -> None:
-        """See `Store`."""
         self.run(run_id)
         if isinstance(retraining.layer, int):
             self.candidate(run_id, retraining.layer)
@@ -129,82 +131,83 @@ class MemoryStore(Store):
             kept[retraining.key] = retraining
         self._touched[run_id] = datetime.now(UTC)
 
+    @override
     def retrainings(self, run_id: int) -> Sequence[Retraining]:
-        """See `Store`."""
         self.run(run_id)
-        return in_order(self._retrainings[run_id].values())
+        return sorted_retrainings(self._retrainings[run_id].values())
 
+    @override
     def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
-        """See `Store`."""
         self.run(run_id)
         kept = self._candidates[run_id]
         return (kept[index] for index in sorted(kept) if index >= since)
 
-    def known(self, run_id: int) -> Iterator[Known]:
-        """See `Store`."""
-        return (Known(c.key, c.functional_key, c.start) for c in self.candidates(run_id))
+    @override
+    def candidate_keys(self, run_id: int) -> Iterator[CandidateKeys]:
+        return (CandidateKeys(c.key, c.functional_key, c.start) for c in self.candidates(run_id))
 
+    @override
     def unevaluated(self, run_id: int) -> Sequence[int]:
-        """See `Store`."""
         self.run(run_id)
         return sorted(self._candidates[run_id].keys() - self._evaluations[run_id].keys())
 
-    def newest(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
-        """See `Store`."""
+    @override
+    def newest_scored(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
         scored = [e for e in self.evaluations(run_id) if e.index < before and e.status is Status.SCORED]
         return [(self._candidates[run_id][e.index], e) for e in _last(scored, limit)]
 
+    @override
     def filter_values(self, run_id: int, name: str, before: int, limit: int) -> Sequence[float]:
-        """See `Store`."""
         outcomes = [o for e in self.evaluations(run_id) if e.index < before for o in e.filters if o.name == name]
         return _last([o.value for o in outcomes if o.value is not None and not isnan(o.value)], limit)
 
+    @override
     def candidate(self, run_id: int, index: int) -> Candidate:
-        """See `Store`."""
         self.run(run_id)
         kept = self._candidates[run_id]
         if index not in kept:
             raise no_such_candidate(run_id, index, len(kept))
         return kept[index]
 
+    @override
     def evaluations(self, run_id: int, since: int = 0) -> Iterator[Evaluation]:
-        """See `Store`."""
         self.run(run_id)
         kept = self._evaluations[run_id]
         return (kept[index] for index in sorted(kept) if index >= since)
 
+    @override
     def evaluation(self, run_id: int, index: int) -> Evaluation | None:
-        """See `Store`."""
         self.run(run_id)
         return self._evaluations[run_id].get(index)
 
+    @override
     def pairs(self, run_id: int, indices: Sequence[int]) -> Sequence[tuple[Candidate, Evaluation]]:
-        """See `Store`."""
         self.run(run_id)
         return [(self._candidates[run_id][i], self._evaluations[run_id][i]) for i in indices]
 
+    @override
     def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
-        """See `Store`."""
         scored = [e for e in self.evaluations(run_id) if e.status is Status.SCORED]
         scored.sort(key=lambda e: (1, 0.0, e.index) if isnan(e.mean) else (0, -e.mean, e.index))
         return [(self._candidates[run_id][e.index], e) for e in scored[: max(limit, 0)]]
 
+    @override
     def objectives(self, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:
-        """See `Store`."""
         scored = [e for e in self.evaluations(run_id) if e.status is Status.SCORED]
-        return [e.index for e in scored], fitness(scored, names)
+        return [e.index for e in scored], fitness(scored, names, self.run(run_id).config.protocol.plugins)
 
+    @override
     def summary(self, run_id: int) -> RunSummary:
-        """See `Store`."""
-        totals = Totals()
+        totals = RunningTotals()
         for candidate in self.candidates(run_id):
             totals.drawn(candidate)
         for evaluation in self.evaluations(run_id):
             totals.evaluated(evaluation)
         return totals.summary(self._touched[run_id])
 
+    @override
     def close(self) -> None:
-        """See `Store`."""
+        pass
 
 
 def _last(items: list[T], limit: int) -> list[T]:

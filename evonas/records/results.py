@@ -1,4 +1,4 @@
-"""Reading a run: the best layers, the Pareto front, and each candidate as a row to print or export."""
+"""The results of a run: the best layers, the Pareto front, and documents for JSON."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ from evonas.language.expression import MAX_TEXT
 from evonas.language.zoo import NAMES_BY_KEY
 from evonas.records.time_breakdown import breakdown
 from evonas.settings.candidate import Candidate, Evaluation
-from evonas.settings.objectives import OBJECTIVES
+from evonas.settings.objectives import OBJECTIVES, Objective, objective_named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from evonas.language.graph import Graph
-    from evonas.records.coordinator_claim import Coordinator
+    from evonas.records.coordinator import Coordinator
     from evonas.records.run_info import RunInfo, RunSummary
     from evonas.records.store import Store
 
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """A scored candidate, as results show it.
+    """A scored candidate as a row of results.
 
     Attributes:
-        id: "RUN/INDEX", which commands take.
+        id: "RUN/INDEX", by which commands refer to it.
         expression: the canonical form as text.
-        name: of the published layer that it is, if it is one.
-        scores: by anchor.
-        mean: of the scores.
-        measures: further objectives of the run, by name.
+        name: the name of the published layer that it equals, or None.
+        scores: accuracies in 0..1 by anchor.
+        mean: the mean of the scores.
+        measures: values of further objectives of the run, by name.
         graph: the canonical form.
         space: the name of the run's search space.
+        plugins: the run's `EvaluationProtocol.plugins`.
     """
 
     id: str
@@ -46,9 +47,15 @@ class ResultRow:
     measures: Mapping[str, float]
     graph: Graph
     space: str
+    plugins: tuple[str, ...] = ()
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives of `measures`, in their order."""
+        return tuple(objective_named(name, self.plugins) for name in self.measures)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The row as a document for JSON."""
         return {
             "id": self.id,
             "expression": self.expression,
@@ -60,54 +67,61 @@ class ResultRow:
         }
 
 
-def row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> ResultRow:
+def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> ResultRow:
     """The row of a scored candidate.
 
     Raises:
-        StorageError: it is scored on other anchors than its run's, or by objectives that there are none of.
+        StorageError: the evaluation lacks an anchor of the run, or has an objective that the run does not.
     """
     _check(run, evaluation)
     graph = candidate.graph.canonical
     name = NAMES_BY_KEY.get(candidate.key)
-    label = f"{run.id}/{candidate.index}"
-    text = graph.written(MAX_TEXT)
     return ResultRow(
-        label, text, name, evaluation.scores, evaluation.mean, evaluation.measures, graph, run.config.space.name
+        id=f"{run.id}/{candidate.index}",
+        expression=graph.written(MAX_TEXT),
+        name=name,
+        scores=evaluation.scores,
+        mean=evaluation.mean,
+        measures=evaluation.measures,
+        graph=graph,
+        space=run.config.space.name,
+        plugins=run.config.protocol.plugins,
     )
 
 
 def _check(run: RunInfo, evaluation: Evaluation) -> None:
     protocol = run.config.protocol
-    strange = [name for name in evaluation.measures if name not in (*OBJECTIVES, *protocol.objectives)]
-    strange += [name for name in protocol.anchors if evaluation.scores and name not in evaluation.scores]
-    if strange:
+    wrong = [name for name in evaluation.measures if name not in (*OBJECTIVES, *protocol.objectives)]
+    wrong += [name for name in protocol.anchors if evaluation.scores and name not in evaluation.scores]
+    if wrong:
         raise StorageError(
-            f"candidate {evaluation.index} of run {run.id} is damaged: {shorten(strange[0])} is not as the run has it"
+            f"candidate {evaluation.index} of run {run.id} is damaged: "
+            f"{shorten(wrong[0])} does not match the run's protocol"
         )
 
 
 def best(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:
-    """The candidates with the highest mean score, best first."""
+    """The `limit` candidates with the highest mean scores, best first."""
     run = store.run(run_id)
-    return [row(run, *pair) for pair in store.best(run_id, limit)]
+    return [result_row(run, *pair) for pair in store.best(run_id, limit)]
 
 
 def pareto(store: Store, run_id: int) -> list[ResultRow]:
-    """The scored candidates that no other beats on every objective of the run, best mean first."""
+    """The scored candidates that no other dominates in the objectives of the run, best mean first."""
     run = store.run(run_id)
     indices, fitness = store.objectives(run_id, run.config.protocol.objectives)
     if not indices:
         return []
     pairs = store.pairs(run_id, [indices[i] for i in pareto_front(fitness)])
-    return [row(run, *pair) for pair in sorted(pairs, key=lambda pair: (-pair[1].mean, pair[1].index))]
+    return [result_row(run, *pair) for pair in sorted(pairs, key=lambda pair: (-pair[1].mean, pair[1].index))]
 
 
 def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
-    """Everything recorded of one candidate, for JSON."""
+    """Everything recorded about one candidate, as a document for JSON."""
     candidate, evaluation = store.candidate(run_id, index), store.evaluation(run_id, index)
     run = store.run(run_id)
     graph, space = candidate.graph.canonical, run.config.space.name
-    known: dict[str, Any] = {
+    document: dict[str, Any] = {
         "id": f"{run_id}/{index}",
         "expression": graph.written(MAX_TEXT),
         "name": NAMES_BY_KEY.get(candidate.key),
@@ -123,7 +137,7 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
     }
     if evaluation is not None:
         _check(run, evaluation)
-        known |= {
+        document |= {
             "status": evaluation.status.value,
             "reason": evaluation.reason,
             "scores": dict(evaluation.scores),
@@ -142,11 +156,11 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
                 for f in evaluation.filters
             ],
         }
-    return known
+    return document
 
 
 def status(run: RunInfo, summary: RunSummary, coordinator: Coordinator | None = None) -> dict[str, Any]:
-    """A run in totals, for JSON."""
+    """The totals of a run, as a document for JSON."""
     return {
         "run": run.id,
         "status": run.status.value,

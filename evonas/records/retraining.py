@@ -1,4 +1,4 @@
-"""One training of a layer after the search: what determined it, and what came of it. A plain value."""
+"""The record of one training of a layer after the search: its settings and its result."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from math import isnan
 
 
 class RetrainingStage(Enum):
-    """What a training after the search is for."""
+    """The purpose of a training after the search."""
 
     HELD_OUT = "held-out"
-    """Scored on a part of the training split that it was not trained on."""
+    """Scored on a held-out part of the training split."""
     TEST = "test"
     """Trained on the whole training split, scored on the test split."""
     TRANSFER = "transfer"
-    """The same on an anchor that the search never saw."""
+    """Like `TEST`, on an anchor that the search did not use."""
 
 
 Layer = int | str
 """A candidate's index, or the name of a published layer."""
 RetrainingKey = tuple[Layer, RetrainingStage, str, int, int, float]
-"""What determines a training within a run: layer, stage, anchor, seed, steps, share held out."""
+"""What identifies a training within a run: layer, stage, anchor, seed, steps, share held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,14 @@ class Retraining:
 
     Attributes:
         layer: the candidate's index, or the name of a published layer.
-        stage: what the training is for.
+        stage: the purpose of the training.
         anchor: the network.
-        seed: of initial weights and batches.
-        steps: length of the training.
+        seed: the seed of initial weights and batches.
+        steps: the number of training steps.
         held_out: the share of the training split that was held out.
-        score: accuracy in 0..1; 0 where the training diverged, NaN where it failed.
+        score: accuracy in 0..1; 0 if the training diverged, NaN if it failed.
         seconds: core-seconds of the training.
-        reason: why it failed, or that it diverged; else empty.
+        reason: why the training failed, or that it diverged; otherwise empty.
     """
 
     layer: Layer
@@ -52,10 +52,10 @@ class Retraining:
 
     @property
     def key(self) -> RetrainingKey:
-        """What determines the training within its run."""
+        """What identifies the training within its run."""
         return self.layer, self.stage, self.anchor, self.seed, self.steps, self.held_out
 
     @property
     def failed(self) -> bool:
-        """Whether there is no score."""
+        """Whether the training failed, so that there is no score."""
         return isnan(self.score)

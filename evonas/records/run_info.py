@@ -1,4 +1,4 @@
-"""What a store says of a run: its row, and its totals."""
+"""The values that describe a run: its status, configuration and times, and its totals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evonas.settings.run_config import RunConfig
 
 
 class RunStatus(Enum):
-    """Whether a run has more to do. One that was killed still says `RUNNING`, and can be resumed."""
+    """The status of a run. A run that was killed is still `RUNNING`, and can be resumed."""
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
@@ -21,17 +21,18 @@ class RunStatus(Enum):
 
 @dataclass(frozen=True, slots=True)
 class RunInfo:
-    """A run's row.
+    """A run without its candidates.
 
     Attributes:
-        id: 1, 2, 3, … within its store.
-        config: what determines the run.
-        status: see `RunStatus`.
-        created: when, in UTC.
+        id: its number within its store: 1, 2, 3, …
+        config: the configuration of the run.
+        status: running, interrupted or finished.
+        created: the time of creation, in UTC.
         environment: versions and hardware at creation, by name.
         references: scores of published layers under the run's protocol, by layer and anchor.
         elapsed: seconds of wall time that coordinators have spent on the run.
-        times: where they went, and the workers' wall time, by the names of `evonas.records.timekeeping`.
+        times: seconds of wall time of the coordinator and the workers, by the activities of
+            `evonas.records.timekeeping`.
     """
 
     id: int
@@ -46,13 +47,13 @@ class RunInfo:
 
 @dataclass(frozen=True, slots=True)
 class FilterSummary:
-    """What one filter did to the evaluated candidates of a run.
+    """The totals of one filter over the evaluated candidates of a run.
 
     Attributes:
-        judged: verdicts it gave.
-        rejected: how many of them were rejections.
-        seconds: core-seconds it took.
-        reasons: the rejections by reason, most frequent first.
+        judged: the number of candidates that it judged.
+        rejected: the number of candidates that it rejected.
+        seconds: core-seconds that it took.
+        reasons: the number of rejections by reason, most frequent first.
     """
 
     judged: int = 0
@@ -63,16 +64,16 @@ class FilterSummary:
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """A run in totals.
+    """The totals of a run.
 
     Attributes:
-        candidates: how many were drawn.
-        statuses: evaluations by how they ended; every status is there.
-        filters: the filters of the workers, in the order in which candidates reach them.
-        discarded: proposals that fell to the cheap filters, by filter.
+        candidates: the number of candidates drawn.
+        statuses: the number of evaluations by status, with every status as a key.
+        filters: the totals of the workers' filters, in the order in which candidates reach them.
+        discarded: the number of proposals that the cheap filters rejected, by filter.
         drawing: core-seconds spent on drawing candidates, by stage (`Candidate.seconds`).
-        training: core-seconds of training, by anchor.
-        retries: attempts beyond each candidate's first.
+        training: core-seconds of evaluations, by activity (`Evaluation.seconds`).
+        retries: the number of attempts beyond each candidate's first.
         last_activity: when the run was last written to, in UTC.
     """
 
@@ -87,5 +88,5 @@ class RunSummary:
 
     @property
     def evaluations(self) -> int:
-        """How many candidates have been evaluated, whatever became of them."""
+        """The number of evaluated candidates, whatever their status."""
         return sum(self.statuses.values())

@@ -1,4 +1,4 @@
-"""A run in totals that are kept as it goes, so that nobody has to read it again to know them."""
+"""The totals of a run, updated with each candidate, so that a display need not read the run again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Number = TypeVar("Number", int, float)
 
 @dataclass
 class _Filter:
-    """What one filter has done so far; `place` is the earliest at which a candidate reached it."""
+    """The totals of one filter; `place` is the earliest place at which a candidate reached it."""
 
     place: int
     judged: int = 0
@@ -32,11 +32,11 @@ class _Filter:
             self.reasons[outcome.reason] += 1
 
 
-class Totals:
-    """The totals of a run: those at a time, and what was drawn and evaluated since.
+class RunningTotals:
+    """Totals of a run that are updated with each candidate and evaluation.
 
     Args:
-        since: the totals to start from; of a run without candidates when None.
+        since: the totals to start from; None for a run without candidates.
     """
 
     def __init__(self, since: RunSummary | None = None) -> None:
@@ -46,20 +46,20 @@ class Totals:
         self._discarded: dict[str, int] = {} if since is None else dict(since.discarded)
         self._drawing: dict[str, float] = {} if since is None else dict(since.drawing)
         self._training: dict[str, float] = {} if since is None else dict(since.training)
-        # A candidate reaches filters one after the other, so that their order is their places.
+        # Candidates reach the filters one after another, so their order in the summary gives their places.
         self._filters = {
             name: _Filter(place, one.judged, one.seconds, Counter(one.reasons))
             for place, (name, one) in enumerate(() if since is None else since.filters.items())
         }
 
     def drawn(self, candidate: Candidate) -> None:
-        """One more candidate."""
+        """Add a candidate that was drawn."""
         self._candidates += 1
         _add(self._discarded, candidate.discarded)
         _add(self._drawing, candidate.seconds)
 
     def evaluated(self, evaluation: Evaluation) -> None:
-        """One more evaluation."""
+        """Add an evaluation."""
         self._statuses[evaluation.status] += 1
         self._retries += evaluation.attempts - 1
         _add(self._training, evaluation.seconds)
@@ -67,7 +67,7 @@ class Totals:
             self._filters.setdefault(outcome.name, _Filter(place)).add(outcome, place)
 
     def summary(self, last_activity: datetime | None = None) -> RunSummary:
-        """As `Store.summary` has them; the last activity is now, unless given."""
+        """The totals as `Store.summary` gives them; the last activity is now unless it is given."""
         in_order = sorted(self._filters.items(), key=lambda item: (item[1].place, item[0]))
         return RunSummary(
             candidates=self._candidates,

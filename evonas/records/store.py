@@ -1,7 +1,7 @@
 """The contract of a store of runs.
 
-One coordinator writes to a run; any number of readers may look at the same time. Every implementation
-passes `tests/test_store_contract.py`.
+One coordinator writes to a run; any number of readers may read at the same time. Every implementation passes
+`tests/test_store_contract.py`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from evonas.errors import UsageError
-from evonas.records.coordinator_claim import Coordinator
+from evonas.records.coordinator import Coordinator
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
-from evonas.settings.candidate import Candidate, Evaluation, Known
+from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation
 from evonas.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -22,23 +22,28 @@ if TYPE_CHECKING:
 
 
 class Store(ABC):
-    """Keeps runs, their candidates and evaluations.
+    """Keeps runs with their candidates and evaluations.
 
-    What a method has returned from is durable. `record` is one transaction: a reader, or a coordinator
-    that comes back after a kill, sees all of a call or nothing. Recording a candidate or an evaluation
-    whose index the run already has changes nothing, so that a result that arrives twice counts once.
+    When a method returns, what it wrote is durable. `record` is one transaction: a reader, or a coordinator that starts
+    again after a kill, sees all of a call or nothing. Recording a candidate or an evaluation whose index the run
+    already has changes nothing, so that a result that arrives twice counts once.
 
-    Methods that take a run raise `UsageError` when the store has no such run, and `StorageError` when
-    the storage cannot be read or written.
+    Methods that take a run id raise `UsageError` if the store has no such run, and `StorageError` if the storage cannot
+    be read or written.
     """
 
     @abstractmethod
     def create_run(self, config: RunConfig, environment: Mapping[str, str]) -> RunInfo:
-        """A new run with status `RUNNING` and the next free id."""
+        """Create a run with status `RUNNING` and the next free id.
+
+        Args:
+            config: the configuration of the run.
+            environment: versions and hardware by name (`evonas.records.environment`).
+        """
 
     @abstractmethod
     def run_ids(self) -> Sequence[int]:
-        """The ids of all runs, oldest first; also of those whose configuration this version cannot read."""
+        """The ids of all runs, oldest first, including runs whose configuration this version cannot read."""
 
     def runs(self) -> Sequence[RunInfo]:
         """All runs, oldest first."""
@@ -46,29 +51,33 @@ class Store(ABC):
 
     @abstractmethod
     def run(self, run_id: int) -> RunInfo:
-        """One run."""
+        """The run with this id."""
 
     @abstractmethod
     def claim(self, run_id: int, coordinator: Coordinator) -> None:
-        """Make `coordinator` the one that works on the run; a claim that it has already stays.
+        """Claim a run for a coordinator. Claiming it again does nothing.
 
-        From then on, `record` through this store is refused with `StorageError` once the run is another's.
+        From then on, `record` through this store raises `StorageError` once another coordinator has taken the run over.
 
         Raises:
-            UsageError: when another has the run and is still there; the message names it.
+            UsageError: another coordinator has claimed the run and is not gone; the message names it.
         """
 
     @abstractmethod
     def renew(self, run_id: int, coordinator: Coordinator) -> None:
-        """Note that the run's coordinator was heard of; `StorageError` when the run is another's by now."""
+        """Renew a claim.
+
+        Raises:
+            StorageError: another coordinator has taken the run over.
+        """
 
     @abstractmethod
     def release(self, run_id: int, coordinator: Coordinator) -> None:
-        """Give a claim up; one that another has by now stays as it is."""
+        """Release a claim. The claim of another coordinator stays as it is."""
 
     @abstractmethod
     def coordinator(self, run_id: int) -> Coordinator | None:
-        """Who has claimed the run, None when nobody has. A killed one stays until another takes its place."""
+        """The coordinator that has claimed the run, or None. One that was killed stays until another replaces it."""
 
     @abstractmethod
     def record(
@@ -81,93 +90,109 @@ class Store(ABC):
         elapsed: float | None = None,
         times: Mapping[str, float] | None = None,
     ) -> None:
-        """Append to a run, and set its status, elapsed seconds and times where given, in one transaction.
+        """Append to a run, and set its status, elapsed seconds and times if given, in one transaction.
 
-        An evaluation's candidate must be recorded, at the latest in the same call; where it is not, the
-        call is refused whole, with `UsageError`.
+        Args:
+            run_id: the run.
+            candidates: new candidates.
+            evaluations: new evaluations.
+            status: the new status; None keeps the old one.
+            elapsed: seconds of wall time over all sessions; None keeps the old value.
+            times: the new `RunInfo.times`; None keeps the old ones.
+
+        Raises:
+            UsageError: an evaluation's candidate was recorded neither before nor in this call; nothing is written.
+            StorageError: another coordinator has taken over the run that was claimed through this store.
         """
 
     @abstractmethod
     def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
-        """Keep the scores of a published layer under the run's protocol; replaces earlier ones."""
+        """Record the scores of a published layer under the run's protocol, by anchor; they replace earlier ones."""
 
     @abstractmethod
     def record_retraining(self, run_id: int, retraining: Retraining) -> None:
-        """Keep a training that followed the search.
+        """Record a training that followed the search.
 
-        Where the store has one with the same `key`, that stays, unless it failed. A candidate must be
-        recorded before its trainings are; where it is not, the call is refused with `UsageError`.
+        An earlier training with the same `key` is replaced only if it failed.
+
+        Raises:
+            UsageError: the candidate has not been recorded.
         """
 
     @abstractmethod
     def retrainings(self, run_id: int) -> Sequence[Retraining]:
-        """The trainings that followed the search: candidates' by index, then published layers' by name.
+        """The trainings that followed the search: those of candidates by index, then those of published layers by name.
 
-        Those of one layer come by stage, in the order of `RetrainingStage`, then by anchor, steps, share and seed.
+        Trainings of one layer are sorted by stage, in the order of `RetrainingStage`, then by anchor, steps, share held
+        out and seed.
         """
 
     @abstractmethod
     def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
-        """The run's candidates from index `since` on, by index."""
+        """The run's candidates from index `since` on, in order of index."""
 
     @abstractmethod
-    def known(self, run_id: int) -> Iterator[Known]:
-        """What later proposals are compared with of each of the run's candidates, by index."""
+    def candidate_keys(self, run_id: int) -> Iterator[CandidateKeys]:
+        """The keys of all candidates of the run, in order of index."""
 
     @abstractmethod
     def unevaluated(self, run_id: int) -> Sequence[int]:
-        """The indices of candidates that have no evaluation, in order."""
+        """The indices of the candidates that have no evaluation, in order."""
 
     @abstractmethod
-    def newest(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
-        """The last `limit` scored candidates below index `before`, by index."""
+    def newest_scored(self, run_id: int, before: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
+        """The last `limit` scored candidates below index `before`, in order of index."""
 
     @abstractmethod
     def filter_values(self, run_id: int, name: str, before: int, limit: int) -> Sequence[float]:
-        """The last `limit` values that a filter has measured of candidates below index `before`, by index.
+        """The last `limit` values that a filter measured on candidates below index `before`, in order of index.
 
-        Those that are not a number are left out.
+        NaN values are left out.
         """
 
     @abstractmethod
     def candidate(self, run_id: int, index: int) -> Candidate:
-        """One candidate; `UsageError` when the run has no such index."""
+        """One candidate.
+
+        Raises:
+            UsageError: the run has no such candidate.
+        """
 
     @abstractmethod
     def evaluations(self, run_id: int, since: int = 0) -> Iterator[Evaluation]:
-        """The run's evaluations from index `since` on, by index of the candidate."""
+        """The run's evaluations from index `since` on, in order of index."""
 
     @abstractmethod
     def evaluation(self, run_id: int, index: int) -> Evaluation | None:
-        """One candidate's evaluation, None while there is none."""
+        """The evaluation of one candidate, or None if it has none."""
 
     @abstractmethod
     def pairs(self, run_id: int, indices: Sequence[int]) -> Sequence[tuple[Candidate, Evaluation]]:
-        """Candidates with their evaluations, in the order of `indices`; each has to have one."""
+        """Candidates with their evaluations, in the order of `indices`; each candidate must have been evaluated."""
 
     @abstractmethod
     def best(self, run_id: int, limit: int) -> Sequence[tuple[Candidate, Evaluation]]:
-        """The scored candidates with the highest means, best first; of equals, the earlier first.
+        """The `limit` scored candidates with the highest mean scores, best first; of equal ones, the earlier first.
 
-        A mean that is not a number comes last.
+        A mean that is NaN comes last.
         """
 
     @abstractmethod
     def objectives(self, run_id: int, names: Sequence[str]) -> tuple[Sequence[int], Fitness]:
-        """What scored candidates are compared by: their indices, in order, and a row each.
+        """The indices of the scored candidates, in order, and their objectives (`evonas.settings.objectives.fitness`).
 
         Args:
             run_id: the run.
-            names: its objectives.
+            names: the objectives of the columns.
         """
 
     @abstractmethod
     def summary(self, run_id: int) -> RunSummary:
-        """The run in totals, without reading its candidates one by one."""
+        """The totals of a run, computed without reading its candidates one by one."""
 
     @abstractmethod
     def close(self) -> None:
-        """Give back what the store holds; calling it again does nothing."""
+        """Release what the store holds. Calling it again does nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -176,24 +201,24 @@ class Store(ABC):
         self.close()
 
 
-def no_such_run(run_id: int, known: Sequence[int]) -> UsageError:
-    """The error for a run that a store does not have."""
-    have = f"runs here: {', '.join(map(str, known))}" if known else "there are no runs here yet"
+def no_such_run(run_id: int, run_ids: Sequence[int]) -> UsageError:
+    """The error for a run that is not among the `run_ids` of a store."""
+    have = f"runs here: {', '.join(map(str, run_ids))}" if run_ids else "there are no runs here yet"
     return UsageError(f"there is no run {run_id}; {have}")
 
 
 def no_such_candidate(run_id: int, index: int, count: int) -> UsageError:
-    """The error for a candidate that a run does not have."""
+    """The error for a candidate that is not among the `count` candidates of a run."""
     return UsageError(f"run {run_id} has no candidate {index}; it has {count} so far, from 0")
 
 
 def by_frequency(counts: Mapping[str, int]) -> dict[str, int]:
-    """The same counts, the greatest first; equal ones by name."""
+    """The same counts, sorted from the greatest; equal ones by name."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def in_order(retrainings: Iterable[Retraining]) -> list[Retraining]:
-    """Trainings in the order of `Store.retrainings`."""
+def sorted_retrainings(retrainings: Iterable[Retraining]) -> list[Retraining]:
+    """Trainings in the order that `Store.retrainings` promises."""
     stages = list(RetrainingStage)
 
     def place(one: Retraining) -> tuple[object, ...]:

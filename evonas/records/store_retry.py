@@ -1,4 +1,4 @@
-"""Writing to a store that may be away for a while: full, locked, or a server that is being restarted."""
+"""Waiting for a store that is temporarily unavailable: its disk is full, it is locked, or its server restarts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from time import monotonic, sleep
 from evonas.errors import StorageUnavailableError
 
 PATIENCE_SECONDS = 600.0
-"""How long a search waits for its database, while its workers go on with what they have."""
+"""How long a search waits for its database. Its workers go on with their tasks meanwhile."""
 RETRY_SECONDS = 2.0
+"""Seconds between attempts."""
 
 _log = logging.getLogger("evonas")
 
 
-def patiently(write: Callable[[], None]) -> None:
-    """Calls `write` until it succeeds; says when it begins to wait, and when it goes on.
+def retry_while_unavailable(write: Callable[[], None]) -> None:
+    """Call `write` until it succeeds, and log when the wait begins and ends.
 
-    `write` may have taken effect although it raised, where a connection broke at the wrong moment.
+    Args:
+        write: must be safe to repeat, since it may have taken effect although it raised an error.
 
     Raises:
-        StorageUnavailableError: the last of them, after `PATIENCE_SECONDS`.
-        StorageError: at once, where waiting does not help.
+        StorageUnavailableError: the store is still unavailable after `PATIENCE_SECONDS`.
+        StorageError: another error, for which waiting does not help.
     """
     since: float | None = None
     while True:
@@ -32,8 +34,8 @@ def patiently(write: Callable[[], None]) -> None:
             if since is None:
                 since = monotonic()
                 _log.warning(
-                    "the run pauses: %s. It goes on by itself once that is mended, and gives up after %g minutes; "
-                    "Ctrl-C stops it. Nothing recorded is lost",
+                    "the run pauses: %s. It continues once the database can be written, and gives up after %g minutes; "
+                    "Ctrl-C stops it. Nothing that was recorded is lost",
                     error,
                     PATIENCE_SECONDS / 60,
                 )
@@ -42,5 +44,5 @@ def patiently(write: Callable[[], None]) -> None:
             sleep(RETRY_SECONDS)
         else:
             if since is not None:
-                _log.warning("the run goes on, after a pause of %.0f s", monotonic() - since)
+                _log.warning("the run continues after a pause of %.0f s", monotonic() - since)
             return

@@ -1,4 +1,4 @@
-"""Where a run's time went, as tables, the report and JSON tell it."""
+"""The time of a run broken down by activity, for tables, the report and JSON."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ CHEAP, IDLE = "cheap filters", "idle"
 
 @dataclass(frozen=True, slots=True)
 class Breakdown:
-    """Where a run's time went, in seconds.
+    """The time of a run by activity, in seconds.
 
     Attributes:
         elapsed: wall time of the coordinator, over all sessions.
         coordinator: the same by activity (`evonas.records.timekeeping.COORDINATOR`); empty in runs of earlier versions.
-        proposing: what proposing consists of: selection, sampling, canonical forms, and each cheap filter.
-        workers: core-seconds of workers by what they did: each filter, building kernels, training by anchor, further
+        proposing: core-seconds of proposing by stage: selection, sampling, canonical forms, and each cheap filter.
+        workers: core-seconds of workers by activity: each filter, building kernels, training by anchor, further
             objectives, failed attempts.
-        available: wall time of all workers.
-        evaluating: what of it evaluations took that came back.
-        unfinished: what of it went into evaluations that are in flight, or were when a session ended.
+        available: wall time of all workers together.
+        evaluating: the part of it that went into finished evaluations.
+        unfinished: the part of it that went into evaluations that are in flight, or were when a session ended.
     """
 
     elapsed: float
@@ -42,22 +42,22 @@ class Breakdown:
 
     @property
     def idle(self) -> float:
-        """Wall time in which workers waited: for the coordinator, for the lookahead, or to be started."""
+        """Wall time in which workers waited for the coordinator, for the lookahead, or for their start."""
         return max(0.0, self.available - self.evaluating - self.unfinished)
 
     @property
     def core(self) -> dict[str, float]:
-        """Core-seconds of the coordinator on candidates, and of workers, by what they did."""
+        """Core-seconds of the coordinator for drawing candidates, and of workers, by activity."""
         sampling = self.proposing.get(SAMPLING, 0.0)
         return {SAMPLING: sampling, CHEAP: sum(self.proposing.values()) - sampling, **self.workers}
 
     @property
     def workers_wall(self) -> dict[str, float]:
-        """What the wall time of workers consists of."""
+        """Wall time of all workers, by activity."""
         return {EVALUATING: self.evaluating, UNFINISHED: self.unfinished, IDLE: self.idle}
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The breakdown as a document for JSON."""
         return {
             "elapsed": self.elapsed,
             "coordinator": dict(self.coordinator),
@@ -68,7 +68,7 @@ class Breakdown:
 
 
 def breakdown(run: RunInfo, summary: RunSummary) -> Breakdown:
-    """Where a run's time went."""
+    """The time of a run by activity."""
     anchors, training = run.config.protocol.anchors, dict(summary.training)
     building = training.pop(BUILDING, None)
     workers = {f"filter {name}": f.seconds for name, f in summary.filters.items() if not name.startswith("hurdle ")}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from evonas.judging.selection import pareto_front
-from evonas.records.results import ResultRow, row
+from evonas.records.results import ResultRow, result_row
 from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.store import Store
 from evonas.records.time_breakdown import breakdown
@@ -19,7 +19,8 @@ from evonas.report.progress import ProgressStep, finite, progress
 from evonas.report.response_curve import ResponseCurve, response
 from evonas.report.times import Clock, clocks
 from evonas.settings.candidate import Evaluation, Status
-from evonas.settings.objectives import ANCHORS, fitness, objective_named
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.objectives import fitness, measured_objectives
 
 if TYPE_CHECKING:
     from evonas.kernels.plan.plan import Plan
@@ -135,13 +136,13 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
     run = store.run(run_id)
     evaluations = {e.index: e for e in store.evaluations(run_id)}
     candidates = {c.index: c for c in store.candidates(run_id)}
-    best = [row(run, *pair) for pair in store.best(run_id, top)]
+    best = [result_row(run, *pair) for pair in store.best(run_id, top)]
     indices = [int(one.id.rpartition("/")[2]) for one in best]
     scores = list(zip(indices, (one.scores for one in best), strict=True))
     scores_of_best, published = layer_scores(run, scores, store.retrainings(run_id))
     axes = _axes(run)
     scored = [e for e in evaluations.values() if e.status is Status.SCORED]
-    front = _front(scored, run.config.protocol.objectives)
+    front = _front(scored, run.config.protocol)
     points = [
         ScoredPoint(e.index, candidates[e.index].graph.canonical.written(), e.mean, _values(e, axes), e.index in front)
         for e in scored
@@ -171,11 +172,10 @@ def _top_layer(found: ResultRow, scores: LayerScores) -> TopLayer:
 def _axes(run: RunInfo) -> list[Axis]:
     """The anchors, then the other objectives of the run, in readable units."""
     axes = [Axis(anchor, "", 1.0, True) for anchor in run.config.protocol.anchors]
-    for name in run.config.protocol.objectives:
-        if name != ANCHORS and name not in run.config.protocol.anchors:
-            objective = objective_named(name)
-            unit, factor = _UNITS.get(objective.unit, (objective.unit, 1.0))
-            axes.append(Axis(name, unit, factor, objective.higher_is_better))
+    protocol = run.config.protocol
+    for objective in measured_objectives(protocol.objectives, protocol.anchors, protocol.plugins):
+        unit, factor = _UNITS.get(objective.unit, (objective.unit, 1.0))
+        axes.append(Axis(objective.name, unit, factor, objective.higher_is_better))
     return axes
 
 
@@ -184,7 +184,7 @@ def _values(evaluation: Evaluation, axes: Sequence[Axis]) -> tuple[float | None,
     return tuple(finite(known[axis.name] * axis.factor) if axis.name in known else None for axis in axes)
 
 
-def _front(scored: Sequence[Evaluation], objectives: Sequence[str]) -> set[int]:
+def _front(scored: Sequence[Evaluation], protocol: EvaluationProtocol) -> set[int]:
     if not scored:
         return set()
-    return {scored[i].index for i in pareto_front(fitness(scored, objectives or (ANCHORS,)))}
+    return {scored[i].index for i in pareto_front(fitness(scored, protocol.objectives, protocol.plugins))}

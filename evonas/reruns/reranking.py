@@ -22,7 +22,7 @@ from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking, by_mean
 from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR, RerankPlan, RerankRequest, plan_reranking
 from evonas.reruns.retrainer import Retrainer
-from evonas.settings.plugins import name_files
+from evonas.settings.plugins import load_named_files
 
 
 def rerank(
@@ -77,7 +77,7 @@ def rerank(
             stack.enter_context(store)
         run = latest_run(store) if run_id is None else store.run(run_id)
         if transfer is not None:
-            name_files([transfer])
+            load_named_files([transfer])
         plan = plan_reranking(store, run, request)
 
         def start() -> Executor:

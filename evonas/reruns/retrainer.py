@@ -15,7 +15,7 @@ from evonas.records.retraining import Layer, Retraining, RetrainingKey, Retraini
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranked, sample
-from evonas.settings.objectives import ANCHORS
+from evonas.settings.objectives import ANCHOR_ACCURACIES
 
 
 class Retrainer:
@@ -48,7 +48,7 @@ class Retrainer:
             self._executor = self._start()
         tasks = [self._task(index, *key) for index, key in enumerate(missing)]
         attempts = self._run.config.max_attempts
-        for evaluation in carry_out(tasks, self._executor, max_attempts=attempts, progress=self._progress, more=more):
+        for evaluation in carry_out(tasks, self._executor, max_attempts=attempts, progress=self._progress, later=more):
             key = missing[evaluation.index]
             score = evaluation.scores.get(key[2], nan)
             one = Retraining(*key, score, evaluation.core_seconds, evaluation.reason)
@@ -58,7 +58,9 @@ class Retrainer:
     def _task(
         self, index: int, layer: Layer, stage: RetrainingStage, anchor: str, seed: int, steps: int, share: float
     ) -> Task:
-        settings = replace(self._run.config.protocol, anchors=(anchor,), steps=steps, seed=seed, objectives=(ANCHORS,))
+        settings = replace(
+            self._run.config.protocol, anchors=(anchor,), steps=steps, seed=seed, objectives=(ANCHOR_ACCURACIES,)
+        )
         graph = layer if isinstance(layer, str) else self._store.candidate(self._run.id, layer).graph.canonical
         split: Literal["validation", "test"] = "validation" if stage is RetrainingStage.HELD_OUT else "test"
         return training_task(graph, index, settings, split=split, held_out=share)
@@ -73,5 +75,5 @@ class Retrainer:
             return Ranked(layer, ROWS[layer].expression, layer, None, samples)
         evaluation = self._store.evaluation(self._run.id, layer)
         assert evaluation is not None, "only scored candidates are ranked"
-        row = results.row(self._run, self._store.candidate(self._run.id, layer), evaluation)
+        row = results.result_row(self._run, self._store.candidate(self._run.id, layer), evaluation)
         return Ranked(row.id, row.expression, row.name, row.mean, samples)

@@ -1,1 +1,1 @@
-"""What determines a run, as values: search space, protocol, objectives, configuration, candidates."""
+"""The values that determine a run: search space, protocol, objectives, configuration, candidates."""

@@ -1,4 +1,4 @@
-"""What a search produces: candidates, the outcomes of filters, and evaluations. All plain values."""
+"""The values that a search produces: candidates, outcomes of filters, and evaluations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from evonas.language.graph import Graph
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """A filter lets the candidate pass. `value` is what it measured, for the record."""
+    """A filter's verdict that the candidate passes. `value` is what the filter measured, for the record."""
 
     value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A filter turns the candidate away, for a reason that is a short, countable phrase."""
+    """A filter's verdict that the candidate is rejected. `reason` is a short phrase, because reasons are counted."""
 
     reason: str
     value: float | None = None
@@ -38,7 +38,7 @@ class OriginKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How a graph was made: its parent's index and what each mutation replaced, where it has a parent."""
+    """How a graph was made; a mutated one has its parent's index and a description of each mutation."""
 
     kind: OriginKind
     parent: int | None = None
@@ -47,18 +47,19 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A distinct graph that passed the cheap filters, number `index` of its run.
+    """A distinct graph that passed the cheap filters.
 
     Attributes:
-        index: 0, 1, 2, … in the order of drawing.
-        graph: the graph as drawn, with its dead nodes, on which mutation works.
+        index: its number in the run: 0, 1, 2, … in the order of drawing.
+        graph: the graph as drawn, including its dead nodes, which mutations can connect.
         key: digest of the canonical form.
         functional_key: digest of the function, up to sign.
         origin: how the graph was made.
-        discarded: how many proposals fell before this one was drawn, by filter.
-        seconds: core-seconds spent on drawing it, proposals that fell included, by stage: the cheap filters and what
-            `evonas.judging.cheap_filters` names beside them.
-        start: what it responds where training starts (`evonas.judging.start_twins.sketch`); None if not asked.
+        discarded: the number of proposals that were rejected before this one was drawn, by filter.
+        seconds: core-seconds spent on drawing it, including rejected proposals, by stage: the cheap filters, and the
+            other stages that `evonas.judging.cheap_filters` names.
+        start: sketch of its output at the start of training (`evonas.judging.start_twins.sketch`); None in a run that
+            does not compare twins.
     """
 
     index: int
@@ -72,8 +73,8 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What later proposals are compared with of a candidate: its fields of the same names."""
+class CandidateKeys:
+    """The fields of a `Candidate` by which duplicates and twins of it are recognised."""
 
     key: str
     functional_key: str
@@ -81,9 +82,9 @@ class Known:
 
 
 FAILED_ATTEMPTS = "failed attempts"
-"""Among an evaluation's seconds: what attempts that failed have cost."""
+"""The key in `Evaluation.seconds` for the cost of failed attempts."""
 BUILDING = "building kernels"
-"""Among an evaluation's seconds: making the layer's kernels, wherever in the evaluation that came up."""
+"""The key in `Evaluation.seconds` for building the layer's kernels, at whichever stage that happened."""
 
 
 class Status(Enum):
@@ -99,11 +100,11 @@ class FilterOutcome:
     """One filter's verdict on one candidate, as recorded.
 
     Attributes:
-        name: the filter.
-        accepted: whether it let the candidate pass.
-        reason: why not; empty when accepted.
-        value: what it measured, if it measures.
-        seconds: core-seconds that the judgement took.
+        name: the name of the filter.
+        accepted: whether the candidate passed.
+        reason: the reason for a rejection; empty when accepted.
+        value: what the filter measured; None if it measures nothing.
+        seconds: core-seconds that the filter took.
     """
 
     name: str
@@ -115,20 +116,20 @@ class FilterOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What became of a candidate on a worker.
+    """The result of evaluating a candidate on a worker.
 
     Attributes:
-        index: the candidate's.
+        index: the candidate's index.
         status: scored, rejected by a filter, or failed.
         scores: accuracy in 0..1 by anchor; empty unless scored.
         measures: further objectives by name, each in its own unit (`evonas.settings.objectives`); empty unless scored.
-        filters: outcomes in the order in which they were reached.
-        seconds: core-seconds of training by anchor, of measuring by further objective, and of what the constants
-            `BUILDING` and `FAILED_ATTEMPTS` name.
-        reason: why it failed, or which anchors' trainings of a scored one diverged, and why earlier attempts failed
-            where it was tried again; empty otherwise.
-        attempts: how often it was tried.
-        wall: seconds from its start to its end on the worker.
+        filters: outcomes of filters, in the order in which they ran.
+        seconds: core-seconds by activity: an anchor's name for its training, an objective's name for its measurement,
+            and the constants `BUILDING` and `FAILED_ATTEMPTS`.
+        reason: why the evaluation failed, on which anchors the training of a scored candidate diverged, and why earlier
+            attempts failed; empty otherwise.
+        attempts: the number of attempts.
+        wall: wall time in seconds from start to end on the worker.
     """
 
     index: int
@@ -143,10 +144,10 @@ class Evaluation:
 
     @property
     def mean(self) -> float:
-        """The mean score over anchors; 0 where there is none."""
+        """The mean score over anchors; 0 without scores."""
         return fmean(self.scores.values()) if self.scores else 0.0
 
     @property
     def core_seconds(self) -> float:
-        """Everything the worker spent on the candidate."""
+        """Core-seconds that the worker spent on the candidate in total."""
         return sum(self.seconds.values()) + sum(outcome.seconds for outcome in self.filters)

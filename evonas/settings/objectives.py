@@ -1,8 +1,11 @@
-"""What candidates are selected by: accuracies, and further objectives by name.
+"""The objectives that candidates are selected by: accuracies, and further objectives by name.
 
-A run's protocol lists its objectives: ``"anchors"`` stands for the accuracy on each anchor, an anchor's own
-name for the accuracy on that one, and the names of `OBJECTIVES` for what is measured beside them. Workers
-measure those (`workers/trial/objective_measures.py`); selection sees one number each, turned so that higher is better.
+A run's protocol lists its objectives: ``"anchors"`` stands for the accuracy on each anchor, an anchor's own name for
+the accuracy on that one, and the names of `OBJECTIVES` for further measurements. Workers take these measurements
+(`workers/trial/objective_measures.py`). Selection sees one number for each objective, negated where lower is better.
+
+A run records its user's own objectives in `EvaluationProtocol.plugins`. Functions here that take `plugins` find them
+there, so that results can be read without the user's files.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +30,23 @@ if TYPE_CHECKING:
     Fitness = NDArray[np.float64]
     """Members × objectives, higher is better."""
 
-ANCHORS = "anchors"
-"""Stands for the accuracy on each anchor."""
+ANCHOR_ACCURACIES = "anchors"
+"""The name that stands for the accuracy on each anchor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """Something beside accuracy that candidates may be selected by.
+    """An objective other than accuracy.
 
     Attributes:
         name: what users write.
-        unit: of its values.
-        higher_is_better: its direction.
-        meaning: one sentence.
-        reproducible: whether the same layer always measures the same; with an objective that does not, a
-            run's candidates depend on the machine's mood.
-        measure: for an objective of a user's own: its value for a `Trial` (`workers/trial/trial.py`), on a worker.
+        unit: the unit of its values.
+        higher_is_better: whether selection prefers higher values.
+        meaning: one sentence that explains it.
+        reproducible: whether the same layer always gives the same value; where it does not, the candidates that a
+            run draws differ from one execution to the next.
+        measure: for a user's own objective, the function that computes its value from a `Trial`
+            (`workers/trial/trial.py`) on a worker.
     """
 
     name: str
@@ -52,7 +57,7 @@ class Objective:
     measure: Callable[[Any], float] | None = None
 
     def written(self, value: float) -> str:
-        """A value for people, short."""
+        """A value as short text with its unit, for people."""
         match self.unit:
             case "seconds":
                 return f"{1000 * value:.1f} ms"
@@ -88,92 +93,117 @@ _ROWS = (
         "saved-bytes",
         "bytes",
         False,
-        "What autograd keeps for the backward pass of one training step of the first anchor, weights left out.",
+        "What autograd saves for the backward pass of one training step of the first anchor, without the weights.",
     ),
 )
 
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType({row.name: row for row in _ROWS})
 
 
-def _own(text: str, found: object) -> Objective | None:
-    """A user's objective, under the name that the run knows it by."""
+def _user_objective(text: str, found: object) -> Objective | None:
+    """A user's objective under the name that the run refers to it by."""
     if isinstance(found, Objective) and callable(found.measure):
         return replace(found, name=text)
     return None
 
 
-OWN = Registry("objective", OBJECTIVES, _own, "an evonas.settings.objectives.Objective with a function `measure`")
+REGISTRY = Registry(
+    "objective", OBJECTIVES, _user_objective, "an evonas.settings.objectives.Objective with a function `measure`"
+)
 
-_recorded: dict[str, Objective] = {}
-"""What runs recorded of users' objectives, to read their results without the users' files."""
 
+def objective_named(name: str, plugins: Sequence[str] = ()) -> Objective:
+    """The objective with this name. One that comes from the run's record has no function `measure`.
 
-def objective_named(name: str) -> Objective:
-    """The objective of a name, without its measurement where only a record of it is at hand.
+    Args:
+        name: the name.
+        plugins: `EvaluationProtocol.plugins` of the run.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such objective.
     """
-    return _recorded[name] if name in _recorded else OWN.find(name)
+    found = _recorded_objectives(tuple(plugins)).get(name)
+    return REGISTRY.find(name) if found is None else found
 
 
-def record_of(objective: Objective) -> str:
+def objective_record(objective: Objective) -> str:
     """What a run records of a user's objective, as JSON."""
     fields = ("name", "unit", "higher_is_better", "meaning", "reproducible")
     return json.dumps({"objective": {field: getattr(objective, field) for field in fields}})
 
 
-def recall(recorded: Sequence[str]) -> None:
-    """Knows from now on the objectives that a run recorded.
-
-    Raises:
-        UsageError: a record cannot be read.
-    """
-    for text in recorded:
+@cache
+def _recorded_objectives(plugins: tuple[str, ...]) -> Mapping[str, Objective]:
+    """The objectives that a run recorded, by name; UsageError where a record cannot be read."""
+    recorded: dict[str, Objective] = {}
+    for text in plugins:
         try:
             document = json.loads(text)
             if "objective" in document:
                 found = Objective(**document["objective"])
-                _recorded[found.name] = found
+                recorded[found.name] = found
         except (ValueError, TypeError):
             raise UsageError(f"the run's record of an objective cannot be read: {text[:60]!r}") from None
+    return recorded
 
 
-def check_objectives(names: Sequence[str], anchors: Sequence[str]) -> None:
-    """Raises UsageError for a list of objectives that is empty, repeats itself or names something unknown."""
+def check_objectives(names: Sequence[str], anchors: Sequence[str], plugins: Sequence[str] = ()) -> None:
+    """Check a protocol's list of objectives.
+
+    Args:
+        names: the list.
+        anchors: the protocol's anchors.
+        plugins: the protocol's `plugins`.
+
+    Raises:
+        UsageError: the list is empty, names an objective twice or an unknown one, or a record cannot be read.
+    """
+    recorded = _recorded_objectives(tuple(plugins))
     if not names:
         raise UsageError("at least one objective is needed; 'anchors' stands for the accuracy on each anchor")
     for name in names:
-        known = name == ANCHORS or name in anchors or name in OBJECTIVES or name in _recorded
-        if not known and not is_reference(name) and OWN.entry_point(name) is None:
-            raise unknown("objective", name, (ANCHORS, *anchors, *OBJECTIVES))
+        known = name == ANCHOR_ACCURACIES or name in anchors or name in OBJECTIVES or name in recorded
+        if not known and not is_reference(name) and REGISTRY.entry_point(name) is None:
+            raise unknown("objective", name, (ANCHOR_ACCURACIES, *anchors, *OBJECTIVES))
     accuracies = [name for name in names if name in anchors]
-    if len(set(names)) < len(names) or (ANCHORS in names and accuracies):
+    if len(set(names)) < len(names) or (ANCHOR_ACCURACIES in names and accuracies):
         raise UsageError(f"an objective is named twice: {', '.join(names)}")
 
 
-def measured(names: Sequence[str], anchors: Sequence[str] = ()) -> tuple[Objective, ...]:
-    """Those of a run's objectives that workers measure beside the accuracies, in the order of the list."""
-    return tuple(objective_named(name) for name in names if name != ANCHORS and name not in anchors)
-
-
-def fitness(evaluations: Sequence[Evaluation], names: Sequence[str]) -> Fitness:
-    """The objectives of scored candidates, one row each, higher is better.
+def measured_objectives(
+    names: Sequence[str], anchors: Sequence[str] = (), plugins: Sequence[str] = ()
+) -> tuple[Objective, ...]:
+    """The objectives that are not accuracies, in the order of the list.
 
     Args:
-        evaluations: of scored candidates of one run.
-        names: the run's objectives, in the order of the columns; "anchors" takes one for each anchor.
+        names: a run's objectives.
+        anchors: its anchors.
+        plugins: its `EvaluationProtocol.plugins`.
+
+    Raises:
+        UsageError: there is no objective with one of the names.
+    """
+    return tuple(objective_named(name, plugins) for name in names if name != ANCHOR_ACCURACIES and name not in anchors)
+
+
+def fitness(evaluations: Sequence[Evaluation], names: Sequence[str], plugins: Sequence[str] = ()) -> Fitness:
+    """The objectives of scored candidates as an array of float64, candidates × objectives; higher is better.
+
+    Args:
+        evaluations: evaluations of scored candidates of one run.
+        names: the run's objectives, in the order of the columns; "anchors" takes one column for each anchor.
+        plugins: the run's `EvaluationProtocol.plugins`.
     """
     rows = []
     for evaluation in evaluations:
         row: list[float] = []
         for name in names:
-            if name == ANCHORS:
+            if name == ANCHOR_ACCURACIES:
                 row += evaluation.scores.values()
             elif name in evaluation.scores:
                 row.append(evaluation.scores[name])
             else:
                 value = evaluation.measures[name]
-                row.append(value if objective_named(name).higher_is_better else -value)
+                row.append(value if objective_named(name, plugins).higher_is_better else -value)
         rows.append(row)
     return np.array(rows, dtype=np.float64)

@@ -1,10 +1,11 @@
-"""What users add: anchors, data sets, spaces, filters and objectives, from a file of theirs or an installed package.
+"""Plugins: a user's own anchors, data sets, spaces, filters and objectives, from a file or an installed package.
 
-A name such as ``path/to/file.py:name`` means what that file calls ``name``; any other name that is not evonas's own is
-looked for among the entry points of installed packages, in the group ``evonas.anchors`` for anchors, and so on.
+A name such as ``path/to/file.py:name`` means the object ``name`` of that file. Any other name that is not built in is
+looked up among the entry points of installed packages, in the group ``evonas.anchors`` for anchors, and so on.
 
-A file is run when a user names it: on the command line, in a preset, or in a call. A run records its path and a hash of
-it. What comes out of a database is run only if the file at that path still has that hash. Workers get the text itself.
+A file is executed when a user names it: on the command line, in a preset, or in a call. A run records the path of the
+file and a hash of its text. A file that is named only in a database is executed only if it still has the recorded hash.
+Workers receive the text itself.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class Source:
     """A user's file.
 
     Attributes:
-        key: its path as the user wrote it, by which names refer to it.
-        path: absolute.
-        text: what is in it.
+        key: the path as the user wrote it, by which names refer to the file.
+        path: the absolute path.
+        text: the contents of the file.
     """
 
     key: str
@@ -46,11 +47,12 @@ class Source:
 
     @property
     def sha256(self) -> str:
-        """The hash that tells whether it has changed."""
+        """The SHA-256 of the text, in hexadecimal digits."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 _loaded: dict[str, tuple[Source, types.ModuleType]] = {}
+"""The files that were executed in this process, by key."""
 
 
 def is_reference(text: str) -> bool:
@@ -58,47 +60,50 @@ def is_reference(text: str) -> bool:
     return _REFERENCE.fullmatch(text) is not None
 
 
-def name_files(texts: Iterable[str]) -> tuple[Source, ...]:
-    """Reads and runs the files that a user's names refer to; other names are passed over.
+def load_named_files(texts: Iterable[str]) -> tuple[Source, ...]:
+    """Execute the files that a user's names refer to, and ignore other names.
 
     Raises:
-        UsageError: a file cannot be read, or raises; the message says where.
+        UsageError: a file cannot be read, or raises an exception; the message gives the line.
     """
     matches = (_REFERENCE.fullmatch(text) for text in texts)
     keys = dict.fromkeys(match["file"] for match in matches if match)
-    sources = tuple(_read(key, Path(key).expanduser().absolute()) for key in keys)
+    sources = tuple(_read_source(key, Path(key).expanduser().absolute()) for key in keys)
     for source in sources:
-        load(source)
+        load_file(source)
     return sources
 
 
-def load(source: Source) -> None:
-    """Runs a file, so that names can refer to it in this process; one that was run already is not run again.
+def load_file(source: Source) -> None:
+    """Execute a file once, so that names can refer to it in this process.
 
     Raises:
-        UsageError: it raises; the message says where.
+        UsageError: the file raises an exception; the message gives the line.
     """
     if source.key in _loaded and _loaded[source.key][0] == source:
         return
     module = types.ModuleType(f"evonas_plugin_{source.sha256[:16]}")
     module.__file__ = source.path
-    sys.modules[module.__name__] = module  # where dataclasses look for the names in annotations
-    with speaking_of(source.path):
+    sys.modules[module.__name__] = module  # dataclasses resolve annotations there
+    with errors_in_file(source.path):
         exec(compile(source.text, source.path, "exec"), vars(module))
     _loaded[source.key] = source, module
 
 
-def loaded() -> tuple[Source, ...]:
-    """The files that names refer to in this process, for workers to load as well."""
+def loaded_files() -> tuple[Source, ...]:
+    """The files that were loaded in this process, which workers have to load as well."""
     return tuple(source for source, _ in _loaded.values())
 
 
 @contextmanager
-def speaking_of(path: str) -> Iterator[None]:
-    """Turns whatever the block raises into one message that names the line of the user's file.
+def errors_in_file(path: str) -> Iterator[None]:
+    """Convert an exception of the block into one message that gives the line of the user's file.
+
+    Args:
+        path: the absolute path of the file.
 
     Raises:
-        UsageError: the block raised.
+        UsageError: the block raised an exception.
     """
     try:
         yield
@@ -115,14 +120,14 @@ def speaking_of(path: str) -> Iterator[None]:
 
 
 class Registry(Generic[T]):
-    """What one kind of name means: evonas's own rows, users' files, and entry points.
+    """Looks up names of one kind among the built-in rows, users' files and entry points.
 
     Args:
-        kind: for messages, such as "anchor".
-        rows: evonas's own.
-        convert: makes a row of what a file or package calls by a name; called with that name and the object, it
-            returns None for what is no such thing.
-        wanted: what it has to be, in words.
+        kind: the kind for messages, such as "anchor".
+        rows: the built-in rows by name.
+        convert: makes a row from a name and the object that a file or package has under it; returns None for an
+            object of the wrong kind.
+        wanted: a description of the right kind of object, for messages.
     """
 
     def __init__(self, kind: str, rows: Mapping[str, T], convert: Callable[[str, Any], T | None], wanted: str) -> None:
@@ -130,10 +135,10 @@ class Registry(Generic[T]):
         self.group = f"evonas.{kind.replace(' ', '_')}s"
 
     def find(self, text: str) -> T:
-        """The row that a name means; a file has to be loaded before.
+        """The row with this name. A file must have been loaded before.
 
         Raises:
-            UsageError: nothing has that name, or it is no row of this kind.
+            UsageError: there is no such name, or its object is not of this kind.
         """
         if text in self.rows:
             return self.rows[text]
@@ -144,7 +149,7 @@ class Registry(Generic[T]):
         if point is None:
             installed = (p.name for p in metadata.entry_points(group=self.group))
             raise UsageError(
-                f"{unknown(self.kind, text, (*self.rows, *installed))}; or a file of yours, as FILE.py:NAME"
+                f"{unknown(self.kind, text, (*self.rows, *installed))}; or a file of your own, as FILE.py:NAME"
             )
         try:
             found = point.load()
@@ -153,7 +158,7 @@ class Registry(Generic[T]):
         return self._checked(text, found)
 
     def entry_point(self, text: str) -> metadata.EntryPoint | None:
-        """The entry point of an installed package that has this name."""
+        """The entry point with this name, or None for a built-in row or where no installed package has one."""
         if text in self.rows:
             return None
         return next(iter(metadata.entry_points(group=self.group, name=text)), None)
@@ -169,24 +174,27 @@ class Registry(Generic[T]):
     def _checked(self, text: str, found: Any) -> T:
         row = self._convert(text, found)
         if row is None:
-            raise UsageError(f"{text} is no {self.kind}, which is {self._wanted}, but {shorten(found)}")
+            raise UsageError(f"{text} is not a valid {self.kind}: it must be {self._wanted}, not {shorten(found)}")
         return row
 
 
-def records(sources: Iterable[Source], points: Iterable[tuple[str, metadata.EntryPoint]]) -> list[str]:
-    """What a run records of files and of (group, entry point) pairs, each as JSON."""
+def plugin_records(sources: Iterable[Source], points: Iterable[tuple[str, metadata.EntryPoint]]) -> list[str]:
+    """The records of files and of (group, entry point) pairs that a run keeps, each as JSON."""
     files = [{"file": s.key, "path": s.path, "sha256": s.sha256} for s in sources]
     packages = [{"entry": group, "name": p.name, "package": _package(p)} for group, p in points]
     return [json.dumps(record) for record in (*files, *packages)]
 
 
-def restore(recorded: Sequence[str]) -> None:
-    """Loads the files that a run recorded, if they are still what they were.
+def load_recorded_files(recorded: Sequence[str]) -> None:
+    """Load the files that a run recorded, if they have not changed since.
 
-    A package of another version than recorded is warned of.
+    Warns if an installed package has another version than recorded.
+
+    Args:
+        recorded: the run's `EvaluationProtocol.plugins`.
 
     Raises:
-        UsageError: a file is gone or has changed, or the record cannot be read.
+        UsageError: a file is gone or has changed, or a record cannot be read.
     """
     for text in recorded:
         try:
@@ -198,28 +206,30 @@ def restore(recorded: Sequence[str]) -> None:
             else:
                 continue
         except (ValueError, TypeError, KeyError):
-            raise UsageError(f"the run's record of what it used cannot be read: {shorten(text)}") from None
+            raise UsageError(f"the run's record of its plugins cannot be read: {shorten(text)}") from None
         if "file" in record:
             if key in _loaded and _loaded[key][0].sha256 == sha256:
                 continue
-            source = _read(key, Path(path))
+            source = _read_source(key, Path(path))
             if source.sha256 != sha256:
                 raise UsageError(
-                    f"{path} has changed since the run began, and its results would not compare: put the file back as "
-                    f"it was (SHA-256 {sha256[:12]}…), or start a new run"
+                    f"{path} has changed since the run began, so new results would not be comparable: restore the file "
+                    f"(SHA-256 {sha256[:12]}…), or start a new run"
                 )
-            load(source)
+            load_file(source)
         else:
             point = next(iter(metadata.entry_points(group=group, name=name)), None)
             if point is not None and _package(point) != package:
-                warnings.warn(f"the run began with {name} of {package}; installed is {_package(point)}", stacklevel=2)
+                warnings.warn(
+                    f"the run began with {name} of {package}, but {_package(point)} is installed", stacklevel=2
+                )
 
 
-def _read(key: str, path: Path) -> Source:
+def _read_source(key: str, path: Path) -> Source:
     try:
         return Source(key, str(path), path.read_text())
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise UsageError(f"{shorten(str(path), 200)} cannot be read: {reason}") from None
 
 

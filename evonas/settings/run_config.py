@@ -1,7 +1,7 @@
-"""Everything that determines a run, as one value that is recorded with it.
+"""The configuration of a run: everything that determines it, as one value that is recorded with it.
 
-Two runs with equal configurations draw the same candidates, whatever the number of workers. What may
-differ from one session to the next (workers, storage, where Ray is) is not part of it.
+Two runs with equal configurations draw the same candidates, whatever the number of workers. Settings that may differ
+from one session to the next (workers, storage, the address of Ray) are not part of it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from evonas.errors import UsageError, shorten
-from evonas.settings.evaluation_protocol import EvaluationProtocol, check_number, check_whole
-from evonas.settings.objectives import ANCHORS
+from evonas.settings.evaluation_protocol import EvaluationProtocol, check_integers, check_number
+from evonas.settings.objectives import ANCHOR_ACCURACIES
 from evonas.settings.search_space import SearchSpace
 
 STRATEGIES = ("pareto", "average", "nsga2", "random")
-"""How parents are chosen; `random` chooses none."""
+"""The ways to choose parents; `random` chooses none."""
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,26 @@ class RunConfig:
     Attributes:
         space: the search space.
         budget: distinct candidates to judge.
-        seed: of every random choice of the run.
+        seed: the seed of every random choice of the run.
         strategy: one of `STRATEGIES`.
-        population: size of the sliding window, the newest scored candidates.
+        population: size of the sliding window, which holds the newest scored candidates.
         tournament: share of the window that enters a tournament of `pareto` and `average`.
-        smallest_tournament: how many enter it at least, where the window has as many.
-        survivors: how many of the window survive under `nsga2`.
+        smallest_tournament: least number of candidates in a tournament, if the window has that many.
+        survivors: number of candidates of the window that survive under `nsga2`.
         fresh: probability that a candidate is a new random graph rather than an offspring.
-        mutations: mutations that separate an offspring from its parent.
-        twins: relative distance within which two candidates count as one while their parameters are where
-            training starts (`evonas/judging/start_twins.py`); 0 for no such comparison.
-        lookahead: candidate i sees the results of candidates up to i − lookahead.
+        mutations: number of mutations that separate an offspring from its parent.
+        twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
+            earlier one (`evonas/judging/start_twins.py`); 0 disables the comparison.
+        lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
         seed_graphs: JSON of graphs to judge first, in order.
-        core_minutes: stop drawing once workers have spent this long in all; None for no limit.
-        max_attempts: how often a candidate whose worker fails is tried.
+        core_minutes: no more candidates are drawn once all workers together have spent this many core-minutes; None
+            for no limit.
+        max_attempts: how often a candidate is tried if its worker fails.
         deadline: seconds after which a candidate's evaluation is stopped and counts as failed.
-        protocol: how candidates are judged.
+        protocol: how candidates are judged and scored.
+
+    Raises:
+        UsageError: a setting is out of its range.
     """
 
     space: SearchSpace
@@ -67,9 +71,9 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, SearchSpace):
-            raise UsageError(f"space should be a search space, not {shorten(self.space)}")
-        check_whole(self, budget=1, population=1, smallest_tournament=1, survivors=2, mutations=1)
-        check_whole(self, lookahead=1, max_attempts=1, seed=0)
+            raise UsageError(f"space must be a SearchSpace, not {shorten(self.space)}")
+        check_integers(self, budget=1, population=1, smallest_tournament=1, survivors=2, mutations=1)
+        check_integers(self, lookahead=1, max_attempts=1, seed=0)
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
@@ -78,8 +82,10 @@ class RunConfig:
             check_number(self, "core_minutes", above=0.0)
         if self.strategy not in STRATEGIES:
             raise UsageError(f"unknown strategy {shorten(self.strategy)}; known: {', '.join(STRATEGIES)}")
-        if self.strategy == "average" and self.protocol.objectives != (ANCHORS,):
-            raise UsageError("the strategy average compares mean accuracies alone; use pareto or nsga2 with objectives")
+        if self.strategy == "average" and self.protocol.objectives != (ANCHOR_ACCURACIES,):
+            raise UsageError(
+                "the strategy average compares mean accuracies only; use pareto or nsga2 for other objectives"
+            )
 
     def to_json(self) -> str:
         """The configuration as JSON; `from_json` is its inverse."""
@@ -87,10 +93,10 @@ class RunConfig:
 
     @staticmethod
     def from_json(text: str) -> RunConfig:
-        """The configuration that `to_json` wrote.
+        """The configuration from the JSON that `to_json` wrote.
 
         Raises:
-            UsageError: when the text is not a configuration, for instance one of another version.
+            UsageError: the text is not a configuration of this version.
         """
         try:
             return RunConfig.from_dict(json.loads(text))
@@ -99,18 +105,18 @@ class RunConfig:
 
     @staticmethod
     def from_dict(document: Mapping[str, Any]) -> RunConfig:
-        """The configuration whose fields, and those of the values in it, are the items of a mapping.
+        """The configuration from nested mappings of field names to values.
 
         Raises:
             UsageError: a setting is out of range.
         """
         config = _rebuild(RunConfig, document)
-        assert isinstance(config, RunConfig)  # _rebuild returns what it is asked for
+        assert isinstance(config, RunConfig)  # _rebuild returns an instance of the class that it is given
         return config
 
 
 def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:
-    """An instance of a dataclass from what `asdict` and JSON made of it."""
+    """An instance of a dataclass from the document that `asdict` and JSON made of it."""
     hints = typing.get_type_hints(cls)
     values = {}
     for name, value in document.items():

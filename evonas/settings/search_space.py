@@ -30,7 +30,7 @@ PUBLISHED_OPERATIONS = (
 table of primitives, each new primitive would change every graph that a recorded seed draws."""
 PUBLISHED_INDEX_SETS = ("bwh", "whc", "wh", "whcg")
 MAX_OPERATIONS = 64
-"""Most nodes of a space; a graph's canonical form may be longer and must still be a graph."""
+"""The greatest number of operations of a space, below the limit of a `Graph`: a canonical form may be longer."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,15 @@ class SearchSpace:
     """A set of graphs with a distribution over them.
 
     Attributes:
-        name: how commands and records call it.
+        name: the name in commands and records.
         operations: names of element-wise operations, and of moments ("mean", "rms", "std"), each of which
-            stands for one operation per index set; those of the paper where not given.
-        index_sets: the index sets of the aggregations; those of the paper where not given.
-        nodes: number of operations in a graph, dead ones included.
-        weights: relative frequency of operations by full name ("std_wh"); 1 where not given.
+            stands for one operation per index set; by default those of the paper.
+        index_sets: the index sets of the aggregations; by default those of the paper.
+        nodes: number of operations in a graph, including dead ones.
+        weights: relative frequency of operations by full name ("std_wh"); 1 for operations that are not named.
 
     Raises:
-        UsageError: for an unknown operation, index set or weight, or a number of nodes out of range.
+        UsageError: an operation, index set or weight is unknown or invalid, or the number of nodes is out of range.
     """
 
     name: str
@@ -58,11 +58,11 @@ class SearchSpace:
     def __post_init__(self) -> None:
         for name in ("operations", "index_sets"):
             if not isinstance(getattr(self, name), list | tuple):
-                raise UsageError(f"{name} should be a tuple of names, not {shorten(getattr(self, name))}")
-            # Lists are taken too; as tuples, equal spaces compare equal.
+                raise UsageError(f"{name} must be a tuple of names, not {shorten(getattr(self, name))}")
+            # Lists are accepted too, and become tuples so that equal spaces compare equal.
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not isinstance(self.weights, Mapping):
-            raise UsageError(f"weights should be a mapping from operations to numbers, not {shorten(self.weights)}")
+            raise UsageError(f"weights must be a mapping from operations to numbers, not {shorten(self.weights)}")
         object.__setattr__(self, "weights", dict(self.weights))
         for operation in self.operations:
             if operation not in ELEMENTWISE_NAMES + MOMENT_NAMES:
@@ -71,18 +71,18 @@ class SearchSpace:
             if index_set not in INDEX_SET_NAMES:
                 raise unknown("index set", index_set, INDEX_SET_NAMES)
         if not isinstance(self.nodes, int) or not 1 <= self.nodes <= MAX_OPERATIONS:
-            raise UsageError(f"a space has between 1 and {MAX_OPERATIONS} nodes, not {shorten(self.nodes)}")
+            raise UsageError(f"nodes must be an integer from 1 to {MAX_OPERATIONS}, not {shorten(self.nodes)}")
         for name, weight in self.weights.items():
             if name not in self.ops:
                 raise unknown("operation to weight", name, self.ops)
             if not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
-                raise UsageError(f"the weight of {shorten(name)} should be 0 or more, not {shorten(weight)}")
+                raise UsageError(f"the weight of {shorten(name)} must be a finite number >= 0, not {shorten(weight)}")
         if not sum(self._probabilities) > 0:
-            raise UsageError(f"the space {shorten(self.name)} has no operation that may be drawn")
+            raise UsageError(f"the space {shorten(self.name)} has no operation with a positive weight")
 
     @cached_property
     def ops(self) -> tuple[str, ...]:
-        """Full names of the operations that may be drawn."""
+        """The full names of the operations that may be drawn."""
         names: list[str] = []
         for operation in self.operations:
             suffixed = operation in MOMENT_NAMES
@@ -97,7 +97,7 @@ class SearchSpace:
 
     @cached_property
     def _thresholds(self) -> tuple[float, ...]:
-        """Where one operation's share of the numbers from 0 to 1 ends and the next one's begins."""
+        """The points of [0, 1) at which the share of one operation ends and that of the next begins."""
         return tuple(accumulate(self._probabilities))[:-1]
 
     @cached_property
@@ -105,15 +105,15 @@ class SearchSpace:
         return tuple((name, PRIMITIVES[name].arity) for name in self.ops)
 
     def random_graph(self, rng: np.random.Generator) -> Graph:
-        """A graph whose operations, then arguments, are drawn independently; the last node is the output."""
+        """A random graph, whose operations and arguments are drawn independently; the last node is the output."""
         draws = Draws(rng)
         nodes = [self._random_node(number, draws) for number in range(FIRST, FIRST + self.nodes)]
         return Graph.of_valid(tuple(nodes), FIRST + self.nodes - 1)
 
     def mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
-        """`graph` with one node redrawn, operation and arguments, and what was replaced in words.
+        """`graph` with the operation and arguments of one node redrawn, and a description of the change.
 
-        The graph is a member of the space, as `random_graph` and `embed` give it.
+        The graph must be a member of the space, as returned by `random_graph` and `embed`.
         """
         place = int(rng.integers(len(graph.nodes)))
         old, new = graph.nodes[place], self._random_node(FIRST + place, Draws(rng))
@@ -121,12 +121,12 @@ class SearchSpace:
         return Graph.of_valid(nodes, graph.output), f"node {FIRST + place}: {_written(old)} -> {_written(new)}"
 
     def embed(self, graph: Graph, rng: np.random.Generator) -> Graph:
-        """`graph` as a member of the space: brought to `nodes` operations with random dead ones.
+        """`graph` as a member of the space, padded to `nodes` operations with random dead nodes.
 
-        The padding stands at random places before the output, where later mutations can reach it.
+        The dead nodes are inserted at random places before the output, where later mutations can connect them.
 
         Raises:
-            UsageError: when the graph has too many operations or one that is not in the space.
+            UsageError: the graph has too many operations, or one that is not in the space.
         """
         if graph.output < FIRST:
             graph = _with_own_output(graph)
@@ -161,12 +161,12 @@ class SearchSpace:
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
-    """A generator that depends on nothing but the run's seed and the given counters (Philox)."""
+    """A Philox generator that depends only on the run's seed and the given counters."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence((seed, *counters))))
 
 
 def _with_own_output(graph: Graph) -> Graph:
-    """A graph that hands an input through, written as a sum with 0, so that it has an operation."""
+    """A graph whose output is an input, rewritten as a sum with 0 so that its output is an operation."""
     return Graph((*graph.nodes, Node("add", (graph.output, 1))), FIRST + len(graph.nodes))
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UsageError, shorten
 from evonas.layers.layer_factory import LayerFactory
-from evonas.settings.plugins import Registry, speaking_of
+from evonas.settings.plugins import Registry, errors_in_file
 from evonas.workers.anchors import efficientnet, mobilenet, resnet, vgg
 from evonas.workers.anchors.inverted import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
@@ -129,7 +129,7 @@ def _own(text: str, found: Any) -> Anchor | None:
 
     def network(_: None, layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:
         path = getattr(sys.modules.get(found.__module__), "__file__", None) or text
-        with speaking_of(path):
+        with errors_in_file(path):
             model = found(layer, in_channels=in_channels, classes=classes)
         if not isinstance(model, nn.Module):
             raise UsageError(f"the anchor {text} is {shorten(model)}, not a torch.nn.Module")
@@ -155,7 +155,7 @@ def check_own(name: str, channels: int, size: tuple[int, int], classes: int) -> 
     layer = LayerFactory.published("bn-relu")
     model = build_anchor(name, layer, in_channels=channels, classes=classes)
     path = getattr(sys.modules.get(type(model).__module__), "__file__", None) or name
-    with speaking_of(path):
+    with errors_in_file(path):
         logits = model(torch.zeros(2, channels, *size))
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else shorten(logits)

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from evonas.errors import UsageError, shorten
-from evonas.settings.plugins import Registry, speaking_of
+from evonas.settings.plugins import Registry, errors_in_file
 from evonas.workers.data import cifar, digits, image_folder
 from evonas.workers.data import npz_data as arrays
 from evonas.workers.data.batches import Batches
@@ -76,7 +76,7 @@ def _load(name: str, folder: Path | None, image_size: int | None) -> DataSet:
 
 @functools.cache
 def _load_own(name: str, loader: Loader, folder: Path | None, image_size: int | None) -> DataSet:
-    with speaking_of(getattr(getattr(loader, "__code__", None), "co_filename", name)):
+    with errors_in_file(getattr(getattr(loader, "__code__", None), "co_filename", name)):
         data = loader(folder, image_size)
     if not isinstance(data, DataSet):
         raise UsageError(f"the data set {name} is {shorten(data)}, not a DataSet; `from_splits` makes one")

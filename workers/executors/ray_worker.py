@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from evonas.settings.plugins import Source, load
+from evonas.settings.plugins import Source, load_file
 from evonas.workers.executors.ray_resources import Needs
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Worker:
         from evonas.workers.trial.training import check_device
 
         for source in files:
-            load(source)
+            load_file(source)
         check_device(device)
         torch.set_num_threads(needs.cpus)
         keep_freed_memory()

@@ -13,7 +13,7 @@ from evonas.language.graph import Graph
 from evonas.layers.build_clock import all_seconds, own_seconds
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import BUILDING, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
-from evonas.settings.objectives import measured
+from evonas.settings.objectives import measured_objectives
 from evonas.workers.data.batches import crop_size
 from evonas.workers.data.data_sets import DataSet, load_dataset
 from evonas.workers.trial.network_filters import filters_of
@@ -127,7 +127,8 @@ class _Work:
         return True
 
     def measures_objectives(self) -> None:
-        for objective in measured(self.task.protocol.objectives, self.task.protocol.anchors):
+        protocol = self.task.protocol
+        for objective in measured_objectives(protocol.objectives, protocol.anchors, protocol.plugins):
             self.at(objective.name)
             start = _spent()
             self.measures[objective.name] = measure(objective.name, self.trial)

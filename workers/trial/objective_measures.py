@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evonas.errors import UsageError, shorten
-from evonas.settings.objectives import OWN
+from evonas.settings.objectives import REGISTRY
 
 if TYPE_CHECKING:
     from evonas.workers.trial.trial import Trial
@@ -29,7 +29,7 @@ def measure(name: str, trial: Trial) -> float:
     """
     if name in _MEASURES:
         return _MEASURES[name](trial)
-    own = OWN.find(name).measure
+    own = REGISTRY.find(name).measure
     assert own is not None, "an objective of a user's own comes with its measurement"
     value = own(trial)
     if not isinstance(value, int | float) or math.isnan(value):

@@ -1,7 +1,7 @@
 """Presets: whole configurations as TOML files that people read, copy and edit.
 
 A preset holds the fields of `RunConfig`, those of `EvaluationProtocol` in the table ``protocol``, and in the table
-``spaces`` what differs from that in a search space of a certain name.
+``spaces`` the values that differ for a particular search space, by its name.
 """
 
 from __future__ import annotations
@@ -30,10 +30,13 @@ _PROTOCOL = typing.get_type_hints(EvaluationProtocol)
 
 
 def read_preset(name: str) -> Document:
-    """The document of a preset: one of `PRESETS`, or the path of a ``.toml`` file.
+    """The document of a preset.
+
+    Args:
+        name: one of `PRESETS`, or the path of a ``.toml`` file.
 
     Raises:
-        UsageError: when there is none, it is no TOML, or it has a setting that does not exist.
+        UsageError: there is no such preset, it is not TOML, or it has an unknown setting or a value of the wrong type.
     """
     if name in PRESETS:
         text = (resources.files(__name__) / f"{name}{_SUFFIX}").read_text()
@@ -41,20 +44,20 @@ def read_preset(name: str) -> Document:
         try:
             text = Path(name).read_text()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
             raise UsageError(f"the preset {shorten(name)} cannot be read: {reason}") from None
     else:
         raise UsageError(f"{unknown('preset', name, PRESETS)}; or the path of a {_SUFFIX} file")
     try:
         document = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:  # beside what is no TOML, numbers and nesting without end
-        raise UsageError(f"the preset {shorten(name)} is no TOML: {shorten(str(error), 200)}") from None
+    except (ValueError, RecursionError) as error:  # also for numbers that are too long, and too deep a nesting
+        raise UsageError(f"the preset {shorten(name)} is not TOML: {shorten(str(error), 200)}") from None
     _check(document)
     return document
 
 
 def resolve(document: Document) -> Document:
-    """The document with what it says for its own search space, in a copy without the table ``spaces``."""
+    """A copy of a document with the values for its search space applied, and without the table ``spaces``."""
     space = document.get("space", "evonorm")
     plain = {**{key: value for key, value in document.items() if key != "spaces"}, "space": space}
     name = space if isinstance(space, str) else space.get("name")
@@ -62,18 +65,18 @@ def resolve(document: Document) -> Document:
 
 
 def merged(document: Document, changes: Mapping[str, Any]) -> Document:
-    """A copy of `document` in which `changes` replace values, those of ``protocol`` one by one."""
+    """A copy of `document` with the values of `changes`; the table ``protocol`` is merged key by key."""
     protocol = {**document.get("protocol", {}), **changes.get("protocol", {})}
     return {**document, **changes, "protocol": protocol}
 
 
 def assignments(texts: list[str]) -> Document:
-    """Changes from texts such as ``"population=100"`` and ``"protocol.lr=0.05"``, whose values are TOML.
+    """A document from assignments such as ``"population=100"`` and ``"protocol.lr=0.05"``, whose values are TOML.
 
-    A value that is no TOML is taken as text, so that a name needs no quotes.
+    A value that is not TOML is taken as a string, so that names need no quotes.
 
     Raises:
-        UsageError: for a text without ``=`` or a setting that does not exist.
+        UsageError: an assignment has no ``=``, an unknown setting, or a value of the wrong type.
     """
     changes: Document = {"protocol": {}}
     for text in texts:
@@ -89,15 +92,15 @@ def assignments(texts: list[str]) -> Document:
 
 
 def preset_of(config: RunConfig) -> Document:
-    """A run's configuration as the document of a preset, which gives the same run again."""
+    """A run's configuration as the document of a preset that gives the same run."""
     document: Document = json.loads(config.to_json(), object_hook=_without_none)
-    del document["protocol"]["seed"]  # follows from the run's
-    document["protocol"].pop("plugins")  # and this from what is named
+    del document["protocol"]["seed"]  # follows from the run's seed
+    document["protocol"].pop("plugins")  # follows from the names
     return document
 
 
 def _without_none(table: Document) -> Document:
-    return {key: value for key, value in table.items() if value is not None}  # TOML has none
+    return {key: value for key, value in table.items() if value is not None}  # TOML has no null
 
 
 def _value(text: str) -> Any:
@@ -109,7 +112,7 @@ def _value(text: str) -> Any:
 
 
 def _check(document: Mapping[str, Any], place: str = "") -> None:
-    """Raises UsageError for the first key that is no setting, or whose value is of a wrong kind."""
+    """Raise UsageError for the first key that is not a setting, or whose value has the wrong type."""
     for key, value in document.items():
         within_space = place and key in ("space", "spaces")
         if key not in _RUN or within_space:
@@ -131,7 +134,7 @@ def _names() -> list[str]:
 
 def _check_kind(key: str, value: Any, kind: Any) -> None:
     if not _fits(value, kind):
-        raise UsageError(f"{key} should be {_words(kind)}, not {shorten(value)}")
+        raise UsageError(f"{key} must be {_words(kind)}, not {shorten(value)}")
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -161,5 +164,5 @@ def _words(kind: Any) -> str:
         case builtin if builtin is tuple:
             return f"a list, each item {_words(arguments[0])}"
         case builtin:
-            names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", dict: "a table"}
+            names = {int: "an integer", float: "a number", str: "text", bool: "true or false", dict: "a table"}
             return names.get(builtin, str(builtin))

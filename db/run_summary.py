@@ -1,4 +1,4 @@
-"""A run in totals, added up by the database."""
+"""The totals of a run, added up by the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,13 @@ from evonas.settings.candidate import Status
 
 
 def summarise(connection: Connection, run_id: int, last_activity: datetime) -> RunSummary:
-    """The totals of a run that exists; see `Store.summary`."""
+    """The totals of a run, which must exist.
+
+    Args:
+        connection: a connection within a transaction.
+        run_id: the run.
+        last_activity: when the run was last written to, in UTC.
+    """
     of_run = EvaluationRow.run_id == run_id
     counted = select(EvaluationRow.status, func.count()).where(of_run).group_by(EvaluationRow.status)
     counts = dict(connection.execute(counted).all())

@@ -1,4 +1,4 @@
-"""What tables share: their base, and types of columns, of which databases do not agree on some."""
+"""The base class of the tables, and column types that behave alike in all databases."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from typing import Annotated, Any
 from sqlalchemy import DateTime, Dialect, Double, ForeignKeyConstraint, Index, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.types import TypeDecorator
+from typing_extensions import override
 
 
 class UtcTime(TypeDecorator[datetime]):
-    """A moment in UTC, on databases that keep time zones and on those that do not."""
+    """A time in UTC, also in databases that do not store time zones."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
+    @override
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """See SQLAlchemy."""
         return None if value is None else value.astimezone(UTC)
 
+    @override
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """See SQLAlchemy."""
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class NanAsNull(TypeDecorator[float]):
-    """A double in which NaN is kept as NULL: SQLite has no NaN, and SQL's aggregates pass over NULL."""
+    """A double that stores NaN as NULL: SQLite has no NaN, and SQL's aggregate functions ignore NULL."""
 
     impl = Double
     cache_ok = True
 
+    @override
     def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
-        """See SQLAlchemy."""
         return None if value is None or isnan(value) else float(value)
 
+    @override
     def process_result_value(self, value: float | None, dialect: Dialect) -> float:
-        """See SQLAlchemy."""
-        # SQLite keeps text in a column of numbers too, if another program writes it.
+        # SQLite also stores text in a column of numbers, if another program writes it.
         return nan if value is None else float(value)
 
 
@@ -50,7 +51,7 @@ Name = Annotated[str, mapped_column(Text, primary_key=True)]
 
 
 class Base(DeclarativeBase):
-    """Base of the models. Constraints are named, because a migration can only drop what has a name."""
+    """The base class of the models. Constraints are named, because a migration can only drop named ones."""
 
     metadata = MetaData(
         naming_convention={
@@ -63,9 +64,13 @@ class Base(DeclarativeBase):
 
 
 def part_of(table: str, *indices: Index) -> tuple[Any, ...]:
-    """Arguments of a table whose rows belong to a candidate or an evaluation.
+    """The `__table_args__` of a table whose rows belong to a candidate or an evaluation.
 
-    Such a table is stored in the order of its key on SQLite, which halves its size.
+    SQLite stores such a table in the order of its key, which halves its size.
+
+    Args:
+        table: the parent table, "candidates" or "evaluations".
+        indices: further indices of the table.
     """
     parent = ForeignKeyConstraint(["run_id", "number"], [f"{table}.run_id", f"{table}.number"])
     return (parent, *indices, {"sqlite_with_rowid": False})

@@ -1,4 +1,4 @@
-"""Values to rows of the tables, and back."""
+"""Candidates and evaluations: converting them to rows of the tables, and reading them back."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
-from evonas.db.columns import Base
+from evonas.db.column_types import Base
+from evonas.db.conditions import RowCondition
 from evonas.db.models import (
     CandidateRow,
     Drawing,
@@ -28,19 +29,23 @@ T = TypeVar("T")
 TableRow = dict[str, Any]
 RowsByTable = dict[type[Base], list[TableRow]]
 """Rows by table, in an order in which they can be inserted."""
-Within = Callable[[type[Any]], ColumnElement[bool]]
-"""A condition that picks candidates, for whichever table has to be read."""
 
 
 def insert_rows(connection: Connection, rows: RowsByTable) -> None:
-    """Insert what there is, one statement per table."""
+    """Insert rows, with one statement per table."""
     for table, of_table in rows.items():
         if of_table:
             connection.execute(insert(table), of_table)
 
 
 def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> RowsByTable:
-    """The rows of some candidates; `space` names the search space in their graphs' JSON."""
+    """The rows of candidates.
+
+    Args:
+        run_id: their run.
+        space: the name of the search space for their graphs' JSON.
+        candidates: the candidates.
+    """
     rows: RowsByTable = {CandidateRow: [], Mutation: [], Drawing: []}
     for candidate in candidates:
         at = {"run_id": run_id, "number": int(candidate.index)}
@@ -73,7 +78,7 @@ def candidate_rows(run_id: int, space: str, candidates: Iterable[Candidate]) -> 
 
 
 def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> RowsByTable:
-    """The rows of some evaluations."""
+    """The rows of evaluations of one run."""
     rows: RowsByTable = {EvaluationRow: [], Score: [], Measure: [], TrainingRow: [], Outcome: []}
     for evaluation in evaluations:
         at = {"run_id": run_id, "number": int(evaluation.index)}
@@ -107,14 +112,20 @@ def evaluation_rows(run_id: int, evaluations: Iterable[Evaluation]) -> RowsByTab
 
 
 def replace_times(connection: Connection, run_id: int, times: Mapping[str, float]) -> None:
-    """Write a run's times over those of before."""
+    """Replace the recorded times of a run, in seconds by activity."""
     connection.execute(delete(RunTime).where(RunTime.run_id == run_id))
     of_run = [{"run_id": run_id, "activity": storable(name), "seconds": float(s)} for name, s in times.items()]
     insert_rows(connection, {RunTime: of_run})
 
 
 def numbered(at: TableRow, name: str, value: str, values: Mapping[str, float]) -> list[TableRow]:
-    """One row for each item of a mapping, in its order."""
+    """One row for each item of a mapping, in its order.
+
+    Args:
+        at: the columns that all rows share.
+        name, value: the columns of an item's key and of its value.
+        values: the mapping.
+    """
     return [
         at | {"position": position, name: storable(key), value: number}
         for position, (key, number) in enumerate(values.items())
@@ -122,18 +133,24 @@ def numbered(at: TableRow, name: str, value: str, values: Mapping[str, float]) -
 
 
 def storable(text: str) -> str:
-    """`text` without what a database cannot keep: NUL and halves of surrogate pairs become U+FFFD.
+    """`text` with the characters that a database cannot store, NUL and lone surrogates, replaced by U+FFFD.
 
-    They come from the output of workers that crashed, which must not stop a search.
+    They occur in the output of workers that crashed, which must not stop a search.
     """
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def read_candidates(connection: Connection, within: Within) -> list[Candidate]:
-    """The candidates that the condition picks, by index."""
-    mutations = _grouped(connection, within, Mutation, "mutation")
-    drawing = _grouped(connection, within, Drawing, "filter", "discarded", "timed", "seconds")
-    found = connection.execute(select(CandidateRow.__table__).where(within(CandidateRow)).order_by(CandidateRow.number))
+def read_candidates(connection: Connection, condition: RowCondition) -> list[Candidate]:
+    """The candidates that the condition selects, in order of index.
+
+    Raises:
+        StorageError: a row is damaged.
+    """
+    mutations = _grouped(connection, condition, Mutation, "mutation")
+    drawing = _grouped(connection, condition, Drawing, "filter", "discarded", "timed", "seconds")
+    found = connection.execute(
+        select(CandidateRow.__table__).where(condition(CandidateRow)).order_by(CandidateRow.number)
+    )
 
     def build(row: Any) -> Candidate:
         drawn = drawing[row.number]
@@ -151,14 +168,18 @@ def read_candidates(connection: Connection, within: Within) -> list[Candidate]:
     return [_checked(row, build) for row in found]
 
 
-def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]:
-    """The evaluations of the candidates that the condition picks, by index."""
-    scores = _grouped(connection, within, Score, "objective", "score")
-    measures = _grouped(connection, within, Measure, "objective", "value")
-    training = _grouped(connection, within, TrainingRow, "anchor", "seconds")
-    outcomes = _grouped(connection, within, Outcome, "filter", "accepted", "reason", "measured", "value", "seconds")
+def read_evaluations(connection: Connection, condition: RowCondition) -> list[Evaluation]:
+    """The evaluations of the candidates that the condition selects, in order of index.
+
+    Raises:
+        StorageError: a row is damaged.
+    """
+    scores = _grouped(connection, condition, Score, "objective", "score")
+    measures = _grouped(connection, condition, Measure, "objective", "value")
+    training = _grouped(connection, condition, TrainingRow, "anchor", "seconds")
+    outcomes = _grouped(connection, condition, Outcome, "filter", "accepted", "reason", "measured", "value", "seconds")
     found = connection.execute(
-        select(EvaluationRow.__table__).where(within(EvaluationRow)).order_by(EvaluationRow.number)
+        select(EvaluationRow.__table__).where(condition(EvaluationRow)).order_by(EvaluationRow.number)
     )
 
     def build(row: Any) -> Evaluation:
@@ -180,10 +201,12 @@ def read_evaluations(connection: Connection, within: Within) -> list[Evaluation]
     return [_checked(row, build) for row in found]
 
 
-def _grouped(connection: Connection, within: Within, table: type[Base], *names: str) -> Mapping[int, Sequence[Any]]:
-    """Rows of a table by candidate, in the order of their positions."""
+def _grouped(
+    connection: Connection, condition: RowCondition, table: type[Base], *names: str
+) -> Mapping[int, Sequence[Any]]:
+    """The rows of a table by candidate number, in the order of their positions."""
     columns = table.__table__.c
-    statement = select(columns.number, *(columns[name] for name in names)).where(within(table))
+    statement = select(columns.number, *(columns[name] for name in names)).where(condition(table))
     groups: dict[int, list[Any]] = defaultdict(list)
     for row in connection.execute(statement.order_by(columns.number, columns.position)).all():
         groups[row.number].append(row)
@@ -194,17 +217,17 @@ def _checked(row: Any, build: Callable[[Any], T]) -> T:
     try:
         return build(row)
     except (EvonasError, ValueError) as error:
-        # Written by us, so that only a damaged or edited database gets here.
+        # We wrote it, so this happens only if the database was damaged or edited.
         raise StorageError(f"candidate {row.number} of run {row.run_id} is damaged: {error}") from error
 
 
 def _expression(graph: Graph) -> str | None:
     try:
         return graph.canonical.expression()
-    except GraphError:  # too long, written out
+    except GraphError:  # too long to write out
         return None
 
 
 def _integer(value: int | None) -> int | None:
-    # NumPy's integers, which random draws are, are not numbers to a database driver.
+    # Database drivers do not accept NumPy's integers, which random draws produce.
     return None if value is None else int(value)
