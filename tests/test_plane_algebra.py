@@ -46,7 +46,7 @@ ATOMS = [
 
 def taken(graph: Graph) -> Rewriter:
     r = Rewriter(OPERATIONS)
-    r.take(graph)
+    r.take(graph.nodes)
     return r
 
 

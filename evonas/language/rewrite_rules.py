@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evonas.language.graph import ZERO
+from evonas.language.node import ZERO
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment, Parity, Primitive
 from evonas.language.varying_axes import is_constant_over
 

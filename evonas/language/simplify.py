@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from evonas.language.graph import FIRST, INPUTS, ZERO, Graph, GraphBuilder, Node
+from evonas.language.node import FIRST, INPUTS, ONE, Node, NodeBuilder
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Primitive
 from evonas.language.rewrite_rules import RULES
 from evonas.language.varying_axes import INPUT_EXTENTS, Extent, result_extent
@@ -30,7 +30,7 @@ class Rewriter:
 
     def __init__(self, ops: Mapping[str, Primitive] = PRIMITIVES) -> None:
         self.ops = ops
-        self.builder = GraphBuilder(limit=None, ops=ops)  # many of its nodes are replaced by later ones
+        self.builder = NodeBuilder(limit=None, ops=ops)  # many of its nodes are replaced by later ones
         self.extents: list[Extent] = list(INPUT_EXTENTS)
         self._leaves: dict[str, int] = {}
         # What a node is, whatever numbers it and its arguments bear: (height, digest).
@@ -58,13 +58,17 @@ class Rewriter:
             self.identities.append((0, name))
         return number
 
-    def take(self, graph: Graph, training: bool = True) -> None:
+    def take(self, nodes: Sequence[Node], training: bool = True) -> None:
         """Adds the nodes of a graph as they are, under their own numbers; before anything else.
 
-        In evaluation a statistic over the batch is one number for each channel, whatever it is taken of.
+        Args:
+            nodes: the operations.
+            training: whether statistics over the batch are computed; in evaluation each is one number for each
+                channel, whatever its argument.
         """
-        for number, (name, args) in enumerate(graph.nodes, FIRST):
-            self.builder.append(Node(name, args))
+        for number, node in enumerate(nodes, FIRST):
+            name, args = node
+            self.builder.append(node)
             self._describe(number, name, args)
             if not training and self.ops[name].index_set is IndexSet.BWH:
                 self.extents[number] = Extent.CHANNEL
@@ -87,12 +91,12 @@ class Rewriter:
         return self.ops.get(self.builder.nodes[number - FIRST].op) if number >= FIRST else None
 
     def is_one(self, number: int) -> bool:
-        """Whether the node is exp(0), the spelling of the constant 1."""
-        return self.is_op(number, "exp") and self.argument(number) == ZERO
+        """Whether the node is the constant 1."""
+        return number >= FIRST and self.builder.nodes[number - FIRST] == ONE
 
     def one(self) -> int:
         """The node that is the constant 1."""
-        return self.add("exp", ZERO)
+        return self.add(ONE.op, *ONE.args)
 
     def _identity(self, name: str, args: tuple[int, ...]) -> tuple[int, str]:
         parts = [self.identities[a] for a in args]
@@ -103,19 +107,24 @@ class Rewriter:
 RULES_OF = {name: tuple(rule for rule in RULES if name in rule.ops) for name in OPERATIONS}
 
 
-def simplify(graph: Graph) -> Graph:
-    """The canonical form of `graph`: an equal function, with nodes in one fixed order."""
+def simplify(nodes: Sequence[Node], live: Sequence[int]) -> tuple[tuple[Node, ...], int]:
+    """The canonical form of a graph: the operations of an equal function in one fixed order, and its output.
+
+    Args:
+        nodes: the operations.
+        live: numbers of the nodes that the output depends on, in order; the last is the output.
+    """
     rewriter = Rewriter()
     numbers = {number: number for number in range(FIRST)}
-    for number in graph.live:
+    for number in live:
         if number >= FIRST:
-            op, args = graph.node(number)
+            op, args = nodes[number - FIRST]
             numbers[number] = rewriter.add(op, *(numbers[a] for a in args))
-    return _renumbered(rewriter.builder.nodes, numbers[graph.output])
+    return _renumbered(rewriter.builder.nodes, numbers[live[-1]])
 
 
-def _renumbered(rewritten: Sequence[Node], output: int) -> Graph:
-    """The graph of `output`, its nodes in the order in which a depth-first walk from there finishes them."""
+def _renumbered(rewritten: Sequence[Node], output: int) -> tuple[tuple[Node, ...], int]:
+    """What `output` depends on, in the order in which a depth-first walk from there finishes the nodes."""
     numbers = {number: number for number in range(FIRST)}
     nodes: list[Node] = []
     stack = [output]
@@ -132,10 +141,10 @@ def _renumbered(rewritten: Sequence[Node], output: int) -> Graph:
         numbers[number] = FIRST + len(nodes)
         nodes.append(Node(op, tuple(numbers[a] for a in args)))
         stack.pop()
-    return Graph.of_valid(tuple(nodes), numbers[output])
+    return tuple(nodes), numbers[output]
 
 
-def digest(canonical: Graph) -> str:
+def digest(nodes: Sequence[Node], output: int) -> str:
     """A digest of 16 hexadecimal digits of a graph in canonical form."""
-    text = repr((canonical.output, [(op, args) for op, args in canonical.nodes]))
+    text = repr((output, [(op, args) for op, args in nodes]))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -8,16 +8,11 @@ varies over; an aggregation removes the axes of its index set.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Flag
-from typing import TYPE_CHECKING
 
-from evonas.language.graph import FIRST, X
+from evonas.language.node import FIRST, Node, X
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Primitive
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from evonas.language.graph import Graph
 
 
 class Extent(Flag):
@@ -62,20 +57,17 @@ def is_constant_over(extent: Extent, index_set: IndexSet) -> bool:
     return not extent & REMOVES[index_set]
 
 
-def varies_on_planes(graph: Graph) -> bool:
-    """Whether the output may vary within a plane: a path without aggregations leads there from x."""
+def varies_on_planes(nodes: Sequence[Node], live: Sequence[int]) -> bool:
+    """Whether a graph's output may vary within a plane: a path without aggregations leads there from x.
+
+    Args:
+        nodes: the operations.
+        live: numbers of the nodes that the output depends on, in order; the last is the output.
+    """
     varying = {X}
-    for number in graph.live:
+    for number in live:
         if number >= FIRST:
-            name, args = graph.nodes[number - FIRST]
+            name, args = nodes[number - FIRST]
             if name in _ELEMENTWISE and not varying.isdisjoint(args):
                 varying.add(number)
-    return graph.output in varying
-
-
-def extents(graph: Graph) -> tuple[Extent, ...]:
-    """The extent of every node of `graph`, inputs first."""
-    known = list(INPUT_EXTENTS)
-    for node in graph.nodes:
-        known.append(result_extent(PRIMITIVES[node.op], [known[i] for i in node.args]))
-    return tuple(known)
+    return live[-1] in varying
