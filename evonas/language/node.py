@@ -10,10 +10,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeGuard
 
 from evonas.errors import GraphError, shorten
+from evonas.language.primitive import INPUTS
 from evonas.language.primitive_table import PRIMITIVES, Primitive
 
-INPUTS = ("x", "zero", "v0", "v1")
-"""Names of nodes 0 to 3."""
+__all__ = [
+    "FIRST",
+    "INPUTS",
+    "MAX_NODES",
+    "ONE",
+    "V0",
+    "V1",
+    "ZERO",
+    "Node",
+    "NodeBuilder",
+    "X",
+    "check_node",
+    "check_size",
+    "is_number",
+    "live_nodes",
+    "live_operations",
+    "without_dead_nodes",
+    "wrong_arity",
+]
+
 X, ZERO, V0, V1 = range(4)
 FIRST = len(INPUTS)
 """The number of the first operation."""

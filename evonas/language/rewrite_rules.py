@@ -61,9 +61,9 @@ def _even(r: Rewriter, op: Primitive, a: int) -> int | None:
     return None
 
 
-def _abs_of_positive(r: Rewriter, op: Primitive, a: int) -> int | None:
+def _abs_of_nonnegative(r: Rewriter, op: Primitive, a: int) -> int | None:
     inner = r.op(a)
-    return _where(inner is not None and (inner.positive or inner.name in ("square", "abs")), a)
+    return _where(inner is not None and inner.nonnegative, a)
 
 
 def _mean_of_constant(r: Rewriter, op: Primitive, a: int) -> int | None:
@@ -111,7 +111,7 @@ def _is_large(r: Rewriter, a: int) -> bool:
     op = r.op(a)
     if op is not None and op.name == "max":
         return _is_large(r, r.argument(a)) or _is_large(r, r.argument(a, 1))
-    return op is not None and op.moment in (Moment.RMS, Moment.STD)
+    return op is not None and op.at_least_root_eps
 
 
 def _index_set(op: Primitive) -> IndexSet:
@@ -127,7 +127,7 @@ _WITHIN = {
 }
 _ODD = tuple(op.name for op in PRIMITIVES.values() if op.parity is Parity.ODD)
 _EVEN = tuple(op.name for op in PRIMITIVES.values() if op.parity is Parity.EVEN)
-_VANISHING = ("neg", "tanh", "square", "abs", "log", "sqrt")
+_VANISHING = tuple(op.name for op in PRIMITIVES.values() if op.vanishes_at_zero)
 _OF = {moment: tuple(op.name for op in PRIMITIVES.values() if op.moment is moment) for moment in Moment}
 
 RULES: tuple[Rule, ...] = (
@@ -153,7 +153,7 @@ RULES: tuple[Rule, ...] = (
     Rule("f(0) = 0", _VANISHING, lambda r, op, a: _where(a == ZERO, ZERO)),
     Rule("f(-a) = -f(a)", _ODD, _odd),
     Rule("f(-a) = f(|a|) = f(a)", _EVEN, _even),
-    Rule("|a| = a for a ≥ 0", ("abs",), _abs_of_positive),
+    Rule("|a| = a for a ≥ 0", ("abs",), _abs_of_nonnegative),
     # Statistics of what is constant over their index set.
     Rule("mean(k) = k", _OF[Moment.MEAN], _mean_of_constant),
     Rule("rms_I(k) = rms_wh(k)", _OF[Moment.RMS], _rms_of_constant),
