@@ -1,17 +1,22 @@
 """Each row of the table of primitives against the definition in SPEC section 1, written here in NumPy."""
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import triton.language as tl
 
+from evonas.kernels.triton import helpers as triton_helpers
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Moment, Parity, Primitive, table
 from evonas.layers.reference import evaluate
 
 EPS = 1e-5
+CPP_HELPERS = (Path(__file__).parents[1] / "kernels" / "cpp" / "helpers.h").read_text()
 
 
 def _clamp(y, eps):
@@ -291,6 +296,20 @@ def test_every_operation_that_is_not_a_statistic_can_be_written_in_both_language
     assert op.has_own_sign or (op.triton and op.cpp)
     for text in (op.triton, op.cpp):
         assert not text or all(f"{{{place}}}" in text for place in range(op.arity))
+
+
+@pytest.mark.parametrize(
+    "op", [op for op in OPERATIONS.values() if op.triton and op.name != "div"], ids=lambda op: op.name
+)
+def test_a_template_is_a_call_or_in_brackets_and_calls_what_is_there(op: Primitive) -> None:
+    """Kernels put it next to any operator; they write a quotient themselves, with and without the clamp."""
+    for text in (op.triton, op.cpp):
+        assert re.fullmatch(r"[\w.]*\(.*\)", text)
+    for name in re.findall(r"([\w.]+)\(", op.triton):
+        assert hasattr(tl, name.removeprefix("tl.")) if name.startswith("tl.") else hasattr(triton_helpers, name), name
+    for name in set(re.findall(r"(\w+)\(", op.cpp)) - {"T"}:
+        for kind in "TV":
+            assert re.search(rf"^inline {kind} {name}\({kind} ", CPP_HELPERS, re.M), f"{kind} {name}"
 
 
 def test_means_over_planes_are_means_of_what_is_there_by_index_set() -> None:
