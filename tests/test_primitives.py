@@ -37,6 +37,7 @@ DEFINITIONS = {
     "log": lambda a, eps: np.sign(a) * np.log(np.abs(a) + eps),
     "sqrt": lambda a, eps: np.sign(a) * np.sqrt(np.abs(a) + eps),
 }
+TEMPLATES = [op for op in OPERATIONS.values() if op.triton and op.name != "div"]
 VALUED = [op for op in OPERATIONS.values() if not op.of_planes]
 ELEMENTWISE = [op for op in PRIMITIVES.values() if not op.is_aggregation]
 EDGES = (0.0, -0.0, EPS, -EPS, 0.9 * EPS, -0.9 * EPS, 1.1 * EPS, 1.0, -1.0)
@@ -298,9 +299,7 @@ def test_every_operation_that_is_not_a_statistic_can_be_written_in_both_language
         assert not text or all(f"{{{place}}}" in text for place in range(op.arity))
 
 
-@pytest.mark.parametrize(
-    "op", [op for op in OPERATIONS.values() if op.triton and op.name != "div"], ids=lambda op: op.name
-)
+@pytest.mark.parametrize("op", TEMPLATES, ids=lambda op: op.name)
 def test_a_template_is_a_call_or_in_brackets_and_calls_what_is_there(op: Primitive) -> None:
     """Kernels put it next to any operator; they write a quotient themselves, with and without the clamp."""
     for text in (op.triton, op.cpp):
