@@ -65,7 +65,7 @@ class Backward:
 def backward(graph: Graph, training: bool = True) -> Backward:
     """The backward pass of a layer and its affine; in evaluation statistics over the batch are like inputs."""
     r = Rewriter(OPERATIONS)
-    r.take(graph.nodes, training)
+    r.load(graph.nodes, training)
     dy, weight = r.leaf(DY, Extent.FULL), r.leaf(WEIGHT, Extent.CHANNEL)
 
     def passes(number: int) -> bool:

@@ -46,7 +46,7 @@ ATOMS = [
 
 def taken(graph: Graph) -> Rewriter:
     r = Rewriter(OPERATIONS)
-    r.take(graph.nodes)
+    r.load(graph.nodes)
     return r
 
 

@@ -1,9 +1,9 @@
-"""Text to graph, graph to text, graph to LaTeX.
+"""Expressions: reading a graph from text, and writing it as text and as LaTeX.
 
-The grammar, loosest first: sums `a + b - c`, products `a * b / c`, negation `-a`, then calls
-`max(a, b)`, the names `x v0 v1`, the constant `0`, and brackets. `a - b` is `add(a, neg(b))`. Equal
-sub-expressions become one node, so no `let` is needed. Parsing what was printed gives the same
-canonical form.
+The grammar, from the loosest binding to the tightest: sums `a + b - c`, products `a * b / c`, negation `-a`, then
+calls `max(a, b)`, the names `x v0 v1`, the constant `0`, and brackets. `a - b` is `add(a, neg(b))`. Equal
+sub-expressions become one node, so no `let` is needed. A graph that is printed and read again has the same canonical
+form.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from evonas.language.primitive_table import Primitive
 
 MAX_TEXT = 100_000
-"""Longest expression that is read, in characters, and longest that is printed."""
+"""The longest expression that is read or printed, in characters."""
 MAX_DEPTH = MAX_NODES  # at two stack frames each
-"""Deepest nesting of brackets, calls and signs that is read: any graph can be printed and read back."""
+"""The deepest nesting of brackets, calls and signs that is read; every graph can be printed and read back."""
 
 _NAMES = {name: number for number, name in enumerate(INPUTS)}
 _INFIX = {op.infix: (op.name, op.binds) for op in PRIMITIVES.values() if op.infix and op.arity == 2}
-_INFIX["-"] = _INFIX["+"]  # of a negated term
+_INFIX["-"] = _INFIX["+"]  # a difference is the sum with a negated term
 _SIGNS = re.escape("".join(_INFIX) + "(),")
 _TOKEN = re.compile(rf"\s*(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<number>\d[\d.eE]*)|(?P<sign>[{_SIGNS}])|(?P<end>\Z))")
 
@@ -54,7 +54,7 @@ def parse(text: str) -> tuple[tuple[Node, ...], int]:
         GraphError: when the text is not an expression; the message names the column.
     """
     if not isinstance(text, str):
-        raise GraphError(f"an expression is text, not {shorten(text)}")
+        raise GraphError(f"an expression must be text, not {shorten(text)}")
     if len(text) > MAX_TEXT:
         raise GraphError(f"the expression is {len(text):,} characters long; at most {MAX_TEXT:,} are read")
     builder = NodeBuilder()
@@ -139,7 +139,7 @@ class _Parser:
         if token.text not in self.ops:
             names = ", ".join([*(name for name in self.names if name != INPUTS[ZERO]), *self.ops])
             raise GraphError(f"column {token.column}: unknown name {shorten(token.text)}; known: {names}")
-        # Written out here and not in a method of its own, because nesting costs stack frames.
+        # This is not a method of its own, because each level of nesting would cost a stack frame more.
         self.expect("(")
         args = [self.infix(SUM, depth + 1)]
         while self.next.text == ",":
@@ -180,7 +180,7 @@ def _unexpected(token: _Token, wanted: str) -> GraphError:
 
 
 class Written(NamedTuple):
-    """Text and how tightly it binds."""
+    """Text, and how tightly its outermost operator binds."""
 
     text: str
     binds: int

@@ -1,8 +1,8 @@
-"""A layer as a value: an immutable directed acyclic graph of primitives.
+"""`Graph`, a layer as a value: an immutable directed acyclic graph of primitives.
 
-The output is the last node, except in a graph that hands an input through. Graphs are compared by structure; two
-graphs that write the same function differently share a `key`. Reading, printing and simplifying are in files of
-their own, which work on lists of nodes (`evonas.language.node`); `Graph` puts them together.
+The output is the last node, except in a graph that returns an input. Graphs are compared by structure; two graphs
+that spell the same function differently share a `key`. Reading, printing and simplifying are in files of their own,
+which work on lists of nodes (`evonas.language.node`); `Graph` puts them together.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Graph:
 
     Raises:
         GraphError: for an unknown operation, wrong arity, a reference that is not to an earlier node,
-            more than `MAX_NODES` operations, or an output that is not there.
+            more than `MAX_NODES` operations, or an output that does not exist.
     """
 
     nodes: tuple[Node, ...]
@@ -55,7 +55,7 @@ class Graph:
         for number, node in enumerate(self.nodes, FIRST):
             check_node(number, node)
         if not (is_number(self.output) and 0 <= self.output < FIRST + len(self.nodes)):
-            raise GraphError(f"the output is node {shorten(self.output)}, which is not there")
+            raise GraphError(f"the output is node {shorten(self.output)}, which does not exist")
 
     @staticmethod
     def of_valid(nodes: tuple[Node, ...], output: int) -> Graph:
@@ -111,19 +111,19 @@ class Graph:
 
     @cached_property
     def canonical(self) -> Graph:
-        """The canonical form: the same function, simplified, in one of its many possible spellings."""
+        """The canonical form: the same function, simplified, with its nodes in one fixed order."""
         return Graph.of_valid(*simplify(self.nodes, self.live))
 
     @cached_property
     def key(self) -> str:
-        """A digest of the canonical form: graphs with one key are the same function."""
+        """A digest of the canonical form: graphs with equal keys are the same function."""
         return digest(self.canonical.nodes, self.canonical.output)
 
     def written(self, limit: int = 90) -> str:
         """The graph as text for people, cut to `limit` characters; unlike `expression` it always succeeds."""
         try:
             text = self.expression()
-        except GraphError:  # shared nodes, written out at each use, would fill pages
+        except GraphError:  # shared nodes, written out at each use, would fill many pages
             return f"a graph of {len(self.live)} nodes"
         return text if len(text) <= limit else text[: limit - 1] + "…"
 

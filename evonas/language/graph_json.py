@@ -47,7 +47,7 @@ def read(source: str | bytes | Mapping[str, object]) -> tuple[tuple[Node, ...], 
     else:
         document = source
     if not isinstance(document, Mapping):
-        raise GraphError(f'a graph is a JSON object with "nodes", not {shorten(document)}')
+        raise GraphError(f'a graph must be a JSON object with "nodes", not {shorten(document)}')
     rows = document.get("nodes")
     if not isinstance(rows, Sequence) or isinstance(rows, (str, bytes)):
         raise GraphError('a graph needs "nodes", a list such as [["mul", [3, 0]], ["sigmoid", [4]]]')

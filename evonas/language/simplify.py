@@ -1,6 +1,6 @@
-"""Canonical form: one spelling for the many ways to write a function.
+"""Canonical form: one spelling for all the spellings of a function.
 
-Dead nodes go, algebraic identities are applied bottom-up from a table of named rules
+Dead nodes are dropped, algebraic identities are applied bottom-up from a table of named rules
 (`evonas.language.rewrite_rules`), equal sub-graphs merge, and the arguments of commutative operations are sorted.
 Every rule keeps the function in training and its gradients, to rounding and where values are finite; tests apply each
 to random arguments and compare. In evaluation one thing differs: a batch statistic of a parameter, which training makes
@@ -33,7 +33,7 @@ class Rewriter:
         self.builder = NodeBuilder(limit=None, ops=ops)  # many of its nodes are replaced by later ones
         self.extents: list[Extent] = list(INPUT_EXTENTS)
         self._leaves: dict[str, int] = {}
-        # What a node is, whatever numbers it and its arguments bear: (height, digest).
+        # (height, digest) of each node, which do not depend on how it and its arguments are numbered.
         self.identities: list[tuple[int, str]] = [(0, name) for name in INPUTS]
 
     def add(self, name: str, *args: int) -> int:
@@ -50,7 +50,12 @@ class Rewriter:
         return number
 
     def leaf(self, name: str, extent: Extent) -> int:
-        """The number of a value that is given under a name, beside the inputs; the same for the same name."""
+        """The number of a leaf that is not an input; asking for the same name again gives the same leaf.
+
+        Args:
+            name: the name, which is not that of an operation.
+            extent: the axes that its value varies over.
+        """
         number = self._leaves.get(name)
         if number is None:
             number = self._leaves[name] = self.builder.append(Node(name, ()))
@@ -58,8 +63,8 @@ class Rewriter:
             self.identities.append((0, name))
         return number
 
-    def take(self, nodes: Sequence[Node], training: bool = True) -> None:
-        """Adds the nodes of a graph as they are, under their own numbers; before anything else.
+    def load(self, nodes: Sequence[Node], training: bool = True) -> None:
+        """Adds the nodes of a graph as they are, under their own numbers; it has to be called first.
 
         Args:
             nodes: the operations.
@@ -87,7 +92,7 @@ class Rewriter:
         return self.builder.nodes[number - FIRST].args[place]
 
     def op(self, number: int) -> Primitive | None:
-        """The operation at `number`, None for an input."""
+        """The operation at `number`, None for an input or another leaf."""
         return self.ops.get(self.builder.nodes[number - FIRST].op) if number >= FIRST else None
 
     def is_one(self, number: int) -> bool:

@@ -1,9 +1,9 @@
 """Which axes each node of a graph varies over.
 
-Every index set is a union of whole (h, w) planes, so a value is one of a few kinds: it varies within a
-plane or not, with the sample or not, and with the channel, with the channel's group only, or not at
-all. `Extent` says which, as a set of flags. An element-wise result varies over what any argument
-varies over; an aggregation removes the axes of its index set.
+Every index set is a union of whole (h, w) planes, so values are of a few kinds: a value varies within a
+plane or not, with the sample or not, and with the channel, with the channel's group only, or with
+neither. `Extent` says which, as a set of flags. An element-wise result varies over every axis that one of
+its arguments varies over; an aggregation removes the axes of its index set.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from evonas.language.primitive_table import PRIMITIVES, IndexSet, Primitive
 
 
 class Extent(Flag):
-    """Axes a value varies over. `CHANNEL` is `GROUP` and `MEMBER`: which group, and which channel of it.
+    """The axes that a value varies over.
 
-    Every bit has a name of its own, because the complement of a flag drops the bits that have none.
+    `CHANNEL` is made of `GROUP`, which group of channels it is, and `MEMBER`, which channel of the group. Every bit has
+    a name of its own, because the complement of a flag drops bits without a name.
     """
 
     NONE = 0
@@ -34,7 +35,7 @@ REMOVES: dict[IndexSet, Extent] = {
     IndexSet.BWH: Extent.BATCH | Extent.PLANE,
     IndexSet.WHC: Extent.CHANNEL | Extent.PLANE,
     IndexSet.WH: Extent.PLANE,
-    # Within a group the channels are averaged; which group it is still matters.
+    # The channels of a group are averaged, but the result still depends on the group.
     IndexSet.WHCG: Extent.MEMBER | Extent.PLANE,
 }
 

@@ -30,7 +30,7 @@ class Planner:
     def __init__(self, graph: Graph, training: bool) -> None:
         self.graph, self.training = graph, training
         self.r = Rewriter(OPERATIONS)
-        self.r.take(graph.nodes, training)
+        self.r.load(graph.nodes, training)
         self.statistics: dict[int, Statistic] = {}
         self.atoms: dict[int, tuple[int, Taken]] = {}  # by value: its sweep, and what that takes
         self.sweep_of: dict[int, int] = {}  # of the leaves of atoms
