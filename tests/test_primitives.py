@@ -64,7 +64,6 @@ def value(op: Primitive, *args: np.ndarray, eps: float = EPS) -> np.ndarray:
 def test_the_names_are_those_of_the_spec():
     aggregations = {f"{m}_{i}" for m in ("mean", "rms", "std") for i in ("bwh", "whc", "wh", "whcg")}
     assert set(PRIMITIVES) == set(DEFINITIONS) | aggregations
-    assert len(PRIMITIVES) == 24
     assert all(name == op.name for name, op in PRIMITIVES.items())
 
 
