@@ -13,7 +13,7 @@ from evonas.language.differentiate import DY, WEIGHT, pull
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, Node, X
 from evonas.language.listing import listing
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Primitive
-from evonas.language.simplify import Rewriter
+from evonas.language.simplify import rewriter
 from evonas.language.varying_axes import Extent
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
@@ -64,7 +64,7 @@ class Backward:
 
 def backward(graph: Graph, training: bool = True) -> Backward:
     """The backward pass of a layer and its affine; in evaluation statistics over the batch are like inputs."""
-    r = Rewriter(OPERATIONS)
+    r = rewriter(OPERATIONS)
     r.load(graph.nodes, training)
     dy, weight = r.leaf(DY, Extent.FULL), r.leaf(WEIGHT, Extent.CHANNEL)
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evonas.language import simplify
+from evonas.language import rewrite_rules, simplify
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
 from evonas.language.zoo import zoo
@@ -70,7 +70,7 @@ CASES = [
     ("mean_I(mean_J(a)) = mean_I(a)", "", "{op}(mean_wh(x)) + x", "{op}(x) + x"),
     ("mean_I(mean_J(a)) = mean_I(a)", "mean_whc", "{op}(mean_whcg(x)) + x", "{op}(x) + x"),
 ]
-RULES = {rule.name: rule for rule in simplify.RULES}
+RULES = {rule.name: rule for rule in rewrite_rules.RULES}
 # Operations that a rule lists but never applies to: another rule for the same argument comes first, or the operation
 # is the form that the rule rewrites to.
 NEVER = {
@@ -90,7 +90,7 @@ def test_every_rule_has_a_case_for_every_operation():
     tried = {(rule, op) for rule, op, *_ in EXPANDED}
     filed = {
         (rule.name, op)
-        for rule in simplify.RULES
+        for rule in rewrite_rules.RULES
         for op in rule.ops
         if op not in NEVER.get(rule.name, ()) and op in PRIMITIVES  # test_differentiate.py has those of derivatives
     }
