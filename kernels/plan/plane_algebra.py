@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from evonas.language.graph import FIRST, ZERO
-from evonas.language.simplify import Rewriter
+from evonas.language.rewriter import Rewriter
 from evonas.language.varying_axes import Extent
 
 

@@ -18,7 +18,7 @@ from evonas.kernels.plan.plane_algebra import affine, factored, is_elementwise
 from evonas.language.differentiate import DY, WEIGHT, pull
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
 from evonas.language.primitive_table import OPERATIONS, IndexSet, Moment
-from evonas.language.simplify import Rewriter
+from evonas.language.simplify import rewriter
 from evonas.language.varying_axes import Extent, is_constant_over
 
 _OF_PLANES = Extent.BATCH | Extent.CHANNEL
@@ -29,8 +29,8 @@ class Planner:
 
     def __init__(self, graph: Graph, training: bool) -> None:
         self.graph, self.training = graph, training
-        self.r = Rewriter(OPERATIONS)
-        self.r.take(graph, training)
+        self.r = rewriter(OPERATIONS)
+        self.r.load(graph.nodes, training)
         self.statistics: dict[int, Statistic] = {}
         self.atoms: dict[int, tuple[int, Taken]] = {}  # by value: its sweep, and what that takes
         self.sweep_of: dict[int, int] = {}  # of the leaves of atoms
