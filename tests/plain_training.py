@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.anchors import build_anchor
-from evonas.workers.data.data_sets import DataSet
+from evonas.workers.data.dataset import DataSet
 
 
 @dataclass

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from evonas.workers.anchors import ANCHORS, anchor_named, build_anchor, efficientnet, mobilenet, resnet, vgg
-from evonas.workers.anchors.inverted import InvertedNet
+from evonas.workers.anchors.inverted_residuals import InvertedNet
 from tests.test_anchors import BatchNormRelu
 
 # Each bottleneck: the norm-acts before its 1×1, 3×3 and 1×1 convolutions.

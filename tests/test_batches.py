@@ -8,10 +8,11 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.workers.data import batches
-from evonas.workers.data.data_sets import DataSet, Split, load_dataset
-from evonas.workers.data.dataset import from_splits
-from evonas.workers.data.distortion import Distortion
-from evonas.workers.data.splits import Standardisation
+from evonas.workers.data.augmentation import Augmentation
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.pixels import Standardisation
+from evonas.workers.data.splits import Split
 
 HEIGHT, WIDTH, COUNT = 5, 7, 60
 
@@ -100,7 +101,7 @@ def test_every_chunk_of_steps_is_distorted_anew() -> None:
     """One image for all samples, so that what differs between steps is its distortion."""
     one = load_dataset("digits").train.images[:1].expand(16, -1, -1, -1)
     split = Split(one, torch.arange(16) % 2)
-    data = DataSet("same", 2, 1, split, split, split, Distortion(8, rotation=0.3))
+    data = DataSet("same", 2, 1, split, split, split, Augmentation(8, rotation=0.3))
     batches = data.batches(0, 8)
     images = torch.stack([batches[step][0] for step in range(3 * 32)])
     apart = [torch.equal(images[step], images[step + 32]) for step in range(64)]
@@ -110,7 +111,7 @@ def test_every_chunk_of_steps_is_distorted_anew() -> None:
 
 def test_a_crop_that_does_not_fit_is_refused(data: DataSet) -> None:
     with pytest.raises(
-        UsageError, match=r"a crop of 6×6 does not fit into images of 5×7; make crop smaller or pad larger"
+        UsageError, match=r"a crop of 6×6 does not fit into images of 5×7; use a smaller crop or a larger pad"
     ):
         data.batches(0, 4, 0, 6)
     with pytest.raises(UsageError, match=r"a crop of 10×10 does not fit into images of 9×11 with 2 pixels of padding"):

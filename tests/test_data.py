@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
-from evonas.workers.data.data_sets import DataSet, Split, load_dataset, stratified_order
-from evonas.workers.data.dataset import from_splits
-from evonas.workers.data.distortion import Distortion, generator
+from evonas.workers.data.augmentation import Augmentation
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.seeding import seeded_generator
+from evonas.workers.data.splits import Split, stratified_order
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,7 @@ def test_candidates_share_the_batches(digits: DataSet) -> None:
 def test_an_epoch_shows_every_image_once_and_distorts_anew(digits: DataSet) -> None:
     count, shape = len(digits.train), (1, 1, 1, 1)
     numbered = Split(torch.arange(float(count)).view(-1, *shape[1:]), torch.arange(count))
-    data = DataSet("numbered", count, 1, numbered, numbered, numbered, Distortion(size=1))
+    data = DataSet("numbered", count, 1, numbered, numbered, numbered, Augmentation(size=1))
     batches = data.batches(0, 50)
     epochs = [torch.cat([batches[step][1] for step in range(start, start + 20)]) for start in (0, 20, 40)]
     for epoch in epochs:
@@ -129,7 +131,7 @@ def test_the_global_random_state_is_untouched(digits: DataSet) -> None:
 def test_distortion_without_strength_resamples_only() -> None:
     images = torch.rand(3, 2, 6, 6)
     # Bilinear sampling at the pixels' own centres, up to float32 rounding of the coordinates.
-    torch.testing.assert_close(Distortion(size=6)(images, generator(0)), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(Augmentation(size=6)(images, seeded_generator(0)), images, rtol=0, atol=1e-5)
 
 
 def sampled(image: np.ndarray[Any, Any], row: float, column: float) -> float:
@@ -145,9 +147,9 @@ def sampled(image: np.ndarray[Any, Any], row: float, column: float) -> float:
 def test_a_distortion_turns_scales_shifts_and_adds_noise() -> None:
     """Pixel by pixel: where each of the result comes from, in coordinates from -1 to 1 over the image."""
     images, size = torch.rand(3, 2, 6, 6), 5
-    distortion = Distortion(size, rotation=0.5, scale=0.3, shift=0.2, noise=0.1)
-    found = distortion(images, generator("x"))
-    random = generator("x")
+    augmentation = Augmentation(size, rotation=0.5, scale=0.3, shift=0.2, noise=0.1)
+    found = augmentation(images, seeded_generator("x"))
+    random = seeded_generator("x")
     draws = 2 * torch.rand(4, 3, generator=random).double().numpy() - 1
     noise = 0.1 * torch.randn(3, 2, size, size, generator=random).double().numpy()
     for n, (turn, zoom, right, down) in enumerate(draws.T):
@@ -176,7 +178,7 @@ def test_rotation_turns_without_deforming() -> None:
     # A round bump looks the same at every angle; a sheared or stretched one would not.
     y, x = torch.meshgrid(*2 * [torch.linspace(-1, 1, 32)], indexing="ij")
     bump = torch.exp(-(x**2 + y**2) / (2 * 0.25**2)).expand(5, 1, 32, 32)
-    turned = Distortion(size=32, rotation=3.0)(bump, generator(1))
+    turned = Augmentation(size=32, rotation=3.0)(bump, seeded_generator(1))
     # Bilinear sampling at spacing s errs by at most s² / 8 times the two second derivatives, each at most
     # 1 / 0.25² here: (2 / 31)² / 8 × 32 = 0.0166. What turns out of view is under exp(-8) = 0.0003.
     assert (turned - bump).abs().max() < 0.017
@@ -184,7 +186,7 @@ def test_rotation_turns_without_deforming() -> None:
 
 def test_generator_depends_on_the_whole_key() -> None:
     keys = [("a", 1, 2), ("a", 12), ("a", 1, 3), ("a", -1), ("b", 1, 2)]
-    draws = {float(torch.rand((), generator=generator(*key))) for key in keys}
+    draws = {float(torch.rand((), generator=seeded_generator(*key))) for key in keys}
     assert len(draws) == len(keys)
 
 

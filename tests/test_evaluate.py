@@ -13,7 +13,8 @@ from evonas.language.graph import Graph
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.evaluate import evaluate
 from evonas.workers.trial.training import Training
 from evonas.workers.trial.trial import Trial

@@ -21,7 +21,8 @@ from evonas.front.make_executor import check_executor, make_executor
 from evonas.language.zoo import zoo
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor
 from evonas.workers.trial.evaluate import evaluate
 

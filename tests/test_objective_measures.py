@@ -16,7 +16,8 @@ from evonas.language.graph import Graph
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import Status
 from evonas.settings.objectives import OBJECTIVES
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.evaluate import evaluate
 from evonas.workers.trial.objective_measures import measure
 from evonas.workers.trial.training import Training

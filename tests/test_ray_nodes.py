@@ -15,7 +15,8 @@ from evonas.evolution.executor import Executor
 from evonas.front.api import execute
 from evonas.records.memory_store import MemoryStore
 from evonas.settings.candidate import Status
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor
 from tests.fakes import config, table
 from tests.test_executors import PATIENCE, TINY, results, task

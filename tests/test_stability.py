@@ -16,7 +16,8 @@ from evonas.layers import backend as backends
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
 from evonas.settings.candidate import Accept, Reject
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.network_filters import StabilityFilter, filters_of
 from evonas.workers.trial.stability import Ascent
 from evonas.workers.trial.trial import Trial

@@ -13,8 +13,9 @@ from evonas.front.make_executor import make_executor
 from evonas.language.zoo import as_graph
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, Split, load_dataset
-from evonas.workers.data.dataset import from_splits
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.splits import Split
 from evonas.workers.trial import training as training_module
 from evonas.workers.trial.evaluate import load_data
 from evonas.workers.trial.training import Training, lr_at

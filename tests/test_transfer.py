@@ -15,9 +15,9 @@ from evonas.errors import UsageError
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
 from evonas.reruns.transferring import TASKS, transfer
+from evonas.workers.data.digits import clean_digits
 from evonas.workers.transfer import canvases
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
-from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.frechet import frechet_distance
 from evonas.workers.transfer.gan import Discriminator, Generator
 from evonas.workers.transfer.segmentation import mean_iou, segment
@@ -25,20 +25,20 @@ from evonas.workers.transfer.unet import UNet
 
 
 def test_training_and_test_digits_are_apart() -> None:
-    train, test = digits("train"), digits("test")
+    train, test = clean_digits("train"), clean_digits("test")
     assert (len(train), len(test)) == (1000, 397)
     seen = {image.numpy().tobytes() for image in train.images}
     assert not any(image.numpy().tobytes() in seen for image in test.images)
 
 
 def test_a_canvas_shows_digits_and_says_where() -> None:
-    images, classes = compose(digits("train"), 6, torch.Generator().manual_seed(0))
+    images, classes = compose(clean_digits("train"), 6, torch.Generator().manual_seed(0))
     assert images.shape == (6, 1, SIZE, SIZE) and classes.shape == (6, SIZE, SIZE)
     assert int(classes.min()) == 0 and int(classes.max()) < CLASSES
     for image, wanted in zip(images, classes, strict=True):
         assert 1 <= len(wanted[wanted > 0].unique()) <= 3
         assert image[0][wanted > 0].mean() > image[0][wanted == 0].mean() + 0.3
-    again, _ = compose(digits("train"), 6, torch.Generator().manual_seed(0))
+    again, _ = compose(clean_digits("train"), 6, torch.Generator().manual_seed(0))
     assert torch.equal(images, again)
 
 

@@ -13,10 +13,10 @@ from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import computed_by
 from evonas.reruns.transferring import transfer
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.data.digits import clean_digits
 from evonas.workers.data.splits import Split
 from evonas.workers.transfer import classification, generation, segmentation
 from evonas.workers.transfer.canvases import CLASSES, compose
-from evonas.workers.transfer.digits import digits
 
 LAYER = LayerFactory.published("bn-relu")
 
@@ -125,7 +125,7 @@ def test_what_a_generator_draws_is_held_beside_test_digits(monkeypatch: pytest.M
     monkeypatch.setattr(generation, "frechet_distance", lambda *sets: compared.extend(sets) or 1.5)
     assert generation.generate(LAYER, 0, 1) == 1.5
     drawn, real = compared
-    assert drawn.shape == (2000, 1, 8, 8) and torch.equal(real, digits("test").images)
+    assert drawn.shape == (2000, 1, 8, 8) and torch.equal(real, clean_digits("test").images)
     # In evaluation mode: an image does not depend on those that are drawn with it.
     assert float(drawn.std(0).mean()) > 0.0 and bool((drawn >= 0).all()) and bool((drawn <= 1).all())
 
@@ -135,7 +135,7 @@ def test_each_network_of_the_pair_steps_its_own_way(monkeypatch: pytest.MonkeyPa
     torch.manual_seed(0)
     made, judge = generation.Generator(LAYER), generation.Discriminator()
     computed_by(made, "reference")
-    real = digits("train").first(256)
+    real = clean_digits("train").first(256)
     with torch.no_grad():
         drawn = made.train()(torch.randn(256, 16), real.labels)
 

@@ -15,7 +15,8 @@ from evonas.language.zoo import ROWS, zoo
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import Accept, Reject
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.network_filters import SIGNAL_LIMITS, EarlyFilter, QualityFilter, SignalFilter, filters_of
 from evonas.workers.trial.signal_propagation import Signal, measure, unfit
 from evonas.workers.trial.trial import Trial

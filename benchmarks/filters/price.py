@@ -30,7 +30,7 @@ from evonas.settings.candidate import Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import generator
-from evonas.workers.data.data_sets import DataSet
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.allocator import keep_freed_memory
 from evonas.workers.trial.evaluate import evaluate, load_data
 from evonas.workers.trial.network_filters import filters_of

@@ -132,7 +132,7 @@ def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
         UsageError: as `check_protocol`, or for a file that cannot be read or raises.
     """
     from evonas.workers.anchors import REGISTRY as ANCHORS
-    from evonas.workers.data.data_sets import REGISTRY as DATA_SETS
+    from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
     from evonas.workers.trial.network_filters import FILTERS
 
     anchors = [anchor.partition("@")[0] for anchor in protocol.anchors]

@@ -14,7 +14,7 @@ from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
 from evonas.layers.layer_factory import AFFINE_ALONE
 from evonas.layers.norm_act import NormAct
-from evonas.swapping.norm_act_pairs import ACTIVATIONS, LAZY, NORMS, OTHER_NORMS
+from evonas.swapping.op_kinds import ACTIVATIONS, LAZY, NORMS, OTHER_NORMS
 from evonas.swapping.swap_apply import apply, stand_in
 from evonas.swapping.swap_plan import Found, SwapPlan
 from evonas.swapping.swap_report import Action, Swapped, SwapReport

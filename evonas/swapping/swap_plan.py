@@ -10,7 +10,7 @@ from torch import fx, nn
 
 from evonas.swapping.data_flow import Flow, is_plain_sequential
 from evonas.swapping.forward_code import ForwardCode
-from evonas.swapping.norm_act_pairs import (
+from evonas.swapping.op_kinds import (
     GATES,
     NORMS,
     OTHER_NORMS,

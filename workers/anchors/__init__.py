@@ -21,7 +21,7 @@ from evonas.errors import UsageError, shorten
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.plugins import Registry, speaking_of
 from evonas.workers.anchors import efficientnet, mobilenet, resnet, vgg
-from evonas.workers.anchors.inverted import InvertedNet
+from evonas.workers.anchors.inverted_residuals import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
 
 __all__ = [

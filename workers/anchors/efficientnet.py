@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evonas.workers.anchors import mobilenet
-from evonas.workers.anchors.inverted import InvertedConfig, InvertedStage
+from evonas.workers.anchors.inverted_residuals import InvertedConfig, InvertedStage
 
 B0 = InvertedConfig(
     stages=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evonas.workers.anchors.inverted import InvertedConfig, InvertedStage
+from evonas.workers.anchors.inverted_residuals import InvertedConfig, InvertedStage
 
 PUBLISHED = InvertedConfig(
     stages=(

@@ -16,7 +16,7 @@ from evonas.workers.executors.allocator import keep_freed_memory
 from evonas.workers.trial.evaluate import evaluate
 
 if TYPE_CHECKING:
-    from evonas.workers.data.data_sets import DataSet
+    from evonas.workers.data.dataset import DataSet
 
 
 class LocalExecutor(Executor):

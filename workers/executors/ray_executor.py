@@ -27,7 +27,7 @@ from evonas.workers.executors.ray_resources import Needs, room_for
 from evonas.workers.executors.ray_worker import start_worker
 
 if TYPE_CHECKING:
-    from evonas.workers.data.data_sets import DataSet
+    from evonas.workers.data.dataset import DataSet
 
 _START_SECONDS = 300.0
 """How long the executor waits for a worker while none is running."""

@@ -14,7 +14,7 @@ from evonas.workers.executors.ray_resources import Needs
 if TYPE_CHECKING:
     from evonas.evolution.executor import Task
     from evonas.settings.candidate import Evaluation
-    from evonas.workers.data.data_sets import DataSet
+    from evonas.workers.data.dataset import DataSet
 
 CONTEXT_BYTES = 512 * 2**20
 """GPU memory that each process takes beside what PyTorch allocates: CUDA's context, and the libraries' code."""

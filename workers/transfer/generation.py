@@ -12,8 +12,8 @@ from evonas.layers.backend_choice import for_training
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors.layers import Classifier, Conv, LayerBuilder, initialise
-from evonas.workers.data.distortion import generator
-from evonas.workers.transfer.digits import digits
+from evonas.workers.data.digits import clean_digits
+from evonas.workers.data.seeding import seeded_generator
 from evonas.workers.transfer.frechet import frechet_distance
 from evonas.workers.transfer.gan import CLASSES, NOISE, Discriminator, Generator
 
@@ -43,7 +43,7 @@ def generate(layer: LayerBuilder, seed: int, steps: int) -> float | None:
 
 
 def _trained_distance(made: Generator, judge: Discriminator, seed: int, steps: int) -> float | None:
-    train, draws = digits("train"), generator("generation", seed)
+    train, draws = clean_digits("train"), seeded_generator("generation", seed)
     of_made, of_judge = (torch.optim.Adam(m.parameters(), lr=_LR, betas=_BETAS) for m in (made, judge))
     for _ in range(steps):
         real = train.take(torch.randint(len(train), (_BATCH,), generator=draws))
@@ -61,15 +61,15 @@ def _trained_distance(made: Generator, judge: Discriminator, seed: int, steps: i
         of_made.step()
     made.eval()
     with torch.no_grad():
-        drawn = _drawn(made, torch.arange(_DRAWN) % CLASSES, generator("drawn"))
+        drawn = _drawn(made, torch.arange(_DRAWN) % CLASSES, seeded_generator("drawn"))
     if not bool(drawn.isfinite().all()):
         return None
-    return frechet_distance(features(drawn), features(digits("test").images))
+    return frechet_distance(features(drawn), features(clean_digits("test").images))
 
 
 def floor() -> float:
     """The distance between the real training and test digits: what no generator of these should be below by much."""
-    return frechet_distance(features(digits("train").images), features(digits("test").images))
+    return frechet_distance(features(clean_digits("train").images), features(clean_digits("test").images))
 
 
 def _drawn(made: Generator, labels: Tensor, draws: torch.Generator) -> Tensor:
@@ -101,8 +101,8 @@ def classifier() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = _Features()
-    initialise(model, generator("features weights"))
-    train, draws = digits("train"), generator("features")
+    initialise(model, seeded_generator("features weights"))
+    train, draws = clean_digits("train"), seeded_generator("features")
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(300):
         batch = train.take(torch.randint(len(train), (_BATCH,), generator=draws))

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from evonas.layers.backend_choice import for_training
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors.layers import LayerBuilder, initialise
-from evonas.workers.data.distortion import generator
+from evonas.workers.data.digits import clean_digits
+from evonas.workers.data.seeding import seeded_generator
 from evonas.workers.transfer.canvases import CLASSES, compose
-from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.unet import UNet
 
 _BATCH, _TESTED, _AT_ONCE = 16, 400, 50
@@ -35,12 +35,12 @@ def segment(layer: LayerBuilder, seed: int, steps: int) -> float | None:
         torch.default_generator.manual_seed(seed)
         model = UNet(layer, 1, CLASSES)
     computed_by(model, for_training("auto", "cpu"))
-    initialise(model, generator("segmentation weights", seed))
+    initialise(model, seeded_generator("segmentation weights", seed))
     optimizer = torch.optim.Adam(model.parameters(), lr=_LR)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    train = digits("train")
+    train = clean_digits("train")
     for step in range(steps):
-        images, classes = compose(train, _BATCH, generator("canvases", seed, step))
+        images, classes = compose(train, _BATCH, seeded_generator("canvases", seed, step))
         loss = F.cross_entropy(model(images), classes)
         if not bool(loss.isfinite()):
             return None
@@ -55,7 +55,7 @@ def segment(layer: LayerBuilder, seed: int, steps: int) -> float | None:
 def _confusion(model: nn.Module) -> Tensor:
     """Pixels of the test canvases by class and prediction, int64 (11, 11)."""
     model.eval()
-    images, classes = compose(digits("test"), _TESTED, generator("test canvases"))
+    images, classes = compose(clean_digits("test"), _TESTED, seeded_generator("test canvases"))
     counts = torch.zeros(CLASSES * CLASSES, dtype=torch.int64)
     for seen, wanted in zip(images.split(_AT_ONCE), classes.split(_AT_ONCE), strict=True):
         found = model(seen).nan_to_num(nan=-torch.inf).argmax(1)

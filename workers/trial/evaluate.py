@@ -15,7 +15,8 @@ from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import BUILDING, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
 from evonas.settings.objectives import measured
 from evonas.workers.data.batches import crop_size
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.network_filters import filters_of
 from evonas.workers.trial.objective_measures import measure
 from evonas.workers.trial.trial import Trial

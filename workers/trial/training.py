@@ -16,7 +16,7 @@ from evonas.errors import UsageError
 from evonas.layers.backend_choice import for_training
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors import LayerBuilder, build_anchor
-from evonas.workers.data.data_sets import DataSet
+from evonas.workers.data.dataset import DataSet
 
 if TYPE_CHECKING:
     from evonas.settings.evaluation_protocol import EvaluationProtocol

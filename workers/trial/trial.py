@@ -12,7 +12,7 @@ from evonas.workers.trial.training import Training
 if TYPE_CHECKING:
     from evonas.layers.layer_factory import LayerFactory
     from evonas.settings.evaluation_protocol import EvaluationProtocol
-    from evonas.workers.data.data_sets import DataSet
+    from evonas.workers.data.dataset import DataSet
 
 
 @dataclass(frozen=True)
