@@ -133,7 +133,7 @@ def test_a_width_multiplies_every_position(name: str) -> None:
 
 @pytest.mark.parametrize("width", ["", "0", "-1", "nan", "inf", "1e9", "half", "0.5@2"])
 def test_a_width_that_makes_no_sense_is_refused(width: str) -> None:
-    with pytest.raises(UsageError, match="an anchor's width is a number above 0"):
+    with pytest.raises(UsageError, match="the width of an anchor must be above 0"):
         anchor_named(f"resnet50@{width}")
 
 

@@ -131,7 +131,7 @@ def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
     Raises:
         UsageError: as `check_protocol`, or for a file that cannot be read or raises.
     """
-    from evonas.workers.anchors import REGISTRY as ANCHORS
+    from evonas.workers.anchors import ANCHOR_REGISTRY as ANCHORS
     from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
     from evonas.workers.trial.network_filters import FILTERS
 
@@ -158,7 +158,7 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
         UsageError: for an unknown anchor, filter or data set, data that is not where it should be, no such device,
             or a recorded file that is gone or has changed.
     """
-    from evonas.workers.anchors import check_own
+    from evonas.workers.anchors import check_user_anchor
     from evonas.workers.data.batches import crop_size
     from evonas.workers.trial.evaluate import load_data
     from evonas.workers.trial.network_filters import FILTERS
@@ -169,4 +169,4 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
     data = load_data(protocol)
     size = crop_size(data.size, protocol.pad, protocol.crop)
     for anchor in protocol.anchors:
-        check_own(anchor, data.channels, size, data.classes)
+        check_user_anchor(anchor, data.channels, size, data.classes)

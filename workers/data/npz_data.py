@@ -126,5 +126,5 @@ def _check_alike(path: Path, splits: Mapping[str, Split]) -> None:
         if split.images.shape[1:] != train.shape[1:] or split.images.dtype != train.dtype:
             shapes = " and ".join(f"{tuple(i.shape[1:])} {str(i.dtype)[6:]}" for i in (train, split.images))
             raise UsageError(
-                f"{path}: images of x_train and x_{part} must have the same shape and type; as (c, h, w) they are {shapes}"
+                f"{path}: images of x_train and x_{part} must have the same shape and type, not {shapes} (c, h, w)"
             )
