@@ -15,7 +15,7 @@ from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet
-from evonas.workers.trial.evaluate import evaluate
+from evonas.workers.trial.evaluate import evaluate_task
 from evonas.workers.trial.training import Training
 from evonas.workers.trial.trial import Trial
 from tests.plain_training import plain_accuracy, plainly_trained
@@ -46,7 +46,7 @@ def trial(text: str, data: DataSet, protocol: EvaluationProtocol = QUICK) -> Tri
 
 
 def evaluated(text: str, data: DataSet, protocol: EvaluationProtocol = QUICK, **changes: object) -> Evaluation:
-    return evaluate(replace(Task(0, 1, Graph.parse(text).to_json(), protocol), **changes), data)  # type: ignore[arg-type]
+    return evaluate_task(replace(Task(0, 1, Graph.parse(text).to_json(), protocol), **changes), data)  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor
-from evonas.workers.trial.evaluate import evaluate
+from evonas.workers.trial.evaluate import evaluate_task
 
 TINY = EvaluationProtocol(
     anchors=("resnet-small",), steps=2, batch=16, early_steps=(), early_floors=(), quality_step=1, quality_floor=0.0
@@ -130,7 +130,7 @@ def executor(request: pytest.FixtureRequest, data: DataSet) -> Iterator[Executor
 @pytest.fixture(scope="module")
 def expected(data: DataSet) -> dict[str, Evaluation]:
     torch.set_num_threads(1)
-    return {layer: evaluate(task(0, layer), data) for layer in LAYERS}
+    return {layer: evaluate_task(task(0, layer), data) for layer in LAYERS}
 
 
 def test_few_names_are_told_to_ray(ray_executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,7 +151,7 @@ def test_nothing_of_a_database_is_run_by_its_name_alone(tmp_path) -> None:
         ("f = 3\n", "objective", r"mine\.py:f is no objective, which is an evonas\.settings\.objectives\.Objective"),
         ("f = 3\n", "data", r"mine\.py:f is no data set, which is a function"),
         ("def f(layer, *, in_channels, classes):\n    return layer.nrom_act(3)\n", "anchor", r"mine\.py, line 2: Attr"),
-        ("def f(layer, *, in_channels, classes):\n    return 3\n", "anchor", r"is 3, not a torch\.nn\.Module"),
+        ("def f(layer, *, in_channels, classes):\n    return 3\n", "anchor", r"returned 3, not a torch\.nn\.Module"),
         (
             "from torch import nn\ndef f(layer, *, in_channels, classes):\n    return nn.Flatten()\n",
             "anchor",
@@ -248,8 +248,8 @@ def test_a_filter_and_an_objective_that_answer_nonsense_fail_by_name(tmp_path) -
         "o = Objective('o', 'things', True, 'None.', measure=lambda trial: None)\n"
     )
     for settings, message in (
-        ({"filters": (f"{file}:F",)}, "the filter mine answered True"),
-        ({"objectives": ("anchors", f"{file}:o")}, "gave None rather than a number"),
+        ({"filters": (f"{file}:F",)}, "the filter mine returned True"),
+        ({"objectives": ("anchors", f"{file}:o")}, "returned None, not a number"),
     ):
         found = evonas.search(
             "evonorm-s",

@@ -175,5 +175,5 @@ def test_a_worker_asks_ray_for_its_share(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_worker_without_the_gpu_that_it_should_train_on_does_not_start() -> None:
     from evonas.workers.executors.ray_worker import Worker
 
-    with pytest.raises(UsageError, match="device is cuda, and PyTorch sees no GPU here"):
+    with pytest.raises(UsageError, match="device is cuda, but PyTorch sees no GPU here"):
         Worker(object(), Needs(1, 0.25), "cuda")  # type: ignore[arg-type]

@@ -19,7 +19,7 @@ from evonas.settings.candidate import Accept, Reject
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.network_filters import StabilityFilter, filters_of
-from evonas.workers.trial.stability import Ascent
+from evonas.workers.trial.stability import GradientAscent
 from evonas.workers.trial.trial import Trial
 from tests.test_evaluate import QUICK
 
@@ -114,7 +114,7 @@ def test_a_step_is_plain_gradient_ascent_on_the_norm() -> None:
             moved.view(-1)[place] += sign * step
             ends.append(norm(moved.requires_grad_()))
         slopes.view(-1)[place] = (ends[0] - ends[1]) / (2 * step)
-    ascent = Ascent(model, images, labels, rate=0.5, limit=math.inf)
+    ascent = GradientAscent(model, images, labels, step_size=0.5, limit=math.inf)
     assert ascent.advance(1)
     # Central differences are right to about step² in the norm and 1e-16 / step from rounding.
     moved = norm((weight + 0.5 * slopes).requires_grad_())

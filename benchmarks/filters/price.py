@@ -32,9 +32,9 @@ from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import generator
 from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.allocator import keep_freed_memory
-from evonas.workers.trial.evaluate import evaluate, load_data
+from evonas.workers.trial.evaluate import evaluate_task, load_data
 from evonas.workers.trial.network_filters import filters_of
-from evonas.workers.trial.signal_propagation import measure
+from evonas.workers.trial.signal_propagation import measure_signal
 from evonas.workers.trial.trial import Trial
 
 CURVE = (5, 10, 15, 20, 30, 40, 60, 80)
@@ -106,12 +106,12 @@ def candidates(config: RunConfig) -> Iterator[tuple[str, Graph]]:
 def judge(kind: str, graph: Graph, protocol: EvaluationProtocol, data: DataSet) -> dict[str, Any]:
     """One candidate: what became of it and what that cost, and whether it learns, whatever the filters said."""
     before = _compiling()
-    evaluation = evaluate(Task(0, 1, graph.to_json(), protocol), data)
+    evaluation = evaluate_task(Task(0, 1, graph.to_json(), protocol), data)
     compiling = _compiling() - before
     fallen = [outcome for outcome in evaluation.filters if not outcome.accepted]
     trial = Trial(LayerFactory(graph), protocol, data)
     accuracies = {}
-    signal = asdict(measure(trial.first.model, *trial.first.batch(0)))
+    signal = asdict(measure_signal(trial.first.model, *trial.first.batch(0)))
     for step in (s for s in CURVE if s < protocol.quality_step):
         if trial.first.advance(step):
             accuracies[step] = trial.first.train_accuracy()

@@ -186,7 +186,7 @@ def anchor_named(text: str) -> Anchor:
         multiplier = math.nan
     if not 0.0 < multiplier <= 64.0:  # a wider network would fit on no machine, so it is a mistake
         raise UsageError(
-            f"an anchor's width must be a number above 0 and at most 64, as in {name}@0.5, not {shorten(text)}"
+            f"the width of an anchor must be above 0 and at most 64, as in {name}@0.5, not {shorten(text)}"
         )
     if row.config is None:
         raise UsageError(f"the anchor {name} has a fixed width: leave out the @ and what follows it in {text}")

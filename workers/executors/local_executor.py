@@ -13,7 +13,7 @@ import torch
 from evonas.evolution.executor import Executor, Load, Task
 from evonas.settings.candidate import FAILED_ATTEMPTS, Evaluation, Status
 from evonas.workers.executors.allocator import keep_freed_memory
-from evonas.workers.trial.evaluate import evaluate
+from evonas.workers.trial.evaluate import evaluate_task
 
 if TYPE_CHECKING:
     from evonas.workers.data.dataset import DataSet
@@ -49,7 +49,7 @@ class LocalExecutor(Executor):
             return []
         task, started = self._queue.popleft(), monotonic()
         try:
-            return [evaluate(task, self._data)]
+            return [evaluate_task(task, self._data)]
         except Exception as error:
             return [failed(task, started, reason_of(error))]
 

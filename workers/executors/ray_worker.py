@@ -59,9 +59,9 @@ class Worker:
 
     def evaluate(self, task: Task) -> Evaluation:
         """See `evonas.workers.trial.evaluate.evaluate`."""
-        from evonas.workers.trial.evaluate import evaluate
+        from evonas.workers.trial.evaluate import evaluate_task
 
-        return evaluate(task, self._data, lambda stage: _name_process(f"{task.name}: {stage}"))
+        return evaluate_task(task, self._data, lambda stage: _name_process(f"{task.name}: {stage}"))
 
 
 def limit_gpu_memory(assigned: float) -> float | None:
