@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 
 from evonas import __version__
 from evonas.workers.executors import ray_executor, ray_pool
-from evonas.workers.executors.ray_worker import Greeting
+from evonas.workers.executors.ray_worker import WorkerInfo
 
 WORKER_DIED = ActorDiedError()
 NODE_DIED = RayActorError(error_msg="The actor died because its node has died.")
@@ -67,7 +67,7 @@ class FakeRay:
 
     def up(self, reference: Reference, node: str = "node", version: str = __version__) -> None:
         """The worker of this reference is up."""
-        self.values[reference] = Greeting(version, node)
+        self.values[reference] = WorkerInfo(version, node)
 
     def get(self, reference: Reference) -> Any:
         value = self.values.pop(reference)

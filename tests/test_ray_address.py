@@ -137,4 +137,4 @@ def test_auto_without_a_cluster_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(ray_cluster, "canonicalize_bootstrap_address_or_die", found)
     with pytest.raises(UsageError, match=r"no Ray cluster answers at auto: Could not find any .* instance\. Please"):
-        ray_cluster.start("auto", 0)
+        ray_cluster.connect("auto", 0)

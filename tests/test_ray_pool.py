@@ -7,28 +7,28 @@ from typing import Any
 import pytest
 
 from evonas.errors import EvonasError
-from evonas.workers.executors.ray_pool import _FAILED_STARTS, Pool, PooledWorker, cause_of, node_died
+from evonas.workers.executors.ray_pool import _FAILED_STARTS, PooledWorker, WorkerPool, cause_of, node_died
 from tests.fake_ray import NODE_DIED, UNAVAILABLE, WORKER_DIED, FakeRay, fake_ray
 
 __all__ = ["fake_ray"]
 
 
-def pool_of(ray: FakeRay, size: int, recycle_after: int | None = None, up: bool = True) -> Pool:
-    pool = Pool(size, ray.start, recycle_after)
+def pool_of(ray: FakeRay, size: int, recycle_after: int | None = None, up: bool = True) -> WorkerPool:
+    pool = WorkerPool(size, ray.start, recycle_after)
     for reference in list(pool.starting) if up else []:
         ray.up(reference)
         pool.started(reference)
     return pool
 
 
-def fails(ray: FakeRay, pool: Pool, error: Exception = WORKER_DIED) -> None:
+def fails(ray: FakeRay, pool: WorkerPool, error: Exception = WORKER_DIED) -> None:
     """The worker that has been starting for longest does not come up."""
     reference = next(iter(pool.starting))
     ray.values[reference] = error
     pool.started(reference)
 
 
-def taken(pool: Pool) -> PooledWorker:
+def taken(pool: WorkerPool) -> PooledWorker:
     member = pool.take()
     assert member is not None
     return member

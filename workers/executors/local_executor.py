@@ -1,4 +1,4 @@
-"""Evaluation in the calling process, one task at a time: for debugging, and where Ray is not wanted."""
+"""Evaluation in the calling process, one task at a time: for debugging, and for use without Ray."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
 
 
 class LocalExecutor(Executor):
-    """Runs each task inside `poll`. Deadlines are not enforced: nothing stands outside to enforce them."""
+    """Runs each task inside `poll`. Deadlines are not enforced, because no other process could enforce them."""
 
     def __init__(self, data: DataSet) -> None:
         self._data = data
         self._queue: deque[Task] = deque()
-        # One thread, as on a worker: the same sums in the same order give the same scores.
+        # One thread, as on a worker, so that sums are added in the same order and scores are the same.
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
         keep_freed_memory()
 
     @property
     def capacity(self) -> int:
-        """One."""
+        """The number of workers, which is one."""
         return 1
 
     def load(self) -> Load:
-        """Tasks wait, and are carried out inside `poll`."""
+        """Count the queued tasks; none is running outside `poll`."""
         return Load(queued=len(self._queue))
 
     def submit(self, task: Task) -> None:
-        """Queues the task."""
+        """Queue the task."""
         self._queue.append(task)
 
     def poll(self, timeout: float) -> Sequence[Evaluation]:
-        """Carries out the oldest task."""
+        """Evaluate the oldest task in the queue."""
         if not self._queue:
             return []
         task, started = self._queue.popleft(), monotonic()
@@ -54,13 +54,13 @@ class LocalExecutor(Executor):
             return [failed(task, started, reason_of(error))]
 
     def close(self) -> None:
-        """Forgets what is queued."""
+        """Drop the queued tasks, and restore the number of threads."""
         self._queue.clear()
         torch.set_num_threads(self._threads)
 
 
 def failed(task: Task, started: float, reason: str) -> Evaluation:
-    """The evaluation of a task that failed, with the time since `started` (of `monotonic`) counted as spent."""
+    """Make the evaluation of a failed task. The seconds since `started`, a time of `monotonic`, count as spent."""
     spent = monotonic() - started
     return Evaluation(
         task.index, Status.FAILED, seconds={FAILED_ATTEMPTS: spent}, reason=reason, attempts=task.attempt, wall=spent
@@ -68,7 +68,7 @@ def failed(task: Task, started: float, reason: str) -> Evaluation:
 
 
 def reason_of(error: BaseException) -> str:
-    """An error and the place where it arose, in one line."""
+    """Describe an error and the line that raised it, in one line."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}".splitlines()[0][:300] + place

@@ -1,4 +1,4 @@
-"""Training the GAN on digits, and the Fréchet distance of what it draws from test images."""
+"""Training of the GAN on digits, and the Fréchet distance between its images and test images."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _LR, _BETAS = 1e-3, (0.0, 0.9)
 
 
 def generate(layer: LayerBuilder, seed: int, steps: int) -> float | None:
-    """The Fréchet distance between test digits and what a generator with the layer draws.
+    """Return the Fréchet distance between test digits and the images of a generator with the layer.
 
-    Hinge loss (Lim and Ye 2017), Adam for both networks, one step of each in turn. The features are those that a
-    classifier has before its last map; it is trained on the training digits, once and the same for everyone.
+    The GAN is trained with the hinge loss (Lim and Ye 2017), with Adam for both networks and one step of each in turn.
+    The features are the inputs of the last linear map of a classifier of digits, which is the same for every layer.
 
     Args:
-        layer: goes into every position of the generator.
-        seed: of weights, noise and batches.
-        steps: of each network, 64 images each.
+        layer: builds the layer at every position of the generator.
+        seed: seed of the weights, noise and batches.
+        steps: number of steps of each network, with 64 images each.
 
     Returns:
-        At least 0, lower is better; None where training diverged.
+        A distance that is at least 0, lower is better; None if training diverged.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -68,7 +68,7 @@ def _trained_distance(made: Generator, judge: Discriminator, seed: int, steps: i
 
 
 def floor() -> float:
-    """The distance between the real training and test digits: what no generator of these should be below by much."""
+    """Return the distance between real training and test digits, a practical lower bound for generators."""
     return frechet_distance(features(clean_digits("train").images), features(clean_digits("test").images))
 
 
@@ -78,7 +78,7 @@ def _drawn(made: Generator, labels: Tensor, draws: torch.Generator) -> Tensor:
 
 
 class _Features(nn.Module):
-    """A small classifier of digits, with BN-ReLU whatever layer is on trial."""
+    """A small classifier of digits, with BN-ReLU whatever the layer on trial."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _Features(nn.Module):
         self.classifier = Classifier(width, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (b, 1, 8, 8) to logits (b, 10)."""
+        """Map images (b, 1, 8, 8) to logits (b, 10)."""
         logits: Tensor = self.classifier(self.body(x))
         return logits
 
@@ -97,7 +97,7 @@ class _Features(nn.Module):
 @functools.cache
 @torch.enable_grad()
 def classifier() -> nn.Module:
-    """The classifier whose features distances are measured in, in evaluation mode; about 97% right on test digits."""
+    """Train the classifier that provides the features, and return it in evaluation mode. Its test accuracy is 97%."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = _Features()
@@ -114,6 +114,6 @@ def classifier() -> nn.Module:
 
 @torch.no_grad()
 def features(images: Tensor) -> Tensor:
-    """What the classifier's last map sees of images (n, 1, 8, 8): (n, 32)."""
+    """Return the features of images (n, 1, 8, 8): the inputs (n, 32) of the classifier's last map."""
     seen: Tensor = classifier().get_submodule("body")(images)
     return seen.mean((2, 3))
