@@ -1,4 +1,4 @@
-"""Networks with a forward that cannot be traced or written anew, whose parts other forwards may share."""
+"""Networks with a forward that cannot be traced or rewritten, whose parts other forwards may share."""
 
 from __future__ import annotations
 

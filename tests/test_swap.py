@@ -250,7 +250,7 @@ class Outer(nn.Module):
         (UsedInPlace, "more than the activation"),
         (ReturnedToo, "more than the activation: also by what the model returns"),
         (Gated, "sigmoid follows, which is a gate"),
-        (OneReluForBoth, "also applied to what is not replaced (Conv2d)"),
+        (OneReluForBoth, "also applied to a value that is not replaced (Conv2d)"),
         (OwnSwish, "Swish follows, which may be an activation"),
         (Draws, "it draws random numbers"),
         (Optional, "more than the activation: also by mul"),

@@ -38,7 +38,7 @@ class ConvBN(nn.Module):
 
 
 class Chain(Parts):
-    """bn1 has to stay, because of a forward that cannot be written anew; so bn2 has to, and then bn3."""
+    """bn1 has to stay, because of a forward that cannot be rewritten; so bn2 has to, and then bn3."""
 
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
