@@ -36,8 +36,8 @@ def test_every_proposal_is_counted_once(strategy: str) -> None:
 def test_a_checkout_beside_itself_draws_the_same() -> None:
     case = ("evonorm", "random", 0.0, 100, 3)
     ours, theirs = measured(*case), measured_elsewhere(ROOT, *case)
-    assert speed.beside([ours], [theirs])["same_candidates"]
-    assert not speed.beside([ours], [{**theirs, "keys": ""}])["same_candidates"]
+    assert speed.compared([ours], [theirs])["same_candidates"]
+    assert not speed.compared([ours], [{**theirs, "keys": ""}])["same_candidates"]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_checkout_beside_itself_draws_the_same() -> None:
     [
         (["--count", "0"], "at least 1, not 0"),
         (["--rounds", "-1"], "at least 1, not -1"),
-        (["--against", "nowhere"], "there is no checkout of evonas"),
+        (["--against", "nowhere"], "this is not a checkout of evonas"),
         (["price", "--space", "evonrom"], "unknown search space"),
     ],
 )

@@ -40,4 +40,4 @@ def test_every_command_is_measured_in_turns(tmp_path: Path) -> None:
 def test_another_checkout_has_to_be_one(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.start", "--against", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 2 and "no checkout" in done.stderr
+    assert done.returncode == 2 and "is not a checkout" in done.stderr
