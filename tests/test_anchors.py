@@ -14,7 +14,7 @@ from evonas.workers.anchors.layers import Conv, Dense, scaled_width
 
 
 class BatchNormRelu:
-    """The usual layer; notes the channels of every position that it is asked for."""
+    """The usual layer, which records the channels of every position."""
 
     def __init__(self) -> None:
         self.norm_acts: list[int] = []
@@ -82,7 +82,7 @@ def test_forward_and_backward(name: str, shape: tuple[int, ...]) -> None:
 def test_one_image_in_evaluation_mode(name: str) -> None:
     model = build_anchor(name, BatchNormRelu(), in_channels=1, classes=10).eval()
     images = torch.randn(3, 1, 12, 12)
-    # float32 sums taken in another order: a few units in the last place of values of about 0.1.
+    # float32 sums in another order: a few units in the last place of values of about 0.1.
     torch.testing.assert_close(model(images[:1]), model(images)[:1], rtol=1e-4, atol=1e-6)
 
 

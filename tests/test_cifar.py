@@ -1,4 +1,4 @@
-"""CIFAR's published files are read to the pixel; anything else is named, and nothing in it is run."""
+"""CIFAR's published files are read exactly; other files are refused by name, and nothing in them is run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def binary10(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def linked(folder: Path, place: Path, without: str = "") -> Path:
-    """A folder with the same files and little use of the disk."""
+    """A folder of links to the same files, which needs little disk space."""
     copy = place / folder.name
     copy.mkdir()
     for file in folder.iterdir():
@@ -177,7 +177,7 @@ def test_pickles_of_python_3_are_read_too() -> None:
 
 
 def test_the_sample_files_are_those_of_python_2() -> None:
-    """The first bytes of a published file, but for its longer name and its memo."""
+    """The first bytes of a published file, except for its longer name and its memo."""
     content = pickled({b"data": rows(0, 1)})
     for part in (
         b"\x80\x02}",
@@ -233,4 +233,4 @@ def test_programs_and_nonsense_are_refused(content: bytes) -> None:
     with pytest.raises(UsageError, match=r"^here/train .*(reading stopped|cut off or damaged|does not hold a table)"):
         read_batch(content, b"fine_labels", "here/train", 3072)
     whole = pickled(batch(0, 2, 10))
-    assert len(read_batch(whole, b"labels", "here/train", 3072)[0]) == 2  # the reader is as it was
+    assert len(read_batch(whole, b"labels", "here/train", 3072)[0]) == 2  # the reader has not changed

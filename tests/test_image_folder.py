@@ -1,4 +1,4 @@
-"""Folders of images: classes, splits, sizes, and what is said about folders that are not so."""
+"""Folders of images: classes, splits, sizes, and the errors for folders that cannot be used."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
         load_image_folder(tmp_path)
 
 
-def test_folders_that_are_not_so(tmp_path: Path) -> None:
+def test_unusable_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no folder train: put images at"):
         load_image_folder(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)

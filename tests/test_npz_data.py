@@ -19,7 +19,7 @@ LABELS = np.arange(COUNT) % 4
 
 
 def images(*shape: int) -> np.ndarray[Any, Any]:
-    """Images whose pixels all are the image's number."""
+    """Images whose pixels all equal the number of the image."""
     return np.broadcast_to(np.arange(COUNT, dtype=np.uint8).reshape(-1, *[1] * len(shape)), (COUNT, *shape)).copy()
 
 
@@ -122,12 +122,12 @@ X, Y = images(4, 4), LABELS
         ({"x_train": np.array([object()] * 4), "y_train": Y}, "array 'x_train' of .*cannot be read .*[Oo]bject"),
     ],
 )
-def test_arrays_that_are_not_so_are_named(tmp_path: Path, arrays: dict[str, object], says: str) -> None:
+def test_unusable_arrays_are_named(tmp_path: Path, arrays: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
         load_npz(saved(tmp_path, **arrays))
 
 
-def test_files_that_are_not_so_are_named(tmp_path: Path) -> None:
+def test_unusable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"contains no \.npz file"):
         load_npz(tmp_path)
     path = saved(tmp_path, x_train=X, y_train=Y)

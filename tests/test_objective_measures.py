@@ -1,4 +1,4 @@
-"""Objectives beside accuracy that need a network, and training in parts of a batch."""
+"""Objectives other than accuracy that need a network, and training in micro-batches."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_bytes_saved_by_a_network_that_can_be_counted_by_hand() -> None:
 
 
 def test_the_size_is_that_of_what_is_trained(data: DataSet) -> None:
-    """Of seven nodes as written, the canonical form leaves the statistic and the division."""
+    """Of seven nodes as written, only the statistic and the division remain in canonical form."""
     assert measure_objective("size", trial("-(-(x + 0)) / (std_bwh(x) + 0)", data)) == 2
     assert measure_objective("size", trial("tanh(x)", data)) == 1
 
@@ -118,7 +118,7 @@ def test_step_time_is_that_of_the_training_that_was_scored(data: DataSet) -> Non
 
 
 @pytest.mark.parametrize(("text", "same"), [("max(x, 0) / std_wh(x)", True), ("max(x, 0) / std_bwh(x)", False)])
-def test_parts_of_a_batch_share_its_step_and_not_its_statistics(text: str, same: bool, data: DataSet) -> None:
+def test_micro_batches_share_a_step_but_not_statistics(text: str, same: bool, data: DataSet) -> None:
     one = trial(text, data)
     whole, parted = one.first, one.training(one.protocol.anchors[0], micro_batch=4)
     assert whole.advance(1) and parted.advance(1)
@@ -129,7 +129,7 @@ def test_parts_of_a_batch_share_its_step_and_not_its_statistics(text: str, same:
         assert parted.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
-def test_a_part_may_be_smaller_than_the_others(data: DataSet) -> None:
+def test_a_micro_batch_may_be_smaller_than_the_others(data: DataSet) -> None:
     one = trial("max(x, 0) / std_wh(x)", data, batch=10)
     whole, parted = one.first, one.training(one.protocol.anchors[0], micro_batch=4)
     assert whole.advance(1) and parted.advance(1)

@@ -1,4 +1,4 @@
-"""Room for workers on clusters of unlike nodes, and the share of a GPU's memory that each may use."""
+"""The number of workers that fit on clusters of different nodes, and each worker's share of a GPU's memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_workers_that_fit_on_a_node(node: dict[str, float], cpus: int, gpus: flo
     [(None, 1, 0.0, 15), (None, 4, 0.0, 3), (None, 1, 0.25, 11), (None, 1, 1.0, 3), (4, 1, 0.0, 4), (None, 1, 2.0, 1)],
 )
 def test_nodes_are_counted_one_by_one(workers: int | None, cpus: int, gpus: float, fit: int) -> None:
-    """Three nodes with 15 CPUs and 3 GPUs in all: what is left over on one is of no use to another."""
+    """Three nodes with 15 CPUs and 3 GPUs in total; a remainder on one node is of no use to another."""
     room = cluster_capacity([HEAD, BIG, SMALL, PLAIN], workers, WorkerResources(cpus, gpus))
     assert room.workers == room.fit == fit
 
@@ -57,7 +57,7 @@ def test_nodes_are_counted_one_by_one(workers: int | None, cpus: int, gpus: floa
     gpus=st.sampled_from([0.0, 0.1, 0.25, 0.3, 0.5, 1.0, 2.0]),
 )
 def test_what_fits_does_fit(nodes: list[dict[str, float]], cpus: int, gpus: float) -> None:
-    """No node is asked for more than it has, GPU by GPU, and no further worker would fit."""
+    """No node is asked for more than it has, GPU by GPU, and no additional worker would fit."""
     for node in nodes:
         count = workers_on_node(node, WorkerResources(cpus, gpus))
         cards = 0 if not gpus else -(-count // int(1 / gpus + 1e-6)) if gpus < 1 else count * int(gpus)
@@ -140,20 +140,20 @@ GIB = 2**30
 def test_memory_follows_the_share_that_was_assigned(
     assigned: float, total: int, share: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a fake GPU: what PyTorch is told, and that all workers of a GPU fit on it with their contexts."""
-    told: list[tuple[float, int]] = []
+    """With a fake GPU: the limit that PyTorch gets, and that all workers of a GPU fit on it with their contexts."""
+    limits: list[tuple[float, int]] = []
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(total_memory=total))
-    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *args: told.append(args))
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", lambda *args: limits.append(args))
     limited = limit_gpu_memory(assigned)
     assert limited == (None if share is None else pytest.approx(share))
-    assert told == ([] if share is None else [(limited, 0)])
+    assert limits == ([] if share is None else [(limited, 0)])
     if share is not None and share > assigned / 2:
         workers = int(1 / assigned + 1e-6)
         assert workers * (share * total + CONTEXT_BYTES) <= total
 
 
 def test_a_worker_asks_ray_for_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The actor's own constructor, without Ray: on cuda it limits itself to what it was assigned, else not."""
+    """The actor's constructor, without Ray: only on cuda, it limits itself to its assigned share."""
     from evonas.workers.executors import ray_worker
 
     asked: list[float] = []

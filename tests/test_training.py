@@ -33,7 +33,7 @@ class Relu:
 
 
 class Blow(nn.Module):
-    """Multiplies what it gets by a constant."""
+    """Multiplies its input by a constant."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ def test_learning_rate_schedules() -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_training_is_the_loop_that_the_protocol_describes(schedule: str, digits: DataSet) -> None:
-    """Some steps in stages, beside a loop written out: rates, momentum, decay, batches and what is measured."""
+    """Some steps in stages equal a loop written out: learning rates, momentum, decay, batches and accuracies."""
     protocol = replace(SHORT, seed=2, steps=14, weight_decay=0.01, backend="reference", schedule=schedule)  # type: ignore[arg-type]
     layer = LayerFactory(as_graph("evonorm-s0"))
     training = Training("resnet-small", layer, digits, protocol)
@@ -270,7 +270,7 @@ def test_the_time_of_a_step_is_the_median_without_the_first(digits: DataSet, mon
 
 
 def test_late_checks_find_the_step_that_diverged(digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, where a look at the loss every step would wait for it every step."""
+    """As on a GPU, where checking the loss in every step would wait for the device in every step."""
     prompt = Training("resnet-small", Diverging(), digits, SHORT)
     prompt.advance(12)
     monkeypatch.setitem(_LOSS_CHECK_STEPS, "cpu", 5)

@@ -45,7 +45,7 @@ def test_a_canvas_shows_digits_and_says_where() -> None:
 def test_a_digit_that_is_neither_turned_nor_moved_is_interpolated_in_the_middle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Pixels are squares whose middles are half a pixel from their edges, in the image as on the canvas."""
+    """Pixels are squares with centres half a pixel from their edges, in the image as on the canvas."""
     monkeypatch.setattr(torch, "rand", lambda *size, generator: torch.full(size, 0.5))
     image = 0.5 + torch.arange(64.0).view(8, 8) / 64
     placed = canvases._placed(image.view(1, 1, 8, 8), torch.Generator().manual_seed(0))
@@ -101,7 +101,7 @@ def test_a_training_is_a_function_of_its_seed_and_learns() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_layers_beside_one_another(task: str) -> None:
+def test_layers_are_compared(task: str) -> None:
     left: list[int] = []
     rows = transfer(["tanh(x)"], task, seeds=(0, 1), steps=2, references=("bn-relu",), progress=left.append)
     assert left == [4, 3, 2, 1, 0]
@@ -115,7 +115,7 @@ def test_layers_beside_one_another(task: str) -> None:
     assert means == sorted(means, reverse=TASKS[task].larger_is_better)  # type: ignore[type-var]  # none is None
 
 
-def test_a_layer_that_diverges_is_said_to() -> None:
+def test_divergence_is_reported() -> None:
     (row,) = transfer(["exp(exp(exp(exp(x * x))))"], "segmentation", seeds=(0,), steps=2, references=())
     assert row.mean is None and list(row.diverged) == [0]
 

@@ -1,4 +1,4 @@
-"""The filters that need a network: what they turn away, and why."""
+"""The filters that need a network: what they reject, and why."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
     assert signal.logits == pytest.approx(-logits.min(), rel=1e-5)
     # Equal images are alike exactly, up to the rounding of their mean.
     assert measure_signal(model, images[:1].expand(8, 1, 2, 2), labels[:8]).diversity < -6
-    # The model is left as it was.
+    # The model is not changed.
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
     assert not measure_signal(model, images * float("inf"), labels).finite
@@ -137,7 +137,7 @@ def test_the_signal_is_that_of_the_first_batch_at_the_start(data: DataSet, monke
 
 
 def test_early_and_quality_accept_and_reject_by_their_floor(data: DataSet) -> None:
-    """Their values beside those of a training that is written out, after the steps that each of them asks for."""
+    """Their values equal those of a training that is written out, after the steps of each filter."""
     protocol = replace(QUICK, steps=14, batch=32, backend="reference")
     one = trial("x / std_bwh(x)", data, protocol)
     early = EarlyFilter(12, 0.0).judge(one)
