@@ -102,13 +102,13 @@ def test_the_same_random_state_gives_the_same_weights_to_every_layer(name: str) 
 @pytest.mark.parametrize("name", NAMES)
 def test_convolutions_start_with_the_published_variance(name: str) -> None:
     model = build_anchor(name, BatchNormRelu(), in_channels=3, classes=10)
-    for module in model.modules():
-        if isinstance(module, Conv):
-            fan_out = module.out_channels * module.kernel_size[0] ** 2 / module.groups
-            draws = module.weight.numel()
-            # A sample variance of n normal draws deviates by sqrt(2 / n); six deviations never happen.
-            ratio = module.weight.square().mean().item() * fan_out / 2
-            assert abs(ratio - 1) < 6 * (2 / draws) ** 0.5
+    convolutions = [module for module in model.modules() if isinstance(module, Conv)]
+    assert len(convolutions) >= 4
+    for module in convolutions:
+        fan_out = module.out_channels * module.kernel_size[0] ** 2 / module.groups
+        # The sample variance of n normal draws has a relative deviation of sqrt(2 / n); six of these never happen.
+        ratio = module.weight.square().mean().item() * fan_out / 2
+        assert abs(ratio - 1) < 6 * (2 / module.weight.numel()) ** 0.5
 
 
 @pytest.mark.parametrize(

@@ -75,8 +75,8 @@ class Meter:
         if self._judged % PART:
             return
         cpu, wall = process_time() - self._since[0], monotonic() - self._since[1]
-        beside = median(yardstick() for _ in range(5))
-        self.parts.append({"cpu": cpu, **self._spent, "wall": wall, "yardstick": beside, "resident": resident()})
+        reference = median(yardstick() for _ in range(5))
+        self.parts.append({"cpu": cpu, **self._spent, "wall": wall, "yardstick": reference, "resident": resident()})
         self._spent = dict.fromkeys(self._spent, 0.0)
         self._since = process_time(), monotonic()
 

@@ -19,9 +19,8 @@ class RayMeter(Meter):
 
     def __init__(self) -> None:
         self._made: dict[str, Counter | Gauge | Histogram] = {}
-        self._job = (
-            ray.get_runtime_context().get_job_id()
-        )  # differs between connections to Ray, each of which has its own series
+        # Each connection to Ray has its own series.
+        self._job = ray.get_runtime_context().get_job_id()
 
     def record(self, metric: str, value: float, tags: Mapping[str, str]) -> None:
         """Record the value of a metric. Raises KeyError if the table has no such metric."""

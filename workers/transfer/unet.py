@@ -38,8 +38,8 @@ class UNet(nn.Module):
         for place, convolutions in enumerate(self.down):
             x = convolutions(x if place == 0 else self.pool(x))
             levels.append(x)
-        for expand, convolutions, beside in zip(self.expand, self.up, levels[-2::-1], strict=True):
-            x = convolutions(torch.cat([beside, expand(x)], 1))
+        for expand, convolutions, skip in zip(self.expand, self.up, levels[-2::-1], strict=True):
+            x = convolutions(torch.cat([skip, expand(x)], 1))
         logits: Tensor = self.classify(x)
         return logits
 
