@@ -53,7 +53,7 @@ def cluster(fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(ray_executor, "alive_nodes", lambda: made.nodes)
     monkeypatch.setattr(ray_executor, "RayMeter", object)
     monkeypatch.setattr(ray_executor, "monotonic", lambda: made.now)
-    monkeypatch.setattr("evonas.workers.executors.local_executor.monotonic", lambda: made.now)
+    monkeypatch.setattr("evonas.workers.executors.failures.monotonic", lambda: made.now)
     monkeypatch.setattr(ray_executor, "sleep", lambda seconds: None)
     return made
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import fx, nn
@@ -20,6 +19,10 @@ from evonas.swapping.forward_code import ForwardCode
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 _DEPTH = 50
 """Module boundaries that a path may cross; the path into a module that calls itself would never end."""
+
+
+IsLeaf = Callable[[nn.Module], bool]
+"""A function that returns whether a module is a leaf, which is not traced."""
 
 
 class UntraceableError(Exception):
@@ -34,7 +37,7 @@ class DataFlow:
 
     Args:
         model: the model. It is not changed, and neither are its mode and the random state.
-        opaque: a function that returns whether a module is a leaf, which is not traced.
+        is_leaf: returns whether a module is a leaf, which is not traced.
 
     Attributes:
         graphs: the graphs of each traced module.
@@ -43,7 +46,7 @@ class DataFlow:
         calls: the nodes that call each module.
     """
 
-    def __init__(self, model: nn.Module, opaque: Any) -> None:
+    def __init__(self, model: nn.Module, is_leaf: IsLeaf) -> None:
         self.model = model
         self.graphs: dict[nn.Module, list[fx.Graph]] = {}
         self.untraced: dict[nn.Module, str] = {}
@@ -52,12 +55,12 @@ class DataFlow:
         self._owner: dict[fx.Graph, nn.Module] = {}
         self._module: dict[fx.Node, nn.Module] = {}
         self._holders: dict[nn.Module, list[nn.Module]] = defaultdict(list)
-        self._add_module(model, None, opaque, set())
+        self._add_module(model, None, is_leaf, set())
 
-    def _add_module(self, module: nn.Module, holder: nn.Module | None, opaque: Any, seen: set[nn.Module]) -> None:
+    def _add_module(self, module: nn.Module, holder: nn.Module | None, is_leaf: IsLeaf, seen: set[nn.Module]) -> None:
         if holder is not None:
             self._holders[module].append(holder)
-        if module in seen or opaque(module):
+        if module in seen or is_leaf(module):
             return
         seen.add(module)
         if not isinstance(module, _CONTAINERS):
@@ -67,7 +70,7 @@ class DataFlow:
             except UntraceableError as reason:
                 self.untraced[module] = str(reason)
         for child in module.children():
-            self._add_module(child, holder, opaque, seen)
+            self._add_module(child, holder, is_leaf, seen)
 
     def _add_graphs(self, module: nn.Module, graphs: list[fx.Graph]) -> None:
         self.graphs[module] = graphs

@@ -79,6 +79,7 @@ def swap(
         if not (isinstance(one, type) and issubclass(one, nn.Module)):
             raise UsageError(f"activations must be subclasses of torch.nn.Module, not {shorten(one)}")
     _check_model(model)
+    # An invalid setting raises here, before the model is changed.
     NormAct(graph, 1, groups or 32, eps or 1e-5, 0.1 if momentum is None else momentum, backend=backend)
 
     plan = SwapPlan(model, (*ACTIVATIONS, *extra), extra, by_order)

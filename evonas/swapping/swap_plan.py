@@ -65,13 +65,13 @@ class SwapPlan:
         self.model, self._activations, self._extra, self._by_order = model, activations, extra, by_order
         leaves = (*NORMS, *OTHER_NORMS, *GATES, *activations)
 
-        def opaque(module: nn.Module) -> bool:
+        def is_leaf(module: nn.Module) -> bool:
             of_torch = type(module).__module__.startswith("torch.nn.") and not isinstance(
                 module, nn.Sequential | nn.ModuleList | nn.ModuleDict
             )
             return module is not model and (isinstance(module, leaves) or of_torch)
 
-        self.flow = DataFlow(model, opaque)
+        self.flow = DataFlow(model, is_leaf)
         self.norms: dict[nn.Module, str] = {
             module: name for name, module in model.named_modules() if isinstance(module, NORMS)
         }

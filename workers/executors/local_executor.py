@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import deque
 from collections.abc import Sequence
 from time import monotonic
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from evonas.evolution.executor import Executor, Load, Task
-from evonas.settings.candidate import FAILED_ATTEMPTS, Evaluation, Status
+from evonas.settings.candidate import Evaluation
 from evonas.workers.executors.allocator import keep_freed_memory
+from evonas.workers.executors.failures import describe_error, failed_evaluation
 from evonas.workers.trial.evaluate import evaluate_task
 
 if TYPE_CHECKING:
@@ -51,24 +51,9 @@ class LocalExecutor(Executor):
         try:
             return [evaluate_task(task, self._data)]
         except Exception as error:
-            return [failed(task, started, reason_of(error))]
+            return [failed_evaluation(task, started, describe_error(error))]
 
     def close(self) -> None:
         """Drop the queued tasks, and restore the number of threads."""
         self._queue.clear()
         torch.set_num_threads(self._threads)
-
-
-def failed(task: Task, started: float, reason: str) -> Evaluation:
-    """Make the evaluation of a failed task. The seconds since `started`, a time of `monotonic`, count as spent."""
-    spent = monotonic() - started
-    return Evaluation(
-        task.index, Status.FAILED, seconds={FAILED_ATTEMPTS: spent}, reason=reason, attempts=task.attempt, wall=spent
-    )
-
-
-def reason_of(error: BaseException) -> str:
-    """Describe an error and the line that raised it, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}".splitlines()[0][:300] + place

@@ -19,7 +19,7 @@ from evonas.errors import EvonasError, UsageError
 from evonas.evolution.executor import Executor, Load, Task
 from evonas.settings.candidate import Evaluation
 from evonas.settings.plugins import Source
-from evonas.workers.executors.local_executor import failed, reason_of
+from evonas.workers.executors.failures import describe_error, failed_evaluation
 from evonas.workers.executors.ray_cluster import alive_nodes, connect
 from evonas.workers.executors.ray_meter import RayMeter
 from evonas.workers.executors.ray_pool import PooledWorker, WorkerPool, node_died
@@ -212,24 +212,24 @@ class RayExecutor(Executor):
             if node_died(error):
                 self._broken.append(_Running(running.task, running.worker, running.started, monotonic()))
                 return []
-            return [failed(running.task, running.started, "the worker died")]
+            return [failed_evaluation(running.task, running.started, "the worker died")]
         except RayTaskError as error:
             self._pool.give_back(running.worker)
-            return [failed(running.task, running.started, reason_of(error.cause))]
+            return [failed_evaluation(running.task, running.started, describe_error(error.cause))]
         except (RayError, GetTimeoutError) as error:
             self._pool.replace(running.worker)
-            return [failed(running.task, running.started, reason_of(error))]
+            return [failed_evaluation(running.task, running.started, describe_error(error))]
         self._pool.give_back(running.worker)
         return [evaluation]
 
     def _overdue(self) -> list[Evaluation]:
         now = monotonic()
         late = [ref for ref, running in self._running.items() if now - running.started >= self._deadline]
-        overdue = []
+        reason, overdue = f"stopped at the deadline of {self._deadline:g} s", []
         for reference in late:
             running = self._running.pop(reference)
             self._pool.replace(running.worker)
-            overdue.append(failed(running.task, running.started, f"stopped at the deadline of {self._deadline:g} s"))
+            overdue.append(failed_evaluation(running.task, running.started, reason))
         return overdue
 
     def _resolve_broken(self) -> list[Evaluation]:
@@ -244,9 +244,9 @@ class RayExecutor(Executor):
                 if self._nodes_lost[task.index, task.attempt] < _LOST_NODES:
                     self._queue.appendleft(task)
                 else:
-                    over.append(failed(task, running.started, f"{_LOST_NODES} nodes died under it"))
+                    over.append(failed_evaluation(task, running.started, f"{_LOST_NODES} nodes died under it"))
             elif monotonic() - running.broken > _VERDICT_SECONDS:
-                over.append(failed(task, running.started, "the worker died"))
+                over.append(failed_evaluation(task, running.started, "the worker died"))
             else:
                 undecided.append(running)
         self._broken = undecided
