@@ -1,1 +1,1 @@
-"""Scripts that measure; each prints a table and writes JSON. None of them asserts."""
+"""Benchmarks: scripts that print tables and write JSON. They measure, and assert nothing."""

@@ -1,11 +1,11 @@
-"""Where a training step of each anchor spends its time.
+"""The time of a training step of each anchor, by part.
 
     python -m benchmarks.anchor_step -o benchmarks/results/anchor_step.json
 
-A whole training of the protocol's anchors on one core, first timed, then profiled. Shares are of the profiled
-operators; each operator's time counts where it was called from. `other` is the rest of PyTorch: the autograd engine,
-additions and pooling of the anchors, the gates of the EfficientNet. `python` is what the clock saw and no operator did,
-what the profiler itself takes included.
+Each anchor of the protocol is trained on one core, first timed and then profiled. The time of each profiled operator
+counts towards the part that called it. `other` is the rest of PyTorch: the autograd engine, additions and pooling of
+the anchors, and the gates of the EfficientNet. `python` is the remaining time outside of operators, including the
+overhead of the profiler.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ PARTS = {
     "optimiser": ("Optimizer", "zero_grad"),
     "data": ("batch of images",),
 }
-"""Parts of a step, and what the names of their operators hold."""
+"""Parts of a step, and substrings of the names of their operators."""
 EVOLVED = "(sigmoid(x) / rms_whcg(x) + tanh(v1 * x)) * x / max(std_bwh(x), sqrt(std_wh(x)))"
-"""Of the kind that a search finds: two statistics of the sample, one of the batch, and two transcendental functions."""
+"""A layer like those that a search finds, with three statistics and two transcendental functions."""
 
 
 class _Named(Training):
-    """A training whose batches have a name in the profile."""
+    """A training whose batches are named in the profile."""
 
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
         with record_function("batch of images"):
@@ -51,7 +51,7 @@ class _Named(Training):
 
 
 def part_of(event: FunctionEvent) -> str:
-    """The part that an operator belongs to: its own, or that of the nearest operator which called it."""
+    """Return the part of an operator, or else that of its nearest caller that has one."""
     at: FunctionEvent | None = event
     while at is not None:
         for part, names in PARTS.items():
@@ -62,13 +62,13 @@ def part_of(event: FunctionEvent) -> str:
 
 
 def measured(anchor: str, layer: str, protocol: EvaluationProtocol, repeats: int) -> dict[str, Any]:
-    """One row: milliseconds of a step, and the shares of its parts."""
+    """Measure one row: the seconds of a step, and the shares of its parts."""
     data, factory = load_data(protocol), LayerFactory.of(layer)
 
     def training() -> Training:
         return _Named(anchor, factory, data, protocol)
 
-    training().advance(5)  # kernels are built
+    training().advance(5)  # builds the kernels
     times = []
     for _ in range(repeats):
         one, start = training(), process_time()
@@ -88,10 +88,10 @@ def measured(anchor: str, layer: str, protocol: EvaluationProtocol, repeats: int
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layers", nargs="*", default=["bn-relu", "evonorm-b0", EVOLVED])
-    parser.add_argument("--repeats", type=int, default=5, help="trainings of each, of which the fastest counts")
+    parser.add_argument("--repeats", type=int, default=5, help="number of trainings of each; the fastest counts")
     parser.add_argument("-o", "--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,12 +1,12 @@
-"""What a call costs on a tensor so small that nothing else counts, beside `nn.BatchNorm2d`'s.
+"""The cost of a call on a tensor so small that nothing else matters, relative to `nn.BatchNorm2d`.
 
     python -m benchmarks.call_cost
 
-On a GPU, the time to a call's return, kernels launched for real. Without one, two things that can be had on a CPU,
-in processor time: the path to Triton's kernels with each launch replaced by nothing, so that what Triton itself does to
-launch is not in it (`triton, no launch`), and the C++ kernels as they are (`cpp`). All contenders take turns in
-one thread, and each time is the median of its turns; ratios are to `nn.BatchNorm2d`. `BatchNorm2d, ReLU` is what a
-network has where the layer stands.
+On a GPU, this is the time until a call returns, including the launches of kernels. Without a GPU, two things are
+measured in CPU time: the path to Triton's kernels without the launches, so that Triton's own part of a launch is not
+included (`triton, no launch`), and the C++ kernels (`cpp`). All contenders take turns in one thread, and each time is
+the median of its turns; ratios are relative to `nn.BatchNorm2d`. `BatchNorm2d, ReLU` is the pair that the layer
+replaces.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from evonas.records.environment import environment
 
 LAYERS = ("bn-relu", "evonorm-b0", "evonorm-s0")
 SHAPE = (1, 16, 2, 2)
-WAYS = ("evaluation", "training", "training and backward")
+PASSES = ("evaluation", "training", "training and backward")
 _CALLS = 20
-"""Calls in a row for one reading of the clock."""
+"""Consecutive calls per reading of the clock."""
 
 
 class NotLaunched:
-    """Stands where Triton's kernel does: has its arguments, takes a launch, and runs nothing."""
+    """A stand-in for a Triton kernel that has the same arguments and accepts launches, but runs nothing."""
 
     def __init__(self, kernel: Any) -> None:
         self.arg_names, self.__name__ = kernel.arg_names, kernel.__name__
@@ -52,7 +52,7 @@ def _nothing(*values: Any, **constants: int) -> None:
 
 
 def without_launches(layer: NormAct) -> NormAct:
-    """The layer, whose kernels from now on are chosen and handed their arguments, and not run."""
+    """Change the layer so that its kernels are chosen and get their arguments, but are not launched."""
     from evonas.kernels.triton.launches import Launches
     from evonas.kernels.triton.on_chip import OnChipKernels
     from evonas.kernels.triton.run import TritonLayer
@@ -69,7 +69,7 @@ def without_launches(layer: NormAct) -> NormAct:
 
 
 def contenders(layer: str, device: str) -> dict[str, nn.Module]:
-    """What is timed, by name; `BatchNorm2d` is among them."""
+    """Return the modules to be timed, by name, including `BatchNorm2d`."""
     channels = SHAPE[1]
     found: dict[str, nn.Module] = {"BatchNorm2d": nn.BatchNorm2d(channels, device=device)}
     found["BatchNorm2d, ReLU"] = nn.Sequential(nn.BatchNorm2d(channels, device=device), nn.ReLU())
@@ -84,37 +84,37 @@ def contenders(layer: str, device: str) -> dict[str, nn.Module]:
     return found
 
 
-def seconds(modules: Mapping[str, nn.Module], way: str, x: Tensor, repeats: int) -> dict[str, float]:
-    """Of one call of each, the median of its turns."""
+def seconds(modules: Mapping[str, nn.Module], mode: str, x: Tensor, repeats: int) -> dict[str, float]:
+    """Return the seconds of one call of each module, the median over its turns."""
     dy = torch.ones_like(x)
 
     def once(module: nn.Module) -> None:
         y = module(x)
-        if way == WAYS[2]:
+        if mode == PASSES[2]:
             torch.autograd.backward(y, dy)
 
     clock = time.perf_counter if x.is_cuda else time.process_time
     readings: dict[str, list[float]] = {name: [] for name in modules}
-    with torch.set_grad_enabled(way == WAYS[2]):
+    with torch.set_grad_enabled(mode == PASSES[2]):
         for module in modules.values():
-            module.train(way != WAYS[0])
+            module.train(mode != PASSES[0])
             for _ in range(_CALLS):
                 once(module)
         for _ in range(repeats):
             for name, module in modules.items():
                 if x.is_cuda:
-                    torch.cuda.synchronize()  # an empty queue, so that no call waits for room in it
+                    torch.cuda.synchronize()  # empties the queue, so that no call waits for room in it
                 start = clock()
                 for _ in range(_CALLS):
                     once(module)
                 readings[name].append((clock() - start) / _CALLS)
-    return {name: median(taken) for name, taken in readings.items()}
+    return {name: median(times) for name, times in readings.items()}
 
 
 def main() -> None:
-    """Measures, prints a table and writes JSON."""
+    """Run the benchmark: measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.call_cost")
-    parser.add_argument("--layer", nargs="+", default=list(LAYERS), help="names in the zoo or expressions")
+    parser.add_argument("--layer", nargs="+", default=list(LAYERS), help="published layers or expressions")
     parser.add_argument("--repeats", type=int, default=200, help=f"readings of {_CALLS} calls each")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/call_cost.json"))
     arguments = parser.parse_args()
@@ -124,21 +124,21 @@ def main() -> None:
         build_calls()
     x = torch.randn(SHAPE, device=device, requires_grad=True)
     rows: list[dict[str, Any]] = []
-    grid = Table(title=f"a call on {'x'.join(map(str, SHAPE))}, {device}: microseconds, and times nn.BatchNorm2d's")
-    for heading in ("layer", "way", "BatchNorm2d"):
+    grid = Table(title=f"a call on {'x'.join(map(str, SHAPE))}, {device}: microseconds, and ratio to nn.BatchNorm2d")
+    for heading in ("layer", "pass", "BatchNorm2d"):
         grid.add_column(heading, overflow="fold")
     for layer in arguments.layer:
         modules = contenders(layer, device)
         if not rows:  # the first layer: all have the same contenders
             for name in [name for name in modules if name != "BatchNorm2d"]:
                 grid.add_column(name, overflow="fold")
-        for way in WAYS:
-            taken = seconds(modules, way, x, arguments.repeats)
-            base = taken["BatchNorm2d"]
-            ratios = {name: value / base for name, value in taken.items() if name != "BatchNorm2d"}
-            rows.append({"layer": layer, "way": way, "seconds": taken, "ratios": ratios})
-            cells = [f"{1e6 * taken[name]:.1f} ({ratio:.2f}x)" for name, ratio in ratios.items()]
-            grid.add_row(layer, way, f"{1e6 * base:.1f}", *cells)
+        for mode in PASSES:
+            times = seconds(modules, mode, x, arguments.repeats)
+            base = times["BatchNorm2d"]
+            ratios = {name: value / base for name, value in times.items() if name != "BatchNorm2d"}
+            rows.append({"layer": layer, "way": mode, "seconds": times, "ratios": ratios})
+            cells = [f"{1e6 * times[name]:.1f} ({ratio:.2f}x)" for name, ratio in ratios.items()]
+            grid.add_row(layer, mode, f"{1e6 * base:.1f}", *cells)
     if device == "cuda":
         grid.caption = f"on {torch.cuda.get_device_name()}"
     else:

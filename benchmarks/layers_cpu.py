@@ -1,9 +1,10 @@
-"""Layers on a CPU: C++ kernels beside eager PyTorch, torch.compile, batch normalisation, and a copy.
+"""Layers on a CPU: C++ kernels compared with eager PyTorch, torch.compile, batch normalisation, and a copy.
 
     python -m benchmarks.layers_cpu -o benchmarks/results/layers_cpu.json
 
-Forward and backward over the shapes that the small anchors have, on one core, contenders in turn. `--evolved` takes
-layers that a search found, as `evonas best --top 50 -f json` prints them. A ratio is the geometric mean over shapes.
+Measures forward and backward passes on the shapes of the small anchors, on one core, with contenders taking turns.
+`--evolved` adds layers that a search found, as `evonas best --top 50 -f json` prints them. Ratios are geometric means
+over shapes.
 """
 
 from __future__ import annotations
@@ -39,11 +40,11 @@ from evonas.workers.trial.evaluate import load_data
 
 Shape = tuple[int, int, int, int]
 STEPS = 100
-"""Over which a build has to pay."""
+"""Steps over which the cost of building kernels is spread."""
 
 
 def shapes(protocol: EvaluationProtocol) -> Counter[Shape]:
-    """The inputs of norm-acts in the protocol's anchors, and how often each occurs in a step of all of them."""
+    """Count the input shapes of norm-acts in one step of all the protocol's anchors."""
     data, found = load_data(protocol), Counter[Shape]()
     images = torch.randn(protocol.batch, data.channels, *data.size)
     for anchor in protocol.anchors:
@@ -58,18 +59,18 @@ def shapes(protocol: EvaluationProtocol) -> Counter[Shape]:
 
 
 def contenders(layer: str, channels: int, compiled: bool) -> dict[str, nn.Module | Callable[[Tensor], Tensor]]:
-    """By name."""
+    """Return the modules to be timed, by name."""
     ours, eager = (NormAct(layer, channels, backend=backend) for backend in ("cpp", "reference"))
     found: dict[str, nn.Module | Callable[[Tensor], Tensor]] = {"ours": ours, "eager": eager}
     found["batchnorm-relu"] = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU())
     if compiled:
-        torch._dynamo.reset()  # else it gives up on a module's code after eight layers
+        torch._dynamo.reset()  # otherwise it stops compiling a module's code after eight layers
         found["compiled"] = torch.compile(copy.deepcopy(eager), dynamic=False)
     return found
 
 
 def seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """The median of each call's time, the calls being made in turn."""
+    """Return the median seconds of each call, with calls taking turns."""
     for call in calls.values():
         call()
         call()
@@ -83,7 +84,7 @@ def seconds(calls: dict[str, Callable[[], object]], repeats: int) -> dict[str, f
 
 
 def measured(layer: str, shape: Shape, channels_last: bool, compiled: bool, repeats: int) -> dict[str, Any]:
-    """One row: a layer on a shape, forward and backward, in seconds."""
+    """Measure one row: the seconds of a layer on a shape, forward and backward."""
     form = torch.channels_last if channels_last else torch.contiguous_format
     x = torch.randn(shape).contiguous(memory_format=form).requires_grad_()
     dy, target = torch.randn_like(x), torch.empty_like(x)
@@ -98,13 +99,13 @@ def measured(layer: str, shape: Shape, channels_last: bool, compiled: bool, repe
     calls["copy"] = lambda: target.copy_(dy)
     plan = plan_of(as_graph(layer))
     row: dict[str, Any] = {"layer": layer, "shape": shape, "channels_last": channels_last, "values": x.numel()}
-    # A copy moves two tensors of x's size.
+    # A copy reads one tensor of x's size and writes another.
     times = seconds(calls, repeats)
     return row | times | {"floor": sum(plan.floor) / 2 * times.pop("copy")}
 
 
 def build_seconds(layer: str) -> float:
-    """The time of a build for training and one for evaluation, as a search pays it for a layer."""
+    """Return the seconds of building a layer's kernels for training and evaluation, as in a search."""
     with tempfile.TemporaryDirectory() as folder:
         before = os.environ.get("EVONAS_CACHE")
         os.environ["EVONAS_CACHE"] = folder
@@ -125,7 +126,7 @@ def build_seconds(layer: str) -> float:
 
 
 def summary(rows: list[dict[str, Any]], build: float, weights: Counter[Shape]) -> dict[str, Any]:
-    """What the rows of one layer come to; a ratio above 1 is in favour of our kernels."""
+    """Summarise the rows of one layer; a ratio above 1 means that our kernels are faster."""
     compiled = [r for r in rows if "compiled" in r]
     in_network = [r for r in rows if r["channels_last"]]
     step = {name: sum(weights[r["shape"]] * r[name] for r in in_network) for name in ("ours", "eager")}
@@ -144,13 +145,13 @@ def summary(rows: list[dict[str, Any]], build: float, weights: Counter[Shape]) -
 
 
 def table(found: Iterable[tuple[str, dict[str, Any]]]) -> Table:
-    """For people."""
-    grid = Table(title="times over ours, forward and backward, one core")
+    """Format the summaries as a table."""
+    grid = Table(title="time relative to our kernels, forward and backward, one core")
     for heading in (
         "layer",
         "passes",
         "eager",
-        f"{STEPS} steps with build",
+        f"{STEPS} steps and build",
         "torch.compile",
         "BatchNorm+ReLU",
         "floor",
@@ -164,12 +165,12 @@ def table(found: Iterable[tuple[str, dict[str, Any]]]) -> Table:
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=25, help="calls of each, of which the median counts")
+    parser.add_argument("--repeats", type=int, default=25, help="number of calls of each; the median counts")
     parser.add_argument("--layers", nargs="*", default=list(zoo), help="published layers or expressions")
-    parser.add_argument("--evolved", type=Path, help="what `evonas best -f json` printed")
-    parser.add_argument("--most", type=int, default=50, help="of the evolved layers")
+    parser.add_argument("--evolved", type=Path, help="output of `evonas best -f json`")
+    parser.add_argument("--most", type=int, default=50, help="maximum number of evolved layers")
     parser.add_argument("--no-compiled", action="store_true", help="leave out torch.compile, which takes minutes")
     parser.add_argument("-o", "--output", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
@@ -200,7 +201,7 @@ def main() -> None:
         if layers
     }
     even = median(one["break_even_values"] for one in summaries.values())
-    console.print(overall, f"a build pays after {even:.3g} values, in the median")
+    console.print(overall, f"a build pays off after {even:.3g} values (median)")
     if arguments.output:
         document: dict[str, Any] = {
             "environment": environment(),

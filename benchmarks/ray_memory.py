@@ -1,9 +1,9 @@
-"""What Ray keeps in the coordinator for the names of tasks: its memory over a run whose tasks end at once.
+"""The memory that Ray uses in the coordinator for the names of tasks, over a run whose tasks end at once.
 
     python -m benchmarks.ray_memory                  two runs of 6,000 tasks, side by side, about a minute
 
-Ray counts tasks by their names, in every process that knows of them, and tells the counts to its metrics now and again.
-One run names each task for its candidate, the other as `RayExecutor` does. Results go to
+Ray counts tasks by name in every process that knows them, and reports the counts to its metrics from time to time. In
+one run, each task is named after its candidate; in the other, as `RayExecutor` names it. Results go to
 `benchmarks/results/ray_memory.json`.
 """
 
@@ -27,15 +27,15 @@ RESULTS = Path(__file__).parent / "results" / "ray_memory.json"
 NAMINGS = ("each", "group")
 EVERY = 1000
 REPORT_MS = 1000
-"""Ray tells its metrics so often here, and every ten seconds by default: the growth comes with the telling."""
+"""Interval of Ray's metric reports, which cause the growth; Ray's default is ten seconds."""
 SETTLE_SECONDS = 20.0
 
 
 def main() -> None:
-    """Runs the benchmark, or one of its runs in a process of its own."""
+    """Run the benchmark, or one of its runs in a separate process."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, default=6000, help="of each run")
-    parser.add_argument("--naming", choices=NAMINGS, help="this run alone, printed as JSON")
+    parser.add_argument("--tasks", type=int, default=6000, help="tasks of each run")
+    parser.add_argument("--naming", choices=NAMINGS, help="do only this run, and print its result as JSON")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if arguments.naming:
@@ -43,7 +43,7 @@ def main() -> None:
         return
     found: dict[str, Any] = {naming: _apart(naming, arguments.tasks) for naming in NAMINGS}
     first, second = (found[naming]["kib_a_task"] for naming in NAMINGS)
-    print(f"a name for each task: {first:.1f} KiB a task; as RayExecutor names them: {second:.1f}")
+    print(f"a name for each task: {first:.1f} KiB per task; named as by RayExecutor: {second:.1f} KiB per task")
     document = {"tasks": arguments.tasks, "report_ms": REPORT_MS, **found, "environment": environment()}
     arguments.output.write_text(json.dumps(document, indent=1) + "\n")
 
@@ -57,13 +57,13 @@ def _apart(naming: str, tasks: int) -> dict[str, Any]:
 
 
 def run(naming: str, tasks: int) -> dict[str, Any]:
-    """Resident MiB of this process after every thousand tasks, and once Ray has told all of its metrics."""
+    """Measure the resident MiB of this process every thousand tasks, and after Ray has reported all metrics."""
     from evonas.workers.data.data_sets import load_dataset
     from evonas.workers.executors.ray_executor import RayExecutor
 
     if naming == "each":
-        Task.group = Task.label  # type: ignore[method-assign]  # as it was before
-    taken, sent, done = [], 0, 0
+        Task.group = Task.label  # type: ignore[method-assign]  # as in earlier versions
+    readings, sent, done = [], 0, 0
     with RayExecutor(load_dataset("digits"), workers=2) as executor:
         while done < tasks:
             while sent - done < 3 and sent < tasks:
@@ -72,10 +72,10 @@ def run(naming: str, tasks: int) -> dict[str, Any]:
             for _ in executor.poll(0.5):
                 done += 1
                 if done == 1 or done % EVERY == 0:
-                    taken.append(resident())
+                    readings.append(resident())
         sleep(SETTLE_SECONDS)
         settled = resident()
-    return {"resident_mib": taken, "settled_mib": settled, "kib_a_task": 1024 * (settled - taken[0]) / tasks}
+    return {"resident_mib": readings, "settled_mib": settled, "kib_a_task": 1024 * (settled - readings[0]) / tasks}
 
 
 if __name__ == "__main__":

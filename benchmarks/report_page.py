@@ -1,8 +1,8 @@
-"""How large the report of a large run is, and how fast it is made and opens.
+"""The size of the report of a large run, and the time to make and open it.
 
-A run of synthetic candidates, as many as asked for, is recorded in a database; its graphs are real ones, its scores
-drift upwards with noise, and nothing is trained. `python -m benchmarks.report_page` prints what was measured and writes
-it to benchmarks/results/report_page.json; the opening is measured in headless Chromium, where there is one.
+The run consists of synthetic candidates, recorded in a database: its graphs are real, its scores drift upwards with
+noise, and nothing is trained. `python -m benchmarks.report_page` prints the measurements and writes them to
+benchmarks/results/report_page.json. The time to open the page is measured in headless Chromium, if it is installed.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _CHUNK = 500
 
 
 def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0) -> int:
-    """Records a finished run of that many candidates; answers its number.
+    """Record a finished run of synthetic candidates, and return its number.
 
     Args:
-        store: where to.
-        candidates: how many.
-        seed: of everything.
-        scored: the share that is scored; the others fall to the filter of signals.
+        store: the store to record it in.
+        candidates: number of candidates.
+        seed: seed of all random numbers.
+        scored: the share of candidates that are scored; the signal filter rejects the others.
     """
     rng, evonorm = np.random.default_rng(seed), SPACES["evonorm"]
     config = RunConfig(space=evonorm, budget=candidates, seed=seed)
@@ -62,7 +62,7 @@ def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0)
                     graph, change = evonorm.mutate(graph, rng)
                     words.append(change)
                 if isinstance(structural(graph), Reject):
-                    words, graph = [], graphs[parent]  # rather a copy than no layer at all
+                    words, graph = [], graphs[parent]  # a copy of the parent instead of an invalid layer
                 origin = Origin(OriginKind.MUTATION, parent, tuple(words))
             times = {"sampling": 1e-3, "structural": 1e-3}
             drawn.append(Candidate(index, graph, f"{index}", f"{index}", origin, {"structural": 20}, times))
@@ -85,7 +85,7 @@ def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0)
 
 
 def measure(candidates: int, folder: Path) -> dict[str, Any]:
-    """Seconds of processor time and sizes, for a run of that many candidates, all of them scored."""
+    """Measure CPU seconds and sizes for a run of so many candidates, all of them scored."""
     with open_storage(folder / "runs.db") as store:
         run_id = synthetic(store, candidates)
         start = time.process_time()
@@ -107,7 +107,7 @@ def measure(candidates: int, folder: Path) -> dict[str, Any]:
 
 
 def opened(file: Path) -> float | None:
-    """Milliseconds from the start of loading in headless Chromium until every chart is drawn; None without it."""
+    """Return the milliseconds until headless Chromium has drawn every chart; None if it is not installed."""
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
         return None
@@ -118,7 +118,7 @@ def opened(file: Path) -> float | None:
 
 
 def main() -> None:
-    """Measures, prints and writes."""
+    """Run the benchmark: measure, print and write JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--candidates", type=int, nargs="+", default=[200, 5000])
     sizes = parser.parse_args().candidates

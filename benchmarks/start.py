@@ -1,11 +1,11 @@
-"""How long commands take that only look, on a run of a hundred thousand candidates.
+"""The time of commands that only read, on a run of a hundred thousand candidates.
 
     python -m benchmarks.start
-    python -m benchmarks.start --against ../before      with another checkout, in turns, called by its folder
+    python -m benchmarks.start --against ../before      compares with another checkout, in turns
 
-Whole commands, the start of Python and all imports included: wall time, which another process on the machine
-lengthens, and processor time beside it, which it hardly does. Each is the median of several turns. The run is
-finished, half of its candidates are scored, and all have as many rows in the database as real ones.
+Measures whole commands, including the start of Python and all imports: wall-clock time, which other load on the machine
+lengthens, and CPU time, which it hardly affects. Each is the median of several turns. The run is finished, half of its
+candidates are scored, and all have as many rows in the database as real ones.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from evonas.settings.search_space import generator
 COMMANDS = ("--help", "runs", "status", "best", "pareto", "show 0")
 ROOT = Path(__file__).resolve().parents[1]
 _GRAPHS = 500
-"""Different graphs, taken round and round: simplifying a new one for each candidate would take most of the time."""
+"""Number of different graphs, which are reused in turn, because simplifying a new one per candidate takes long."""
 _CHUNK = 10_000
-"""Candidates recorded in one transaction."""
+"""Candidates recorded per transaction."""
 
 
 def fill(storage: Path, candidates: int) -> None:
-    """Records a finished run of that many candidates, half of them scored, in a new database."""
+    """Record a finished run of so many candidates, half of them scored, in a new database."""
     config = config_of(candidates)
     graphs = [config.space.random_graph(generator(config.seed, i)) for i in range(_GRAPHS)]
     discarded, seconds = dict.fromkeys(CHEAP_FILTERS, 1), dict.fromkeys(("sampling", *CHEAP_FILTERS), 1e-3)
@@ -65,10 +65,10 @@ def fill(storage: Path, candidates: int) -> None:
         store.record(run.id, status=RunStatus.FINISHED, elapsed=3600.0)
 
 
-def taken(checkout: Path, command: str, storage: Path) -> dict[str, float]:
-    """Wall and processor seconds of one command of a checkout, in a process of its own."""
+def command_seconds(checkout: Path, command: str, storage: Path) -> dict[str, float]:
+    """Measure the wall-clock and CPU seconds of one command of a checkout, in a new process."""
     place = [] if command == "--help" else ["--storage", str(storage)]
-    # As installed: Python keeps what it has compiled, which development environments often forbid.
+    # As when installed, Python caches compiled files, which development environments often disable.
     surroundings = {name: text for name, text in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     line = [sys.executable, "-m", "evonas", *command.split(), *place]
     before, start = os.times(), perf_counter()
@@ -79,15 +79,15 @@ def taken(checkout: Path, command: str, storage: Path) -> dict[str, float]:
 
 
 def measure(checkouts: Mapping[str, Path], candidates: int, repeats: int) -> list[dict[str, Any]]:
-    """A row for each command: the median seconds of each checkout by name, and ratios to the first."""
+    """Return a row for each command: the median seconds of each checkout, by name, and ratios to the first."""
     with TemporaryDirectory() as folder:
         storage = Path(folder) / "evonas.db"
         fill(storage, candidates)
         turns: dict[tuple[str, str], list[dict[str, float]]] = {}
-        for _ in range(repeats + 1):  # the first fills caches, Python's and the system's
+        for _ in range(repeats + 1):  # the first turn fills the caches of Python and the system
             for command in COMMANDS:
                 for name, checkout in checkouts.items():
-                    turns.setdefault((command, name), []).append(taken(checkout, command, storage))
+                    turns.setdefault((command, name), []).append(command_seconds(checkout, command, storage))
     rows = []
     for command in COMMANDS:
         found = {
@@ -101,23 +101,23 @@ def measure(checkouts: Mapping[str, Path], candidates: int, repeats: int) -> lis
 
 
 def main() -> None:
-    """Measures, prints a table and writes JSON."""
+    """Run the benchmark: measure, print a table and write JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.start", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--candidates", type=int, default=100_000)
-    parser.add_argument("--repeats", type=int, default=7, help="turns of each command, of which the median counts")
-    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout, called by its folder")
+    parser.add_argument("--repeats", type=int, default=7, help="turns of each command; the median counts")
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help="another checkout of evonas to compare with")
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results/start.json"))
     arguments = parser.parse_args()
     checkouts = {"here": ROOT}
     if arguments.against is not None:
         if not (arguments.against / "evonas" / "__main__.py").exists():
-            parser.error(f"there is no checkout of evonas at {arguments.against}")
+            parser.error(f"{arguments.against} is not a checkout of evonas: it has no evonas/__main__.py")
         checkouts[f"against {arguments.against.resolve().name}"] = arguments.against.resolve()
     code = state_of_code()
     rows = measure(checkouts, arguments.candidates, arguments.repeats)
-    grid = Table(title=f"seconds of a command on a run of {arguments.candidates:,} candidates: wall (processor)")
+    grid = Table(title=f"seconds of a command on a run of {arguments.candidates:,} candidates: wall-clock (CPU)")
     grid.add_column("command")
     for name in checkouts:
         grid.add_column(name, justify="right")
@@ -127,7 +127,7 @@ def main() -> None:
     Console().print(grid)
     document = {
         "environment": {**environment(), "code": code},
-        "load": os.getloadavg()[0],  # of the last minute; above the number of cores, wall times are too long
+        "load": os.getloadavg()[0],  # of the last minute; above the number of cores, wall-clock times are too long
         "candidates": arguments.candidates,
         "repeats": arguments.repeats,
         "rows": rows,

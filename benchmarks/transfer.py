@@ -1,9 +1,9 @@
-"""What layers do on tasks that no search trained on: the README's table of `evonas transfer`.
+"""Scores of layers on tasks that no search trained on: the README's table of `evonas transfer`.
 
     python -m benchmarks.transfer
 
-Trains each layer with three seeds on each task, about a quarter of an hour on one core, and writes every value with the
-versions and the machine to `results/transfer.json`, task by task.
+Trains each layer with three seeds on each task, which takes a quarter of an hour on one core. All values, versions and
+properties of the machine are written to `results/transfer.json` after each task.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ RESULT = Path(__file__).parent / "results" / "transfer.json"
 
 
 def measured(task: str, seeds: int, steps: int) -> dict[str, Any]:
-    """A task's values by layer and seed, and the processor's seconds for all of it."""
+    """Return the values of a task by layer and seed, and the CPU seconds that it took."""
     start = process_time()
     rows = transfer([FOUND], task, seeds=range(seeds), steps=steps, references=TASK_REFERENCES)
     return {
@@ -49,16 +49,19 @@ def measured(task: str, seeds: int, steps: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures each task and writes the file anew after each."""
+    """Run the benchmark, and rewrite the file after each task."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="of every task; each task's own by default")
+    parser.add_argument("--steps", type=int, help="training steps of every task; by default, each task's own number")
     parser.add_argument(
-        "--task", action="append", choices=list(TASKS), help="all by default; others are left as recorded"
+        "--task",
+        action="append",
+        choices=list(TASKS),
+        help="task to measure, all by default; other results are kept",
     )
     parser.add_argument("--output", type=Path, default=RESULT)
     given = parser.parse_args()
-    torch.set_num_threads(1)  # the same sums in the same order on every machine of a kind
+    torch.set_num_threads(1)  # the same order of additions on every machine of a kind
     from evonas.workers.transfer.generation import floor
 
     document: dict[str, Any] = {"environment": environment(), "seeds": given.seeds, "found": FOUND, "tasks": {}}

@@ -1,16 +1,16 @@
 """An anchor of your own: `evonas search --anchor examples/anchor.py:plain`.
 
-An anchor is a function, or a class of `torch.nn.Module`, that is called with what makes the layers and returns a
-network from images (b, in_channels, h, w) to logits (b, classes).
+An anchor is a function, or a subclass of `torch.nn.Module`, that is called with a `LayerBuilder` and returns a network
+from images (b, in_channels, h, w) to logits (b, classes).
 """
 
 from torch import Tensor, nn
 
-from evonas import LayerFactory
+from evonas.workers.anchors import LayerBuilder
 
 
-def plain(layer: LayerFactory, *, in_channels: int, classes: int) -> nn.Module:
-    """Three convolutions, each with the layer after it. Where there is no activation, take `layer.norm(channels)`."""
+def plain(layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:
+    """Return three convolutions, each followed by the layer. For a position without activation, use `layer.norm`."""
     return nn.Sequential(
         nn.Conv2d(in_channels, 16, 3, stride=2, padding=1, bias=False),
         layer.norm_act(16),
@@ -24,13 +24,13 @@ def plain(layer: LayerFactory, *, in_channels: int, classes: int) -> nn.Module:
 
 
 class Shortcut(nn.Module):
-    """A convolution with a way around it."""
+    """A convolution with a shortcut around it."""
 
-    def __init__(self, layer: LayerFactory, channels: int) -> None:
+    def __init__(self, layer: LayerBuilder, channels: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm_act = layer.norm_act(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, channels, h, w) to the same shape."""
+        """Keep the shape (b, channels, h, w)."""
         return x + self.norm_act(self.conv(x))

@@ -1,8 +1,9 @@
 """A data set of your own: `evonas search --data examples/data.py:stripes`.
 
-A data set is a function of a folder (`--data-dir`; None where it is not given) and an image size (None to leave images
-as they are) that returns a `DataSet`. `from_splits` makes one: it splits off what you have no images for, and
-standardises pixels. Images are uint8 or float32 (n, c, h, w), labels int64 (n,) from 0 on.
+A data set is a function that returns a `DataSet`. Its arguments are a folder (the value of `--data-dir`, or None) and
+an image size (None to leave images as they are). `from_splits` makes a `DataSet`: it splits off validation and test
+images if you pass None for them, and standardises pixels. Images are uint8 or float32 (n, c, h, w), and labels are
+int64 (n,) from 0 on.
 """
 
 from pathlib import Path
@@ -14,8 +15,8 @@ from evonas.workers.data.splits import Split
 
 
 def stripes(folder: Path | None, image_size: int | None) -> DataSet:
-    """Noisy stripes; the class is their direction."""
-    del folder  # nothing is read
+    """Draw noisy stripes; their direction is the class."""
+    del folder  # this data set reads no files
     size, generator = image_size or 12, torch.Generator().manual_seed(0)
     labels = torch.arange(400) % 4
     axis = torch.arange(size, dtype=torch.float32)

@@ -1,7 +1,7 @@
 """An objective of your own: `evonas search --objective anchors --objective examples/objective.py:depth`.
 
-An objective is a value of `Objective` with a function `measure`, which workers call with the `Trial` of each candidate
-that was scored. The run records its direction and unit.
+An objective is an `Objective` whose function `measure` is called by workers with the `Trial` of each scored candidate.
+The run records its direction and unit.
 """
 
 from evonas.language.graph import FIRST
@@ -21,6 +21,6 @@ depth = Objective(
     name="depth",
     unit="operations",
     higher_is_better=False,
-    meaning="Operations one after the other, which a GPU cannot do at the same time.",
+    meaning="Longest chain of operations, which a GPU cannot run at the same time.",
     measure=_longest_chain,
 )

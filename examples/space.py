@@ -1,4 +1,4 @@
-"""A search space of your own: `evonas search --space examples/space.py:smooth`. The run records it in whole."""
+"""A search space of your own: `evonas search --space examples/space.py:smooth`. The run records the whole space."""
 
 from evonas import SearchSpace
 

@@ -1,4 +1,4 @@
-"""Files of CIFAR in their published formats, filled with images that tell which they are."""
+"""CIFAR files in their published formats, filled with images that identify themselves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pickled(document: object) -> bytes:
 
 
 def rows(first: int, count: int) -> Array:
-    """Images of 3 × 32 × 32 bytes; the first two bytes hold the number of the image, from `first` on."""
+    """Make images of 3 × 32 × 32 bytes, whose first two bytes are the number of the image, from `first` on."""
     pattern = (np.arange(3072) // 5 % 251).astype(np.uint8)
     images = np.tile(pattern, (count, 1))
     numbers = np.arange(first, first + count)
@@ -57,7 +57,7 @@ def rows(first: int, count: int) -> Array:
 
 
 def numbers_of(images: Array) -> Array:
-    """Which images these are, (n, 3, 32, 32)."""
+    """Return the numbers of images (n, 3, 32, 32)."""
     return images[:, 0, 0, 0].astype(int) * 256 + images[:, 0, 0, 1]
 
 
@@ -66,7 +66,7 @@ def label_of(number: Array, classes: int) -> Array:
 
 
 def batch(first: int, count: int, classes: int) -> dict[bytes, Any]:
-    """What a pickled file holds."""
+    """Return the content of a pickled file."""
     labels = label_of(np.arange(first, first + count), classes).tolist()
     document: dict[bytes, Any] = {b"batch_label": b"some batch", b"data": rows(first, count)}
     if classes == 100:
@@ -76,14 +76,14 @@ def batch(first: int, count: int, classes: int) -> dict[bytes, Any]:
 
 
 def records(first: int, count: int, classes: int) -> bytes:
-    """What a binary file holds."""
+    """Return the content of a binary file."""
     labels = label_of(np.arange(first, first + count), classes).astype(np.uint8)[:, None]
     coarse = [np.full_like(labels, 19)] if classes == 100 else []
     return np.concatenate([*coarse, labels, rows(first, count)], axis=1).tobytes()
 
 
 def files(name: str) -> dict[str, bytes]:
-    """The files of an archive, under their published names; test images are numbered from 50,000."""
+    """Return the files of an archive by their published names; test images are numbered from 50,000."""
     classes, ending = (100 if "100" in name else 10), "" if name.endswith("python") else ".bin"
     write = records if ending else lambda *what: pickled(batch(*what))
     parts = {"train": (0, 50_000), "test": (50_000, 10_000)}

@@ -1,4 +1,4 @@
-"""A Ray without processes: what became of a call is what a test says, at once and in the order it says."""
+"""A fake Ray without processes: tests decide the result of each call, and the order of results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayActorError,
 
 from evonas import __version__
 from evonas.workers.executors import ray_executor, ray_pool
-from evonas.workers.executors.ray_worker import Greeting
+from evonas.workers.executors.ray_worker import WorkerInfo
 
 WORKER_DIED = ActorDiedError()
 NODE_DIED = RayActorError(error_msg="The actor died because its node has died.")
@@ -18,12 +18,12 @@ UNAVAILABLE = ActorUnavailableError("the connection broke", None)
 
 
 def task_error(cause: Exception) -> RayTaskError:
-    """What Ray raises in the place of an exception of the call."""
+    """Return the error that Ray raises in place of an exception of the call."""
     return RayTaskError("evaluate", "its traceback", cause, proctitle="worker", pid=1, ip="127.0.0.1")
 
 
 class Reference:
-    """Of a call of an actor."""
+    """A reference to a call of an actor."""
 
     def __init__(self, actor: FakeActor, task: Any = None) -> None:
         self.actor, self.task = actor, task
@@ -43,7 +43,7 @@ class _Method:
 
 
 class FakeActor:
-    """A handle; notes what it is called with."""
+    """A handle of an actor, which records its calls."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -52,7 +52,7 @@ class FakeActor:
 
 
 class FakeRay:
-    """Stands in the place of the module."""
+    """Replaces the module `ray`."""
 
     def __init__(self) -> None:
         self.actors: list[FakeActor] = []
@@ -61,13 +61,13 @@ class FakeRay:
         self.timeouts: list[float] = []
 
     def start(self, name: str, *_: object) -> FakeActor:
-        """A new actor, as `start_worker` makes one."""
+        """Create an actor, like `start_worker`."""
         self.actors.append(FakeActor(name))
         return self.actors[-1]
 
     def up(self, reference: Reference, node: str = "node", version: str = __version__) -> None:
-        """The worker of this reference is up."""
-        self.values[reference] = Greeting(version, node)
+        """Report that the worker of this reference has started."""
+        self.values[reference] = WorkerInfo(version, node)
 
     def get(self, reference: Reference) -> Any:
         value = self.values.pop(reference)

@@ -1,7 +1,6 @@
 """Executors that train nothing, for tests of the search loop.
 
-The outcome of a task is a function of its graph alone, like that of a real evaluation; the time and order of arrival
-are random.
+As in a real evaluation, the result of a task is a function of its graph; the time and order of arrival are random.
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from evonas.settings.candidate import BUILDING, Evaluation, FilterOutcome, Statu
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
 
-ANCHORS = ("wide", "deep")  # not in alphabetical order, in which a store might return them
+ANCHORS = ("wide", "deep")  # not in alphabetical order, which a store might return
 SETTINGS = {"budget": 40, "seed": 3, "lookahead": 8, "population": 12, "tournament": 0.4, "fresh": 0.3}
 
 
 def config(**settings: object) -> RunConfig:
-    """A small run, which has parents early, and whose window slides within the budget."""
+    """A small run, in which parents are found early and the window slides within the budget."""
     return RunConfig(evonorm, **{"protocol": EvaluationProtocol(anchors=ANCHORS), **SETTINGS, **settings})  # type: ignore[arg-type]
 
 
 def outcome(task: Task) -> Evaluation:
-    """The fake outcome of a graph: of ten, about six are scored, three are rejected, and one fails at every attempt."""
+    """Judge a graph: of ten, about six are scored, three are rejected, and one fails in every attempt."""
     digest = hashlib.blake2b(Graph.from_json(task.graph).key.encode()).digest()
     seconds = {anchor: 0.5 + digest[place] / 256 for place, anchor in enumerate(ANCHORS)}
     seconds[BUILDING] = 0.125 + digest[8] / 1024
@@ -44,7 +43,7 @@ def outcome(task: Task) -> Evaluation:
 
 
 class FakeExecutor(Executor):
-    """Completes tasks in random order; a poll may return none, or several at once."""
+    """Completes tasks in random order; some polls return nothing, and some several results."""
 
     def __init__(self, capacity: int = 1, seed: int = 0, judge: Callable[[Task], Evaluation] = outcome) -> None:
         self._capacity, self._rng, self._judge = capacity, random.Random(seed), judge
@@ -72,7 +71,7 @@ class FakeExecutor(Executor):
 
 
 def table(store: Store, run: RunInfo) -> list[tuple[object, ...]]:
-    """The record of a run without times: each candidate with its outcome."""
+    """Return the records of a run without times: for each candidate, how it was drawn and its evaluation."""
     evaluations = {e.index: e for e in store.evaluations(run.id)}
     return [
         (

@@ -1,4 +1,4 @@
-"""Networks with a forward that cannot be traced or written anew, whose parts other forwards may share."""
+"""Networks with a forward that cannot be traced or rewritten, whose parts other forwards may share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.usual_models import conv3
 
 
 class Untraceable(nn.Module):
-    """A convolution, a normalisation perhaps, and a ReLU, in a forward that cannot be traced."""
+    """A convolution, an optional normalisation, and a ReLU, in a forward that cannot be traced."""
 
     def __init__(self, bn: nn.Module, relu: nn.Module) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Untraceable(nn.Module):
 
 
 class SharedRelu(nn.Sequential):
-    """One ReLU for two such forwards, of which the second has nothing that could be swapped before it."""
+    """One ReLU in two such forwards; in the second, no normalisation comes before it."""
 
     def __init__(self) -> None:
         relu = nn.ReLU()
@@ -35,7 +35,7 @@ class SharedRelu(nn.Sequential):
 
 
 class TracedRelu(nn.Sequential):
-    """One ReLU for such a forward and for one that can be traced, after a convolution."""
+    """One ReLU in such a forward and in one that can be traced, after a convolution."""
 
     def __init__(self) -> None:
         relu = nn.ReLU()
@@ -43,7 +43,7 @@ class TracedRelu(nn.Sequential):
 
 
 class SharedAct(nn.Sequential):
-    """One activation in a forward of its own, for such a forward and for a normalisation."""
+    """One activation in its own forward, used in such a forward and after a normalisation."""
 
     def __init__(self) -> None:
         act = Act()
@@ -51,7 +51,7 @@ class SharedAct(nn.Sequential):
 
 
 class SharedNorm(nn.Sequential):
-    """One normalisation for two such forwards, and for one with another activation after it."""
+    """One normalisation in two such forwards, and in one with another activation after it."""
 
     def __init__(self) -> None:
         bn = nn.BatchNorm2d(3)
@@ -59,7 +59,7 @@ class SharedNorm(nn.Sequential):
 
 
 class TracedNorm(nn.Sequential):
-    """One normalisation for such a forward, and for one that can be traced."""
+    """One normalisation in such a forward, and in one that can be traced."""
 
     def __init__(self) -> None:
         bn = nn.BatchNorm2d(3)
@@ -67,21 +67,21 @@ class TracedNorm(nn.Sequential):
 
 
 class NormTwice(Untraceable):
-    """Such a forward that names its normalisation twice."""
+    """Such a forward that mentions its normalisation twice."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.bn(self.conv(x))) + self.bn(x) if len(x) else x
 
 
 class ReluTwice(Untraceable):
-    """Such a forward that names its ReLU twice."""
+    """Such a forward that mentions its ReLU twice."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.relu(self.bn(self.relu(self.conv(x)))) if len(x) else x
 
 
 class Reaches(nn.Module):
-    """Calls a part of such a forward by itself as well."""
+    """Also calls a part of such a forward directly."""
 
     def __init__(self, part: str) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def parametrised() -> nn.Module:
 
 
 class Prints(Parts):
-    """Tells of itself."""
+    """Prints."""
 
     def forward(self, x: Tensor) -> Tensor:
         print("forward", end="")
@@ -106,7 +106,7 @@ class Prints(Parts):
 
 
 class Decorated(Parts):
-    """Its decoration leaves no trace in a graph."""
+    """Has a decorator whose effect is missing in a trace."""
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
@@ -114,7 +114,7 @@ class Decorated(Parts):
 
 
 class Defaults(Parts):
-    """Has an argument that may be left out."""
+    """Has an optional argument."""
 
     def forward(self, x: Tensor, factor: float = 2.0) -> Tensor:
         return F.relu(self.bn1(self.conv1(x))) * factor
@@ -131,7 +131,7 @@ COUNT = 0
 
 
 class Counts(Parts):
-    """Changes what is outside of it."""
+    """Changes a value outside of itself."""
 
     def forward(self, x: Tensor) -> Tensor:
         global COUNT
@@ -146,7 +146,7 @@ def noted(module: nn.Module, x: Tensor) -> Tensor:
 
 
 class Helped(Parts):
-    """Has effects by a function, by a method, and by what is defined in it."""
+    """Has side effects through a function, a method, and a nested function."""
 
     last: Tensor | None = None
 

@@ -1,6 +1,6 @@
-"""A training as one would write it down from the protocol: a loop over steps, with nothing shared or kept.
+"""A plain training, written down from the protocol: a loop over steps, with nothing shared or cached.
 
-What `workers/trial/training.py` does in stages, in parts and with PyTorch's optimiser is held against this.
+Tests compare `workers/trial/training.py` with it, which uses stages, micro-batches and PyTorch's optimiser.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.anchors import build_anchor
-from evonas.workers.data.data_sets import DataSet
+from evonas.workers.data.dataset import DataSet
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Plain:
 def plainly_trained(
     layer: LayerFactory, data: DataSet, protocol: EvaluationProtocol, steps: int, anchor: str | None = None
 ) -> Plain:
-    """The anchor, the protocol's first by default, after so many steps of the protocol's training."""
+    """Train an anchor, the protocol's first by default, for so many steps of the protocol."""
     with torch.random.fork_rng():
         torch.manual_seed(protocol.seed)
         model = build_anchor(
@@ -71,7 +71,7 @@ def plainly_trained(
 
 @torch.no_grad()
 def plain_accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The share of images, as networks see them, whose class is found in evaluation mode."""
+    """Return the share of images, as networks see them, that are classified correctly in evaluation mode."""
     share = _share(model.eval()(images), labels)
     model.train()
     return share

@@ -1,4 +1,4 @@
-"""Sample values for tests of stores, and helpers that the tests of databases share."""
+"""Values that tests of stores record, and helpers that tests of databases share."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def candidate(index: int, parent: int | None = None) -> Candidate:
 
 
 def scored(index: int, first: float, second: float = 0.5) -> Evaluation:
-    """A scored evaluation, with scores that are not in alphabetical order."""
+    """A scored evaluation, whose anchors are not in alphabetical order."""
     return Evaluation(
         index,
         Status.SCORED,
@@ -65,7 +65,7 @@ def scored(index: int, first: float, second: float = 0.5) -> Evaluation:
 
 
 def rejected(index: int, reason: str = "below the floor", name: str = "quality") -> Evaluation:
-    """An evaluation that a filter rejected."""
+    """An evaluation rejected by a filter."""
     return Evaluation(
         index,
         Status.REJECTED,
@@ -78,18 +78,18 @@ def rejected(index: int, reason: str = "below the floor", name: str = "quality")
 
 
 def failed(index: int, reason: str = "took longer than 300 s", attempts: int = 2) -> Evaluation:
-    """An evaluation that failed because its worker died."""
+    """A failed evaluation, during which the worker died."""
     return Evaluation(index, Status.FAILED, reason=reason, attempts=attempts)
 
 
 def retraining(layer: int | str, **changes: object) -> Retraining:
-    """A training that followed the search."""
+    """A training after the search."""
     return replace(Retraining(layer, RetrainingStage.HELD_OUT, "resnet-small", 1000, 60, 0.2, 0.625, 1.5), **changes)  # type: ignore[arg-type]
 
 
 @contextmanager
 def beside_another(store: Store, environment: Mapping[str, str] | None = None) -> Iterator[int]:
-    """A new run in a store with another run that has recorded more of everything, and must stay unchanged."""
+    """A new run in a store with another run, which has more of every record and must not change."""
     other = store.create_run(CONFIG, {"torch": "1.13"}).id
     drawn = [replace(candidate(i, parent=i - 3 if i % 3 else None), start=bytes([i, 9])) for i in range(12)]
     ended = [scored(0, 0.75), rejected(1), failed(2), scored(3, 0.25), rejected(4, "explodes", "signal")]
@@ -129,7 +129,7 @@ def query(file: Path, sql: str) -> list[tuple[object, ...]]:
 
 @contextmanager
 def refused(kind: type[EvonasError], match: str) -> Iterator[None]:
-    """Check that the block raises `kind` with a message of one line that matches."""
+    """Assert that the block raises `kind` with a message of one line that matches."""
     with pytest.raises(kind, match=match) as caught:
         yield
     assert "\n" not in str(caught.value)

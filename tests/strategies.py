@@ -1,4 +1,4 @@
-"""Random graphs for property tests, and what a graph gives on a fixed probe."""
+"""Random graphs for property tests, and the values of a graph on a fixed probe."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def seeded_graphs(count: int) -> Iterator[tuple[str, Graph]]:
 
 
 def probe(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> tuple[Tensor, Tensor, Tensor]:
-    """x, v0 and v1 in float64, all of them random: at 0 and 1 different graphs give one value."""
+    """Random x, v0 and v1 in float64, because different graphs may agree at 0 and 1."""
     source = torch.Generator().manual_seed(seed)
     x = torch.randn(shape, generator=source, dtype=torch.float64) * 1.5 + 0.25
     v0, v1 = torch.randn(2, shape[1], generator=source, dtype=torch.float64)
@@ -60,7 +60,7 @@ def probe(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> tuple[Tensor, Tensor
 
 
 def value_and_gradients(graph: Graph, leaves: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """The output, and the gradients of a fixed random functional of it with respect to x, v0 and v1."""
+    """Return the output, and the gradients of a fixed random functional of it with respect to x, v0 and v1."""
     x, v0, v1 = (leaf.clone().requires_grad_() for leaf in leaves)
     y = evaluate(graph, x, v0, v1, groups=GROUPS)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
@@ -71,7 +71,7 @@ def value_and_gradients(graph: Graph, leaves: tuple[Tensor, Tensor, Tensor]) -> 
 
 
 def reads_x(graph: Graph) -> bool:
-    """Whether any path leads from x to the output."""
+    """Return whether there is a path from x to the output."""
     return 0 in graph.live
 
 

@@ -14,7 +14,7 @@ from evonas.workers.anchors.layers import Conv, Dense, scaled_width
 
 
 class BatchNormRelu:
-    """The usual layer; notes the channels of every position that it is asked for."""
+    """The usual layer, which records the channels of every position."""
 
     def __init__(self) -> None:
         self.norm_acts: list[int] = []
@@ -82,7 +82,7 @@ def test_forward_and_backward(name: str, shape: tuple[int, ...]) -> None:
 def test_one_image_in_evaluation_mode(name: str) -> None:
     model = build_anchor(name, BatchNormRelu(), in_channels=1, classes=10).eval()
     images = torch.randn(3, 1, 12, 12)
-    # float32 sums taken in another order: a few units in the last place of values of about 0.1.
+    # float32 sums in another order: a few units in the last place of values of about 0.1.
     torch.testing.assert_close(model(images[:1]), model(images)[:1], rtol=1e-4, atol=1e-6)
 
 
@@ -102,13 +102,13 @@ def test_the_same_random_state_gives_the_same_weights_to_every_layer(name: str) 
 @pytest.mark.parametrize("name", NAMES)
 def test_convolutions_start_with_the_published_variance(name: str) -> None:
     model = build_anchor(name, BatchNormRelu(), in_channels=3, classes=10)
-    for module in model.modules():
-        if isinstance(module, Conv):
-            fan_out = module.out_channels * module.kernel_size[0] ** 2 / module.groups
-            draws = module.weight.numel()
-            # A sample variance of n normal draws deviates by sqrt(2 / n); six deviations never happen.
-            ratio = module.weight.square().mean().item() * fan_out / 2
-            assert abs(ratio - 1) < 6 * (2 / draws) ** 0.5
+    convolutions = [module for module in model.modules() if isinstance(module, Conv)]
+    assert len(convolutions) >= 4
+    for module in convolutions:
+        fan_out = module.out_channels * module.kernel_size[0] ** 2 / module.groups
+        # The sample variance of n normal draws has a relative deviation of sqrt(2 / n); six of these never happen.
+        ratio = module.weight.square().mean().item() * fan_out / 2
+        assert abs(ratio - 1) < 6 * (2 / module.weight.numel()) ** 0.5
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_width_multiplies_every_position(name: str) -> None:
 
 @pytest.mark.parametrize("width", ["", "0", "-1", "nan", "inf", "1e9", "half", "0.5@2"])
 def test_a_width_that_makes_no_sense_is_refused(width: str) -> None:
-    with pytest.raises(UsageError, match="an anchor's width is a number above 0"):
+    with pytest.raises(UsageError, match="the width of an anchor must be above 0"):
         anchor_named(f"resnet50@{width}")
 
 

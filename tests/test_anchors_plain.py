@@ -1,4 +1,4 @@
-"""What the small anchors compute, beside their papers' equations written out over the same weights."""
+"""The small anchors compute the equations of their papers, which are written out here over the same weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evonas.workers.anchors import build_anchor
 
 
 class Softplus:
-    """A layer that tells a normalisation with an activation from one without."""
+    """A layer that differs between positions with and without activation."""
 
     def norm_act(self, channels: int) -> nn.Module:
         return nn.Softplus()
@@ -32,7 +32,7 @@ def classified(model: Any, x: Tensor) -> Tensor:
 
 
 def resnet(model: Any, x: Tensor) -> Tensor:
-    """Pre-activation: the shortcut of a block that changes the shape leaves after the first norm-act."""
+    """Pre-activation: the shortcut of a block that changes the shape starts after the first norm-act."""
     x = F.conv2d(x, model.stem.weight, stride=2, padding=1)
     for block, stride in zip(model.blocks, (1, 2, 1), strict=True):
         y = act(x)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from evonas.workers.anchors import ANCHORS, anchor_named, build_anchor, efficientnet, mobilenet, resnet, vgg
-from evonas.workers.anchors.inverted import InvertedNet
+from evonas.workers.anchors.inverted_residuals import InvertedNet
 from tests.test_anchors import BatchNormRelu
 
 # Each bottleneck: the norm-acts before its 1×1, 3×3 and 1×1 convolutions.
@@ -50,11 +50,11 @@ PUBLISHED = [
     # 25.5 M. The 53 convolutions and the classifier of ResNet-50 have 25,503,912; pre-activation has a
     # normalisation before each convolution of a block and one at the end, 45,440, in place of 53,120.
     ("resnet50", resnet.ResNet, resnet.RESNET50, RESNET50, [], 25_549_352),
-    ("mobilenetv2", InvertedNet, mobilenet.PUBLISHED, MOBILENETV2, MOBILENETV2_LINEAR, 3_504_872),
-    ("efficientnet-b0", InvertedNet, efficientnet.B0, EFFICIENTNET_B0, EFFICIENTNET_B0_LINEAR, 5_288_548),
+    ("mobilenetv2", InvertedNet, mobilenet.MOBILENETV2, MOBILENETV2, MOBILENETV2_LINEAR, 3_504_872),
+    ("efficientnet-b0", InvertedNet, efficientnet.EFFICIENTNET_B0, EFFICIENTNET_B0, EFFICIENTNET_B0_LINEAR, 5_288_548),
     # 138 M less the head of 123.6 M and the biases of convolutions, 4,224; with normalisations, 8,448, and
     # one classifier, 513,000.
-    ("vgg16", vgg.Vgg, vgg.VGG16, VGG16, [], 14_710_464 + 8_448 + 513_000),
+    ("vgg16", vgg.VGG, vgg.VGG16, VGG16, [], 14_710_464 + 8_448 + 513_000),
 ]
 
 

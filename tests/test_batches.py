@@ -1,4 +1,4 @@
-"""Padding, crops and mirror images, compared with the plain way of doing it one image at a time."""
+"""Padding, crops and mirror images, compared with a plain implementation for one image at a time."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.workers.data import batches
-from evonas.workers.data.data_sets import DataSet, Split, load_dataset
-from evonas.workers.data.dataset import from_splits
-from evonas.workers.data.distortion import Distortion
-from evonas.workers.data.splits import Standardisation
+from evonas.workers.data.augmentation import Augmentation
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.pixels import Standardisation
+from evonas.workers.data.splits import Split
 
 HEIGHT, WIDTH, COUNT = 5, 7, 60
 
 
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    """Every pixel of every image is another number, so that it can be seen where it went."""
+    """Every pixel of every image is a different number, so that it can be traced."""
     pixels = torch.randperm(COUNT * 2 * HEIGHT * WIDTH).float().view(COUNT, 2, HEIGHT, WIDTH) + 1
     split = Split(pixels, torch.arange(COUNT) % 3)
     return from_splits("numbered", 3, split, split, split)
@@ -46,25 +47,25 @@ def test_batches_are_crops_of_padded_images(data: DataSet, pad: int, crop: int |
         assert torch.equal(labels, whole_labels)  # the same images in the same order as without
         for image, original in zip(images.numpy(), whole.numpy(), strict=True):
             tops, lefts = range(HEIGHT + 2 * pad - size[0] + 1), range(WIDTH + 2 * pad - size[1] + 1)
-            ways = [
+            crops = [
                 (top, left, mirrored)
                 for top in tops
                 for left in lefts
                 for mirrored in ([False, True] if flip else [False])
             ]
             padded = np.pad(original, ((0, 0), (pad, pad), (pad, pad)))
-            matching = [way for way in ways if (image == plain(padded, way[0], way[1], size, way[2])).all()]
+            matching = [crop for crop in crops if (image == plain(padded, crop[0], crop[1], size, crop[2])).all()]
             assert matching
             seen.add(matching[0])
             drawn.append(matching[0])
-    # Of 800 draws, each of at most 98 ways is missed with probability (1 - 1/98)^800 = 0.0003; the seed is fixed.
+    # Of 800 draws, each of at most 98 crops is missed with probability (1 - 1/98)^800 = 0.0003; the seed is fixed.
     chunk = 32 * 20
     assert drawn[chunk:] != drawn[: len(drawn) - chunk]  # the second is drawn anew
     symmetric = size[1] == 1
     if flip and not symmetric:
         # Half of 800: six standard deviations are six times sqrt(1 / 4 / 800).
         assert abs(sum(mirrored for _, _, mirrored in drawn) / len(drawn) - 0.5) < 0.11
-    assert len(seen) == (len(ways) // 2 if symmetric else len(ways))
+    assert len(seen) == (len(crops) // 2 if symmetric else len(crops))
 
 
 def test_crops_are_a_function_of_the_seed(data: DataSet) -> None:
@@ -85,7 +86,7 @@ def test_bytes_are_cropped_like_numbers() -> None:
     assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
 
 
-def test_digits_are_cropped_after_their_distortion() -> None:
+def test_digits_are_cropped_after_augmentation() -> None:
     digits = load_dataset("digits")
     whole, labels = digits.batches(0, 8)[0]
     whole = whole.clone()
@@ -96,11 +97,11 @@ def test_digits_are_cropped_after_their_distortion() -> None:
         assert sum(torch.equal(image, original[:, t : t + 11, left : left + 11]) for t, left in places) == 1
 
 
-def test_every_chunk_of_steps_is_distorted_anew() -> None:
-    """One image for all samples, so that what differs between steps is its distortion."""
+def test_every_chunk_of_steps_is_augmented_anew() -> None:
+    """One image for all samples, so that steps differ only by its augmentation."""
     one = load_dataset("digits").train.images[:1].expand(16, -1, -1, -1)
     split = Split(one, torch.arange(16) % 2)
-    data = DataSet("same", 2, 1, split, split, split, Distortion(8, rotation=0.3))
+    data = DataSet("same", 2, 1, split, split, split, Augmentation(8, rotation=0.3))
     batches = data.batches(0, 8)
     images = torch.stack([batches[step][0] for step in range(3 * 32)])
     apart = [torch.equal(images[step], images[step + 32]) for step in range(64)]
@@ -110,7 +111,7 @@ def test_every_chunk_of_steps_is_distorted_anew() -> None:
 
 def test_a_crop_that_does_not_fit_is_refused(data: DataSet) -> None:
     with pytest.raises(
-        UsageError, match=r"a crop of 6×6 does not fit into images of 5×7; make crop smaller or pad larger"
+        UsageError, match=r"a crop of 6×6 does not fit into images of 5×7; use a smaller crop or a larger pad"
     ):
         data.batches(0, 4, 0, 6)
     with pytest.raises(UsageError, match=r"a crop of 10×10 does not fit into images of 9×11 with 2 pixels of padding"):
@@ -129,7 +130,7 @@ def test_large_images_are_made_fewer_steps_at_a_time(monkeypatch: pytest.MonkeyP
 
 
 def test_standardisation_of_many_images_counts_each_alike() -> None:
-    """More than are looked at at a time, the last part of another brightness; against numpy in float64."""
+    """More images than one chunk, the last ones with another brightness; compared with NumPy in float64."""
     images = torch.randint(0, 100, (2300, 2, 3, 3), dtype=torch.uint8)
     images[2000:] += 100
     found = Standardisation.of(images)
@@ -153,7 +154,7 @@ def test_a_gpu_sees_the_same_crops(data: DataSet) -> None:
         images, labels = one.batches(0, 16, 1, 4, True)[3]
         on_gpu, its_labels = one.batches(0, 16, 1, 4, True, "cuda")[3]
         assert on_gpu.is_cuda and torch.equal(its_labels.cpu(), labels)
-        # One subtraction and one division in float32, each rounded in its own way.
+        # One subtraction and one division in float32, each rounded separately.
         torch.testing.assert_close(on_gpu.cpu(), images, rtol=1e-6, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""CIFAR's published files are read to the pixel; anything else is named, and nothing in it is run."""
+"""CIFAR's published files are read exactly; other files are refused by name, and nothing in them is run."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def binary10(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def linked(folder: Path, place: Path, without: str = "") -> Path:
-    """A folder with the same files and little use of the disk."""
+    """A folder of links to the same files, which needs little disk space."""
     copy = place / folder.name
     copy.mkdir()
     for file in folder.iterdir():
@@ -87,7 +87,7 @@ def test_cifar100_from_its_python_archive_uses_fine_labels(tmp_path: Path) -> No
 def test_cifar100_from_the_folder_around_its_binary_archive(tmp_path: Path) -> None:
     path = archive("cifar-100-binary", tmp_path)
     check(load_cifar100(tmp_path), 100)
-    with pytest.raises(UsageError, match=r"cifar-100-binary.tar.gz is not an archive of CIFAR-10: it has no cifar-10-"):
+    with pytest.raises(UsageError, match=r"cifar-100-binary.tar.gz is not an archive of CIFAR-10: it does not contain"):
         load_cifar10(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -107,7 +107,7 @@ def test_both_versions_and_image_size_agree(python10: Path, binary10: Path) -> N
 
 
 def test_a_place_without_files(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no CIFAR-10: put cifar-10-python.tar.gz or cifar-10-binary.tar.gz"):
+    with pytest.raises(UsageError, match=r"does not contain CIFAR-10: put cifar-10-python.tar.gz or"):
         load_cifar10(tmp_path)
     (tmp_path / "some.tar.gz").write_bytes(b"not an archive")
     with pytest.raises(UsageError, match=r"some.tar.gz is cut off or damaged"):
@@ -132,7 +132,7 @@ def test_a_damaged_binary_file_is_named(binary10: Path, tmp_path: Path) -> None:
         load_cifar10(folder)
     content[3073 * 17] = 10
     broken.write_bytes(content)
-    with pytest.raises(UsageError, match=r"data_batch_1.bin: image 17 has label 10, and CIFAR-10 has labels 0 to 9"):
+    with pytest.raises(UsageError, match=r"data_batch_1.bin: image 17 has label 10, but CIFAR-10 has labels 0 to 9"):
         load_cifar10(folder)
 
 
@@ -143,17 +143,17 @@ def changed(**changes: object) -> dict[bytes, object]:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ([1, 2], "holds no table"),
-        ({b"data": rows(0, 4)}, "has no 'labels' in it: is it the file of another data set"),
-        ({b"labels": [0]}, "has no 'data'"),
+        ([1, 2], "does not hold a table"),
+        ({b"data": rows(0, 4)}, "has no entry 'labels': is it a file of another data set"),
+        ({b"labels": [0]}, "has no entry 'data'"),
         (changed(data=rows(0, 4)[:, :3071]), r"shape \(4, 3071\) instead of \(images, 3072\)"),
         (changed(data=rows(0, 4)[0]), r"shape \(3072,\)"),
-        (changed(data=rows(0, 4).astype(np.int16)), "is not .* single bytes"),
-        (changed(data=np.asfortranarray(rows(0, 4))), "row by row"),
+        (changed(data=rows(0, 4).astype(np.int16)), "does not hold .* single bytes"),
+        (changed(data=np.asfortranarray(rows(0, 4))), "row-major"),
         (changed(data=b"bytes"), "not an array"),
         (changed(labels=[0, 1, 2]), "has 4 images and 3 labels"),
-        (changed(labels=[0, 1, 2, b"3"]), "not a list of whole numbers"),
-        (changed(labels=3), "not a list of whole numbers"),
+        (changed(labels=[0, 1, 2, b"3"]), "not a list of integers"),
+        (changed(labels=3), "not a list of integers"),
     ],
 )
 def test_a_pickle_of_something_else_is_named(document: object, says: str) -> None:
@@ -177,7 +177,7 @@ def test_pickles_of_python_3_are_read_too() -> None:
 
 
 def test_the_sample_files_are_those_of_python_2() -> None:
-    """The first bytes of a published file, but for its longer name and its memo."""
+    """The first bytes of a published file, except for its longer name and its memo."""
     content = pickled({b"data": rows(0, 1)})
     for part in (
         b"\x80\x02}",
@@ -230,7 +230,7 @@ def test_a_command_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     ],
 )
 def test_programs_and_nonsense_are_refused(content: bytes) -> None:
-    with pytest.raises(UsageError, match=r"^here/train .*(was not read on|cut off or damaged|holds no table)"):
+    with pytest.raises(UsageError, match=r"^here/train .*(reading stopped|cut off or damaged|does not hold a table)"):
         read_batch(content, b"fine_labels", "here/train", 3072)
     whole = pickled(batch(0, 2, 10))
-    assert len(read_batch(whole, b"labels", "here/train", 3072)[0]) == 2  # the reader is as it was
+    assert len(read_batch(whole, b"labels", "here/train", 3072)[0]) == 2  # the reader has not changed

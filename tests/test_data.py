@@ -1,4 +1,4 @@
-"""Splits, distortions and training batches."""
+"""Splits, augmentation and training batches."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
-from evonas.workers.data.data_sets import DataSet, Split, load_dataset, stratified_order
-from evonas.workers.data.dataset import from_splits
-from evonas.workers.data.distortion import Distortion, generator
+from evonas.workers.data.augmentation import Augmentation
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.seeding import seeded_generator
+from evonas.workers.data.splits import Split, stratified_order
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def test_a_prefix_of_validation_is_balanced(digits: DataSet) -> None:
 
 
 def test_splits_that_were_given_are_put_into_an_order_in_which_classes_alternate() -> None:
-    """As files hold them, sorted by class: a limit on the images that are scored would leave classes out."""
+    """Files may be sorted by class, and then a limit on the number of scored images would leave out classes."""
     labels = torch.arange(90) // 30
     given = Split(torch.arange(90, dtype=torch.uint8).view(-1, 1, 1, 1), labels)
     data = from_splits("sorted", 3, given, given, given)
@@ -98,10 +100,10 @@ def test_candidates_share_the_batches(digits: DataSet) -> None:
     assert digits.batches(7, 32) is not a
 
 
-def test_an_epoch_shows_every_image_once_and_distorts_anew(digits: DataSet) -> None:
+def test_an_epoch_shows_every_image_once_and_augments_anew(digits: DataSet) -> None:
     count, shape = len(digits.train), (1, 1, 1, 1)
     numbered = Split(torch.arange(float(count)).view(-1, *shape[1:]), torch.arange(count))
-    data = DataSet("numbered", count, 1, numbered, numbered, numbered, Distortion(size=1))
+    data = DataSet("numbered", count, 1, numbered, numbered, numbered, Augmentation(size=1))
     batches = data.batches(0, 50)
     epochs = [torch.cat([batches[step][1] for step in range(start, start + 20)]) for start in (0, 20, 40)]
     for epoch in epochs:
@@ -126,14 +128,14 @@ def test_the_global_random_state_is_untouched(digits: DataSet) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_distortion_without_strength_resamples_only() -> None:
+def test_augmentation_without_strength_only_resamples() -> None:
     images = torch.rand(3, 2, 6, 6)
     # Bilinear sampling at the pixels' own centres, up to float32 rounding of the coordinates.
-    torch.testing.assert_close(Distortion(size=6)(images, generator(0)), images, rtol=0, atol=1e-5)
+    torch.testing.assert_close(Augmentation(size=6)(images, seeded_generator(0)), images, rtol=0, atol=1e-5)
 
 
 def sampled(image: np.ndarray[Any, Any], row: float, column: float) -> float:
-    """The value between four pixels, in proportion to how near they are; 0 outside."""
+    """Bilinear interpolation between four pixels; 0 outside of the image."""
     total = 0.0
     for i in (math.floor(row), math.floor(row) + 1):
         for j in (math.floor(column), math.floor(column) + 1):
@@ -142,12 +144,12 @@ def sampled(image: np.ndarray[Any, Any], row: float, column: float) -> float:
     return total
 
 
-def test_a_distortion_turns_scales_shifts_and_adds_noise() -> None:
-    """Pixel by pixel: where each of the result comes from, in coordinates from -1 to 1 over the image."""
+def test_augmentation_rotates_scales_shifts_and_adds_noise() -> None:
+    """Pixel by pixel: the source of each pixel of the result, in coordinates from -1 to 1 over the image."""
     images, size = torch.rand(3, 2, 6, 6), 5
-    distortion = Distortion(size, rotation=0.5, scale=0.3, shift=0.2, noise=0.1)
-    found = distortion(images, generator("x"))
-    random = generator("x")
+    augmentation = Augmentation(size, rotation=0.5, scale=0.3, shift=0.2, noise=0.1)
+    found = augmentation(images, seeded_generator("x"))
+    random = seeded_generator("x")
     draws = 2 * torch.rand(4, 3, generator=random).double().numpy() - 1
     noise = 0.1 * torch.randn(3, 2, size, size, generator=random).double().numpy()
     for n, (turn, zoom, right, down) in enumerate(draws.T):
@@ -164,7 +166,7 @@ def test_a_distortion_turns_scales_shifts_and_adds_noise() -> None:
 
 
 def test_the_digits_are_those_that_runs_were_scored_on(digits: DataSet) -> None:
-    """Written down, so that another distortion cannot go unnoticed: scores would not compare with recorded ones."""
+    """Recorded values, so that a changed augmentation is noticed: scores would not compare with recorded ones."""
     means = [float(part.images.double().mean()) for part in (digits.train, digits.validation, digits.test)]
     assert means == pytest.approx(
         [0.30544336, 0.29559681, 0.29782117], rel=1e-5
@@ -176,15 +178,15 @@ def test_rotation_turns_without_deforming() -> None:
     # A round bump looks the same at every angle; a sheared or stretched one would not.
     y, x = torch.meshgrid(*2 * [torch.linspace(-1, 1, 32)], indexing="ij")
     bump = torch.exp(-(x**2 + y**2) / (2 * 0.25**2)).expand(5, 1, 32, 32)
-    turned = Distortion(size=32, rotation=3.0)(bump, generator(1))
+    turned = Augmentation(size=32, rotation=3.0)(bump, seeded_generator(1))
     # Bilinear sampling at spacing s errs by at most s² / 8 times the two second derivatives, each at most
     # 1 / 0.25² here: (2 / 31)² / 8 × 32 = 0.0166. What turns out of view is under exp(-8) = 0.0003.
     assert (turned - bump).abs().max() < 0.017
 
 
-def test_generator_depends_on_the_whole_key() -> None:
+def test_a_seeded_generator_depends_on_the_whole_key() -> None:
     keys = [("a", 1, 2), ("a", 12), ("a", 1, 3), ("a", -1), ("b", 1, 2)]
-    draws = {float(torch.rand((), generator=generator(*key))) for key in keys}
+    draws = {float(torch.rand((), generator=seeded_generator(*key))) for key in keys}
     assert len(draws) == len(keys)
 
 
@@ -213,7 +215,7 @@ def test_a_held_out_share_takes_the_place_of_validation(digits: DataSet) -> None
     counts = torch.bincount(data.validation.labels[:200], minlength=10)
     assert (counts - torch.bincount(digits.train.labels, minlength=10) / 5).abs().max() <= 1
     assert torch.bincount(data.validation.first(50).labels, minlength=10).min() >= 4
-    # Of every image, one side has it: found by its pixels, all of which differ between digits.
+    # Every image is on exactly one side. It is identified by its pixels, which differ between digits.
     held = {one.numpy().tobytes() for one in digits.train.images} - {one.numpy().tobytes() for one in data.train.images}
     assert len(held) == 200
     assert data.validation.images.shape[1:] == (1, 12, 12)
@@ -229,7 +231,7 @@ def test_what_is_held_out_is_a_function_of_the_seed(digits: DataSet) -> None:
     assert not torch.equal(one.validation.images[:100], one.validation.images[100:200])
 
 
-def test_undistorted_images_are_held_out_as_they_are() -> None:
+def test_images_without_augmentation_are_held_out_as_they_are() -> None:
     split = Split(torch.arange(40, dtype=torch.uint8).view(-1, 1, 1, 1), torch.arange(40) % 2)
     whole = from_splits("numbered", 2, split, split, split)
     data = whole.held_out(0.25, 0)

@@ -1,4 +1,4 @@
-"""An evaluation as a whole: which steps it takes, what it depends on, and what it answers."""
+"""An evaluation as a whole: its steps, what it depends on, and its result."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from evonas.language.graph import Graph
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, load_dataset
-from evonas.workers.trial.evaluate import evaluate
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
+from evonas.workers.trial.evaluate import evaluate_task
 from evonas.workers.trial.training import Training
 from evonas.workers.trial.trial import Trial
 from tests.plain_training import plain_accuracy, plainly_trained
@@ -45,7 +46,7 @@ def trial(text: str, data: DataSet, protocol: EvaluationProtocol = QUICK) -> Tri
 
 
 def evaluated(text: str, data: DataSet, protocol: EvaluationProtocol = QUICK, **changes: object) -> Evaluation:
-    return evaluate(replace(Task(0, 1, Graph.parse(text).to_json(), protocol), **changes), data)  # type: ignore[arg-type]
+    return evaluate_task(replace(Task(0, 1, Graph.parse(text).to_json(), protocol), **changes), data)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_a_rejected_candidate_costs_no_further_step(
 
 
 def test_filters_change_no_score(data: DataSet) -> None:
-    """The filters share the training with scoring, and must leave it as it would have been."""
+    """The filters share the training with scoring, and must not change it."""
     filtered = evaluated("x * sigmoid(v1 * x) / std_whcg(x)", data, TWO)
     plain = evaluated("x * sigmoid(v1 * x) / std_whcg(x)", data, TWO, filtered=False)
     assert plain.filters == ()
@@ -129,7 +130,7 @@ def test_an_anchor_on_which_a_layer_diverges_scores_0(data: DataSet) -> None:
 
 
 def test_a_training_that_ended_early_is_not_measured(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights may be finite after a loss that was not, and have an accuracy that means nothing."""
+    """Weights may be finite after a loss that was not, but their accuracy is meaningless."""
     monkeypatch.setattr(Training, "advance", lambda self, to_step: False)
     assert evaluated("tanh(x)", data, filtered=False).scores == {"resnet-small": 0.0}
 
@@ -153,8 +154,8 @@ def test_scores_are_measured_on_the_split_asked_for(data: DataSet) -> None:
         assert scores == {"resnet-small": one.first.accuracy(split)}
 
 
-def test_the_linear_form_stands_where_there_is_no_activation(data: DataSet) -> None:
-    """MobileNet's projections have none: with another layer there, the network is another one."""
+def test_the_linear_form_is_used_where_there_is_no_activation(data: DataSet) -> None:
+    """MobileNet's projections have no activation, so another layer there makes a different network."""
     mobile = replace(QUICK, anchors=("mobilenet-small",))
     linear = Graph.parse("x / std_bwh(x)").to_json()
     plain = Trial(LayerFactory(Graph.parse("tanh(x)")), mobile, data)
@@ -177,7 +178,7 @@ PLACES = [
 ]
 
 
-def test_checkpoints_are_recorded_on_the_way(data: DataSet) -> None:
+def test_checkpoints_are_recorded_during_training(data: DataSet) -> None:
     evaluation = evaluated("tanh(x)", data, HURDLED)
     assert [o.name for o in evaluation.filters[3:]] == PLACES
     values = {o.name: o.value for o in evaluation.filters}
@@ -188,7 +189,7 @@ def test_checkpoints_are_recorded_on_the_way(data: DataSet) -> None:
 
 
 def test_checkpoints_measure_what_a_training_that_is_written_out_has_there(data: DataSet) -> None:
-    """In the middle the last ten batches, at the end the validation images; a score is the latter."""
+    """During training, it is the accuracy on the last ten batches; at the end, that on validation images."""
     protocol = replace(
         HURDLED, anchors=HURDLED.anchors[:2], steps=13, batch=16, hurdle_steps=(12,), backend="reference"
     )
@@ -206,7 +207,7 @@ def test_checkpoints_measure_what_a_training_that_is_written_out_has_there(data:
 
 
 def test_a_value_that_equals_the_floor_is_enough(data: DataSet) -> None:
-    """At every checkpoint: with as many candidates of one value, a quantile is that value."""
+    """At every checkpoint, because many candidates with one value make it the quantile."""
     once = evaluated("tanh(x)", data, HURDLED)
     values = {o.name: o.value for o in once.filters if o.name in PLACES and o.value is not None}
     assert list(values) == PLACES
@@ -230,11 +231,11 @@ def test_a_layer_that_diverges_has_nothing_at_its_checkpoints(data: DataSet, mon
     behind = evaluated("tanh(x)", data, HURDLED, floors=dict.fromkeys(PLACES[1:], 0.01))
     assert behind.filters[-1].name == PLACES[1] and behind.filters[-1].reason == "behind" and not behind.reason
     ended = evaluated("tanh(x)", data, HURDLED, floors={PLACES[2]: 0.01})
-    assert ended.filters[-1].name == PLACES[2] and not ended.reason  # that it diverged is no news of a rejected one
+    assert ended.filters[-1].name == PLACES[2] and not ended.reason  # no note on divergence if rejected
 
 
 @pytest.mark.parametrize("place", range(4))
-def test_who_falls_behind_is_not_trained_on(place: int, data: DataSet, steps: Counter[str]) -> None:
+def test_training_stops_for_a_candidate_that_falls_behind(place: int, data: DataSet, steps: Counter[str]) -> None:
     reached = [
         {"resnet-small": 4},
         {"resnet-small": 4, "mobilenet-small": 2},

@@ -1,4 +1,4 @@
-"""One contract for every executor; and what Ray's has to withstand: killed workers, deadlines."""
+"""The contract of every executor, and the faults that the Ray executor must survive: killed workers, deadlines."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from evonas.front.make_executor import check_executor, make_executor
 from evonas.language.zoo import zoo
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor
-from evonas.workers.trial.evaluate import evaluate
+from evonas.workers.trial.evaluate import evaluate_task
 
 TINY = EvaluationProtocol(
     anchors=("resnet-small",), steps=2, batch=16, early_steps=(), early_floors=(), quality_step=1, quality_floor=0.0
@@ -40,7 +41,7 @@ def task(index: int, layer: str = "bn-relu", **changes: object) -> Task:
 
 
 def results(executor: Executor, count: int) -> dict[int, Evaluation]:
-    """The next `count` evaluations by index; more or fewer is a failure."""
+    """Return the next `count` evaluations by index, and fail if there are more or fewer."""
     found: list[Evaluation] = []
     end = time.monotonic() + PATIENCE
     while len(found) < count and time.monotonic() < end:
@@ -51,14 +52,14 @@ def results(executor: Executor, count: int) -> dict[int, Evaluation]:
 
 
 def comparable(evaluation: Evaluation) -> Evaluation:
-    """Without times, which are never equal."""
+    """Return an evaluation without times, which are never equal."""
     outcomes = tuple(replace(outcome, seconds=0.0) for outcome in evaluation.filters)
     # Which times there are differs as well: a process builds a kernel once.
     return replace(evaluation, filters=outcomes, seconds={}, wall=0.0)
 
 
 def descendants() -> dict[int, str]:
-    """Processes that this one started, directly or not: their command lines by id."""
+    """Return the command lines of all descendants of this process, by process id."""
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -78,7 +79,7 @@ def descendants() -> dict[int, str]:
 
 
 def process_of(label: str) -> int:
-    """The process that is at the task called `label`; Ray names processes for what they do."""
+    """Return the process that runs the task called `label`, which Ray names accordingly."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         for pid, command in descendants().items():
@@ -89,7 +90,7 @@ def process_of(label: str) -> int:
 
 
 def command_of(pid: int) -> str:
-    """The command line of a process, empty where it has ended."""
+    """Return the command line of a process; empty if it has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
@@ -110,7 +111,7 @@ def data() -> DataSet:
 
 @pytest.fixture(scope="module")
 def ray_executor(data: DataSet) -> Iterator[Executor]:
-    """Two workers on a Ray of this module's own, which ends with it."""
+    """Two workers on a Ray of this module, which ends with the module."""
     from evonas.workers.executors.ray_executor import RayExecutor
 
     with RayExecutor(data, workers=2) as executor:
@@ -129,23 +130,23 @@ def executor(request: pytest.FixtureRequest, data: DataSet) -> Iterator[Executor
 @pytest.fixture(scope="module")
 def expected(data: DataSet) -> dict[str, Evaluation]:
     torch.set_num_threads(1)
-    return {layer: evaluate(task(0, layer), data) for layer in LAYERS}
+    return {layer: evaluate_task(task(0, layer), data) for layer in LAYERS}
 
 
-def test_few_names_are_told_to_ray(ray_executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It never forgets one: with a name for each candidate the coordinator of a long search would run out of memory."""
-    told: list[str] = []
+def test_ray_gets_few_names(ray_executor: Executor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray never forgets a name: with one per candidate, the coordinator of a long search would run out of memory."""
+    names: list[str] = []
     options = ray.actor.ActorMethod.options
 
     def noted(method: ray.actor.ActorMethod, **settings: Any) -> Any:
-        told.append(settings["name"])
+        names.append(settings["name"])
         return options(method, **settings)
 
     monkeypatch.setattr(ray.actor.ActorMethod, "options", noted)
     for index in (7, 8, 99, 100, -1, -2):
         ray_executor.submit(replace(task(index), graph="no graph"))
     results(ray_executor, 6)
-    assert set(told) == {
+    assert set(names) == {
         "candidates 0 to 99: resnet-small",
         "candidates 100 to 199: resnet-small",
         "references: resnet-small",
@@ -161,7 +162,7 @@ def test_nothing_to_do_gives_nothing(executor: Executor) -> None:
 def test_an_evaluation_for_each_task_with_the_bits_of_a_direct_call(
     executor: Executor, expected: dict[str, Evaluation]
 ) -> None:
-    """More tasks than workers, references among them; scores do not depend on who computed them."""
+    """More tasks than workers, including references; scores do not depend on the worker."""
     for index, layer in enumerate(LAYERS):
         executor.submit(task(index, layer))
     executor.submit(task(-1, "bn-relu", filtered=False))
@@ -208,9 +209,10 @@ def test_a_closed_local_executor_has_forgotten_its_queue(data: DataSet) -> None:
         torch.set_num_threads(1)
 
 
-def test_ray_runs_as_many_as_it_has_workers(ray_executor: Executor) -> None:
+def test_ray_has_the_requested_workers_and_a_dashboard(ray_executor: Executor) -> None:
     assert ray_executor.capacity == 2
-    assert ray_executor.dashboard is None or ":" in ray_executor.dashboard
+    host, _, port = (ray_executor.dashboard or "").rpartition(":")
+    assert host == "127.0.0.1" and int(port) > 0
 
 
 @needs_proc
@@ -279,7 +281,7 @@ def test_a_ray_that_it_did_not_start_is_left_alone(ray_executor: Executor, data:
 def test_a_worker_makes_way_for_a_new_process_after_so_many_tasks(
     ray_executor: Executor, data: DataSet, expected: dict[str, Evaluation]
 ) -> None:
-    """The executor's workers are given back first: there is room for no more."""
+    """The workers of the shared executor are released first, because there is no room for more."""
     pool = ray_executor._pool  # type: ignore[attr-defined]
     before = {id(member) for member in pool._idle}
     pool._recycle_after = 2
@@ -297,7 +299,7 @@ def test_a_worker_makes_way_for_a_new_process_after_so_many_tasks(
 
 @needs_proc
 def test_ray_listens_on_loopback_alone(ray_executor: Executor) -> None:
-    """Whatever Ray's processes and this one listen on, read from the kernel."""
+    """All sockets on which Ray's processes and this one listen, as the kernel reports them."""
     inodes = set()
     for pid in (os.getpid(), *descendants()):
         with contextlib.suppress(OSError):
@@ -317,7 +319,7 @@ def test_ray_listens_on_loopback_alone(ray_executor: Executor) -> None:
 
 @needs_proc
 def test_closing_kills_what_runs_and_ends_ray(ray_executor: Executor) -> None:
-    """The last of this module: nothing can be submitted after it."""
+    """The last test of this module, because nothing can be submitted after it."""
     import ray
 
     ray_executor.submit(task(79, protocol=ENDLESS))
@@ -336,12 +338,12 @@ def _polled(executor: Executor) -> Sequence[Evaluation]:
     return executor.poll(0.0)
 
 
-def test_ray_is_told_everything_that_was_asked_for(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: dict[str, Any] = {}
+def test_all_options_reach_the_ray_executor(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    passed: dict[str, Any] = {}
     monkeypatch.setattr("evonas.workers.trial.evaluate.load_data", lambda protocol: data)
     monkeypatch.setattr(
-        "evonas.workers.executors.ray_executor.RayExecutor", lambda data, **settings: told.update(settings)
+        "evonas.workers.executors.ray_executor.RayExecutor", lambda data, **settings: passed.update(settings)
     )
     asked = {"workers": 3, "cpus_per_worker": 2, "recycle_after": 50, "gpus_per_worker": 0.0}
     make_executor("ray", EvaluationProtocol(), deadline=7.5, ray_address="auto", **asked)
-    assert told == asked | {"address": "auto", "deadline": 7.5, "device": "cpu", "files": ()}
+    assert passed == asked | {"address": "auto", "deadline": 7.5, "device": "cpu", "files": ()}

@@ -22,7 +22,8 @@ from evonas.search_spaces import evonorm
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor
 from tests.test_executors import ENDLESS, TINY, descendants, process_of
 

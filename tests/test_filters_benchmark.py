@@ -1,4 +1,4 @@
-"""The benchmark of the filters: what it counts, that other checkouts are measured, and that the price goes on."""
+"""The benchmark of the filters: its counts, measuring other checkouts, and continuing the price measurement."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def test_every_proposal_is_counted_once(strategy: str) -> None:
     assert 0 < sum(found["seconds"].values()) < found["core_seconds"] + 0.01
 
 
-def test_a_checkout_beside_itself_draws_the_same() -> None:
+def test_a_checkout_compared_with_itself_draws_the_same() -> None:
     case = ("evonorm", "random", 0.0, 100, 3)
     ours, theirs = measured(*case), measured_elsewhere(ROOT, *case)
-    assert speed.beside([ours], [theirs])["same_candidates"]
-    assert not speed.beside([ours], [{**theirs, "keys": ""}])["same_candidates"]
+    assert speed.compared([ours], [theirs])["same_candidates"]
+    assert not speed.compared([ours], [{**theirs, "keys": ""}])["same_candidates"]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_a_checkout_beside_itself_draws_the_same() -> None:
     [
         (["--count", "0"], "at least 1, not 0"),
         (["--rounds", "-1"], "at least 1, not -1"),
-        (["--against", "nowhere"], "there is no checkout of evonas"),
+        (["--against", "nowhere"], "this is not a checkout of evonas"),
         (["price", "--space", "evonrom"], "unknown search space"),
     ],
 )
@@ -63,7 +63,7 @@ def record(rejected_by: str | None, seconds: float, passes: bool) -> dict[str, A
     return {"rejected_by": rejected_by, "core_seconds": seconds, "passes": passes}
 
 
-def test_the_price_of_a_no_and_of_a_score() -> None:
+def test_the_cost_of_rejections_and_scores() -> None:
     config = configure("evonorm")
     records = [
         record("signal", 1.0, False),
@@ -86,7 +86,7 @@ def test_the_price_of_a_no_and_of_a_score() -> None:
     assert found["filters"]["quality"]["median_seconds"] is None
 
 
-def test_the_price_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_price_measurement_continues_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[str] = []
 
     def judge(kind: str, graph: Graph, *_: object) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Folders of images: classes, splits, sizes, and what is said about folders that are not so."""
+"""Folders of images: classes, splits, sizes, and the errors for folders that cannot be used."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from evonas.errors import UsageError
-from evonas.workers.data.image_folder import load
+from evonas.workers.data.image_folder import load_image_folder
 
 
 def picture(path: Path, value: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
@@ -31,7 +31,7 @@ def folder(place: Path, splits: dict[str, int], mode: str = "RGB") -> Path:
 
 
 def test_the_splits_that_are_there_are_used(tmp_path: Path) -> None:
-    data = load(folder(tmp_path, {"train": 10, "val": 3, "test": 5}))
+    data = load_image_folder(folder(tmp_path, {"train": 10, "val": 3, "test": 5}))
     assert (data.classes, data.channels, data.size) == (2, 3, (4, 6))
     assert [len(split) for split in (data.train, data.validation, data.test)] == [20, 6, 10]
     for split in (data.train, data.validation, data.test):
@@ -44,7 +44,7 @@ def test_the_splits_that_are_there_are_used(tmp_path: Path) -> None:
 
 
 def test_splits_that_are_not_there_come_from_training_images(tmp_path: Path) -> None:
-    data, again = load(folder(tmp_path, {"train": 20})), load(tmp_path)
+    data, again = load_image_folder(folder(tmp_path, {"train": 20})), load_image_folder(tmp_path)
     parts = {name: getattr(data, name).images[:, 0, 0, 0].tolist() for name in ("train", "validation", "test")}
     assert [len(part) for part in parts.values()] == [32, 4, 4]  # a tenth each
     assert sorted(itertools.chain(*parts.values())) == [*range(20), *range(100, 120)]
@@ -55,14 +55,14 @@ def test_splits_that_are_not_there_come_from_training_images(tmp_path: Path) -> 
     assert parts["test"] == [9, 108, 14, 115]
     (tmp_path / "extra").mkdir()
     folder(tmp_path, {"validation": 1})
-    assert load(tmp_path).test.images[:, 0, 0, 0].tolist() == parts["test"]
+    assert load_image_folder(tmp_path).test.images[:, 0, 0, 0].tolist() == parts["test"]
 
 
 def test_grey_images_have_one_channel_unless_one_is_coloured(tmp_path: Path) -> None:
     folder(tmp_path, {"train": 10}, mode="L")
-    assert load(tmp_path).channels == 1
+    assert load_image_folder(tmp_path).channels == 1
     picture(tmp_path / "train" / "dog" / "transparent.PNG", 50, mode="RGBA")
-    assert load(tmp_path).channels == 3
+    assert load_image_folder(tmp_path).channels == 3
 
 
 def test_other_formats_and_other_files(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_other_formats_and_other_files(tmp_path: Path) -> None:
     picture(tmp_path / "train" / "cat" / "photo.JPG", 10)
     (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
     (tmp_path / "train" / ".hidden").mkdir()
-    data = load(tmp_path)
+    data = load_image_folder(tmp_path)
     assert (data.classes, len(data.train) + len(data.validation) + len(data.test)) == (2, 21)
 
 
@@ -82,10 +82,10 @@ def test_images_are_resampled_and_cropped_to_the_middle(tmp_path: Path) -> None:
             (tmp_path / "train" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels if number % 2 else pixels.T).save(tmp_path / "train" / name / f"{number}.png")
     with pytest.raises(
-        UsageError, match=r"1.png is 40×20 and .*0.png is 20×40: make all images one size, or set image_s"
+        UsageError, match=r"1.png is 40×20 and .*0.png is 20×40: make all images the same size, or set image_s"
     ):
-        load(tmp_path)
-    images = load(tmp_path, 10).train.images
+        load_image_folder(tmp_path)
+    images = load_image_folder(tmp_path, 10).train.images
     assert images.shape[1:] == (1, 10, 10)
     # The filter reaches over the edge of the square, from outside, by two pixels of four before resampling.
     assert (images[..., 1:-1, 1:-1] == 200).all()
@@ -96,34 +96,32 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "train" / "dog" / "3.png"
     path.write_bytes(b"not an image")
     with pytest.raises(UsageError, match=r"dog/3.png cannot be read as an image"):
-        load(tmp_path)
+        load_image_folder(tmp_path)
     pixels = np.random.default_rng(0).integers(0, 256, (4, 6, 3), np.uint8)
     Image.fromarray(pixels).save(path)
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UsageError, match=r"dog/3.png cannot be read as an image"):
-        load(tmp_path)
+        load_image_folder(tmp_path)
 
 
-def test_folders_that_are_not_so(tmp_path: Path) -> None:
+def test_unusable_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no folder train: put images at"):
-        load(tmp_path)
+        load_image_folder(tmp_path)
     (tmp_path / "train" / "cat").mkdir(parents=True)
     with pytest.raises(UsageError, match="at least two classes"):
-        load(tmp_path)
+        load_image_folder(tmp_path)
     (tmp_path / "train" / "dog").mkdir()
     with pytest.raises(UsageError, match=r"train/cat has no images \(.*png.*\): add some, or remove it"):
-        load(tmp_path)
+        load_image_folder(tmp_path)
     for name in ("cat", "dog"):
         picture(tmp_path / "train" / name / "0.png", 0)
     with pytest.raises(UsageError, match="2 training images are too few to split off test images"):
-        load(tmp_path)
+        load_image_folder(tmp_path)
     folder(tmp_path, {"train": 10})
     picture(tmp_path / "test" / "cow" / "0.png", 0)
-    with pytest.raises(
-        UsageError, match=r"test and .*train should hold the same classes; they differ in: cat, cow, dog"
-    ):
-        load(tmp_path)
+    with pytest.raises(UsageError, match=r"test and .*train must hold the same classes; they differ in: cat, cow, dog"):
+        load_image_folder(tmp_path)
     (tmp_path / "test").rename(tmp_path / "val")
     (tmp_path / "validation").mkdir()
     with pytest.raises(UsageError, match="both validation and val"):
-        load(tmp_path)
+        load_image_folder(tmp_path)

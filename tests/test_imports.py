@@ -217,7 +217,7 @@ def test_the_reader_of_imports_sees(room: str, source: str, fault: bool) -> None
 
 
 def test_ray_is_for_the_files_of_its_executor() -> None:
-    for name, fault in (("ray_executor", False), ("local_executor", True), ("arrays", True)):
+    for name, fault in (("ray_executor", False), ("local_executor", True), ("metrics", True)):
         file = ROOT / "workers" / "executors" / f"{name}.py"
         assert any(faults("workers", i) for i in imports(file, "import ray")) == fault
 

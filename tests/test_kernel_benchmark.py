@@ -105,7 +105,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("layer", "way"), [("batchnorm", "eager"), ("evonorm-s0", "eager"), ("evonorm-s0", "ours")])
 def test_a_step_trains_the_network(layer: str, way: str) -> None:
-    step = networks.training_step(layer, way, "cpu", torch.bfloat16, batch=2, size=12, config=resnet.SMALL)
+    step = networks.training_step(layer, way, "cpu", torch.bfloat16, batch=2, size=12, config=resnet.RESNET_SMALL)
     network = next(cell.cell_contents for cell in step.__closure__ or () if isinstance(cell.cell_contents, nn.Module))
     before = {name: p.clone() for name, p in network.named_parameters()}
     step()

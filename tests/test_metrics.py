@@ -27,7 +27,7 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Notebook(Meter):
-    """Keeps what a Prometheus would show: totals, last values, counts."""
+    """Keeps what Prometheus would show: totals, last values and counts."""
 
     def __init__(self) -> None:
         self.values: dict[tuple[str, Labels], float] = {}
@@ -46,7 +46,7 @@ class Notebook(Meter):
                 self.values[key] = self.values.get(key, 0.0) + 1
 
     def __getitem__(self, name: str) -> float:
-        """The value of ``metric`` or ``metric label=value``; 0 where nothing was recorded."""
+        """Return the value of ``metric`` or ``metric label=value``; 0 if nothing was recorded."""
         metric, *labels = name.split(" ")
         return self.values.get((metric, tuple(sorted(tuple(label.split("=")) for label in labels))), 0.0)  # type: ignore[misc]
 
@@ -67,7 +67,7 @@ class Metered(FakeExecutor):
 
 
 def agrees(book: Notebook | Mapping[str, float], store: Store, run: RunInfo) -> None:
-    """Raises AssertionError where totals differ from those of the store."""
+    """Assert that totals equal those of the store."""
     summary, anchors = store.summary(run.id), run.config.protocol.anchors
     assert book["evonas_drawn_total"] == summary.candidates
     assert book["evonas_retries_total"] == summary.retries
@@ -140,7 +140,7 @@ def test_a_resumed_run_starts_with_what_its_store_has() -> None:
 
 
 class Interrupt:
-    """An observer that presses Ctrl-C."""
+    """An observer that interrupts the search like Ctrl-C."""
 
     def __init__(self, after: int) -> None:
         self.left = after
@@ -187,7 +187,7 @@ def test_the_table_is_sound() -> None:
 
 
 def queries(panel: object) -> list[str]:
-    """Every PromQL expression of a dashboard, wherever it stands."""
+    """Yield every PromQL expression in a dashboard."""
     if isinstance(panel, list):
         return [query for item in panel for query in queries(item)]
     if not isinstance(panel, dict):

@@ -1,4 +1,4 @@
-"""Arrays in .npz files: layouts, splits, and what is said about arrays that are not so."""
+"""Arrays in .npz files: layouts, splits, and the errors for arrays that cannot be used."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.workers.data.data_sets import load_dataset
-from evonas.workers.data.npz_data import load
+from evonas.workers.data.npz_data import load_npz
 
 COUNT = 40
 LABELS = np.arange(COUNT) % 4
 
 
 def images(*shape: int) -> np.ndarray[Any, Any]:
-    """Images whose pixels all are the image's number."""
+    """Images whose pixels all equal the number of the image."""
     return np.broadcast_to(np.arange(COUNT, dtype=np.uint8).reshape(-1, *[1] * len(shape)), (COUNT, *shape)).copy()
 
 
@@ -43,7 +43,7 @@ def saved(place: Path, **arrays: object) -> Path:
 def test_the_axes_of_images(tmp_path: Path, shape: tuple[int, ...], meant: tuple[int, ...]) -> None:
     array = np.random.default_rng(0).integers(0, 256, (COUNT, *shape), np.uint8)
     array[(slice(None), *[0] * len(shape))] = np.arange(COUNT)
-    data = load(saved(tmp_path, x_train=array, y_train=LABELS))
+    data = load_npz(saved(tmp_path, x_train=array, y_train=LABELS))
     assert (data.channels, *data.size, data.classes) == (*meant, 4)
     numbers = data.train.images[:, 0, 0, 0].long()
     assert torch.equal(data.train.labels, numbers % 4)
@@ -58,15 +58,15 @@ def test_splits(tmp_path: Path) -> None:
     assert sorted(data.test.labels.tolist()) == [0, 1, 2, 3]
     test = {"x_test": images(4, 4)[:8] + 100, "y_test": LABELS[:8]}
     validation = {"x_validation": images(4, 4)[:12] + 200, "y_validation": LABELS[:12]}
-    data = load(saved(tmp_path, x_train=images(4, 4), y_train=LABELS, **test, **validation))
+    data = load_npz(saved(tmp_path, x_train=images(4, 4), y_train=LABELS, **test, **validation))
     parts = [sorted(split.images[:, 0, 0, 0].tolist()) for split in (data.train, data.validation, data.test)]
     assert parts == [list(range(COUNT)), list(range(200, 212)), list(range(100, 108))]
-    assert load(tmp_path).train.images.equal(data.train.images)  # the folder, and its one file
+    assert load_npz(tmp_path).train.images.equal(data.train.images)  # the folder, and its one file
 
 
 def test_pixels_are_standardised_by_the_training_part(tmp_path: Path) -> None:
     x = np.random.default_rng(0).normal(1000, [0.5, 2, 0], (COUNT, 6, 6, 3))
-    data = load(saved(tmp_path, x_train=x, y_train=LABELS, x_test=x[:4] + 1, y_test=LABELS[:4]))
+    data = load_npz(saved(tmp_path, x_train=x, y_train=LABELS, x_test=x[:4] + 1, y_test=LABELS[:4]))
     assert data.train.images.dtype == torch.float32
     seen = data.standardised(data.train.images)
     # Pixels of some 1,000 in float32 are rounded by up to 3e-5, over a deviation of 0.5; the mean of 1,296.
@@ -81,9 +81,9 @@ def test_pixels_are_standardised_by_the_training_part(tmp_path: Path) -> None:
 def test_images_are_resampled(tmp_path: Path) -> None:
     x = np.zeros((COUNT, 12, 24), np.uint8)
     x[:, :, 6:18] = 200
-    assert (load(saved(tmp_path, x_train=x, y_train=LABELS), 6).train.images[..., 1:-1] == 200).all()
+    assert (load_npz(saved(tmp_path, x_train=x, y_train=LABELS), 6).train.images[..., 1:-1] == 200).all()
     flat = images(8, 8)
-    assert load(saved(tmp_path, x_train=flat.astype(float), y_train=LABELS), 16).size == (16, 16)
+    assert load_npz(saved(tmp_path, x_train=flat.astype(float), y_train=LABELS), 16).size == (16, 16)
 
 
 X, Y = images(4, 4), LABELS
@@ -99,42 +99,48 @@ X, Y = images(4, 4), LABELS
         ({"x_train": X, "y_train": Y, "x_val": X, "y_val": Y}, "unknown array 'x_val'; known: x_train"),
         ({"x_train": X, "y_train": Y[:-1]}, r"y_train has shape \(39,\) instead of \(40,\)"),
         ({"x_train": X, "y_train": np.eye(4)[Y].astype(int)}, r"y_train has shape \(40, 4\)"),
-        ({"x_train": X, "y_train": Y * 1.0}, "y_train holds float64; labels are whole numbers"),
+        ({"x_train": X, "y_train": Y * 1.0}, "y_train has type float64; labels must be integers"),
         ({"x_train": X, "y_train": Y - 1}, "y_train has labels from -1 to 2"),
         ({"x_train": X, "y_train": Y * 2}, "y_train has no image of class 1"),
         ({"x_train": X, "y_train": Y * 0}, "y_train has one class only"),
-        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1}, "y_test has label 4, of which y_train has no"),
-        ({"x_train": X.astype(int), "y_train": Y}, "x_train holds int64; images are uint8 or float"),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1}, "y_test has label 4, but y_train has no image"),
+        ({"x_train": X.astype(int), "y_train": Y}, "x_train has type int64; images must be uint8 or float"),
         ({"x_train": X[0], "y_train": Y}, r"x_train has shape \(4, 4\)"),
-        ({"x_train": images(8, 8, 2), "y_train": Y}, r"x_train has shape \(40, 8, 8, 2\); images are"),
+        ({"x_train": images(8, 8, 2), "y_train": Y}, r"x_train has shape \(40, 8, 8, 2\); images must be"),
         ({"x_train": X[:0], "y_train": Y[:0]}, "x_train is empty"),
-        ({"x_train": np.where(X == 3, np.nan, X), "y_train": Y}, "x_train holds numbers that are infinite"),
-        ({"x_train": X * 1e300, "y_train": Y}, "x_train holds numbers that are infinite"),
-        ({"x_train": X, "y_train": Y, "x_test": images(4, 5), "y_test": Y}, "x_train and x_test should be alike"),
-        ({"x_train": X, "y_train": Y, "x_test": X * 1.0, "y_test": Y}, "x_train and x_test should be alike"),
+        ({"x_train": np.where(X == 3, np.nan, X), "y_train": Y}, "x_train holds infinite values or NaN"),
+        ({"x_train": X * 1e300, "y_train": Y}, "x_train holds infinite values or NaN"),
+        (
+            {"x_train": X, "y_train": Y, "x_test": images(4, 5), "y_test": Y},
+            "x_train and x_test must have the same",
+        ),
+        (
+            {"x_train": X, "y_train": Y, "x_test": X * 1.0, "y_test": Y},
+            "must have the same shape and type",
+        ),
         ({"x_train": X[:2], "y_train": Y[:2]}, "2 training images are too few"),
         ({"x_train": np.array([object()] * 4), "y_train": Y}, "array 'x_train' of .*cannot be read .*[Oo]bject"),
     ],
 )
-def test_arrays_that_are_not_so_are_named(tmp_path: Path, arrays: dict[str, object], says: str) -> None:
+def test_unusable_arrays_are_named(tmp_path: Path, arrays: dict[str, object], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        load(saved(tmp_path, **arrays))
+        load_npz(saved(tmp_path, **arrays))
 
 
-def test_files_that_are_not_so_are_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"holds no \.npz file"):
-        load(tmp_path)
+def test_unusable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"contains no \.npz file"):
+        load_npz(tmp_path)
     path = saved(tmp_path, x_train=X, y_train=Y)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UsageError, match=r"data.npz cannot be read"):
-        load(path)
+        load_npz(path)
     path.write_bytes(whole.replace(bytes([5]) * 16, bytes([6]) * 16))
     with pytest.raises(UsageError, match=r"array 'x_train' of .*data.npz cannot be read .*CRC"):
-        load(path)
+        load_npz(path)
     (tmp_path / "other.npz").write_bytes(whole)
-    with pytest.raises(UsageError, match=r"holds 2 .npz files: name the one to read"):
-        load(tmp_path)
+    with pytest.raises(UsageError, match=r"contains 2 .npz files: name the one to read"):
+        load_npz(tmp_path)
     np.save(tmp_path / "one.npy", X)
     with pytest.raises(UsageError, match=r"one.npy is a single array"):
-        load(tmp_path / "one.npy")
+        load_npz(tmp_path / "one.npy")

@@ -1,4 +1,4 @@
-"""Objectives beside accuracy that need a network, and training in parts of a batch."""
+"""Objectives other than accuracy that need a network, and training in micro-batches."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from evonas.language.graph import Graph
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import Status
 from evonas.settings.objectives import OBJECTIVES
-from evonas.workers.data.data_sets import DataSet, load_dataset
-from evonas.workers.trial.evaluate import evaluate
-from evonas.workers.trial.objective_measures import measure
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
+from evonas.workers.trial.evaluate import evaluate_task
+from evonas.workers.trial.objective_measures import measure_objective
 from evonas.workers.trial.training import Training
 from evonas.workers.trial.trial import Trial
 from tests.plain_training import plainly_trained
@@ -43,7 +44,7 @@ def weights(training: Training) -> torch.Tensor:
 def test_every_objective_is_measured(data: DataSet) -> None:
     protocol = replace(QUICK, objectives=("anchors", *OBJECTIVES))
     graph = Graph.parse("x / std_bwh(x)")
-    result = evaluate(Task(0, 1, graph.to_json(), protocol, filtered=False), data)
+    result = evaluate_task(Task(0, 1, graph.to_json(), protocol, filtered=False), data)
     assert result.status is Status.SCORED and set(result.measures) == set(OBJECTIVES)
     assert result.measures["size"] == len(graph.canonical.nodes)
     assert 0.0 <= result.measures["batch-4"] <= 1.0
@@ -51,10 +52,10 @@ def test_every_objective_is_measured(data: DataSet) -> None:
 
 
 def test_bytes_saved_are_those_of_activations_and_grow_with_the_batch(data: DataSet) -> None:
-    few, many = (measure("saved-bytes", trial("x / std_bwh(x)", data, batch)) for batch in (16, 32))
+    few, many = (measure_objective("saved-bytes", trial("x / std_bwh(x)", data, batch)) for batch in (16, 32))
     assert 1.9 < many / few < 2.1  # statistics of a plane or a channel are the small rest
     plain, swish = (
-        [measure("saved-bytes", trial(text, data, backend=backend)) for backend in ("reference", "cpp")]
+        [measure_objective("saved-bytes", trial(text, data, backend=backend)) for backend in ("reference", "cpp")]
         for text in ("x / std_bwh(x)", "x * sigmoid(v1 * x) / std_bwh(x)")
     )
     assert swish[0] > 1.4 * plain[0]  # the reference keeps the sigmoid and the product too
@@ -70,14 +71,14 @@ def test_bytes_saved_by_a_network_that_can_be_counted_by_hand() -> None:
     # a sum.
     kept = 16 * 4 + 16 * 3 + 16 * 3 + 16 * 3 + 2 * 16 + 1
     mask = 16 * 3 * 3  # a mask may be kept as bytes
-    assert 4 * kept - mask <= measure("saved-bytes", one) <= 4 * kept
+    assert 4 * kept - mask <= measure_objective("saved-bytes", one) <= 4 * kept
     assert not model.training
 
 
 def test_the_size_is_that_of_what_is_trained(data: DataSet) -> None:
-    """Of seven nodes as written, the canonical form leaves the statistic and the division."""
-    assert measure("size", trial("-(-(x + 0)) / (std_bwh(x) + 0)", data)) == 2
-    assert measure("size", trial("tanh(x)", data)) == 1
+    """Of seven nodes as written, only the statistic and the division remain in canonical form."""
+    assert measure_objective("size", trial("-(-(x + 0)) / (std_bwh(x) + 0)", data)) == 2
+    assert measure_objective("size", trial("tanh(x)", data)) == 1
 
 
 @pytest.mark.parametrize(("finite", "value"), [(True, 0.625), (False, 0.0)])
@@ -92,34 +93,34 @@ def test_small_batches_train_the_first_anchor_to_the_end_and_meet_validation_ima
         def accuracy(self, split: str) -> float:
             return {"validation": 0.625, "test": 0.75}[split]
 
-    def training(anchor: str, part: int | None = None) -> Parted:
-        asked.extend((anchor, part))
+    def training(anchor: str, micro_batch: int | None = None) -> Parted:
+        asked.extend((anchor, micro_batch))
         return Parted()
 
     protocol = replace(QUICK, anchors=("resnet-small", "mobilenet-small"), steps=9)
     one: Any = SimpleNamespace(protocol=protocol, training=training)
-    assert measure("batch-4", one) == value and asked == ["resnet-small", 4, 9]
+    assert measure_objective("batch-4", one) == value and asked == ["resnet-small", 4, 9]
 
 
 def test_measuring_bytes_leaves_the_network_as_it_was(data: DataSet) -> None:
     one = trial("x / std_bwh(x)", data)
     before = {name: value.clone() for name, value in one.first.model.state_dict().items()}
-    measure("saved-bytes", one)
+    measure_objective("saved-bytes", one)
     after = one.first.model.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_step_time_is_that_of_the_training_that_was_scored(data: DataSet) -> None:
     one = trial("x / std_bwh(x)", data)
-    assert measure("step-time", one) == math.inf
+    assert measure_objective("step-time", one) == math.inf
     one.first.advance(6)
-    assert 0.0 < measure("step-time", one) == one.first.step_seconds < 60.0
+    assert 0.0 < measure_objective("step-time", one) == one.first.step_seconds < 60.0
 
 
 @pytest.mark.parametrize(("text", "same"), [("max(x, 0) / std_wh(x)", True), ("max(x, 0) / std_bwh(x)", False)])
-def test_parts_of_a_batch_share_its_step_and_not_its_statistics(text: str, same: bool, data: DataSet) -> None:
+def test_micro_batches_share_a_step_but_not_statistics(text: str, same: bool, data: DataSet) -> None:
     one = trial(text, data)
-    whole, parted = one.first, one.training(one.protocol.anchors[0], part=4)
+    whole, parted = one.first, one.training(one.protocol.anchors[0], micro_batch=4)
     assert whole.advance(1) and parted.advance(1)
     # Without batch statistics both are the mean gradient over the same 16 images, summed in another order.
     difference = float((weights(whole) - weights(parted)).abs().max())
@@ -128,9 +129,9 @@ def test_parts_of_a_batch_share_its_step_and_not_its_statistics(text: str, same:
         assert parted.losses == pytest.approx(whole.losses, rel=1e-5)
 
 
-def test_a_part_may_be_smaller_than_the_others(data: DataSet) -> None:
+def test_a_micro_batch_may_be_smaller_than_the_others(data: DataSet) -> None:
     one = trial("max(x, 0) / std_wh(x)", data, batch=10)
-    whole, parted = one.first, one.training(one.protocol.anchors[0], part=4)
+    whole, parted = one.first, one.training(one.protocol.anchors[0], micro_batch=4)
     assert whole.advance(1) and parted.advance(1)
     assert float((weights(whole) - weights(parted)).abs().max()) < 1e-5
     assert whole.advance(6) and parted.advance(6)

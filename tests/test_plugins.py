@@ -155,11 +155,11 @@ def test_nothing_of_a_database_is_run_by_its_name_alone(tmp_path) -> None:
         ),
         ("f = 3\n", "data", r"mine\.py:f is not a valid data set: it must be a function"),
         ("def f(layer, *, in_channels, classes):\n    return layer.nrom_act(3)\n", "anchor", r"mine\.py, line 2: Attr"),
-        ("def f(layer, *, in_channels, classes):\n    return 3\n", "anchor", r"is 3, not a torch\.nn\.Module"),
+        ("def f(layer, *, in_channels, classes):\n    return 3\n", "anchor", r"returned 3, not a torch\.nn\.Module"),
         (
             "from torch import nn\ndef f(layer, *, in_channels, classes):\n    return nn.Flatten()\n",
             "anchor",
-            r"turns two images into \(2, 144\) rather than logits of shape \(2, 10\)",
+            r"returns \(2, 144\) for two images instead of logits of shape \(2, 10\)",
         ),
         ("def f(folder, image_size):\n    return 3\n", "data", r"is 3, not a DataSet"),
         ("def f(folder, image_size):\n    return folder / 'x'\n", "data", r"mine\.py, line 2: TypeError"),
@@ -252,8 +252,8 @@ def test_a_filter_and_an_objective_that_answer_nonsense_fail_by_name(tmp_path) -
         "o = Objective('o', 'things', True, 'None.', measure=lambda trial: None)\n"
     )
     for settings, message in (
-        ({"filters": (f"{file}:F",)}, "the filter mine answered True"),
-        ({"objectives": ("anchors", f"{file}:o")}, "gave None rather than a number"),
+        ({"filters": (f"{file}:F",)}, "the filter mine returned True"),
+        ({"objectives": ("anchors", f"{file}:o")}, "returned None, not a number"),
     ):
         found = evonas.search(
             "evonorm-s",

@@ -1,4 +1,4 @@
-"""Clusters that `ray start` has made, as a user meets them: addresses, tokens, jobs, and what is refused."""
+"""Clusters made by `ray start`, from a user's view: addresses, tokens, jobs, and refusals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 class Head(NamedTuple):
-    """The head of a cluster: its address, that of its dashboard, and the environment to reach it in."""
+    """The head of a cluster: its address, the address of its dashboard, and the environment that reaches it."""
 
     address: str
     dashboard: str
@@ -37,7 +37,7 @@ class Head(NamedTuple):
 
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
-    """`ray start --head` on loopback, by somebody who has a token, as whoever ran a Ray of their own before has."""
+    """`ray start --head` on loopback, with the token that a user has from an earlier Ray."""
     place = Path("/tmp") / f"evonas-ray-{os.getpid()}"  # sockets are in it, whose paths have to be short
     (place / ".ray").mkdir(parents=True)
     (place / ".ray" / "auth_token").write_text(secrets.token_hex(32))
@@ -73,7 +73,7 @@ SMALL = ["--steps", "2", "--budget", "3", "--anchor", "resnet-small", "--set", "
 
 
 def test_a_job_of_ray_searches_on_its_cluster(head: Head, tmp_path: Path) -> None:
-    """As the guide says: no address is needed, because Ray tells its jobs."""
+    """As in the guide: no address is needed, because Ray sets it for its jobs."""
     dashboard, environment = head.dashboard, {**head.environment, "RAY_AUTH_MODE": "token"}
     path = tmp_path / "runs.db"
     job = [*RAY, "job", "submit", "--address", dashboard, "--", "evonas", "search", *SMALL, "--storage", str(path)]
@@ -92,7 +92,7 @@ def test_an_address_joins_the_cluster(address: str, head: Head, tmp_path: Path) 
     path = tmp_path / "runs.db"
     command = [sys.executable, "-m", "evonas", "search", *SMALL, "--storage", str(path), "--workers", "3"]
     command += ["--ray-address", head.address if address == "given" else address]
-    # Ray gives no token away to an address unless told to.
+    # Ray sends a token to an address only on request.
     environment = head.environment if address == "auto" else {**head.environment, "RAY_AUTH_MODE": "token"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -128,7 +128,7 @@ def test_an_address_where_nothing_is_ends_at_once(address: str, says: str, tmp_p
 
 
 def test_auto_without_a_cluster_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With Ray's own search for a cluster cut short: it might find one that others run on this machine."""
+    """Without Ray's own search for a cluster, which might find one that others run on this machine."""
     from evonas.errors import UsageError
     from evonas.workers.executors import ray_cluster
 
@@ -137,4 +137,4 @@ def test_auto_without_a_cluster_says_so(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(ray_cluster, "canonicalize_bootstrap_address_or_die", found)
     with pytest.raises(UsageError, match=r"no Ray cluster answers at auto: Could not find any .* instance\. Please"):
-        ray_cluster.start("auto", 0)
+        ray_cluster.connect("auto", 0)

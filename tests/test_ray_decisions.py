@@ -1,4 +1,4 @@
-"""What the executor on Ray makes of what it is told, without Ray: deadlines, dead workers, lost nodes, no room."""
+"""The decisions of the Ray executor, tested without Ray: deadlines, dead workers, lost nodes, missing room."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["fake_ray"]
 
 @dataclass
 class Cluster:
-    """A Ray that a test plays, its nodes, and a clock that a test sets."""
+    """A fake Ray, its nodes, and a clock that tests set."""
 
     ray: FakeRay
     nodes: dict[str, dict[str, float]]
@@ -31,18 +31,18 @@ class Cluster:
         return RayExecutor("data", **{"workers": 2, "deadline": 10.0, **settings})  # type: ignore[arg-type]
 
     def up(self, executor: RayExecutor, *nodes: str) -> None:
-        """Workers come up, one on each of these nodes."""
+        """Start workers, one on each of these nodes."""
         for reference, node in zip(list(executor._pool.starting), nodes, strict=True):
             self.ray.up(reference, node)
         assert executor.poll(0.0) == []
 
     def call(self, task: Task) -> Reference:
-        """The latest call of a worker with this task."""
+        """Return the latest call of a worker with this task."""
         calls = [call for actor in self.ray.actors for call in actor.calls if call.task == task]
         return calls[-1]
 
     def ends(self, executor: RayExecutor, task: Task, value: object) -> list[Evaluation]:
-        """The call with this task ends so; what the executor then answers."""
+        """End the call with this task with a value, and return what the executor returns."""
         self.ray.values[self.call(task)] = value
         return list(executor.poll(0.0))
 
@@ -53,7 +53,7 @@ def cluster(fake_ray: FakeRay, monkeypatch: pytest.MonkeyPatch) -> Cluster:
     monkeypatch.setattr(ray_executor, "alive_nodes", lambda: made.nodes)
     monkeypatch.setattr(ray_executor, "RayMeter", object)
     monkeypatch.setattr(ray_executor, "monotonic", lambda: made.now)
-    monkeypatch.setattr("evonas.workers.executors.local_executor.monotonic", lambda: made.now)
+    monkeypatch.setattr("evonas.workers.executors.failures.monotonic", lambda: made.now)
     monkeypatch.setattr(ray_executor, "sleep", lambda seconds: None)
     return made
 
@@ -116,7 +116,7 @@ def test_whatever_else_ray_raises_is_a_failure_and_costs_the_worker(cluster: Clu
 
 
 def lost(cluster: Cluster, executor: RayExecutor, one: Task, node: str) -> list[Evaluation]:
-    """The task's node dies, and Ray says so."""
+    """Let the task's node die, and Ray report it."""
     cluster.nodes.pop(node, None)
     return cluster.ends(executor, one, NODE_DIED)
 
@@ -177,13 +177,13 @@ def test_a_broken_connection_to_a_living_node_is_the_workers_fault_after_a_minut
 def test_a_search_gives_up_when_no_worker_starts_while_tasks_wait(cluster: Cluster) -> None:
     executor = cluster.executor()
     cluster.now += 1000.0
-    assert executor.poll(0.0) == []  # nobody waits
+    assert executor.poll(0.0) == []  # no task waits
     cluster.now += 1000.0
     executor.submit(task(1))
     cluster.now += 300.0
     assert executor.poll(0.0) == []
     cluster.now += 0.1
-    with pytest.raises(EvonasError, match="Ray has started no worker in 300 s, each of which needs 1 CPU"):
+    with pytest.raises(EvonasError, match=r"Ray has started no worker in 300 s, although .*A worker needs 1 CPU"):
         executor.poll(0.0)
 
 
@@ -208,7 +208,7 @@ def test_as_many_workers_as_fit_unless_fewer_are_asked_for(cluster: Cluster) -> 
     assert cluster.executor(workers=None, cpus_per_worker=2).capacity == 2
     assert cluster.executor(workers=3).capacity == 3
     assert cluster.executor(workers=6).note == ""
-    more = cluster.executor(workers=7)  # on a Ray that was there already, where nodes may join
+    more = cluster.executor(workers=7)  # on an existing Ray, where nodes may join
     assert more.capacity == 7 and "7 workers were asked for, each with 1 CPU, and 6 of them fit now" in more.note
     with pytest.raises(UsageError, match="each with 6 CPUs, and Ray has room for none"):
         cluster.executor(workers=None, cpus_per_worker=6)

@@ -80,7 +80,7 @@ def wait_until_agreed(store: Store, run: RunInfo, executor: Executor) -> Zero:
 
 
 def test_the_endpoint_shows_what_the_database_holds(executor: Executor, tmp_path: Path) -> None:
-    """Half-way, from inside of the run; after Ctrl-C and a resume; and at the end."""
+    """In the middle, from inside the run; after Ctrl-C and a resume; and at the end."""
     looked: list[Zero] = []
     with open_store(str(tmp_path / "runs.db")) as store:
         settings = replace(config(budget=BUDGET), protocol=replace(TINY, signal=False, stability_steps=()))

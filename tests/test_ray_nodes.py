@@ -1,4 +1,4 @@
-"""Ray clusters of several nodes, all on this machine: nodes lost and joined, the data's way, jobs."""
+"""Ray clusters of several nodes, all on this machine: nodes that are lost and join, and the transfer of data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from evonas.evolution.executor import Executor
 from evonas.front.api import execute
 from evonas.records.memory_store import MemoryStore
 from evonas.settings.candidate import Status
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor
 from tests.fakes import config, table
 from tests.test_executors import PATIENCE, TINY, results, task
@@ -28,7 +29,7 @@ LONG = replace(TINY, steps=60, signal=False, stability_steps=())
 
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """A head that takes no work, a node with one CPU and one with two, on loopback."""
+    """A head that runs no work, a node with one CPU and one with two, on loopback."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -71,7 +72,7 @@ def nodes_at_work(executor: Any) -> set[str]:
 
 
 class At(Interrupt):
-    """An observer that does something once so many candidates were evaluated."""
+    """An observer that acts once so many candidates have been evaluated."""
 
     def __init__(self, *actions: tuple[int, Any]) -> None:
         self.actions, self.seen = list(actions), 0
@@ -85,7 +86,7 @@ class At(Interrupt):
 
 
 def test_a_search_outlives_a_node_and_uses_one_that_joins(cluster: Any, data: DataSet) -> None:
-    """Four workers asked for where three fit; the node with two dies, another takes its place, and nothing shows."""
+    """Four workers are requested where three fit; the node with two dies, another joins, and the result is the same."""
     settings = replace(config(budget=16, max_attempts=1, lookahead=6), protocol=LONG)
     undisturbed = MemoryStore()
     run = undisturbed.create_run(settings, {})
@@ -143,7 +144,7 @@ def test_a_task_that_nodes_keep_dying_under_has_failed(
 
 
 def test_the_data_travels_once_to_each_node(cluster: Any, data: DataSet) -> None:
-    """Counted by the nodes' own object managers: bytes received, with three workers and their replacements."""
+    """Bytes received, as counted by the nodes' object managers, with three workers and their replacements."""
     import ray
 
     with joined(cluster, data, workers=3, recycle_after=1) as executor:

@@ -1,4 +1,4 @@
-"""The pool of Ray's workers, without Ray: who starts, waits, is handed out, replaced and given up on."""
+"""The pool of Ray workers, tested without Ray: starting, waiting, lending, replacing and giving up."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from typing import Any
 import pytest
 
 from evonas.errors import EvonasError
-from evonas.workers.executors.ray_pool import _FAILED_STARTS, Pool, PooledWorker, cause_of, node_died
+from evonas.workers.executors.ray_pool import _FAILED_STARTS, PooledWorker, WorkerPool, cause_of, node_died
 from tests.fake_ray import NODE_DIED, UNAVAILABLE, WORKER_DIED, FakeRay, fake_ray
 
 __all__ = ["fake_ray"]
 
 
-def pool_of(ray: FakeRay, size: int, recycle_after: int | None = None, up: bool = True) -> Pool:
-    pool = Pool(size, ray.start, recycle_after)
+def pool_of(ray: FakeRay, size: int, recycle_after: int | None = None, up: bool = True) -> WorkerPool:
+    pool = WorkerPool(size, ray.start, recycle_after)
     for reference in list(pool.starting) if up else []:
         ray.up(reference)
         pool.started(reference)
     return pool
 
 
-def fails(ray: FakeRay, pool: Pool, error: Exception = WORKER_DIED) -> None:
-    """The worker that has been starting for longest does not come up."""
+def fails(ray: FakeRay, pool: WorkerPool, error: Exception = WORKER_DIED) -> None:
+    """Let the worker that has been starting for the longest time fail."""
     reference = next(iter(pool.starting))
     ray.values[reference] = error
     pool.started(reference)
 
 
-def taken(pool: Pool) -> PooledWorker:
+def lent(pool: WorkerPool) -> PooledWorker:
     member = pool.take()
     assert member is not None
     return member
@@ -42,7 +42,7 @@ def test_workers_wait_for_tasks_once_they_are_up(fake_ray: FakeRay) -> None:
         fake_ray.up(reference, f"node {place}")
         pool.started(reference)
     assert (len(pool.starting), pool.idle) == (0, 3)
-    members = [taken(pool) for _ in range(3)]
+    members = [lent(pool) for _ in range(3)]
     assert {member.node for member in members} == {"node 0", "node 1", "node 2"}
     assert pool.take() is None and pool.idle == 0
     pool.give_back(members[0])
@@ -55,7 +55,7 @@ def test_a_worker_makes_way_after_exactly_so_many_tasks(recycle_after: int, fake
     pool = pool_of(fake_ray, 1, recycle_after)
     for _ in range(recycle_after):
         assert not fake_ray.killed and pool.idle == 1
-        pool.give_back(taken(pool))
+        pool.give_back(lent(pool))
     assert fake_ray.killed == ["evonas worker 1"]
     assert (pool.idle, len(pool.starting), fake_ray.actors[-1].name) == (0, 1, "evonas worker 2")
 
@@ -63,7 +63,7 @@ def test_a_worker_makes_way_after_exactly_so_many_tasks(recycle_after: int, fake
 def test_without_a_number_a_worker_stays_for_good(fake_ray: FakeRay) -> None:
     pool = pool_of(fake_ray, 1)
     for _ in range(50):
-        pool.give_back(taken(pool))
+        pool.give_back(lent(pool))
     assert not fake_ray.killed and len(fake_ray.actors) == 1
 
 
@@ -77,7 +77,7 @@ def test_a_worker_that_fails_to_start_is_replaced_a_few_times_and_no_more(fake_r
 
 
 def test_only_failures_one_after_the_other_count(fake_ray: FakeRay) -> None:
-    """A run of days loses a worker now and then, and goes on."""
+    """A run of several days loses a worker from time to time, and continues."""
     pool = pool_of(fake_ray, 1, up=False)
     for _ in range(4):
         for _ in range(_FAILED_STARTS):
@@ -85,7 +85,7 @@ def test_only_failures_one_after_the_other_count(fake_ray: FakeRay) -> None:
         (reference,) = pool.starting
         fake_ray.up(reference)
         pool.started(reference)
-        pool.replace(taken(pool))
+        pool.replace(lent(pool))
     for _ in range(_FAILED_STARTS):
         fails(fake_ray, pool)
     with pytest.raises(EvonasError, match="do not start"):
@@ -103,10 +103,10 @@ def test_nodes_that_die_under_starting_workers_are_not_the_workers_fault(error: 
 def test_which_errors_mean_that_a_node_may_have_died() -> None:
     assert node_died(NODE_DIED) and node_died(UNAVAILABLE) and not node_died(WORKER_DIED)
     assert cause_of(NODE_DIED) == "The actor died because its node has died."
-    told: Any = type(
-        "Told", (type(WORKER_DIED),), {"__str__": lambda self: "the way\n  to it\n\n ValueError: no\n \n"}
+    error: Any = type(
+        "Traced", (type(WORKER_DIED),), {"__str__": lambda self: "a\n  traceback\n\n ValueError: no\n \n"}
     )()
-    assert cause_of(told) == "ValueError: no"
+    assert cause_of(error) == "ValueError: no"
 
 
 def test_another_version_of_evonas_is_refused(fake_ray: FakeRay) -> None:
@@ -119,8 +119,8 @@ def test_another_version_of_evonas_is_refused(fake_ray: FakeRay) -> None:
 
 def test_closing_ends_every_worker_wherever_it_is(fake_ray: FakeRay) -> None:
     pool = pool_of(fake_ray, 3)
-    at_work = taken(pool)
-    pool.replace(taken(pool))
+    at_work = lent(pool)
+    pool.replace(lent(pool))
     pool.close([at_work])
     assert sorted(fake_ray.killed) == [f"evonas worker {number}" for number in (1, 2, 3, 4)]
     assert (pool.idle, len(pool.starting)) == (0, 0)

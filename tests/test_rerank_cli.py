@@ -34,13 +34,13 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The labels of the tasks that this process has trained."""
     done: list[str] = []
-    evaluate = local_executor.evaluate
+    evaluate_task = local_executor.evaluate_task
 
     def counted(task: evonas.evolution.executor.Task, data: object) -> object:
         done.append(task.label)
-        return evaluate(task, data)  # type: ignore[arg-type]
+        return evaluate_task(task, data)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(local_executor, "evaluate", counted)
+    monkeypatch.setattr(local_executor, "evaluate_task", counted)
     return done
 
 
@@ -114,15 +114,15 @@ def test_killed_while_training_the_same_command_continues_to_the_same_table(
 
 
 def test_ctrl_c_says_that_nothing_is_lost(call: Call, database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluate, done = local_executor.evaluate, []
+    evaluate_task, done = local_executor.evaluate_task, []
 
     def interrupted(task: evonas.evolution.executor.Task, data: object) -> object:
         if len(done) == 4:
             raise KeyboardInterrupt
         done.append(task)
-        return evaluate(task, data)  # type: ignore[arg-type]
+        return evaluate_task(task, data)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(local_executor, "evaluate", interrupted)
+    monkeypatch.setattr(local_executor, "evaluate_task", interrupted)
     code, out, err = call("rerank", *ASKED, "--transfer", "none", "--storage", database)
     assert code == 130 and out == ""
     assert "4 trainings were recorded; the same command continues" in " ".join(err.split())

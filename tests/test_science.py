@@ -61,7 +61,7 @@ def test_a_run_is_cut_at_its_compute() -> None:
     assert searching.account("x", result, 5.5)["best"] == pytest.approx((0.4 + 0.5) / 2)
 
 
-def test_what_is_bred_and_what_is_turned_away() -> None:
+def test_inheritance_and_rejections() -> None:
     texts = ["tanh(x)", "tanh(x + v0)", "x", "-tanh(x)"]  # the second and the last start as the first does
     origins = [Origin(OriginKind.RANDOM), *(Origin(OriginKind.MUTATION, parent) for parent in (0, 1, 2))]
     candidates = [
@@ -80,7 +80,7 @@ def test_what_is_bred_and_what_is_turned_away() -> None:
 
 
 def test_hurdles_replayed() -> None:
-    """Forty weak layers and then one strong and one weak: the quantile turns away the last and not the best."""
+    """Forty weak layers, then a strong and a weak one: the quantile rejects the last one but not the best."""
     runs = [scored(i, 0.5, 0.5, at_50=0.5) for i in range(40)]
     runs += [scored(40, 0.9, 0.9, at_50=0.9), scored(41, 0.2, 0.2, at_50=0.2), scored(42, 0.5, 0.5, at_50=0.2)]
     found = searching.hurdles([stored(runs)])

@@ -1,4 +1,4 @@
-"""Every figure in docs/SCIENCE.md, and those that the README repeats, was recorded as JSON."""
+"""Every number in docs/SCIENCE.md, and those repeated in the README, is recorded as JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_tables_are_those_of_the_json(name: str) -> None:
     assert "\n".join(TABLES[name]) in PAGE
 
 
-def test_three_seeds_of_each_way_to_search_were_run() -> None:
+def test_three_seeds_of_each_variant_were_run() -> None:
     assert set(SCIENCE["strategies"]) == {variant.label for variant in VARIANTS} == set(LABELS)
     for label in LABELS:
         runs = [run for run in SCIENCE["runs"] if run["label"] == label]
@@ -53,7 +53,7 @@ def test_each_mended_run_beats_each_random_run_with_the_same_filters() -> None:
 
 
 def statements() -> list[str]:
-    """What the page says outside of tables, with every number from the JSON."""
+    """The statements of the page outside its tables, with every number from the JSON."""
     census, noise, agree = SCIENCE["census"], SCIENCE["census"]["noise"], SCIENCE["anchors"]
     reach = [sum(mean >= least for mean in census["means"]) for least in (0.2, 0.5, 0.7)]
     baseline = {row["layer"]: row["mean"] for row in BASELINE}
@@ -121,7 +121,7 @@ def test_prose_says_what_was_recorded(text: str) -> None:
     assert text in PROSE
 
 
-def test_every_published_layer_withstands_the_whole_ascent() -> None:
+def test_every_published_layer_survives_the_whole_ascent() -> None:
     published = SCIENCE["published"]
     assert published["steps"] == 100 and len(published["norms"]) == 13
     assert f"the largest norm of any is {max(published['norms'].values()):.1f}" in PROSE

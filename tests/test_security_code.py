@@ -59,7 +59,7 @@ LISTENING = """
 import ipaddress, json, os, time
 from pathlib import Path
 import ray
-from evonas.workers.executors.ray_cluster import start
+from evonas.workers.executors.ray_cluster import connect
 
 def family(pid):
     children = {}
@@ -89,7 +89,7 @@ def address(text):
     found = ipaddress.ip_address(b"".join(words))
     return getattr(found, "ipv4_mapped", None) or found
 
-start(None, 1)
+connect(None, 1)
 
 @ray.remote
 class Worker:

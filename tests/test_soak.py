@@ -1,4 +1,4 @@
-"""The check of the soak: it finds what is lost, doubled or stuck, and what was drawn or scored otherwise."""
+"""The check of the soak test finds lost, doubled and stuck candidates, and ones drawn or scored differently."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def checked(path: Path, folder: Path, sql: str = "") -> tuple[bool, dict[str, list[int]]]:
-    """Whether a copy of the database, after some SQL, is whole; and what is not."""
+    """Check a copy of the database after some SQL, and return the result."""
     copy = folder / "copy.db"
     with closing(sqlite3.connect(path)) as found, closing(sqlite3.connect(copy)) as kept:
         found.backup(kept)
@@ -43,7 +43,7 @@ def checked(path: Path, folder: Path, sql: str = "") -> tuple[bool, dict[str, li
     return result.whole, {name: value for name in names if (value := getattr(result, name))}
 
 
-def test_a_run_that_nothing_happened_to_is_whole(finished: Path, tmp_path: Path) -> None:
+def test_an_undisturbed_run_is_whole(finished: Path, tmp_path: Path) -> None:
     assert checked(finished, tmp_path) == (True, {})
 
 

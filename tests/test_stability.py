@@ -16,13 +16,14 @@ from evonas.layers import backend as backends
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
 from evonas.settings.candidate import Accept, Reject
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.network_filters import StabilityFilter, filters_of
-from evonas.workers.trial.stability import Ascent
+from evonas.workers.trial.stability import GradientAscent
 from evonas.workers.trial.trial import Trial
 from tests.test_evaluate import QUICK
 
-# The batch of the default protocol; the rate and limit are its own too.
+# The batch of the default protocol; its step size and limit are used as well.
 PROTOCOL = replace(QUICK, batch=64, stability_steps=(5, 20))
 
 
@@ -82,7 +83,7 @@ def test_stages_share_one_ascent_and_leave_the_training_alone(data: DataSet) -> 
 
 @pytest.mark.parametrize("backend", ["reference", pytest.param("cpp", marks=needs_compiler)])
 def test_networks_that_kernels_compute_are_judged_alike(backend: Literal["reference", "cpp"], data: DataSet) -> None:
-    """Kernels have no second derivative, and each step of the ascent is one."""
+    """Kernels have no second derivative, which each step of the ascent needs."""
     expected = trial(LayerFactory.published("evonorm-s0"), data)
     assert isinstance(StabilityFilter(2).judge(expected), Accept)
     factory = LayerFactory.published("evonorm-s0")
@@ -94,7 +95,7 @@ def test_networks_that_kernels_compute_are_judged_alike(backend: Literal["refere
 
 
 def test_a_step_is_plain_gradient_ascent_on_the_norm() -> None:
-    """Against finite differences on a network small enough to take them, in float64."""
+    """Compared with finite differences on a very small network, in float64."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Tanh(), nn.Flatten(), nn.Linear(8, 3)).double()
     images, labels = torch.randn(5, 1, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1])
@@ -113,7 +114,7 @@ def test_a_step_is_plain_gradient_ascent_on_the_norm() -> None:
             moved.view(-1)[place] += sign * step
             ends.append(norm(moved.requires_grad_()))
         slopes.view(-1)[place] = (ends[0] - ends[1]) / (2 * step)
-    ascent = Ascent(model, images, labels, rate=0.5, limit=math.inf)
+    ascent = GradientAscent(model, images, labels, step_size=0.5, limit=math.inf)
     assert ascent.advance(1)
     # Central differences are right to about step² in the norm and 1e-16 / step from rounding.
     moved = norm((weight + 0.5 * slopes).requires_grad_())

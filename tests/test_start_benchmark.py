@@ -1,4 +1,4 @@
-"""The benchmark of commands that look runs, and says what it measured."""
+"""The benchmark of commands that only read runs, and reports its measurements."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from evonas.records import results
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_run_that_is_looked_at_is_like_a_real_one(tmp_path: Path) -> None:
+def test_the_recorded_run_is_like_a_real_one(tmp_path: Path) -> None:
     fill(tmp_path / "evonas.db", 300)
     with open_store(str(tmp_path / "evonas.db"), read_only=True) as store:
-        told = results.status(store.run(1), store.summary(1))
-        assert told["status"] == "finished" and told["candidates"] == 300
-        assert sum(told["evaluations"].values()) == 300 and min(told["evaluations"][s] for s in ("scored", "rejected"))
+        status = results.status(store.run(1), store.summary(1))
+        assert status["status"] == "finished" and status["candidates"] == 300
+        assert sum(status["evaluations"].values()) == 300
+        assert min(status["evaluations"][s] for s in ("scored", "rejected"))
         assert len(results.best(store, 1)) == 10 and results.pareto(store, 1)
 
 
@@ -37,7 +38,7 @@ def test_every_command_is_measured_in_turns(tmp_path: Path) -> None:
         assert min(row["seconds"]["here"].values()) > 0 and row["ratios"]["here"] == {"wall": 1.0, "cpu": 1.0}
 
 
-def test_another_checkout_has_to_be_one(tmp_path: Path) -> None:
+def test_the_other_checkout_must_be_one(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.start", "--against", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
-    assert done.returncode == 2 and "no checkout" in done.stderr
+    assert done.returncode == 2 and "is not a checkout" in done.stderr

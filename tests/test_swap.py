@@ -63,7 +63,7 @@ def test_pairs_of_the_usual_styles_are_replaced(style: str, layer: str) -> None:
 
 @pytest.mark.parametrize("style", [style for style in STYLES if style != "mobilenet"])
 def test_with_the_layer_that_was_there_the_function_stays(style: str) -> None:
-    """The zoo's BN-ReLU and BN-Swish are what the networks have: nothing else may change with the swap."""
+    """The networks already have BN-ReLU and BN-Swish, so swapping these in must not change the function."""
     model, x = made(style)
     changed = copy.deepcopy(model)
     evonas.swap(changed, STYLES[style][4])
@@ -133,7 +133,7 @@ def test_patterns_choose() -> None:
 
 
 class Module(nn.Module):
-    """One normalisation `bn` and one ReLU `relu`; each trap has a forward of its own."""
+    """One normalisation `bn` and one ReLU `relu`; each trap has its own forward."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +165,7 @@ class Gated(Module):
 
 
 class OneReluForBoth(Module):
-    """One call of the activation that is reached by the normalisation and by something else."""
+    """One call of the activation, with the values of the normalisation and of another module."""
 
     class Act(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -232,7 +232,7 @@ class Steps(Module):
 
 
 class Outer(nn.Module):
-    """Goes around a trap in a forward that cannot be traced."""
+    """Contains a trap in a forward that cannot be traced."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class Outer(nn.Module):
         (UsedInPlace, "more than the activation"),
         (ReturnedToo, "more than the activation: also by what the model returns"),
         (Gated, "sigmoid follows, which is a gate"),
-        (OneReluForBoth, "also applied to what is not replaced (Conv2d)"),
+        (OneReluForBoth, "also applied to a value that is not replaced (Conv2d)"),
         (OwnSwish, "Swish follows, which may be an activation"),
         (Draws, "it draws random numbers"),
         (Optional, "more than the activation: also by mul"),
@@ -334,7 +334,7 @@ def test_a_normalisation_with_its_activation_inside_is_a_pair() -> None:
     assert "no activation follows" in report.kept[0].reason
 
 
-def test_state_of_the_normalisation_is_taken_over() -> None:
+def test_state_of_the_normalisation_is_kept() -> None:
     model = nn.Sequential(
         conv3(3, 6), nn.BatchNorm2d(6, eps=1e-3, momentum=0.01), nn.ReLU(), nn.GroupNorm(3, 6), nn.ReLU()
     )
@@ -409,7 +409,7 @@ def test_bad_use_is_refused(call, message: str) -> None:
 
 
 class BatchNormAct(nn.Module):
-    """A block as timm builds it around whatever norm-activation layer it is given."""
+    """A block like those of timm, which takes the class of its norm-act layer as an argument."""
 
     def __init__(self, norm_act) -> None:
         super().__init__()

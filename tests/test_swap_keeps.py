@@ -66,7 +66,7 @@ def lower_before(module: nn.Module, given: tuple[Tensor]) -> tuple[Tensor]:
 
 
 def hooked(place: str, hook: str) -> Callable[[], nn.Module]:
-    """Three modules after one another, one of which has a hook that changes what goes through it."""
+    """Three consecutive modules, one of which has a hook that changes the value."""
 
     def make() -> nn.Module:
         model = nn.Sequential(ConvBN(), nn.Identity(), Act())
@@ -148,8 +148,8 @@ CHANGED = {"a hook after the normalisation"}  # the report says that hooks now s
 
 
 @pytest.mark.parametrize(("hook", "place"), [("before", "1"), ("after", "1"), ("before", "2"), ("after", "0")])
-def test_what_hooks_see_is_told_and_stays(hook: str, place: str) -> None:
-    """Where a value meets hooks, none of what comes behind them counts as following it."""
+def test_what_hooks_see_is_reported_and_stays(hook: str, place: str) -> None:
+    """A value that passes hooks may be changed, so modules behind the hooks do not count as following it."""
     model = hooked(place, hook)()
     report = evonas.swap(model, "bn-relu")
     assert ("hooks of" in report.kept[0].reason) is (place != "1")
@@ -166,7 +166,7 @@ def test_what_hooks_see_is_told_and_stays(hook: str, place: str) -> None:
         (nn.InstanceNorm2d(6, affine=True, momentum=0.3), 0.3, 1e-5, 32, True),
     ],
 )
-def test_settings_of_a_normalisation_are_taken_over(
+def test_settings_of_a_normalisation_are_kept(
     norm: nn.Module, momentum: float, eps: float, groups: int, affine: bool
 ) -> None:
     model = nn.Sequential(conv3(3, 6), norm, nn.ReLU(), conv3(6, 6), copy.deepcopy(norm)).eval()
@@ -181,7 +181,7 @@ def test_settings_of_a_normalisation_are_taken_over(
     assert not any(module.training for module in model.modules())
 
 
-def test_what_a_model_returns_is_told() -> None:
+def test_what_a_model_returns_is_reported() -> None:
     assert "the model's output" in evonas.swap(ConvBN(), "bn-relu").kept[0].reason
 
 
@@ -190,7 +190,7 @@ def batch(seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_may_go_goes_and_the_function_stays(name: str) -> None:
+def test_pairs_are_replaced_and_the_function_stays(name: str) -> None:
     make, wanted = NETWORKS[name]
     model = make()
     frozen = next(iter(model.children())).eval()

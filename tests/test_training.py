@@ -13,11 +13,11 @@ from evonas.front.make_executor import make_executor
 from evonas.language.zoo import as_graph
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, Split, load_dataset
-from evonas.workers.data.dataset import from_splits
-from evonas.workers.trial import training as training_module
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.splits import Split
 from evonas.workers.trial.evaluate import load_data
-from evonas.workers.trial.training import Training, lr_at
+from evonas.workers.trial.training import _LOSS_CHECK_STEPS, Training, lr_at
 from tests.plain_training import plain_accuracy, plainly_trained
 from tests.test_anchors import BatchNormRelu
 
@@ -33,7 +33,7 @@ class Relu:
 
 
 class Blow(nn.Module):
-    """Multiplies what it gets by a constant."""
+    """Multiplies its input by a constant."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -151,7 +151,7 @@ def test_learning_rate_schedules() -> None:
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_a_training_is_the_loop_that_the_protocol_describes(schedule: str, digits: DataSet) -> None:
-    """Some steps in stages, beside a loop written out: rates, momentum, decay, batches and what is measured."""
+    """Some steps in stages equal a loop written out: learning rates, momentum, decay, batches and accuracies."""
     protocol = replace(SHORT, seed=2, steps=14, weight_decay=0.01, backend="reference", schedule=schedule)  # type: ignore[arg-type]
     layer = LayerFactory(as_graph("evonorm-s0"))
     training = Training("resnet-small", layer, digits, protocol)
@@ -270,26 +270,26 @@ def test_the_time_of_a_step_is_the_median_without_the_first(digits: DataSet, mon
 
 
 def test_late_checks_find_the_step_that_diverged(digits: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, where a look at the loss every step would wait for it every step."""
+    """As on a GPU, where checking the loss in every step would wait for the device in every step."""
     prompt = Training("resnet-small", Diverging(), digits, SHORT)
     prompt.advance(12)
-    monkeypatch.setitem(training_module._CHECKED_EVERY, "cpu", 5)
+    monkeypatch.setitem(_LOSS_CHECK_STEPS, "cpu", 5)
     late = Training("resnet-small", Diverging(), digits, SHORT)
     assert not late.advance(12) and late.diverged
     assert late.step == prompt.step and str(late.losses) == str(prompt.losses)
     assert late.train_accuracy() == prompt.train_accuracy()
     one, two = Training("resnet-small", BatchNormRelu(), digits, SHORT), None
-    monkeypatch.setitem(training_module._CHECKED_EVERY, "cpu", 1)
+    monkeypatch.setitem(_LOSS_CHECK_STEPS, "cpu", 1)
     two = Training("resnet-small", BatchNormRelu(), digits, SHORT)
     assert two.advance(12)
-    monkeypatch.setitem(training_module._CHECKED_EVERY, "cpu", 5)
+    monkeypatch.setitem(_LOSS_CHECK_STEPS, "cpu", 5)
     assert one.advance(7) and len(one.losses) == 7 and one.advance(12)
     assert one.losses == two.losses
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_named_before_anything_starts() -> None:
-    with pytest.raises(UsageError, match="device is cuda, and PyTorch sees no GPU here"):
+    with pytest.raises(UsageError, match="device is cuda, but PyTorch sees no GPU here"):
         make_executor("local", EvaluationProtocol(device="cuda"), deadline=60.0)
 
 

@@ -1,4 +1,4 @@
-"""Carrying out a list of trainings: all are finished, failures are retried, progress is reported."""
+"""A list of trainings: each one runs to its end, failures are tried again, and progress is reported."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TASKS = [training_task("evonorm-s0", index, SETTINGS) for index in range(6)]
 
 class Left:
     def __init__(self) -> None:
-        self.told: list[int] = []
+        self.pending: list[int] = []
 
     def tick(self, pending: int) -> None:
-        self.told.append(pending)
+        self.pending.append(pending)
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,12 @@ def test_a_task_says_how_its_layer_is_trained() -> None:
         training_task("bn-reul", 0, SETTINGS)
 
 
-def test_each_task_is_answered_once_and_what_is_left_is_told() -> None:
+def test_each_task_is_evaluated_once_and_progress_is_reported() -> None:
     left = Left()
     found = list(carry_out(TASKS, FakeExecutor(3, 1), progress=left, later=10))
     assert sorted(e.index for e in found) == list(range(6))
-    assert left.told[0] == 16 and left.told[-1] == 10 and left.told == sorted(left.told, reverse=True)
+    assert left.pending[0] == 16 and left.pending[-1] == 10
+    assert left.pending == sorted(left.pending, reverse=True)
 
 
 def test_nothing_to_do_is_done_at_once() -> None:
@@ -64,7 +65,7 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
 
 @pytest.mark.parametrize(("max_attempts", "works"), [(1, False), (2, False), (3, True)])
-def test_a_failure_is_tried_again_and_then_told(max_attempts: int, works: bool) -> None:
+def test_a_failure_is_tried_again_and_then_reported(max_attempts: int, works: bool) -> None:
     def flaky(task: Task) -> Evaluation:
         if task.index == 2 and task.attempt < 3:
             return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=task.attempt)
@@ -88,7 +89,7 @@ def test_a_result_that_comes_twice_counts_once() -> None:
             return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=1)
         return Evaluation(task.index, Status.SCORED, {"wide": 0.5}, attempts=task.attempt)
 
-    # A failure that arrives twice counts once: the second attempt is still to come.
+    # A failure that is returned twice counts once: the second attempt is still to come.
     executor = Twice(2, 3, flaky)
     found = list(carry_out(TASKS, executor, max_attempts=2))
     assert {e.status for e in found} == {Status.SCORED} and len(found) == 6 and len(executor.submitted) == 12

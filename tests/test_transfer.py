@@ -15,9 +15,9 @@ from evonas.errors import UsageError
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
 from evonas.reruns.task_transfer import TASKS, transfer
+from evonas.workers.data.digits import clean_digits
 from evonas.workers.transfer import canvases
 from evonas.workers.transfer.canvases import CLASSES, SIZE, compose
-from evonas.workers.transfer.digits import digits
 from evonas.workers.transfer.frechet import frechet_distance
 from evonas.workers.transfer.gan import Discriminator, Generator
 from evonas.workers.transfer.segmentation import mean_iou, segment
@@ -25,27 +25,27 @@ from evonas.workers.transfer.unet import UNet
 
 
 def test_training_and_test_digits_are_apart() -> None:
-    train, test = digits("train"), digits("test")
+    train, test = clean_digits("train"), clean_digits("test")
     assert (len(train), len(test)) == (1000, 397)
     seen = {image.numpy().tobytes() for image in train.images}
     assert not any(image.numpy().tobytes() in seen for image in test.images)
 
 
 def test_a_canvas_shows_digits_and_says_where() -> None:
-    images, classes = compose(digits("train"), 6, torch.Generator().manual_seed(0))
+    images, classes = compose(clean_digits("train"), 6, torch.Generator().manual_seed(0))
     assert images.shape == (6, 1, SIZE, SIZE) and classes.shape == (6, SIZE, SIZE)
     assert int(classes.min()) == 0 and int(classes.max()) < CLASSES
     for image, wanted in zip(images, classes, strict=True):
         assert 1 <= len(wanted[wanted > 0].unique()) <= 3
         assert image[0][wanted > 0].mean() > image[0][wanted == 0].mean() + 0.3
-    again, _ = compose(digits("train"), 6, torch.Generator().manual_seed(0))
+    again, _ = compose(clean_digits("train"), 6, torch.Generator().manual_seed(0))
     assert torch.equal(images, again)
 
 
 def test_a_digit_that_is_neither_turned_nor_moved_is_interpolated_in_the_middle(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Pixels are squares whose middles are half a pixel from their edges, in the image as on the canvas."""
+    """Pixels are squares with centres half a pixel from their edges, in the image as on the canvas."""
     monkeypatch.setattr(torch, "rand", lambda *size, generator: torch.full(size, 0.5))
     image = 0.5 + torch.arange(64.0).view(8, 8) / 64
     placed = canvases._placed(image.view(1, 1, 8, 8), torch.Generator().manual_seed(0))
@@ -101,7 +101,7 @@ def test_a_training_is_a_function_of_its_seed_and_learns() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_layers_beside_one_another(task: str) -> None:
+def test_layers_are_compared(task: str) -> None:
     left: list[int] = []
     rows = transfer(["tanh(x)"], task, seeds=(0, 1), steps=2, references=("bn-relu",), progress=left.append)
     assert left == [4, 3, 2, 1, 0]
@@ -115,7 +115,7 @@ def test_layers_beside_one_another(task: str) -> None:
     assert means == sorted(means, reverse=TASKS[task].larger_is_better)  # type: ignore[type-var]  # none is None
 
 
-def test_a_layer_that_diverges_is_reported_as_such() -> None:
+def test_divergence_is_reported() -> None:
     (row,) = transfer(["exp(exp(exp(exp(x * x))))"], "segmentation", seeds=(0,), steps=2, references=())
     assert row.mean is None and list(row.diverged) == [0]
 

@@ -13,10 +13,10 @@ from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import computed_by
 from evonas.reruns.task_transfer import transfer
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.workers.data.digits import clean_digits
 from evonas.workers.data.splits import Split
 from evonas.workers.transfer import classification, generation, segmentation
 from evonas.workers.transfer.canvases import CLASSES, compose
-from evonas.workers.transfer.digits import digits
 
 LAYER = LayerFactory.published("bn-relu")
 
@@ -53,14 +53,14 @@ def test_layers_are_compared_over_seeds_that_both_have_a_value_of(
     # Less BN-ReLU: seeds 3 and 1 of DyT, seed 3 alone of GN-ReLU.
     dyt, group = found["dyt"].versus, found["gn-relu"].versus
     assert dyt is not None and (dyt.difference, dyt.pairs) == (0.0, 2)
-    # A quarter worse with one seed and better with the other: there is no significant difference.
+    # A quarter worse with one seed, better with the other: there is no significant difference.
     assert dyt.p == pytest.approx(1.0) and dyt.interval is not None and dyt.interval.high > 0.25
     assert group is not None and (group.difference, group.pairs) == (0.5, 1)
     assert found["rmsnorm"].versus is None and found["bn-relu"].versus is None
 
 
 def test_a_canvas_names_each_pixel_by_the_digit_that_is_brightest_there() -> None:
-    """The digits differ in brightness: 3 is white, 5 is grey, and pieces of both are background."""
+    """Digits are distinguished by brightness: 3 is white, 5 is grey, and pieces of both are background."""
     images = torch.stack([torch.full((1, 8, 8), value) for value in (1.0, 0.6)])
     canvases, classes = compose(Split(images, torch.tensor([3, 5])), 60, torch.Generator().manual_seed(1))
     assert set(classes.unique().tolist()) == {0, 4, 6}
@@ -102,7 +102,7 @@ def test_segmentation_is_trained_on_training_digits_and_scored_on_test_digits(mo
 
 
 def test_pixels_are_counted_by_class_and_prediction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that sees every digit as background, but for background itself, which it takes for class 2."""
+    """A network that predicts background for every digit, and class 2 for background."""
     images, wanted = torch.zeros(60, 1, 4, 4), torch.randint(CLASSES, (60, 4, 4))
     images[:, 0] = wanted.float()
     monkeypatch.setattr(segmentation, "compose", lambda *_: (images, wanted))
@@ -119,23 +119,23 @@ def test_pixels_are_counted_by_class_and_prediction(monkeypatch: pytest.MonkeyPa
     assert torch.equal(counts, expected)
 
 
-def test_what_a_generator_draws_is_held_beside_test_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_of_a_generator_are_compared_with_test_digits(monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[Tensor] = []
     monkeypatch.setattr(generation, "features", lambda images: images)
     monkeypatch.setattr(generation, "frechet_distance", lambda *sets: compared.extend(sets) or 1.5)
     assert generation.generate(LAYER, 0, 1) == 1.5
     drawn, real = compared
-    assert drawn.shape == (2000, 1, 8, 8) and torch.equal(real, digits("test").images)
+    assert drawn.shape == (2000, 1, 8, 8) and torch.equal(real, clean_digits("test").images)
     # In evaluation mode: an image does not depend on those that are drawn with it.
     assert float(drawn.std(0).mean()) > 0.0 and bool((drawn >= 0).all()) and bool((drawn <= 1).all())
 
 
-def test_each_network_of_the_pair_steps_in_its_own_direction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After some steps the discriminator separates real digits from fixed drawings better than before."""
+def test_generator_and_discriminator_are_trained_in_opposite_directions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After some steps, the discriminator separates real images from fixed generated ones better than before."""
     torch.manual_seed(0)
     made, judge = generation.Generator(LAYER), generation.Discriminator()
     computed_by(made, "reference")
-    real = digits("train").first(256)
+    real = clean_digits("train").first(256)
     with torch.no_grad():
         drawn = made.train()(torch.randn(256, 16), real.labels)
 

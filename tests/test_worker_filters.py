@@ -1,4 +1,4 @@
-"""The filters that need a network: what they turn away, and why."""
+"""The filters that need a network: what they reject, and why."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from evonas.language.zoo import ROWS, zoo
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import Accept, Reject
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.network_filters import SIGNAL_LIMITS, EarlyFilter, QualityFilter, SignalFilter, filters_of
-from evonas.workers.trial.signal_propagation import Signal, measure, unfit
+from evonas.workers.trial.signal_propagation import Signal, measure_signal, signal_fault
 from evonas.workers.trial.trial import Trial
 from tests.plain_training import plain_accuracy, plainly_trained
 from tests.test_evaluate import QUICK
@@ -68,11 +69,11 @@ GOOD = Signal(finite=True, scale=0.0, diversity=0.0, gradient=0.0, balance=0.0, 
 
 @pytest.mark.parametrize(("name", "low", "high"), SIGNAL_LIMITS)
 def test_each_limit_is_kept_on_both_sides(name: str, low: float, high: float) -> None:
-    assert unfit(GOOD, SIGNAL_LIMITS) is None
-    assert unfit(replace(GOOD, **{name: low}), SIGNAL_LIMITS) is None
-    assert unfit(replace(GOOD, **{name: low - 0.01}), SIGNAL_LIMITS) == f"{name} too low"
-    assert unfit(replace(GOOD, **{name: high + 0.01}), SIGNAL_LIMITS) == f"{name} too high"
-    assert unfit(replace(GOOD, finite=False), SIGNAL_LIMITS) == "not finite at initialisation"
+    assert signal_fault(GOOD, SIGNAL_LIMITS) is None
+    assert signal_fault(replace(GOOD, **{name: low}), SIGNAL_LIMITS) is None
+    assert signal_fault(replace(GOOD, **{name: low - 0.01}), SIGNAL_LIMITS) == f"{name} too low"
+    assert signal_fault(replace(GOOD, **{name: high + 0.01}), SIGNAL_LIMITS) == f"{name} too high"
+    assert signal_fault(replace(GOOD, finite=False), SIGNAL_LIMITS) == "not finite at initialisation"
 
 
 class _Features(nn.Module):
@@ -99,7 +100,7 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
     images, labels = torch.randn(32, 1, 2, 2), torch.randint(3, (32,))
     model = _Features(100.0)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    signal = measure(model, images, labels)
+    signal = measure_signal(model, images, labels)
     pixels = images.double().numpy().reshape(32, 4)
     rms, spread = np.sqrt(np.mean(pixels**2)), np.sqrt(np.mean((pixels - pixels.mean(0)) ** 2))
     # The features are 100 · 3 · -0.5 times the pixels. By the chain rule, the slope by a convolution's one weight is
@@ -118,17 +119,17 @@ def test_measurements_of_a_network_that_can_be_checked_by_hand() -> None:
     assert signal.balance == pytest.approx(math.log10((0.5 / 3) / (3 / 0.5)), abs=1e-5)
     assert signal.logits == pytest.approx(-logits.min(), rel=1e-5)
     # Equal images are alike exactly, up to the rounding of their mean.
-    assert measure(model, images[:1].expand(8, 1, 2, 2), labels[:8]).diversity < -6
-    # The model is left as it was.
+    assert measure_signal(model, images[:1].expand(8, 1, 2, 2), labels[:8]).diversity < -6
+    # The model is not changed.
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
-    assert not measure(model, images * float("inf"), labels).finite
+    assert not measure_signal(model, images * float("inf"), labels).finite
 
 
 def test_the_signal_is_that_of_the_first_batch_at_the_start(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Tensor] = []
     monkeypatch.setattr(
-        "evonas.workers.trial.network_filters.measure", lambda model, *batch: seen.extend(batch) or GOOD
+        "evonas.workers.trial.network_filters.measure_signal", lambda model, *batch: seen.extend(batch) or GOOD
     )
     assert SignalFilter().judge(trial("x / std_bwh(x)", data)) == Accept()
     expected = data.batches(QUICK.seed, QUICK.batch)[0]
@@ -136,7 +137,7 @@ def test_the_signal_is_that_of_the_first_batch_at_the_start(data: DataSet, monke
 
 
 def test_early_and_quality_accept_and_reject_by_their_floor(data: DataSet) -> None:
-    """Their values beside those of a training that is written out, after the steps that each of them asks for."""
+    """Their values equal those of a training that is written out, after the steps of each filter."""
     protocol = replace(QUICK, steps=14, batch=32, backend="reference")
     one = trial("x / std_bwh(x)", data, protocol)
     early = EarlyFilter(12, 0.0).judge(one)

@@ -1,4 +1,4 @@
-"""Networks that share, hook and branch in ways that a swap has to see; their forwards can be traced."""
+"""Networks whose sharing, hooks and branches a swap must notice; their forwards can be traced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Parts(nn.Module):
 
 
 class Act(nn.Module):
-    """An activation in a forward of its own, with one call whoever uses it."""
+    """An activation in its own forward, with one call for all its users."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(x)
@@ -38,7 +38,7 @@ class ConvBN(nn.Module):
 
 
 class Chain(Parts):
-    """bn1 has to stay, because of a forward that cannot be written anew; so bn2 has to, and then bn3."""
+    """bn1 must stay, because of a forward that cannot be rewritten; so bn2 must stay, and then bn3."""
 
     class Fixed(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class Chain(Parts):
 
 
 class ChainBackwards(Chain):
-    """The same, and the normalisations are registered the other way round."""
+    """The same, with the normalisations registered in reverse order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class ChainBackwards(Chain):
 
 
 class ByMode(Parts):
-    """Another activation follows in each mode, and in one of them none."""
+    """Different activations follow in training and in evaluation, or none in one of them."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn1(self.conv1(x))
@@ -104,7 +104,7 @@ class BlockByMode(Parts):
 
 
 class ActLater(Parts):
-    """One call of an activation that is reached by a normalisation first, and by something else later."""
+    """One call of an activation, first with the value of a normalisation and later with another value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ class ActLater(Parts):
 
 
 class NormByMode(Parts):
-    """Blocks that normalise in one mode alone."""
+    """Blocks that normalise in one mode only."""
 
     class Block(nn.Module):
         def __init__(self, mode: bool) -> None:
@@ -135,21 +135,21 @@ class NormByMode(Parts):
 
 
 class ActByName(ActLater):
-    """The same, by name."""
+    """The same, with the value passed by name."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(x=self.conv2(self.act(self.bn1(self.conv1(x)))))
 
 
 class ActOfSum(ActLater):
-    """The same, and what else it meets is no module's value."""
+    """The same, where the other value is not the output of a module."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv2(x) + self.act(self.bn1(self.conv1(x))))
 
 
 class TwoActivations(Parts):
-    """Two activations follow, of which one is in place."""
+    """Two activations follow, one of them in place."""
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.bn1(self.conv1(x))
@@ -172,7 +172,7 @@ class Backwards(nn.Sequential):
 
 
 class Lists(nn.Module):
-    """Modules in a list, of which a dictionary is a part."""
+    """Modules in a list that contains a dictionary."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,7 +233,7 @@ class BothArguments(Parts):
 
 
 class FirstArgument(Parts):
-    """The first of two arguments meets an activation and nothing else."""
+    """Only an activation uses the first of two arguments."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -245,7 +245,7 @@ class FirstArgument(Parts):
 
 
 class Tuple(Parts):
-    """A block that returns its normalisation's value among others."""
+    """A block that returns the value of its normalisation along with others."""
 
     class Both(nn.Module):
         def __init__(self) -> None:
@@ -266,7 +266,7 @@ class Tuple(Parts):
 
 
 def with_dropout() -> nn.Module:
-    """A normalisation with its activation inside, and with dropout between them that may be switched on."""
+    """A normalisation that contains its activation, and dropout between the two."""
     norm = NormActOfTimm(3)
     norm.drop = nn.Dropout2d(0.0)
     return nn.Sequential(conv3(3, 3), norm)

@@ -1,4 +1,4 @@
-"""Networks in the styles in which people write them, for tests that change other people's models."""
+"""Networks in common styles, for tests that change other people's models."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Likewise: one ReLU, called three times."""
+    """In the same style: one ReLU, called three times."""
 
     expansion = 4
 
@@ -109,7 +109,7 @@ class ResNet(nn.Module):
 
 
 class PreActBlock(nn.Module):
-    """As the CIFAR repositories write it: F.relu, and a shortcut of what the first pair gives."""
+    """As CIFAR repositories write it: F.relu, and a shortcut from the output of the first pair."""
 
     def __init__(self, inputs: int, planes: int, stride: int = 1) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ class SqueezeExcite(nn.Module):
 
 
 class MBConv(nn.Module):
-    """As the efficientnet_pytorch repository writes it: one swish, called where it is wanted."""
+    """As the efficientnet_pytorch repository writes it: one swish, called in several places."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, ratio: int) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ def double_conv(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class UNet(nn.Module):
-    """Skips, transposed convolutions, and concatenation of what pairs give."""
+    """Skip connections, transposed convolutions, and concatenation of the outputs of pairs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ class UNet(nn.Module):
 
 
 class Generator(nn.Module):
-    """DCGAN's."""
+    """The generator of DCGAN."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +294,7 @@ class Generator(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """As torchvision writes it: a forward that asks for the type of its input, which cannot be traced."""
+    """As torchvision writes it: a forward that checks the type of its input, which cannot be traced."""
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -314,7 +314,7 @@ class DenseLayer(nn.Module):
 
 
 class NormActOfTimm(nn.BatchNorm2d):
-    """A normalisation with its activation inside, as timm writes it."""
+    """A normalisation that contains its activation, as timm writes it."""
 
     def __init__(self, features: int, apply_act: bool = True) -> None:
         super().__init__(features)

@@ -1,1 +1,1 @@
-"""Anchor networks, data, training and the executors that run them."""
+"""The evaluation of candidates: anchor networks, data sets, training, filters, and the executors that run them."""

@@ -1,1 +1,1 @@
-"""How many candidates a coordinator keeps up with, whatever their training costs."""
+"""How many candidates a coordinator can handle, regardless of the cost of training."""

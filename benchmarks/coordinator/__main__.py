@@ -3,9 +3,9 @@
     python -m benchmarks.coordinator                     everything, 100,000 candidates: some minutes
     python -m benchmarks.coordinator --candidates 20000 --only driving
 
-Training is answered at once, with as many rows for the database as a real evaluation has. The cheap filters, which
-cost what they cost for each proposal (`python -m benchmarks.filters`), let everything pass in the long run, and are
-the real ones in a short run beside it. Results go to `benchmarks/results/coordinator.json`.
+Instead of training, each candidate gets a result at once, with as many database rows as a real evaluation. In the long
+run the cheap filters accept everything, because `python -m benchmarks.filters` measures their cost per proposal; a
+second, short run uses the real ones. Results go to `benchmarks/results/coordinator.json`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ PARTS = ("driving", "filtered", "remembering", "utilisation")
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidates", type=int, default=100_000, help="of the long run")
+    parser.add_argument("--candidates", type=int, default=100_000, help="candidates of the long run")
     parser.add_argument("--filtered", type=int, default=2000, help="candidates of the run with real cheap filters")
     parser.add_argument("--only", choices=PARTS, action="append", help="parts to run; others keep their results")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "coordinator.json")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)  # as the coordinator of a search, whose workers have the other cores
+    torch.set_num_threads(1)  # like the coordinator of a search, whose workers use the other cores
     document: dict[str, Any] = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     parts: dict[str, Callable[[Path], dict[str, Any]]] = {
         "driving": lambda folder: long_run(folder / "long.db", arguments.candidates),
@@ -56,14 +56,14 @@ def main() -> None:
 
 
 def long_run(path: Path, candidates: int) -> dict[str, Any]:
-    """A run with filters that let everything pass; resuming it, and looking at it."""
+    """Measure a run whose filters accept everything, and then resuming and reading it."""
     config = driving.config_of(candidates)
     meter = driving.drive(path, config)
     return {
         "workers": driving.WORKERS,
         "lookahead": config.lookahead,
         "population": config.population,
-        **driving.told(meter.parts),
+        **driving.costs(meter.parts),
         "database_mib": path.stat().st_size / 2**20,
         "resume": reading.resuming(path, driving.WORKERS, filters=True),
         "calls_cpu": reading.calls(path),
@@ -72,9 +72,9 @@ def long_run(path: Path, candidates: int) -> dict[str, Any]:
 
 
 def filtered_run(path: Path, candidates: int) -> dict[str, Any]:
-    """A run of the default preset's space and filters, whose proposals are most of its cost."""
+    """Measure a run with the default preset's space and filters, where proposals are most of the cost."""
     meter = driving.drive(path, driving.config_of(candidates), filters=True)
-    return driving.told(meter.parts)
+    return driving.costs(meter.parts)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A whole search without training: what each candidate costs the coordinator, from the first thousand to the last."""
+"""A whole search without training: the coordinator's cost per candidate, from the first thousand to the last."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from evonas.settings.run_config import RunConfig
 WORKERS = 256
 LOOKAHEAD = 4 * WORKERS
 PART = 1000
-"""Candidates over which costs are taken together."""
+"""Number of consecutive candidates whose costs are added up."""
 
 
 def config_of(budget: int, **settings: Any) -> RunConfig:
-    """The default preset, with more candidates in flight."""
+    """Return the default preset, with more candidates in flight."""
     return configure("evonorm", settings={"budget": budget, "lookahead": LOOKAHEAD, **settings})
 
 
 def yardstick() -> float:
-    """CPU seconds of a fixed piece of work in Python, which other work on the machine slows down as much."""
+    """Return the CPU seconds of a fixed task in Python, which other load on the machine slows down equally."""
     start = process_time()
     table: dict[str, int] = {}
     for number in range(20_000):
@@ -40,11 +40,12 @@ def yardstick() -> float:
 
 @dataclass
 class Meter:
-    """Observes a search and takes the CPU time of every `PART` candidates, by what it went into.
+    """An observer that measures the CPU time of every `PART` candidates, by activity.
 
     Attributes:
-        parts: by part: seconds of CPU in all (`cpu`), in recording (`recording`) and in drawing (`drawing`),
-            of wall time (`wall`), of the yardstick beside it (`yardstick`), and resident MiB at its end.
+        parts: for each part, the CPU seconds in total (`cpu`), for recording (`recording`) and for drawing
+            (`drawing`), the wall-clock seconds (`wall`), the seconds of the yardstick at that time (`yardstick`), and
+            the resident memory in MiB at its end (`resident`).
     """
 
     parts: list[dict[str, float]] = field(default_factory=list)
@@ -53,7 +54,7 @@ class Meter:
     _since: tuple[float, float] = (0.0, 0.0)
 
     def begin(self, search: Search) -> None:
-        """Measures calls of the search's store and proposer from here on."""
+        """Start to measure the calls of the search's store and proposer."""
         search.store.record = self._timed("recording", search.store.record)  # type: ignore[method-assign]
         search.proposer.draw = self._timed("drawing", search.proposer.draw)  # type: ignore[method-assign]
         self._since = process_time(), monotonic()
@@ -69,33 +70,33 @@ class Meter:
         return timed
 
     def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """See `Observer`."""
+        """Count a candidate, and note the costs of each complete part."""
         self._judged += 1
         if self._judged % PART:
             return
         cpu, wall = process_time() - self._since[0], monotonic() - self._since[1]
-        beside = median(yardstick() for _ in range(5))
-        self.parts.append({"cpu": cpu, **self._spent, "wall": wall, "yardstick": beside, "resident": resident()})
+        reference = median(yardstick() for _ in range(5))
+        self.parts.append({"cpu": cpu, **self._spent, "wall": wall, "yardstick": reference, "resident": resident()})
         self._spent = dict.fromkeys(self._spent, 0.0)
         self._since = process_time(), monotonic()
 
     def drawn(self, candidate: Candidate) -> None:
-        """See `Observer`."""
+        """Ignore a drawn candidate."""
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
-        """See `Observer`."""
+        """Ignore a published layer."""
 
     def tick(self, pending: int) -> None:
-        """See `Observer`."""
+        """Ignore a tick."""
 
 
 def resident() -> float:
-    """MiB that the process holds, from /proc."""
+    """Return the resident memory of the process in MiB, from /proc."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 
 def search_of(run: RunInfo, store: Store, workers: int, meter: Meter | None, filters: bool = False) -> Search:
-    """A search of the real loop without training, and without filters unless asked for."""
+    """Make a search with the real loop, without training, and without filters unless `filters` is true."""
     observers = () if meter is None else [meter]
     stand_in = None if filters else PassingFilters()
     search = Search(run, store, InstantExecutor(workers), observers, filters=stand_in)
@@ -105,15 +106,15 @@ def search_of(run: RunInfo, store: Store, workers: int, meter: Meter | None, fil
 
 
 def drive(path: Path, config: RunConfig, workers: int = WORKERS, *, filters: bool = False) -> Meter:
-    """A run from its first candidate to its last, in a new database at `path`."""
+    """Execute a whole run, in a new database at `path`."""
     meter = Meter()
     with open_store(str(path)) as store:
         search_of(store.create_run(config, {}), store, workers, meter, filters).execute()
     return meter
 
 
-def told(parts: Sequence[dict[str, float]], judged: int = PART) -> dict[str, Any]:
-    """Costs in milliseconds a candidate, and how flat they are."""
+def costs(parts: Sequence[dict[str, float]], judged: int = PART) -> dict[str, Any]:
+    """Summarise the parts: milliseconds per candidate, and how the costs change over the run."""
     own = [1000 * (p["cpu"] - p["drawing"]) / judged for p in parts]
     whole = [1000 * p["cpu"] / judged for p in parts]
     even = [p["cpu"] / p["yardstick"] for p in parts]

@@ -1,4 +1,4 @@
-"""The benchmark's results as tables, and utilisation as a picture."""
+"""The results of the benchmark as tables, and the utilisation as a picture."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ COLOURS = ("#1f6fb4", "#2f9e6e", "#c2562d", "#7b52a8")
 
 
 def table_of(part: str, found: dict[str, Any]) -> Table:
-    """One part of the results, for a terminal."""
+    """Format one part of the results for a terminal."""
     return {"driving": _driving, "filtered": _costs, "remembering": _remembering, "utilisation": _utilisation}[part](
         found
     )
 
 
 def _costs(found: dict[str, Any]) -> Table:
-    grid = Table("what", "value", title=f"{found['candidates']:,} candidates without training", box=box.SIMPLE_HEAD)
-    for name, key in (("whole loop", "cpu_ms"), ("less drawing", "cpu_ms_without_drawing")):
+    grid = Table("quantity", "value", title=f"{found['candidates']:,} candidates without training", box=box.SIMPLE_HEAD)
+    for name, key in (("whole loop", "cpu_ms"), ("without drawing", "cpu_ms_without_drawing")):
         costs = found[key]
         parts = ", ".join(f"{when} thousand {costs[when]:.3f}" for when in ("first", "last"))
-        grid.add_row(f"{name}, CPU ms a candidate", f"median {costs['median']:.3f}; {parts}")
-    grid.add_row("of it recording", f"{found['recording_cpu_ms']:.3f}")
-    grid.add_row("judged a CPU second", f"{found['judged_a_cpu_second']:,.0f}")
+        grid.add_row(f"{name}, CPU ms per candidate", f"median {costs['median']:.3f}; {parts}")
+    grid.add_row("recording, CPU ms per candidate", f"{found['recording_cpu_ms']:.3f}")
+    grid.add_row("judged per CPU second", f"{found['judged_a_cpu_second']:,.0f}")
     grid.add_row("last tenth over first tenth", f"{found['last_tenth_over_first_tenth']:.2f}")
     grid.add_row("last tenth over the tenth after the window has filled", f"{found['last_tenth_over_second']:.2f}")
     grid.add_row("resident MiB", f"{found['resident_mib']['first']:.0f} to {found['resident_mib']['last']:.0f}")
-    grid.add_row("bytes a candidate, second half", f"{found['bytes_a_candidate']:,.0f}")
+    grid.add_row("bytes per candidate, second half", f"{found['bytes_a_candidate']:,.0f}")
     return grid
 
 
@@ -39,14 +39,14 @@ def _driving(found: dict[str, Any]) -> Table:
     grid.add_row("database MiB", f"{found['database_mib']:.0f}")
     grid.add_row("resume, CPU and wall s", f"{found['resume']['cpu']:.2f}, {found['resume']['wall']:.2f}")
     for name, seconds in found["calls_cpu"].items():
-        grid.add_row(f"{name}, CPU s of its queries", f"{seconds:.2f}")
+        grid.add_row(f"queries of {name}, CPU s", f"{seconds:.2f}")
     for name, spent in found["commands"].items():
         grid.add_row(f"evonas {name}, CPU and wall s", f"{spent['cpu']:.2f}, {spent['wall']:.2f}")
     return grid
 
 
 def _remembering(found: dict[str, Any]) -> Table:
-    grid = Table("candidates known", "µs a comparison", "bytes each", title="twins", box=box.SIMPLE_HEAD)
+    grid = Table("candidates known", "µs per comparison", "bytes each", title="twins", box=box.SIMPLE_HEAD)
     for row in found["by_known"]:
         cells = f"{row['known']:,}", f"{row['microseconds_a_comparison']:.0f}", f"{row['bytes_a_candidate']:.0f}"
         grid.add_row(*cells)
@@ -64,7 +64,7 @@ def _utilisation(found: dict[str, Any]) -> Table:
 
 
 def draw(found: dict[str, Any], path: Path) -> None:
-    """Utilisation over the lookahead, one line for each distribution, as an SVG."""
+    """Draw the utilisation over the lookahead as an SVG, with one line per distribution."""
     figure = Figure(figsize=(6.4, 3.8), layout="constrained")
     axes = figure.subplots()
     for colour, (name, curve) in zip(COLOURS, found["by_lookahead_over_workers"].items(), strict=True):

@@ -1,4 +1,4 @@
-"""Going on with a run of many candidates, and looking at it: by calls, and as whole commands."""
+"""The cost of resuming a run of many candidates, and of reading it, by queries and by whole commands."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from evonas.records import results
 
 COMMANDS = ("status", "best", "pareto")
 _TIMES = 3
-"""Repetitions, of which the least counts: what another process adds is no cost of ours."""
+"""Repetitions, of which the fastest counts, because other processes can only add to the time."""
 
 
 def resuming(path: Path, workers: int, filters: bool) -> dict[str, float]:
-    """Seconds from opening a database to a search that is ready to draw its next candidate, real filters or not."""
+    """Measure the seconds from opening a database until the search is ready to draw its next candidate."""
     cpu, wall = process_time(), monotonic()
     with open_store(str(path)) as store:
         search_of(store.run(1), store, workers, None, filters)
@@ -28,7 +28,7 @@ def resuming(path: Path, workers: int, filters: bool) -> dict[str, float]:
 
 
 def calls(path: Path) -> dict[str, float]:
-    """CPU seconds of what each command asks the store, in a process that has loaded everything."""
+    """Measure the CPU seconds of each command's queries, in a process that has loaded everything."""
     with open_store(str(path), read_only=True) as store:
         asked: dict[str, Callable[[], object]] = {
             "status": lambda: results.status(store.run(1), store.summary(1)),
@@ -45,7 +45,7 @@ def calls(path: Path) -> dict[str, float]:
 
 
 def commands(path: Path) -> dict[str, dict[str, float]]:
-    """CPU and wall seconds of whole commands, and of one that does nothing but load (`evonas --help`)."""
+    """Measure the CPU and wall-clock seconds of whole commands, and of one that only loads (`evonas --help`)."""
     wanted = {name: [name, "--storage", str(path), "-f", "json"] for name in COMMANDS}
     return {name: _command(arguments) for name, arguments in {"--help": ["--help"], **wanted}.items()}
 

@@ -1,4 +1,4 @@
-"""What it costs to compare a graph with those before it, and to keep them, as they become many."""
+"""The cost of comparing a graph with all earlier ones, and the memory for these, as their number grows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _ASKED = 500
 
 
 def measure(most: int) -> dict[str, Any]:
-    """Microseconds for a question and an answer that is kept, by how many sketches of candidates are known.
+    """Measure the microseconds of a comparison, and the bytes per candidate, by the number of known sketches.
 
-    A hundred thousand candidates that pass the filters take long to find, so that most sketches here are mixtures of
-    two: as many directions as real ones have, and more of them near each other.
+    It would take long to find a hundred thousand candidates that pass the filters, so most sketches are mixtures of
+    two real ones. They have as many dimensions as real ones, but are closer to each other.
     """
     real = _real()
     rng = np.random.default_rng(3)

@@ -1,4 +1,4 @@
-"""What stands in for the parts of a search that are not measured: training, and the cheap filters."""
+"""Stand-ins for the parts of a search that are not measured: training, and the cheap filters."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from evonas.settings.candidate import CandidateKeys, Evaluation, FilterOutcome, 
 from evonas.workers.trial.network_filters import filters_of
 
 SCORED = 0.5
-"""Share of candidates that are scored: more than in a real search, where it is a tenth, and scored ones cost most."""
+"""Share of candidates that are scored. It is a tenth in a real search, but scored candidates cost the most."""
 _START_BYTES = 132  # as long as a sketch of `evonas.judging.start_twins`
 
 
 def answer(task: Task, wall: float = 0.0) -> Evaluation:
-    """A judgement of a candidate with as many rows as a real one, drawn from a generator keyed by its index."""
+    """Make a random evaluation with as many rows as a real one. It depends only on the candidate's index."""
     rng = np.random.default_rng(task.index + 1000)
     protocol = task.protocol
     names = [judge.name for judge in filters_of(protocol)]
     values = rng.random(2 * len(names) + 2 * len(protocol.anchors) + 4).tolist()
     if task.filtered and values.pop() >= SCORED:
-        # Most fall to the first filter, as in a real search.
+        # The first filter rejects most of them, as in a real search.
         reached = min(int(rng.exponential(1.0)), len(names) - 1)
         outcomes = [FilterOutcome(name, True, "", values.pop(), values.pop()) for name in names[:reached]]
         outcomes.append(FilterOutcome(names[reached], False, "at chance", values.pop(), values.pop()))
@@ -41,7 +41,7 @@ def answer(task: Task, wall: float = 0.0) -> Evaluation:
 
 
 class InstantExecutor(Executor):
-    """Has an answer to every task by the next poll."""
+    """An executor that evaluates every task at the next poll."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -49,32 +49,32 @@ class InstantExecutor(Executor):
 
     @property
     def capacity(self) -> int:
-        """As given."""
+        """The number of workers."""
         return self._capacity
 
     def submit(self, task: Task) -> None:
-        """See `Executor`."""
+        """Queue a task."""
         self._queue.append(task)
 
     def poll(self, timeout: float) -> Sequence[Evaluation]:
-        """Answers everything that was submitted."""
+        """Return evaluations of all queued tasks."""
         queue, self._queue = self._queue, []
         return [answer(task) for task in queue]
 
     def close(self) -> None:
-        """See `Executor`."""
+        """Do nothing, because there are no processes to stop."""
 
 
 class SimulatedExecutor(Executor):
-    """Workers on a clock of their own, which jumps to the next result: nobody waits.
+    """An executor with a simulated clock, which jumps to the next result without waiting.
 
     Args:
-        capacity: how many workers.
-        duration: seconds that candidate i takes.
+        capacity: the number of workers.
+        duration: a function from the index of a candidate to the seconds that it takes.
 
     Attributes:
         now: simulated seconds since the start.
-        started: when each candidate's training began.
+        started: simulated time at which each candidate's training began.
     """
 
     def __init__(self, capacity: int, duration: Callable[[int], float]) -> None:
@@ -90,12 +90,12 @@ class SimulatedExecutor(Executor):
         return self._capacity
 
     def submit(self, task: Task) -> None:
-        """Starts a task where a worker is idle, or queues it."""
+        """Start a task if a worker is idle, or else queue it."""
         self._queue.append(task)
         self._dispatch()
 
     def poll(self, timeout: float) -> Sequence[Evaluation]:
-        """Moves the clock to the next end of a task; with a timeout of 0 it stands still and nothing ends."""
+        """Advance the clock to the next end of a task; with a timeout of 0 it stands still and no task ends."""
         if timeout == 0.0 or not self._running:
             return []
         self.now, _, task = heapq.heappop(self._running)
@@ -104,7 +104,7 @@ class SimulatedExecutor(Executor):
         return [Evaluation(task.index, Status.REJECTED, attempts=task.attempt, wall=spent)]
 
     def close(self) -> None:
-        """See `Executor`."""
+        """Do nothing, because there are no processes to stop."""
 
     def _dispatch(self) -> None:
         while self._queue and len(self._running) < self._capacity:
@@ -114,9 +114,9 @@ class SimulatedExecutor(Executor):
 
 
 class PassingFilters(ResumableFilters):
-    """Let every graph pass, with keys and a sketch as long as real ones, and a tally as a real one has it.
+    """Filters that accept every graph, with keys, a sketch and a tally of realistic size.
 
-    A graph counts as its own canonical form, dead nodes and all, which is longer than real ones are.
+    A graph counts as its own canonical form, including dead nodes, so it is longer than a real canonical form.
     """
 
     def __init__(self) -> None:
@@ -126,27 +126,27 @@ class PassingFilters(ResumableFilters):
 
     @property
     def start(self) -> bytes | None:
-        """Of the graph that passed last."""
+        """The sketch of the latest graph."""
         return self._sketch
 
     def recall(self, keys: CandidateKeys) -> bool:
-        """Counts on."""
+        """Restore a known candidate."""
         self._passed += 1
         self._keys.add(keys.key)
         self._functional_keys.add(keys.functional_key)
         return True
 
     def remember(self, graph: Graph, key: str, functional_key: str) -> None:
-        """Keeps the keys."""
+        """Store the keys of a graph."""
         self._keys.add(key)
         self._functional_keys.add(functional_key)
 
     def judge(self, graph: Graph, tally: Tally) -> Passed:
-        """Passes."""
+        """Accept a graph, and count what real filters would have discarded before it."""
         self._passed += 1
         digest = hashlib.blake2b(self._passed.to_bytes(8, "little"), digest_size=8).hexdigest()
         self._sketch = digest.encode() * (_START_BYTES // len(digest)) + b"0000"
-        graph.__dict__["canonical"] = graph  # a cached property, which simplification would fill
+        graph.__dict__["canonical"] = graph  # fills the cached property without simplifying the graph
         for name in CHEAP_FILTERS:
             tally.discarded[name] += 1
             tally.seconds[name] += 1e-6

@@ -1,7 +1,7 @@
-"""How busy thousands of workers are, as a function of the lookahead, when trainings differ widely in length.
+"""The utilisation of thousands of workers, as a function of the lookahead, if trainings differ widely in length.
 
-The real loop hands out the candidates; only drawing, training and the database are stood in for, and the clock is
-simulated. Candidate i waits for the results of candidates up to i − lookahead, so that one long training stops all
+The real search loop submits the candidates; drawing, training and the database are replaced by stand-ins, and the clock
+is simulated. Candidate i waits for the results of candidates up to i − lookahead, so one long training stops all
 drawing once the lookahead is used up.
 """
 
@@ -44,11 +44,11 @@ DISTRIBUTIONS: dict[str, Durations] = {
     "Pareto, exponent 1.5": _pareto,
     "Pareto, stopped at 10 times the mean": lambda rng, count: np.minimum(_pareto(rng, count), 10.0),
 }
-"""Of training times, with a mean of 1 (a little less where long ones are stopped, as a deadline does)."""
+"""Distributions of training times with a mean of 1, or slightly less if a deadline stops long trainings."""
 
 
 def utilisation(durations: np.ndarray[Any, np.dtype[np.float64]], workers: int, lookahead: int) -> float:
-    """Share of the workers' time that is spent on trainings, from the start to when the last of them begins."""
+    """Return the share of the workers' time spent on trainings, from the start until the last training begins."""
     budget = len(durations)
     store, executor = MemoryStore(), SimulatedExecutor(workers, lambda index: float(durations[index]))
     config = replace(config_of(budget, lookahead=lookahead, twins=0.0, strategy="random"))
@@ -66,7 +66,7 @@ def utilisation(durations: np.ndarray[Any, np.dtype[np.float64]], workers: int, 
 
 
 def measure(workers: int = WORKERS, candidates: int = CANDIDATES) -> dict[str, Any]:
-    """Utilisation by distribution and lookahead."""
+    """Measure the utilisation by distribution and lookahead."""
     found: dict[str, dict[str, float]] = {}
     for name, distribution in DISTRIBUTIONS.items():
         durations = distribution(np.random.default_rng(7), candidates)

@@ -1,13 +1,15 @@
-"""What the filters cost.
+"""The cost of the filters.
 
-    python -m benchmarks.filters                 # graphs a second through the cheap filters
-    python -m benchmarks.filters price --count 120   # what a no costs where a network is needed to say it
+    python -m benchmarks.filters                     # graphs per second through the cheap filters
+    python -m benchmarks.filters price --count 120   # the cost of a rejection by filters that need a network
 
-The first counts on one core, in processor seconds, how many proposals pass a second through everything that a search
-does before a candidate is trained: sampling, the structural filter, the canonical form, duplicates, the numerical
-filter, the functional key and, where they are on, twins; and what each of these stages judged, rejected and took.
-`--against CHECKOUT` measures another checkout beside this one, in turns, and compares the candidates that come out.
+The first command measures, on one core and in CPU seconds, how many proposals per second go through everything that a
+search does before a candidate is trained: sampling, the structural filter, the canonical form, duplicates, the
+numerical filter, the functional key and, if enabled, twins. For each of these stages, it prints the number of graphs
+judged and rejected, and the time. `--against CHECKOUT` measures another checkout in turns with this one, and compares
+the resulting candidates.
 
-The second trains distinct candidates to the quality test whatever the filters on workers say, and tells the median
-core-seconds to reject one and to score one, and how many were rejected falsely. It goes on where it stopped.
+The second command trains distinct candidates to the quality test, whatever the filters on workers decide. It prints the
+median core-seconds to reject and to score a candidate, and the number of false rejections. When interrupted, the same
+command continues.
 """

@@ -1,4 +1,4 @@
-"""See `benchmarks.filters`."""
+"""The command line of `benchmarks.filters`."""
 
 from __future__ import annotations
 
@@ -19,39 +19,39 @@ RESULTS = Path("benchmarks/results")
 
 
 def main() -> None:
-    """Runs the benchmark."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.filters",
         description=benchmarks.filters.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--count", type=int, default=20_000, help="proposals for each row and round")
-    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken")
+    parser.add_argument("--count", type=int, default=20_000, help="proposals per row and round")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds; the median counts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--against", type=Path, help="another checkout of evonas to measure in turns with this one")
     parser.add_argument("-o", "--output", type=Path, default=RESULTS / "filters.json", help="JSON file to write")
-    commands = parser.add_subparsers(dest="command", title="the price of a no")
+    commands = parser.add_subparsers(dest="command", title="the cost of a rejection")
     pricing = commands.add_parser("price", help="cost and errors of the filters that need a network")
     pricing.add_argument("--count", type=int, default=120, help="candidates in all, those of an earlier run included")
     pricing.add_argument("--space", default="evonorm")
-    pricing.add_argument("--preset", default=DEFAULT, help="whose protocol and twins")
+    pricing.add_argument("--preset", default=DEFAULT, help="preset whose protocol and twins are used")
     pricing.add_argument("--seed", type=int, default=0)
-    pricing.add_argument("--anew", action="store_true", help="forget the candidates that the file holds")
+    pricing.add_argument("--anew", action="store_true", help="discard the candidates in the file")
     pricing.add_argument("-o", "--output", type=Path, default=RESULTS / "filters_price.json", help="JSON file")
     arguments = parser.parse_args()
     least = min(arguments.count, getattr(arguments, "rounds", 1))
     if least < 1:
-        parser.error(f"a number of proposals, rounds or candidates should be at least 1, not {least}")
+        parser.error(f"the number of proposals, rounds or candidates must be at least 1, not {least}")
     against = getattr(arguments, "against", None)
-    if against is not None and not (against / "evonas" / "propose.py").exists():
-        parser.error(f"--against {against}: there is no checkout of evonas")
+    if against is not None and not (against / "evonas" / "evolution" / "propose.py").exists():
+        parser.error(f"--against {against}: this is not a checkout of evonas with evonas/evolution/propose.py")
     torch.set_num_threads(1)
     if arguments.command == "price":
         try:
             config = configure(arguments.space, preset=arguments.preset, settings={"seed": arguments.seed})
         except UsageError as error:
             parser.error(str(error))
-        with TemporaryDirectory() as cache:  # so that kernels of candidates are built, as in a search
+        with TemporaryDirectory() as cache:  # an empty cache, so that kernels of candidates are built, as in a search
             os.environ["EVONAS_CACHE"] = cache
             price.run(config, arguments.count, arguments.output, arguments.anew)
     else:

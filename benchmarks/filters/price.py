@@ -1,8 +1,8 @@
-"""The price of a no: what the worker-side filters cost, what they catch, and what they wrongly throw away.
+"""The cost of a rejection: what the filters on workers cost, what they reject, and what they reject wrongly.
 
-Distinct candidates that pass the cheap filters, half of them random graphs, half published layers mutated twice, are
-judged as workers judge them. Those that fall are then trained to the quality test all the same: a rejection is false
-when the candidate would have passed it.
+Distinct candidates that pass the cheap filters, half of them random graphs and half published layers mutated twice, are
+judged as workers judge them. Rejected ones are then trained to the quality test as well: a rejection is false if the
+candidate would have passed that test.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from evonas.settings.candidate import Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import generator
-from evonas.workers.data.data_sets import DataSet
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.allocator import keep_freed_memory
-from evonas.workers.trial.evaluate import evaluate, load_data
+from evonas.workers.trial.evaluate import evaluate_task, load_data
 from evonas.workers.trial.network_filters import filters_of
-from evonas.workers.trial.signal_propagation import measure
+from evonas.workers.trial.signal_propagation import measure_signal
 from evonas.workers.trial.trial import Trial
 
 CURVE = (5, 10, 15, 20, 30, 40, 60, 80)
-"""Steps at which the accuracy on training batches is noted, for choosing stages."""
+"""Steps at which the accuracy on training batches is recorded, as a basis for choosing stages."""
 
 
 def run(config: RunConfig, count: int, output: Path, anew: bool) -> None:
-    """Judges candidates until `output` holds `count` of them, and prints what that says. Each is written as it comes.
+    """Judge candidates until `output` holds `count` of them, and print the summary. Each one is written at once.
 
-    Exits with 2 where the file holds what was measured under other settings or elsewhere, unless `anew`.
+    Exits with code 2 if the file was measured with other settings or on another machine, unless `anew` is true.
     """
     keep_freed_memory()
     settings = _settings(config)
@@ -52,7 +52,8 @@ def run(config: RunConfig, count: int, output: Path, anew: bool) -> None:
     data = load_data(config.protocol)
     console = Console()
     try:
-        judge("published", zoo["bn-relu"], config.protocol, data)  # what a process does once belongs to no candidate
+        # The first judgement in a process includes work that must not count for a candidate.
+        judge("published", zoo["bn-relu"], config.protocol, data)
         for kind, graph in islice(candidates(config), len(records), max(count, len(records))):
             records.append(judge(kind, graph, config.protocol, data))
             _, summary = report(records, config.protocol)
@@ -65,27 +66,27 @@ def run(config: RunConfig, count: int, output: Path, anew: bool) -> None:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    """What the measurement is of, as JSON gives it back."""
+    """Return the settings of the measurement, as JSON represents them."""
     own = {"space": config.space.name, "twins": config.twins, "seed": config.seed, "protocol": asdict(config.protocol)}
     found: dict[str, Any] = json.loads(json.dumps({**own, "environment": environment()}))
     return found
 
 
 def _earlier(output: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The records that a file holds, none where there is no file."""
+    """Return the records of an earlier run in the file, if there is one."""
     if not output.exists():
         return []
     document = json.loads(output.read_text())
     for name, value in settings.items():
         if document.get(name) != value:
-            print(f"{output} was measured with another {name}; --anew replaces it, -o names another file")
+            print(f"{output} was measured with another {name}: use --anew to replace it, or -o to name another file")
             sys.exit(2)
     records: list[dict[str, Any]] = document["records"]
     return records
 
 
 def candidates(config: RunConfig) -> Iterator[tuple[str, Graph]]:
-    """Distinct graphs that pass the cheap filters: random ones and mutated published layers in turn, without end."""
+    """Yield endless distinct graphs that pass the cheap filters: random ones and mutated published layers in turn."""
     space, filters = config.space, CheapFilters(config.twins)
     published = [g for g in zoo.values() if all(n.op in space.ops for n in g.nodes)]
     rng, kind = generator(config.seed, 1), "random"
@@ -104,14 +105,14 @@ def candidates(config: RunConfig) -> Iterator[tuple[str, Graph]]:
 
 
 def judge(kind: str, graph: Graph, protocol: EvaluationProtocol, data: DataSet) -> dict[str, Any]:
-    """One candidate: what became of it and what that cost, and whether it learns, whatever the filters said."""
+    """Judge one candidate: its verdict and cost, and whether it learns, whatever the filters decide."""
     before = _compiling()
-    evaluation = evaluate(Task(0, 1, graph.to_json(), protocol), data)
+    evaluation = evaluate_task(Task(0, 1, graph.to_json(), protocol), data)
     compiling = _compiling() - before
     fallen = [outcome for outcome in evaluation.filters if not outcome.accepted]
     trial = Trial(LayerFactory(graph), protocol, data)
     accuracies = {}
-    signal = asdict(measure(trial.first.model, *trial.first.batch(0)))
+    signal = asdict(measure_signal(trial.first.model, *trial.first.batch(0)))
     for step in (s for s in CURVE if s < protocol.quality_step):
         if trial.first.advance(step):
             accuracies[step] = trial.first.train_accuracy()
@@ -132,16 +133,16 @@ def judge(kind: str, graph: Graph, protocol: EvaluationProtocol, data: DataSet) 
 
 
 def _compiling() -> float:
-    """Processor seconds of the processes that this one has started and that ended: the compiler's."""
+    """Return the CPU seconds of finished child processes, which are those of the compiler."""
     times = os.times()
     return times.children_user + times.children_system
 
 
 def report(records: Sequence[dict[str, Any]], protocol: EvaluationProtocol) -> tuple[Table, dict[str, Any]]:
-    """What each filter judged, rejected and wrongly rejected, and what a no and a score cost, for people and JSON."""
+    """Summarise the rejections of each filter, and the cost of rejections and scores, as a table and for JSON."""
     passing = sum(r["passes"] for r in records)
-    grid = Table(title=f"{len(records)} distinct candidates, {passing} of which pass the quality test")
-    for heading in ("", "judged", "fell", "falsely", "median core-seconds", "mean"):
+    grid = Table(title=f"{len(records)} distinct candidates; {passing} of them pass the quality test")
+    for heading in ("", "judged", "rejected", "falsely", "median core-seconds", "mean"):
         grid.add_column(heading, justify="right" if heading else "left")
 
     def row(name: str, judged: int, some: Sequence[dict[str, Any]], false: str) -> dict[str, float | None]:
@@ -161,7 +162,7 @@ def report(records: Sequence[dict[str, Any]], protocol: EvaluationProtocol) -> t
     false = sum(r["passes"] for r in rejected)
     grid.add_section()
     counts = {"rejected": len(rejected), "false": false, "passing": passing}
-    total = {**counts, **row("a no", len(records), rejected, f"{false} of {passing}")}
+    total = {**counts, **row("all rejections", len(records), rejected, f"{false} of {passing}")}
     scored = [r for r in records if not r["rejected_by"]]
-    scores = {"scored": len(scored), **row("a score", len(records), scored, "")}
+    scores = {"scored": len(scored), **row("scored", len(records), scored, "")}
     return grid, {"filters": filters, "all": total, "scored": scores}

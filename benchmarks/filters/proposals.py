@@ -1,7 +1,7 @@
-"""Proposals through the cheap pipeline, timed: what a search does between two candidates, on one core.
+"""The time of proposals in the cheap filters, which is what a search does between two candidates, on one core.
 
-Only what every version of evonas has is used here, so that an older checkout can be measured with this file, as
-`python proposals.py SPACE STRATEGY TWINS COUNT SEED` with that checkout first on the path (see `measured_elsewhere`).
+This file uses only stable parts of evonas, so that it can measure another checkout, as `python proposals.py SPACE
+STRATEGY TWINS COUNT SEED` with that checkout first on the path (see `measured_elsewhere`).
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from time import process_time
 from typing import Any
 
 WARM_UP = 200
-"""Proposals before the clock starts: tables and probes are made once in the life of a process."""
+"""Proposals before the clock starts, in which a process makes its tables and probes."""
 
 
 def measured(space: str, strategy: str, twins: float, count: int, seed: int) -> dict[str, Any]:
-    """Draws candidates until `count` proposals are judged.
+    """Draw candidates until at least `count` proposals have been judged.
 
     Args:
         space: name of the search space.
-        strategy: of the search. One that chooses parents sees every candidate scored, at random, so that it mutates
-            what comes; a search mutates what learns.
+        strategy: the strategy of the search. Every candidate gets random scores, so a strategy that chooses parents
+            mutates random candidates, whereas a search mutates those that learn.
         twins: tolerance of the comparison at the start of training, the last of the cheap filters; 0 for none.
-        count: proposals, to the end of the last candidate's.
-        seed: of the run.
+        count: number of proposals; those of the last candidate are completed.
+        seed: seed of the run.
 
     Returns:
-        Proposals and candidates, processor seconds of the whole, `discarded` and `seconds` by stage as the search
-        records them, and a digest of all candidates' keys.
+        The numbers of proposals and candidates, the CPU seconds in total, `discarded` and `seconds` by stage as the
+        search records them, and a digest of the keys of all candidates.
     """
     _propose(space, strategy, twins, WARM_UP, seed + 1)
     return _propose(space, strategy, twins, count, seed)
@@ -75,7 +75,7 @@ def _propose(space: str, strategy: str, twins: float, count: int, seed: int) -> 
 def measured_elsewhere(
     checkout: Path, space: str, strategy: str, twins: float, count: int, seed: int
 ) -> dict[str, Any]:
-    """The same, in a process of its own, with the evonas of another checkout."""
+    """Measure the same in a new process with the evonas of another checkout."""
     command = [sys.executable, str(Path(__file__).resolve()), space, strategy, str(twins), str(count), str(seed)]
     environment = {**os.environ, "PYTHONPATH": str(checkout.resolve())}
     done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Graphs a second through the cheap filters, by stage."""
+"""Graphs per second through the cheap filters, by stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from evonas.settings.run_config import RunConfig
 
 
 class Row(NamedTuple):
-    """What is measured: a space, a strategy, and whether candidates are compared at the start of training."""
+    """A measurement: the search space, the strategy, and the tolerance for twins, 0 for no comparison."""
 
     space: str
     strategy: str
@@ -37,11 +37,11 @@ ROWS = (
     Row("evonorm", "pareto", RunConfig.twins),
     Row("evonorm-s", "pareto", RunConfig.twins),
 )
-"""Random graphs first; then with the default's comparison of twins; then as evolution draws, half of them mutants."""
+"""Random graphs; then with the default's comparison of twins; then as evolution draws them, half of them mutants."""
 
 
 def run(count: int, rounds: int, seed: int, output: Path, against: Path | None) -> None:
-    """Measures every row, prints it, and writes all to `output`."""
+    """Measure and print every row, and write all of them to `output`."""
     console, rows = Console(), []
     for row in ROWS:
         ours, theirs = [], []
@@ -49,7 +49,7 @@ def run(count: int, rounds: int, seed: int, output: Path, against: Path | None) 
             ours.append(measured(*row, count, seed + number))
             if against is not None:
                 theirs.append(measured_elsewhere(against, *row, count, seed + number))
-        found = summary(ours) | ({"before": beside(ours, theirs)} if theirs else {})
+        found = summary(ours) | ({"before": compared(ours, theirs)} if theirs else {})
         rows.append({**row._asdict(), **found})
         console.print(table(row, found))
         settings = {"count": count, "rounds": rounds, "seed": seed, "before": against and commit_of(against)}
@@ -59,19 +59,19 @@ def run(count: int, rounds: int, seed: int, output: Path, against: Path | None) 
 
 
 def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Graphs a second, the median over rounds; stages, summed over rounds."""
+    """Summarise rounds: the median of the graphs per second, and stages summed over rounds."""
     proposals, candidates = (sum(r[name] for r in rounds) for name in ("proposals", "candidates"))
     stages: dict[str, dict[str, float | int]] = {}
     left = proposals
     for stage in (SELECTION, SAMPLING, STRUCTURAL, CANONICAL, *CHEAP_FILTERS[CHEAP_FILTERS.index(DUPLICATE) :]):
         rejected = sum(r["discarded"].get(stage, 0) for r in rounds)
         spent = sum(r["seconds"].get(stage, 0.0) for r in rounds)
-        # Choosing parents, making graphs and rewriting them judges nothing.
+        # Choosing parents, sampling and rewriting graphs are not filters.
         counts = {"judged": left, "rejected": rejected} if stage in CHEAP_FILTERS else {"graphs": left}
         stages[stage] = {**counts, "core_seconds": spent}
         left -= rejected
     return {
-        "graphs_a_second": median(rate(r) for r in rounds),
+        "graphs_a_second": median(map(proposals_per_second, rounds)),
         "proposals": proposals,
         "candidates": candidates,
         "core_seconds": sum(r["core_seconds"] for r in rounds),
@@ -80,34 +80,36 @@ def summary(rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def commit_of(checkout: Path) -> str:
-    """The commit that a checkout stands at, or what it is instead of one."""
+    """Return the commit of a checkout, or say that it is not a git checkout."""
     command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "no git checkout"
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "not a git checkout"
 
 
-def rate(measurement: Mapping[str, Any]) -> float:
-    """Proposals a core-second."""
+def proposals_per_second(measurement: Mapping[str, Any]) -> float:
+    """Return the proposals per core-second of a measurement."""
     return float(measurement["proposals"] / measurement["core_seconds"])
 
 
-def beside(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Another checkout's rate, the median ratio of rounds in which both drew with one seed, and whether they agree."""
+def compared(ours: Sequence[Mapping[str, Any]], theirs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Compare with another checkout: its speed, the median ratio over seeds, and whether the candidates agree."""
     pairs = list(zip(ours, theirs, strict=True))
     return {
-        "graphs_a_second": median(map(rate, theirs)),
-        "times_as_fast": median(rate(one) / rate(other) for one, other in pairs),
+        "graphs_a_second": median(map(proposals_per_second, theirs)),
+        "times_as_fast": median(proposals_per_second(one) / proposals_per_second(other) for one, other in pairs),
         "same_candidates": all(one["keys"] == other["keys"] for one, other in pairs),
     }
 
 
 def table(row: Row, found: Mapping[str, Any]) -> Table:
-    """One row for people."""
-    title = f"{row}: {found['graphs_a_second']:,.0f} graphs a second"
+    """Format one row as a table."""
+    title = f"{row}: {found['graphs_a_second']:,.0f} graphs per second"
     if before := found.get("before"):
-        same = "the same candidates" if before["same_candidates"] else "other candidates"
-        title += f", {before['times_as_fast']:.2f} times the {before['graphs_a_second']:,.0f} of before, {same}"
+        same = "the same candidates" if before["same_candidates"] else "different candidates"
+        title += (
+            f", {before['times_as_fast']:.2f} times the {before['graphs_a_second']:,.0f} of the other checkout, {same}"
+        )
     grid = Table(title=title, title_justify="left")
-    for heading in ("stage", "judged", "rejected", "share", "core-seconds", "µs a proposal"):
+    for heading in ("stage", "judged", "rejected", "share", "core-seconds", "µs per proposal"):
         grid.add_column(heading, justify="left" if heading == "stage" else "right")
     for name, stage in found["stages"].items():
         if (name == TWIN and not row.twins) or (name == SELECTION and row.strategy == "random"):

@@ -1,4 +1,4 @@
-"""See `benchmarks.mutants`."""
+"""The command line of `benchmarks.mutants`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Judges mutants; the exit code is 1 where a known fault was not noticed, 2 where a list does not fit the code."""
+    """Judge mutants. The exit code is 1 if a known fault was not caught, and 2 if a list does not match the code."""
     given = _read(arguments)
     root = given.root.resolve()
     try:
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
-    told = {
+    facts = {
         "sample": None if given.known else given.sample,
         "seed": None if given.known else given.seed,
         "digest": verdicts.digests.whole,
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "tests": len(coverage.tests),
         "tests that fail as it is": coverage.refused,
     }
-    whole = report(mutants, verdicts.known, reasons, told, given.output)
+    whole = report(mutants, verdicts.known, reasons, facts, given.output)
     return 0 if whole or not given.known else 1
 
 
@@ -77,22 +77,24 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "evonas-mutants"
-    parser.add_argument("--sample", type=int, default=200, help="how many mutants; 200 where nothing is said")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample")
+    parser.add_argument("--sample", type=int, default=200, help="number of mutants; 200 by default")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the sample")
     parser.add_argument("--only", action="append", default=[], metavar="PATH", help="a file or folder; may be repeated")
     parser.add_argument("--known", nargs="?", type=Path, const=marks.KNOWN, metavar="FILE", help="replay known faults")
-    parser.add_argument("--equivalent", type=Path, default=marks.EQUIVALENT, metavar="FILE", help="what is no fault")
+    parser.add_argument(
+        "--equivalent", type=Path, default=marks.EQUIVALENT, metavar="FILE", help="mutants that are not faults"
+    )
     parser.add_argument("--show", action="store_true", help="list the mutants, and run nothing")
-    parser.add_argument("--jobs", type=int, default=2, help="copies in which tests run at once")
-    parser.add_argument("--limit", type=float, default=60.0, help="processor seconds of tests for one mutant")
-    parser.add_argument("--patience", type=float, default=20.0, help="seconds for which any test may run")
-    parser.add_argument("--root", type=Path, default=Path(), help="the checkout, where it is another folder than this")
+    parser.add_argument("--jobs", type=int, default=2, help="number of copies in which tests run in parallel")
+    parser.add_argument("--limit", type=float, default=60.0, help="CPU seconds of tests per mutant")
+    parser.add_argument("--patience", type=float, default=20.0, help="seconds that every test may run")
+    parser.add_argument("--root", type=Path, default=Path(), help="the checkout, if it is not the current folder")
     parser.add_argument("--cache", type=Path, default=home, help="folder for measurements and verdicts")
     parser.add_argument("-o", "--output", type=Path, help="JSON file for the result")
     given = parser.parse_args(arguments)
     given.only = tuple(Path(os.path.relpath(given.root / one, given.root)).as_posix() for one in given.only)
     if given.sample < 1 or given.jobs < 1 or given.limit <= 0:
-        parser.error("--sample, --jobs and --limit should be above 0")
+        parser.error("--sample, --jobs and --limit must be above 0")
     if given.known is not None and not given.known.exists():
         parser.error(f"--known {given.known}: there is no such file")
     if not mutable(given.root, given.only):
@@ -125,5 +127,5 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # a job manager's end is Ctrl-C's
+    signal.signal(signal.SIGTERM, _interrupt)  # a job manager's SIGTERM acts like Ctrl-C
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Mutants of a file: each is one change of a few bytes, as somebody could have made it by mistake."""
+"""The mutants of a file: each is a change of a few bytes that could be a mistake."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Mutant:
     """One change of one file.
 
     Attributes:
-        path: of the file, relative to the root.
-        start: the first byte that is replaced.
-        old: what is replaced.
-        new: what stands there instead.
-        kind: what sort of change it is, in a few words.
-        line: number of the line that it begins in.
-        text: the lines that it changes, without the spaces around.
+        path: path of the file, relative to the root.
+        start: position of the first byte that is replaced.
+        old: the text that is replaced.
+        new: the text that replaces it.
+        kind: the kind of change, in a few words.
+        line: number of the line in which it begins.
+        text: the lines that it changes, stripped.
         after: the same lines with the change.
-        place: where in the code it is.
+        place: the statement and function that contain it.
     """
 
     path: str
@@ -41,27 +41,27 @@ class Mutant:
 
     @property
     def room(self) -> str:
-        """Of the file."""
+        """The room of the file."""
         return room_of(self.path)
 
     @property
     def key(self) -> str:
-        """A name for it that is the same as long as the file is."""
+        """A short identifier, which depends on the position of the change in the file."""
         return hashlib.sha256(f"{self.path}\0{self.start}\0{self.old}\0{self.new}".encode()).hexdigest()[:16]
 
     @property
     def change(self) -> str:
-        """The change in one line."""
+        """A description of the change in one line."""
         return f"{_short(self.old)}  ->  {_short(self.new) or 'nothing'}"
 
     def applied(self, source: bytes) -> bytes:
-        """The text of the file with the change."""
+        """Apply the change to the content of the file."""
         old = self.old.encode()
-        assert source[self.start : self.start + len(old)] == old, f"{self.path} is not what it was"
+        assert source[self.start : self.start + len(old)] == old, f"{self.path} has changed"
         return source[: self.start] + self.new.encode() + source[self.start + len(old) :]
 
     def works(self, source: bytes) -> bool:
-        """Whether the changed file is Python still, and another program; other languages are taken at their word."""
+        """Return whether the changed file is valid Python and a different program; other languages are not checked."""
         if not self.path.endswith(".py"):
             return True
         try:
@@ -75,7 +75,7 @@ def _short(text: str) -> str:
 
 
 def mutants_of(root: Path, path: str) -> list[Mutant]:
-    """All mutants of a file, in the order of the text; some of them may not work."""
+    """Return all mutants of a file, in the order of the text. Some of them may not be valid Python."""
     content = (root / path).read_bytes()
     found: dict[tuple[int, int, str], Mutant] = {}
     for start, end, new, kind, place in _python(content) if path.endswith(".py") else _other(content):
@@ -88,7 +88,7 @@ def mutants_of(root: Path, path: str) -> list[Mutant]:
 
 
 def lines_of(content: bytes, start: int, end: int, new: str) -> tuple[str, str]:
-    """The lines that a change is in, before and after it, without the spaces around."""
+    """Return the lines that contain a change, before and after it, stripped."""
     first, last = content.rfind(b"\n", 0, start) + 1, content.find(b"\n", end)
     last = len(content) if last < 0 else last
     after = content[first:start] + new.encode() + content[end:last]

@@ -1,4 +1,4 @@
-"""The tests that could notice a mutant, the likeliest and fastest first."""
+"""The choice of tests that may catch a mutant: likely and fast ones first."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from benchmarks.mutants.coverage_map import Coverage, Test
 from benchmarks.mutants.sources import TOPS, walk
 
 BATCHES = ((6.0, 4), (15.0, 8), (40.0, 20))
-"""Seconds of tests, and files that they are of, of what is run before everything else. Most that is caught is caught
-by the first of these."""
+"""Limits of the first batches: seconds of tests, and number of test files. The first batch catches most mutants."""
 BESIDE_SECONDS = 15.0
-"""Of tests that run other lines of the file."""
+"""Seconds of tests that run other lines of the mutated file."""
 OVERHEAD = 0.03
-"""Seconds that any test takes beside its own."""
+"""Overhead of each test, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Tests for a mutant.
+    """The tests for a mutant.
 
     Attributes:
-        batches: names of tests, in order; pytest gets each batch at once.
-        wanted: names of the tests that have to pass before a mutant is said to have survived.
+        batches: names of tests, in order; each batch is one call of pytest.
+        wanted: names of the tests that must pass before a mutant has survived.
         unrun: whether no test is known to run the mutated line.
     """
 
@@ -38,11 +37,11 @@ class Choice:
 
 
 class Chooser:
-    """Chooses tests by what they run.
+    """Chooses tests by the lines that they run.
 
     Args:
-        root: of the checkout.
-        coverage: what its tests run.
+        root: root of the checkout.
+        coverage: the lines that its tests run.
     """
 
     def __init__(self, root: Path, coverage: Coverage) -> None:
@@ -54,11 +53,12 @@ class Chooser:
                 self._by_path[path].append(test)
 
     def choose(self, mutant: Mutant, first: Sequence[str] = ()) -> Choice:
-        """Tests for a mutant.
+        """Choose the tests for a mutant.
 
         Args:
-            mutant: what they are to notice.
-            first: names of tests that come before any other; files of tests, and functions without parameters, too.
+            mutant: the mutant to catch.
+            first: names of tests that are run before all others; test files, and functions without their parameters,
+                are allowed as well.
         """
         path, place = mutant.path, mutant.place
         mask = _mask(place.lines if place.deferred else place.around)
@@ -74,7 +74,7 @@ class Chooser:
         ranked = _ranked(stems, wanted, lambda test: 1 if alone else max(1, hits[test.name]))
         if not path.endswith(".py"):
             ranked.sort(key=lambda test: _likeness(stems, test.file) == 1)
-        # A value that is computed once in a process is computed by one test and used by others of its file.
+        # A value that is cached in a process is computed by one test, and used by other tests of its file.
         files = {test.file for test in wanted}
         known = {test.name for test in wanted}
         beside = [test for test in self._by_path[path] if test.file in files and test.name not in known]
@@ -87,13 +87,13 @@ class Chooser:
         return Choice([batch for batch in batches if batch], frozenset(known), unrun and path.endswith(".py"))
 
     def _near(self, users: set[str], stems: set[str]) -> list[Test]:
-        """Tests for what none is known to run: those that run files that use it, and those named like it."""
+        """Find tests for a line that no test runs: tests of files that use its file, and tests with a similar name."""
         using = {test.name for user in users for test in self._by_path[user]}
         return [test for test in self._coverage.tests if test.name in using or _likeness(stems, test.file) > 1]
 
     @staticmethod
     def _batches(tests: Sequence[Test]) -> list[list[str]]:
-        """Short batches first and then the rest, each file by file, since files share fixtures."""
+        """Split tests into short batches and a rest, each ordered by test file, because files share fixtures."""
         batches, place = [], 0
         for most, count in BATCHES:
             seconds, files, start = 0.0, set[str](), place
@@ -110,7 +110,7 @@ class Chooser:
 
 
 def _first(tests: Sequence[Test], seconds: float) -> list[Test]:
-    """The tests that these seconds are enough for."""
+    """Return the first tests that fit into these seconds."""
     totals = accumulate(test.seconds for test in tests)
     return [test for test, total in zip(tests, totals, strict=True) if total <= seconds]
 
@@ -132,7 +132,7 @@ def _by_file(tests: Sequence[Test]) -> list[str]:
 
 
 def _ranked(stems: set[str], tests: Sequence[Test], hits: Callable[[Test], int]) -> list[Test]:
-    """Tests by price: seconds for what is the likelier the less a test does beside running the line."""
+    """Sort tests by cost over likelihood: a test is more likely to fail the fewer other lines it runs."""
 
     def price(test: Test) -> float:
         return (test.seconds + OVERHEAD) * (test.size + 20) / hits(test) / _likeness(stems, test.file)
@@ -141,13 +141,13 @@ def _ranked(stems: set[str], tests: Sequence[Test], hits: Callable[[Test], int])
     prices = {}
     for test in sorted(tests, key=price):
         function = test.name.partition("[")[0]
-        before[function] += 1  # the same test with other parameters sees much the same
+        before[function] += 1  # other parameters of the same test see mostly the same
         prices[test.name] = price(test) * before[function]
     return sorted(tests, key=lambda test: prices[test.name])
 
 
 def _likeness(stems: set[str], file: str) -> float:
-    """How much likelier a file of tests is to notice because of its name."""
+    """Return how much more likely a test file is to catch a mutant because of its name."""
     name = Path(file).stem.removeprefix("test_")
     if name in stems:
         return 8.0
@@ -155,7 +155,7 @@ def _likeness(stems: set[str], file: str) -> float:
 
 
 def _users(root: Path) -> Callable[[str], set[str]]:
-    """A function from a file to the files that import it, or that name it where it is no Python."""
+    """Return a function from a file to the files that import it, or that name it if it is not Python."""
     files = [path for top in TOPS for path in walk(root / top) if path.suffix == ".py"]
     texts = {path.relative_to(root).as_posix(): path.read_text() for path in sorted(files)}
     imports = {path: _imports(text) for path, text in texts.items()}

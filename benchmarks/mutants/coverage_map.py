@@ -1,4 +1,4 @@
-"""Which tests run which lines: measured once for each file of tests, and kept in a cache."""
+"""The lines that each test runs: measured once per test file, and kept in a cache."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Test:
     """A test.
 
     Attributes:
-        name: as pytest gives it.
-        seconds: that it takes, while lines are noted.
-        passed: whether it passes on the code as it is.
-        lines: by file, those it runs as a bit mask, with those of fixtures it shares.
-        size: how many lines that are.
+        name: its name in pytest.
+        seconds: its duration while lines are recorded.
+        passed: whether it passes on the unchanged code.
+        lines: the lines that it runs in each file, as a bit mask, including those of shared fixtures.
+        size: number of these lines.
     """
 
     name: str
@@ -32,39 +32,39 @@ class Test:
     lines: dict[str, int] = field(default_factory=dict)
     size: int = 0
 
-    __test__ = False  # pytest is not meant
+    __test__ = False  # keeps pytest from collecting this class
 
     @property
     def file(self) -> str:
-        """The file of tests."""
+        """The test file."""
         return self.name.partition("::")[0]
 
 
 @dataclass(slots=True)
 class Coverage:
-    """What all tests run.
+    """The lines that all tests run.
 
     Attributes:
-        tests: all of them that can be run.
-        refused: tests that fail on the code as it is, and files of tests that cannot be run: they are left out.
+        tests: all tests that can be run.
+        refused: tests that fail on the unchanged code, and test files that cannot be run, which are left out.
     """
 
     tests: list[Test] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
 
     def usual(self) -> dict[str, float]:
-        """The seconds of each test."""
+        """Return the usual seconds of each test."""
         return {test.name: test.seconds for test in self.tests}
 
 
 def measure(root: Path, cache: Path, jobs: int, wanted: Sequence[str] = ()) -> Coverage:
-    """Runs each file of tests that was not measured with these sources yet, and reads all.
+    """Measure each test file that was not measured with these sources yet, and return the results of all.
 
     Args:
-        root: of the checkout.
-        cache: where measurements are kept, by the digest of sources and of what tests share, and of the file of tests.
-        jobs: workers.
-        wanted: files of tests to which it is limited; all where there are none.
+        root: root of the checkout.
+        cache: folder of measurements, which are keyed by a digest of the sources and one of the test file.
+        jobs: number of workers.
+        wanted: the test files to measure; all by default.
     """
     known = digests(root)
     folder = cache / "lines" / known.code
@@ -78,7 +78,7 @@ def measure(root: Path, cache: Path, jobs: int, wanted: Sequence[str] = ()) -> C
 
         def note(file: str, found: dict[str, Any]) -> None:
             done[file] = found
-            if found["outcome"] == "measured":  # else it is tried again the next time
+            if found["outcome"] == "measured":  # otherwise it is tried again the next time
                 keep = files[file].with_suffix(".part")
                 keep.write_text(json.dumps(found))
                 keep.replace(files[file])
@@ -90,7 +90,7 @@ def measure(root: Path, cache: Path, jobs: int, wanted: Sequence[str] = ()) -> C
 
 
 def _seconds_before(cache: Path, file: str) -> float:
-    """What a file of tests took when it was measured last, as other sources were, or a guess."""
+    """Return the seconds of a test file in its latest measurement, possibly with other sources, or a guess."""
     found = sorted((cache / "lines").glob(f"*/{Path(file).stem}-*.json"), key=lambda place: place.stat().st_mtime)
     if not found:
         return 1.0
@@ -99,7 +99,7 @@ def _seconds_before(cache: Path, file: str) -> float:
 
 
 def _measure_file(worker: Worker, file: str) -> dict[str, Any]:
-    """Measures a file; tests that fail are given another chance, without being measured."""
+    """Measure a test file. Failed tests are run once more without measuring."""
     found = worker.lines(file, [f"{worker.root}/{top}/*" for top in TOPS])
     for name, test in found.get("tests", {}).items():
         if not test["passed"]:

@@ -1,4 +1,4 @@
-"""Faults of expressions: another operator, a bound that is one off, an argument or a term that is missing."""
+"""Faults in expressions, such as a different operator, an off-by-one bound, or a missing argument or term."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ STEPS = frozenset(
         "with_for_update", "astype", "expanduser", "removesuffix", "removeprefix", "join_from",
     }
 )  # fmt: skip
-"""Methods that give the like of what they are called on, so that a call could have been forgotten."""
+"""Methods that return an object like the one they are called on, so that the call could have been forgotten."""
 WRAPPERS = frozenset(
     {"abs", "round", "deepcopy", "copy", "tuple", "list", "set", "dict", "reversed", "frozenset", "square"}
 )
-"""Functions of which that is true."""
+"""Functions for which the same is true."""
 SHORTENED = frozenset(
     {"get", "getattr", "range", "sum", "round", "enumerate", "where", "and_", "or_", "filter", "next", "pop"}
 )
-"""Functions that take fewer arguments as well."""
+"""Functions that also accept fewer arguments."""
 HARMLESS = UNSEEN | {"strict", "check", "exist_ok", "parents", "missing_ok", "errors", "file", "style", "title"}
 
 
 def changes(source: Source, node: ast.AST) -> Iterator[Change]:
-    """The faults of an expression itself, without those of its parts."""
+    """Yield the faults of an expression itself, without those of its parts."""
     match node:
         case ast.Compare():
             yield from _compared(source, node)
@@ -102,7 +102,7 @@ def _loaded(node: ast.AST) -> bool:
 
 
 def _gap(source: Source, one: ast.expr, other: ast.expr, pattern: re.Pattern[bytes]) -> tuple[int, int, str]:
-    """Where an operator stands between its operands; what is there beside it are brackets and comments."""
+    """Find an operator between its operands, where there may also be brackets and comments."""
     start, end = source.span(one)[1], source.span(other)[0]
     found = pattern.search(source.content, start, end)
     assert found is not None
@@ -196,7 +196,7 @@ def _called(source: Source, node: ast.Call) -> Iterator[Change]:
 
 
 def _each_without(spans: Sequence[tuple[int, int]], kind: str) -> list[Change]:
-    """What leaves out each of the things that commas or words part."""
+    """Return changes that leave out one item each of a separated list."""
     if len(spans) == 1:
         return [(*spans[0], "", kind)]
     first = [(spans[0][0], spans[1][0], "", kind)] if spans else []

@@ -1,4 +1,4 @@
-"""Judges mutants: puts each into a copy of the project, runs tests until one fails, and notes what became of it."""
+"""Judging mutants: each is put into a copy of the project, tests run until one fails, and the verdict is recorded."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from benchmarks.mutants.sources import Digests
 from benchmarks.mutants.workers import Worker, share
 
 SLOW = 3.0
-"""Seconds of tests that start processes and wait for them."""
+"""Seconds above which a test probably starts processes and waits for them."""
 CAUGHT, SURVIVED, CUT_SHORT, EQUIVALENT = "caught", "survived", "cut short", "equivalent"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of a mutant.
+    """The verdict on a mutant.
 
     Attributes:
-        key: of the mutant.
-        code: a digest of the code.
-        basis: a digest of the file of tests that noticed, or of all where none did.
-        verdict: caught, survived, or cut short: no test failed in time, and some were left.
-        path: of the file.
+        key: key of the mutant.
+        code: digest of the code.
+        basis: digest of the test file that caught it, or of all tests if none did.
+        verdict: caught, survived, or cut short: no test failed in time, and some were not run.
+        path: path of the file.
         line: number of the line.
-        text: of the line.
-        change: in one line.
-        kind: what sort of change.
-        old: what was replaced.
-        new: by what.
-        room: of the file.
-        by: the test that failed, or what was going on when tests hung or ended the process.
-        detail: what it said.
-        tests: how many passed.
-        left: how many were not run.
-        limit: seconds of tests that it had.
-        seconds: that it took.
+        text: text of the line.
+        change: the change in one line.
+        kind: the kind of change.
+        old: the text that was replaced.
+        new: the text that replaced it.
+        room: room of the file.
+        by: the test that failed, or the test that was running when tests hung or ended the process.
+        detail: the message of the failure.
+        tests: number of tests that passed.
+        left: number of tests that were not run.
+        limit: the limit in CPU seconds of tests.
+        seconds: wall-clock seconds of the judgement.
         unrun: whether no test is known to run the line.
     """
 
@@ -67,14 +67,15 @@ class Verdict:
 
 
 class Verdicts:
-    """Verdicts in a file, a line each, written as they come.
+    """Verdicts in a file, one line each, written at once.
 
-    One holds for as long as the code is the same, and the file of tests that noticed, or all where none did.
+    A verdict is valid as long as the code and the test file that caught the mutant are the same, or all tests if none
+    did.
 
     Args:
-        file: of verdicts, which may be of other code as well.
-        digests: of the code and the tests of which verdicts count.
-        limit: seconds for a mutant; one that was cut short with less is judged again.
+        file: file of verdicts, which may include verdicts on other code.
+        digests: digests of the current code and tests.
+        limit: CPU seconds per mutant; a mutant that was cut short with a lower limit is judged again.
     """
 
     def __init__(self, file: Path, digests: Digests, limit: float) -> None:
@@ -85,14 +86,14 @@ class Verdicts:
                 try:
                     verdict = Verdict(**json.loads(line))
                 except (ValueError, TypeError):
-                    continue  # a line that was being written when everything ended
+                    continue  # an incomplete line, left by an interruption
                 short = verdict.verdict == CUT_SHORT and verdict.limit < limit
                 same = (verdict.code, verdict.basis) == (digests.code, basis(digests, verdict.verdict, verdict.by))
                 if same and not short:
                     self.known[verdict.key] = verdict
 
     def add(self, verdict: Verdict) -> None:
-        """Notes a verdict for good."""
+        """Record a verdict."""
         self.known[verdict.key] = verdict
         self._file.parent.mkdir(parents=True, exist_ok=True)
         whole = not self._file.exists() or self._file.read_bytes()[-1:] in (b"", b"\n")
@@ -102,7 +103,7 @@ class Verdicts:
 
 
 def basis(digests: Digests, verdict: str, by: str) -> str:
-    """The digest of the tests that a verdict depends on."""
+    """Return the digest of the tests that a verdict depends on."""
     file = by.rpartition(": ")[2].partition("::")[0]  # "hung: tests/…::…"
     return digests.tests.get(file, digests.whole) if verdict == CAUGHT else digests.whole
 
@@ -115,15 +116,15 @@ def judge(
     employ: Callable[[], Worker],
     jobs: int,
 ) -> None:
-    """Judges the mutants that have no verdict yet, and says what it finds.
+    """Judge the mutants that have no verdict yet, and print each verdict.
 
     Args:
-        mutants: to be judged.
-        verdicts: where verdicts are.
-        choose: says which tests could notice a mutant.
-        usual: seconds that each test takes.
-        employ: makes a worker.
-        jobs: workers.
+        mutants: the mutants to judge.
+        verdicts: the verdicts so far, to which new ones are added.
+        choose: chooses the tests for a mutant.
+        usual: usual seconds of each test.
+        employ: creates a worker.
+        jobs: number of workers.
     """
     left = [mutant for mutant in mutants if mutant.key not in verdicts.known]
     done = len(mutants) - len(left)
@@ -146,7 +147,7 @@ def judge(
 def judged(
     worker: Worker, mutant: Mutant, choice: Choice, usual: dict[str, float], digests: Digests, limit: float
 ) -> Verdict:
-    """One mutant, in a worker's copy, which is as it was afterwards."""
+    """Judge one mutant in a worker's copy, which is restored afterwards."""
     file = worker.root / mutant.path
     before = file.read_bytes()
     start = time.monotonic()
@@ -185,7 +186,7 @@ def judged(
 
 
 def _noticed(worker: Worker, batches: Sequence[Sequence[str]], limit: float, usual: dict[str, float]) -> dict[str, Any]:
-    """What comes of running tests. A slow one that fails is asked again, for some fail when the machine is busy."""
+    """Run tests. A slow test that fails is run again, because some of them fail on a busy machine."""
     while True:
         answer = worker.tests(batches, limit, usual)
         test = answer.get("test", "")
@@ -199,5 +200,5 @@ def _noticed(worker: Worker, batches: Sequence[Sequence[str]], limit: float, usu
 
 
 def document(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
-    """Verdicts for JSON."""
+    """Return verdicts for JSON."""
     return [{k: v for k, v in asdict(verdict).items() if k not in ("code", "basis", "limit")} for verdict in verdicts]

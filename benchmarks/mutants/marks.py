@@ -1,4 +1,4 @@
-"""The two lists that are kept by hand: mutants that are no faults, and faults that have to be noticed."""
+"""The two lists maintained by hand: mutants that are not faults, and known faults that tests must catch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ KNOWN = Path(__file__).with_name("known.toml")
 
 
 class ListError(ValueError):
-    """An entry of a list that does not fit the code; says which."""
+    """An entry of a list does not match the code; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Equivalent:
-    """A mutant that no test can notice.
+    """A mutant that no test can catch.
 
     Attributes:
-        path: of the file.
-        old: the line that it changes, or several, without the spaces around.
-        new: the same with the change.
-        reason: why that makes no difference.
+        path: path of the file.
+        old: the line or lines that it changes, stripped.
+        new: the same lines with the change.
+        reason: why the change makes no difference.
     """
 
     path: str
@@ -36,20 +36,20 @@ class Equivalent:
     reason: str
 
     def is_of(self, mutant: Mutant) -> bool:
-        """Whether a mutant is the one that is meant."""
+        """Return whether the entry describes a mutant."""
         return (self.path, self.old, self.new) == (mutant.path, mutant.text, mutant.after)
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault that has to be noticed.
+    """A known fault that tests must catch.
 
     Attributes:
-        path: of the file.
-        old: what is replaced, which the file has once.
-        new: what stands there instead.
-        why: what is wrong with that.
-        tests: names of tests of which one fails with it at least; those with parameters may go without.
+        path: path of the file.
+        old: the text that is replaced, which occurs once in the file.
+        new: the text that replaces it.
+        why: why this is a fault.
+        tests: names of tests, at least one of which fails with the fault; parameters may be left out.
     """
 
     path: str
@@ -59,11 +59,10 @@ class Fault:
     tests: tuple[str, ...] = ()
 
     def mutant(self, root: Path) -> Mutant:
-        """The fault as a mutant.
+        """Return the fault as a mutant.
 
         Raises:
-            ListError: where the file is not there, or has the text several times or not at all, or where the fault
-                names tests in a file that is not there.
+            ListError: The file or a test file is missing, or the text does not occur exactly once in the file.
         """
         for test in self.tests:
             if not (root / test.partition("::")[0]).is_file():
@@ -86,10 +85,10 @@ class Fault:
 
 
 def faults(file: Path) -> list[Fault]:
-    """The faults of a list.
+    """Read a list of known faults.
 
     Raises:
-        ListError: for an entry that is not as it should be.
+        ListError: An entry is invalid.
     """
     found = []
     for entry, number in _entries(file, "fault"):
@@ -101,10 +100,10 @@ def faults(file: Path) -> list[Fault]:
 
 
 def equivalents(file: Path) -> list[Equivalent]:
-    """The mutants of a list that are no faults.
+    """Read a list of mutants that are not faults.
 
     Raises:
-        ListError: for an entry that is not as it should be, or has no reason.
+        ListError: An entry is invalid, or has no reason.
     """
     found = []
     for entry, number in _entries(file, "equivalent"):
@@ -124,6 +123,6 @@ def _entries(file: Path, name: str) -> Iterator[tuple[dict[str, Any], int]]:
 
 
 def outdated(root: Path, listed: list[Equivalent]) -> list[Equivalent]:
-    """Those of a list that no mutant of the code is any more."""
+    """Return the entries of a list that no longer describe a mutant of the code."""
     mutants = {path: mutants_of(root, path) if (root / path).is_file() else [] for path in {one.path for one in listed}}
     return [one for one in listed if not any(one.is_of(mutant) for mutant in mutants[one.path])]

@@ -1,4 +1,4 @@
-"""Which lines each test of a file runs, as a child notes it with coverage."""
+"""Measuring the lines that each test of a file runs, in a forked child with coverage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, TextIO
 import pytest
 
 FIXTURE = "fixture|"
-"""How the name of a context starts in which a fixture was made that tests share."""
+"""Prefix of the names of contexts for shared fixtures."""
 STARTUP = """\
 import coverage
 coverage.process_startup()
@@ -30,26 +30,26 @@ context = ${{PYTEST_CURRENT_TEST-}}
 
 
 def arguments(batch: Sequence[str], *more: str) -> list[str]:
-    """What pytest is called with for names of tests: their files, and options."""
+    """Return the arguments of pytest for a batch of tests: their files, and options."""
     files = list(dict.fromkeys(name.partition("::")[0] for name in batch))
     return [*files, "-q", "-p", "no:cacheprovider", "--tb=short", f"--rootdir={Path.cwd()}", *more]
 
 
-def tell(told: TextIO, event: dict[str, Any]) -> None:
-    """Tells of an event, as a line of JSON."""
-    told.write(dumps(event) + "\n")
-    told.flush()
+def send(events: TextIO, event: dict[str, Any]) -> None:
+    """Send an event, as a line of JSON."""
+    events.write(dumps(event) + "\n")
+    events.flush()
 
 
-def measured(batch: Sequence[str], include: Sequence[str], told: TextIO) -> dict[str, Any]:
-    """Runs a whole file of tests with every line noted.
+def measured(batch: Sequence[str], include: Sequence[str], events: TextIO) -> dict[str, Any]:
+    """Run a whole test file, and record the lines that each test runs.
 
-    Processes that the tests start are measured too, where they inherit the environment and end in peace.
+    Processes that tests start are included if they inherit the environment and end normally.
 
     Returns:
-        `tests`: by name, the `seconds`, whether it `passed`, and the `fixtures` it shares with others; `lines`: by
-        context, which is a test, a shared fixture or "" for importing, and by file relative to the root, the numbers
-        of lines as a bit mask in hexadecimal; `collecting`: seconds before the first test.
+        `tests`: for each test, its `seconds`, whether it `passed`, and the shared `fixtures` that it uses; `lines`: for
+        each context (a test, a shared fixture, or "" for imports) and each file relative to the root, the line numbers
+        as a bit mask in hexadecimal; `collecting`: the seconds before the first test.
     """
     import coverage
 
@@ -62,12 +62,12 @@ def measured(batch: Sequence[str], include: Sequence[str], told: TextIO) -> dict
     tracing = coverage.Coverage(
         data_file=str(folder / ".coverage"), data_suffix="main", include=include, config_file=False
     )
-    plugin = Noting(tracing, told)
+    plugin = Noting(tracing, events)
     tracing.start()
     code = pytest.main(arguments(batch), plugins=[plugin])
     tracing.stop()
     tracing.save()
-    tell(told, {"patience": 300.0})
+    send(events, {"patience": 300.0})
     every = coverage.Coverage(data_file=str(folder / "all"), config_file=False)
     every.combine([str(path) for path in folder.glob(".coverage.*")], keep=True)
     data, root = every.get_data(), Path.cwd().resolve()
@@ -88,24 +88,24 @@ def measured(batch: Sequence[str], include: Sequence[str], told: TextIO) -> dict
 
 
 def _test_of(context: str) -> str:
-    """A name of a context as it was given here, or by pytest to a process that a test started."""
+    """Return the test of a context, without the phase that pytest appends in processes started by tests."""
     for phase in (" (setup)", " (call)", " (teardown)"):
         context = context.removesuffix(phase)
     return context
 
 
 class Noting:
-    """A plugin that tells coverage which test runs."""
+    """A pytest plugin that sets the context of coverage to the current test."""
 
-    def __init__(self, tracing: Any, told: TextIO) -> None:
-        self._tracing, self._told = tracing, told
+    def __init__(self, tracing: Any, events: TextIO) -> None:
+        self._tracing, self._events = tracing, events
         self._contexts = [""]
         self._start = time.monotonic()
         self.collecting = 0.0
         self.tests: dict[str, dict[str, Any]] = {}
 
     def pytest_collection_finish(self) -> None:
-        """Notes how long importing took."""
+        """Record the duration of the imports."""
         self.collecting = round(time.monotonic() - self._start, 3)
 
     @contextmanager
@@ -120,8 +120,8 @@ class Noting:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, bool, bool]:
-        """Notes the lines of a test, with those that make its own fixtures."""
-        tell(self._told, {"test": item.nodeid, "patience": 400.0})
+        """Record the lines of a test, including those of its own fixtures."""
+        send(self._events, {"test": item.nodeid, "patience": 400.0})
         definitions = getattr(item, "_fixtureinfo", None)
         shared = [
             _context(found[-1])
@@ -134,14 +134,14 @@ class Noting:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None, object, object]:
-        """Notes the lines that make a fixture that tests share apart, since all of them depend on it."""
+        """Record the lines of a shared fixture separately, because several tests depend on it."""
         if fixturedef.scope == "function":
             return (yield)
         with self._in(_context(fixturedef)):
             return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Adds up set-up, test and what comes after."""
+        """Add up the times of set-up, test and tear-down."""
         test = self.tests[report.nodeid]
         test["seconds"] = round(test["seconds"] + report.duration, 3)
         test["passed"] = test["passed"] and not report.failed

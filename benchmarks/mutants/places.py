@@ -1,4 +1,4 @@
-"""A file of Python with its syntax tree: where each node lies, in what, and which nodes are let alone."""
+"""A Python file with its syntax tree: the position and context of each node, and which nodes are not mutated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 Change = tuple[int, int, str, str]
-"""First byte, end, what stands there instead, and what sort of change it is."""
+"""A change: first byte, end, new text, and kind of change."""
 
 QUIET = frozenset(
     {
@@ -16,7 +16,7 @@ QUIET = frozenset(
         "ParamSpec", "set_num_threads", "sleep", "simplefilter", "filterwarnings", "add_note",
     }
 )  # fmt: skip
-"""Functions that talk to people or to type checkers, which are left as they are called."""
+"""Functions whose calls are not mutated, because they are for people or type checkers."""
 UNSEEN = frozenset(
     {
         "timeout", "maxsize", "indent", "stacklevel", "help", "description", "daemon", "name", "flush", "encoding",
@@ -24,17 +24,17 @@ UNSEEN = frozenset(
         "va", "bbox", "boxstyle", "arrowstyle", "mutation_scale", "dpi",
     }
 )  # fmt: skip
-"""Keywords whose values no test is to notice: they are for people, for the machine, or for the look of a picture."""
+"""Keyword arguments that tests need not check: those for people, for performance, or for the look of pictures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the code something is.
+    """The place of a node in the code.
 
     Attributes:
-        lines: first and last line of its statement, without the body where the statement has one.
-        deferred: whether it is run by calls alone, or while the module is imported.
-        around: first and last line of the function or class that it belongs to, or of the file.
+        lines: first and last line of its statement, without the statement's body.
+        deferred: whether it is run only by calls, rather than when the module is imported.
+        around: first and last line of the function, class or file that contains it.
     """
 
     lines: tuple[int, int]
@@ -43,10 +43,10 @@ class Place:
 
 
 class Source:
-    """The text of a file and its tree.
+    """The text of a file and its syntax tree.
 
     Args:
-        content: of the file.
+        content: content of the file.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -63,35 +63,35 @@ class Source:
         self.generates = "triton" in content.decode().lower() or b"C++" in content or b"torch." in content
 
     def span(self, node: ast.AST) -> tuple[int, int]:
-        """The first byte of a node, and the one after its last."""
+        """Return the first byte of a node, and the one after its last."""
         if isinstance(node, ast.expr | ast.stmt | ast.keyword | ast.arg | ast.pattern | ast.ExceptHandler):
             assert node.end_lineno is not None
             assert node.end_col_offset is not None
             return self._at(node.lineno, node.col_offset), self._at(node.end_lineno, node.end_col_offset)
-        raise TypeError(f"{type(node).__name__} lies nowhere")
+        raise TypeError(f"{type(node).__name__} has no position")
 
     def _at(self, line: int, column: int) -> int:
         return self._starts[line - 1] + column
 
     def text(self, node: ast.AST) -> str:
-        """The text of a node."""
+        """Return the text of a node."""
         start, end = self.span(node)
         return self.content[start:end].decode()
 
     def atom(self, node: ast.expr) -> str:
-        """The text of an expression that may stand anywhere, in brackets where it needs them."""
+        """Return the text of an expression, in brackets if it needs them as an operand."""
         simple = ast.Name | ast.Attribute | ast.Call | ast.Subscript | ast.Constant | ast.List | ast.Dict | ast.Set
         return self.text(node) if isinstance(node, simple) else f"({self.text(node)})"
 
     def function_of(self, node: ast.AST) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
-        """The function that a node is in the body of, lambdas not counted."""
+        """Return the innermost function that contains a node, not counting lambdas."""
         found: ast.AST | None = self.parents.get(node)
         while found is not None and not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
             found = self.parents.get(found)
         return found
 
     def alike(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[list[str]]:
-        """Names in a function that could be mistaken for one another: arguments of a type, and what is unpacked."""
+        """Return groups of names that could be confused: arguments of equal type, and names unpacked together."""
         if function not in self._alike:
             found = defaultdict(list)
             for argument in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs):
@@ -105,11 +105,11 @@ class Source:
         return self._alike[function]
 
     def is_text(self, node: ast.Constant | ast.JoinedStr) -> bool:
-        """Whether it is a text."""
+        """Return whether a constant is a string."""
         return isinstance(node, ast.JoinedStr) or isinstance(node.value, str)
 
     def nodes(self) -> Iterator[tuple[ast.AST, Place]]:
-        """The nodes that may be changed, each with its place."""
+        """Yield the nodes that may be mutated, each with its place."""
         whole = (1, max(1, self.content.count(b"\n")))
         for statement in self.tree.body:
             yield from self._statement(statement, False, whole)
@@ -175,14 +175,14 @@ def _first_line(node: ast.AST) -> int:
 
 
 def name_of(node: ast.AST) -> str:
-    """The last part of a name: `mean` of `x.mean`; "" for what has none."""
+    """Return the last part of a name, such as `mean` for `x.mean`; "" if the node is not a name."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def _let_alone(node: ast.stmt, deferred: bool) -> bool:
-    """Whether a statement is for people, for type checkers, or says what is imported."""
+    """Return whether a statement is not mutated: imports, docstrings, and code for people or type checkers."""
     match node:
         case ast.Import() | ast.ImportFrom() | ast.Assert() | ast.Pass() | ast.Global() | ast.Nonlocal():
             return True

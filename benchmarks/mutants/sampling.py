@@ -1,4 +1,4 @@
-"""A sample of mutants that a seed determines, spread over rooms, lines and sorts of change."""
+"""A random sample of mutants, determined by a seed and spread over rooms, lines and kinds of change."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from benchmarks.mutants.changes import Mutant, mutants_of
 
 
 def sample(root: Path, paths: Sequence[str], count: int, seed: int) -> list[Mutant]:
-    """Draws mutants of files.
+    """Draw a sample of the mutants of files.
 
-    A room has a share in proportion to the square root of its lines, so that none dominates; in
-    a room each line is as likely as any other, then each sort of change to it. A smaller sample of the same seed is
-    the beginning of a larger one.
+    The share of a room is proportional to the square root of its number of lines, so that no room dominates. Within a
+    room, all lines are equally likely, and then all kinds of change to the line. A smaller sample with the same seed is
+    a prefix of a larger one.
 
     Args:
-        root: of the checkout.
-        paths: of the files, relative to it.
-        count: how many, fewer where there are no more.
-        seed: of the draw.
+        root: root of the checkout.
+        paths: paths of the files, relative to the root.
+        count: number of mutants; fewer are drawn if there are not enough.
+        seed: seed of the sample.
     """
     rooms: dict[str, dict[tuple[str, int], list[Mutant]]] = defaultdict(lambda: defaultdict(list))
     for path in paths:
@@ -35,7 +35,7 @@ def sample(root: Path, paths: Sequence[str], count: int, seed: int) -> list[Muta
 
 
 def _in_turns(draws: dict[str, Iterator[Mutant]], shares: dict[str, float]) -> Iterator[Mutant]:
-    """Mutants of all rooms, each room as often as its share says, as near as can be at every moment."""
+    """Interleave the mutants of all rooms, so that every prefix matches the shares of the rooms closely."""
     drawn = dict.fromkeys(draws, 0)
     while draws:
         room = min(draws, key=lambda one: ((drawn[one] + 0.5) / shares[one], one))
@@ -48,7 +48,7 @@ def _in_turns(draws: dict[str, Iterator[Mutant]], shares: dict[str, float]) -> I
 
 
 def _draws(root: Path, lines: dict[tuple[str, int], list[Mutant]], rng: random.Random) -> Iterator[Mutant]:
-    """Mutants of one room that work, in random order: one of each line, then another of each, and so on."""
+    """Yield valid mutants of one room in random order: one of each line, then another of each, and so on."""
     contents: dict[str, bytes] = {}
     left = {place: list(mutants) for place, mutants in sorted(lines.items())}
     while left:

@@ -1,4 +1,4 @@
-"""The project's files: which are mutated, in which room each is, a digest of them, and copies to work in."""
+"""The files of the project: which are mutated, their rooms, their digests, and working copies."""
 
 from __future__ import annotations
 
@@ -11,27 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CODE = (".py", ".h")
-"""How the names of files end that are mutated."""
+"""Suffixes of the files that are mutated."""
 TOPS = ("evonas", "kernels", "workers", "search_spaces", "db")
 LEFT_OUT = ("evonas/cli", "evonas/report", "db/migrations")
-"""Folders without mutants, unless they are asked for."""
+"""Folders that are mutated only on request."""
 NOT_COPIED = (
     ".git", ".venv*", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", ".hypothesis", "*.db", "*.db-*",
     "node_modules",
 )  # fmt: skip
 
 NO_MATTER = ("benchmarks/mutants", "benchmarks/results", "tests/test_mutants.py")
-"""What the digest passes over: this tool itself, and results of measurements."""
+"""Paths that the digest ignores: this tool itself, and results of measurements."""
 
 
 def mutable(root: Path, only: tuple[str, ...] = ()) -> list[str]:
-    """Paths of the files that are mutated, relative to the root, in order.
-
-    They are found by walking; what a symbolic link leads to is found where it lies.
+    """Return the sorted paths of the files that are mutated, relative to the root. Symbolic links are not followed.
 
     Args:
-        root: of the checkout.
-        only: files and folders, to which it is limited; folders that are left out otherwise count when they are named.
+        root: root of the checkout.
+        only: files and folders to include; all by default, except folders that are mutated only on request.
     """
     found = []
     for top in TOPS:
@@ -51,7 +49,7 @@ def _within(path: str, place: str) -> bool:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """Files under a folder, without those that links to folders lead to."""
+    """Yield the files under a folder, without following links to folders."""
     for place, _, names in os.walk(folder):  # does not follow links
         for name in names:
             if not Path(place).name.startswith("__pycache__"):
@@ -59,13 +57,13 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def room_of(path: str) -> str:
-    """The room that a file belongs to: its top folder, or the sub-package of evonas that it lies in."""
+    """Return the room of a file: its top folder, or its sub-package of evonas."""
     top, *rest = Path(path).parts
     return f"{top}/{rest[0]}" if top == "evonas" and len(rest) > 1 else top
 
 
 def _digest(root: Path, left_out: Container[str]) -> str:
-    """A short digest of what tests depend on: code, benchmarks, examples, and what tests share."""
+    """Return a digest of everything that tests depend on: code, benchmarks, examples, and helpers of tests."""
     total = hashlib.sha256()
     places = [root / name for name in (*TOPS, "benchmarks", "tests", "examples") if (root / name).is_dir()]
     files = sorted(path for place in places for path in walk(place))
@@ -79,11 +77,11 @@ def _digest(root: Path, left_out: Container[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Digests:
-    """What verdicts depend on.
+    """Digests of the files that verdicts depend on.
 
     Attributes:
-        code: a digest of everything but the files of tests.
-        tests: of each file of tests, by its path.
+        code: digest of everything except the test files.
+        tests: digest of each test file, by path.
     """
 
     code: str
@@ -91,26 +89,26 @@ class Digests:
 
     @property
     def whole(self) -> str:
-        """Of all of it."""
+        """Digest of all files together."""
         return hashlib.sha256(repr((self.code, sorted(self.tests.items()))).encode()).hexdigest()[:16]
 
 
 def digests(root: Path) -> Digests:
-    """The digests of a checkout."""
+    """Compute the digests of a checkout."""
     tests = {path: hashlib.sha256((root / path).read_bytes()).hexdigest()[:16] for path in test_files(root)}
     return Digests(_digest(root, tests), tests)
 
 
 def test_files(root: Path) -> list[str]:
-    """Files of tests, relative to the root, without those of this tool."""
+    """Return the test files, relative to the root, without those of this tool."""
     found = sorted(path.relative_to(root).as_posix() for path in (root / "tests").rglob("test_*.py"))
     return [path for path in found if path not in NO_MATTER]
 
 
 def copy(root: Path, place: Path) -> None:
-    """Copies a checkout, links as links, with compiled files that are held to the text of their source.
+    """Copy a checkout, keeping links, and compile its files so that Python checks them by a hash of their source.
 
-    A mutant may have the size and the time of what it replaces, which is all that Python looks at otherwise.
+    By default Python compares only the size and time of a source file, which may be the same for a mutant.
     """
     shutil.copytree(root, place, symlinks=True, ignore=shutil.ignore_patterns(*NOT_COPIED))
     for top in (*TOPS, "benchmarks"):

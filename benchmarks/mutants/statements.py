@@ -10,11 +10,11 @@ from benchmarks.mutants.places import Change, Source, name_of
 AUGMENTED = {ast.Add: "-=", ast.Sub: "+=", ast.Mult: "/=", ast.Div: "*=", ast.BitOr: "&=", ast.BitAnd: "|="}
 
 EMPTY = {"list": "[]", "dict": "{}", "Sequence": "()", "Mapping": "{}", "frozenset": "frozenset()"}
-"""What is returned instead of something of a type that is named so."""
+"""Empty values that replace returned values of these types."""
 
 
 def changes(source: Source, node: ast.stmt) -> Iterator[Change]:
-    """The faults of a statement itself, without those of expressions in it."""
+    """Yield the faults of a statement itself, without those of expressions in it."""
     start, end = source.span(node)
     match node:
         case ast.If(test=test):
@@ -54,7 +54,7 @@ def changes(source: Source, node: ast.stmt) -> Iterator[Change]:
 
 
 def _first_assignment(source: Source, node: ast.stmt) -> bool:
-    """Whether it gives an object an attribute for the first time; without it everything fails."""
+    """Return whether a statement may define an attribute, without which everything fails."""
     function = source.function_of(node)
     return function is not None and function.name in ("__init__", "__new__")
 

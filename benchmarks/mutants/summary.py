@@ -1,4 +1,4 @@
-"""The result of judging a list of mutants, for people and as JSON."""
+"""The result of judging mutants, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def report(
     mutants: Sequence[Mutant],
     verdicts: Mapping[str, Verdict],
     reasons: Mapping[str, str],
-    told: Mapping[str, Any],
+    facts: Mapping[str, Any],
     output: Path | None,
 ) -> bool:
-    """Lists what was not caught, counts by room, and writes all of it to a file where one is named.
+    """List the mutants that were not caught, count verdicts by room, and write everything to a file, if given.
 
     Args:
-        mutants: that were judged.
-        verdicts: by the mutants' keys.
-        reasons: why a mutant is no fault, by key.
-        told: what the result is of.
+        mutants: the mutants that were judged.
+        verdicts: verdicts by the keys of mutants.
+        reasons: why a mutant is not a fault, by key.
+        facts: settings and versions of the measurement.
         output: the JSON file.
 
     Returns:
-        Whether all were caught that are faults.
+        Whether all faults were caught.
     """
     found = [verdicts[mutant.key] for mutant in mutants if mutant.key not in reasons]
     missed = [verdict for verdict in found if verdict.verdict != CAUGHT]
@@ -53,7 +53,7 @@ def report(
             if m.key in reasons
         ]
         rooms = {room: {**counted, "share": share(counted)} for room, counted in counts.items()}
-        whole = {**told, "rooms": rooms, "equivalent": equivalent, "verdicts": document(found)}
+        whole = {**facts, "rooms": rooms, "equivalent": equivalent, "verdicts": document(found)}
         output.write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     return not missed
 
@@ -61,19 +61,19 @@ def report(
 def _counts(
     mutants: Sequence[Mutant], verdicts: Mapping[str, Verdict], reasons: Mapping[str, str]
 ) -> dict[str, dict[str, int]]:
-    """How many mutants of each room ended in which way, and of all."""
+    """Count the verdicts in each room, and in total."""
     counts: dict[str, Counter[str]] = {}
     for mutant in mutants:
-        way = EQUIVALENT if mutant.key in reasons else verdicts[mutant.key].verdict
+        verdict = EQUIVALENT if mutant.key in reasons else verdicts[mutant.key].verdict
         for room in (mutant.room, "all"):
-            counts.setdefault(room, Counter())[way] += 1
+            counts.setdefault(room, Counter())[verdict] += 1
     order = [*sorted(room for room in counts if room != "all"), *(["all"] if counts else [])]
-    return {room: {way: counts[room][way] for way in COLUMNS} for room in order}
+    return {room: {verdict: counts[room][verdict] for verdict in COLUMNS} for room in order}
 
 
 def share(counted: Mapping[str, int]) -> float | None:
-    """The share of the faults that was caught; None where there were none."""
-    faults = sum(counted[way] for way in (CAUGHT, SURVIVED, CUT_SHORT))
+    """Return the share of faults that were caught; None if there are no faults."""
+    faults = sum(counted[verdict] for verdict in (CAUGHT, SURVIVED, CUT_SHORT))
     return round(counted[CAUGHT] / faults, 4) if faults else None
 
 
@@ -83,6 +83,6 @@ def _table(counts: Mapping[str, Mapping[str, int]]) -> Table:
         grid.add_column(heading, justify="right" if heading else "left")
     for room, counted in counts.items():
         part = share(counted)
-        cells = [str(counted[way]) for way in COLUMNS]
+        cells = [str(counted[verdict]) for verdict in COLUMNS]
         grid.add_row(room, *cells, "" if part is None else f"{part:.1%}", end_section=room == "all")
     return grid

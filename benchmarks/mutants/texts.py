@@ -1,4 +1,4 @@
-"""Faults in code that stands in texts: templates of Triton and C++, formulas, and headers of C++."""
+"""Faults in code inside strings and headers: templates of Triton and C++, formulas, and C++ headers."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ PROSE = re.compile(r"^\s*(//|#|\"\"\"|\*)|[a-z]+ (is|are|of|the|and|be) [a-z]")
 
 
 def changes(content: bytes, start: int, generates: bool, statements: bool = False) -> Iterator[Change]:
-    """The faults of a text that lies at a byte of a file.
+    """Yield the faults of a text in a file.
 
     Args:
-        content: of the text, with its quotes where it has any.
-        start: its first byte in the file.
-        generates: whether texts of the file are code in another language, so that numbers and words count too.
-        statements: whether its lines are statements of C++.
+        content: the text, including its quotes.
+        start: position of its first byte in the file.
+        generates: whether texts in the file are code in another language, so that numbers and words are mutated too.
+        statements: whether the lines are C++ statements.
     """
     at = start
     for raw in content.split(b"\n"):

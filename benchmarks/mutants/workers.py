@@ -1,4 +1,4 @@
-"""Workers: each has a copy of the project and a process that runs tests in it."""
+"""Workers: each has a copy of the project, and a process that runs tests in it."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from typing import Any, TypeVar
 from benchmarks.mutants.sources import copy
 
 HOME = Path(__file__).parents[2]
-"""Where this package lies."""
+"""The checkout that contains this package."""
 
 
 class Worker:
-    """A copy of a checkout, in which tests are run; leave its context and nothing is left of it.
+    """A copy of a checkout in which tests are run. As a context manager, it removes the copy at the end.
 
     Args:
-        root: of the checkout.
-        kernels: a folder with libraries that are built already, which is not changed.
-        patience: seconds that any test may take before it is said to hang.
+        root: root of the checkout.
+        kernels: a folder of kernels that are already built, which tests cannot change.
+        patience: seconds that every test may take before it counts as hanging.
     """
 
     def __init__(self, root: Path, kernels: Path, patience: float = 20.0) -> None:
         self._patience = patience
         self._home = Path(mkdtemp(prefix="mut-")).resolve()
-        self._home.chmod(0o755)  # for servers that run as another user
+        self._home.chmod(0o755)  # for database servers that run as another user
         self.root, self._kernels, self._built = self._home / "tree", kernels, self._home / "kernels"
         copy(root, self.root)
         path = [str(self.root), str(HOME)]
-        if (self.root / "benchmarks").is_dir():  # of a checkout, which may have another version of this, or none
+        if (self.root / "benchmarks").is_dir():  # the checkout may have another version of this package, or none
             own = Path(__file__).parent
             shutil.copytree(own, self.root / "benchmarks" / own.name, dirs_exist_ok=True)
             path.pop()
@@ -50,7 +50,7 @@ class Worker:
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the one who reads the answers
+            start_new_session=True,  # Ctrl-C must reach only the parent process
         )
         try:
             self._read()
@@ -67,12 +67,12 @@ class Worker:
         return answer
 
     def tests(self, batches: Sequence[Sequence[str]], limit: float, usual: dict[str, float]) -> dict[str, Any]:
-        """Runs tests until one fails; see `zygote.carry_out` for what comes back."""
+        """Run tests until one fails. `zygote.run_request` describes the result."""
         wanted = {name: usual[name] for batch in batches for name in batch if name in usual}
         return self._ask(batches, limit, wanted, None, {"PYTHONDONTWRITEBYTECODE": "1"})
 
     def lines(self, file: str, include: Sequence[str]) -> dict[str, Any]:
-        """Runs a file of tests and notes the lines of each; see `noting.measured`. What it builds is kept."""
+        """Run a test file and record the lines of each test, as `noting.measured` describes. New kernels are kept."""
         answer = self._ask([[file]], 3600.0, {}, include, {})
         self._kernels.mkdir(parents=True, exist_ok=True)
         for path in self._built.rglob("*"):
@@ -91,7 +91,7 @@ class Worker:
         environment: dict[str, str],
     ) -> dict[str, Any]:
         shutil.rmtree(self._built, ignore_errors=True)
-        if self._kernels.is_dir():  # as links, so that a mutant can add what it builds and spoil nothing
+        if self._kernels.is_dir():  # hard links, so that a mutant can add kernels without changing existing ones
             shutil.copytree(self._kernels, self._built, copy_function=_link)
         request = {
             "root": str(self.root),
@@ -110,12 +110,12 @@ class Worker:
         return self._read()
 
     def log(self) -> str:
-        """What the last tests printed."""
+        """Return the output of the latest tests."""
         path = self._home / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
     def close(self) -> None:
-        """Ends the process with all that it started, and removes the copy."""
+        """End the process and its descendants, and remove the copy."""
         if self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
@@ -153,16 +153,16 @@ def share(
     work: Callable[[Worker, Job], Found],
     done: Callable[[Job, Found], None],
 ) -> None:
-    """Has workers do jobs, begun in order; `done` is called in this thread with each as it ends.
+    """Distribute jobs over workers, in order. `done` is called in this thread when a job ends.
 
-    An exception in a job and Ctrl-C end all workers and go on to the caller.
+    An exception in a job, or Ctrl-C, ends all workers and is passed on to the caller.
 
     Args:
-        jobs: what is to be done.
-        count: of workers.
-        employ: makes a worker.
+        jobs: the jobs.
+        count: number of workers.
+        employ: creates a worker.
         work: does one job.
-        done: takes what it found.
+        done: receives a job and its result.
     """
     waiting: Queue[Job] = Queue()
     for job in jobs:
@@ -203,5 +203,5 @@ def share(
         over.set()
         for worker in list(workers):
             worker.close()
-        for thread in threads:  # one that is still making its copy removes it
+        for thread in threads:  # a worker that is still being created removes its copy
             thread.join(60)

@@ -1,8 +1,8 @@
-"""A process that has imported what is slow to import, and forks a child for each list of tests.
+"""A process that imports slow libraries once, and forks a child for each list of tests.
 
 `python -m benchmarks.mutants.zygote` runs in a copy of the project. It reads a request as one line of JSON, forks, and
-answers with one line. Torch, Ray and the like are imported once and the project itself never, so that every child
-imports it from the files as they are then. A test that hangs is killed with everything that descended from it.
+answers with one line. It imports libraries such as Torch and Ray, but never the project itself, so that every child
+imports the current files. A test that hangs is killed with all its descendants.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ HEAVY = (
     "matplotlib.figure", "scipy.stats", "sklearn.datasets", "pymoo.util.nds.non_dominated_sorting", "PIL.Image",
     "typer.testing", "rich.table", "jinja2", "coverage", "benchmarks.mutants.child",
 )  # fmt: skip
-"""What is imported before any test, where it is installed. Nothing of the project's but this package."""
+"""Modules that are imported before any test, if installed. None is part of the project, except this package."""
 
 COLLECTING_SECONDS = 90.0
-"""For which a child may import tests."""
+"""Seconds that a child may spend on importing tests."""
 PATIENCE = 10.0
-"""A test hangs that takes this many times as long as usual, and more than the least patience of the request."""
+"""A test hangs if it takes this many times as long as usual, and longer than the patience of the request."""
 WAITING = 6.0
-"""One that waits for other processes has this many times as long."""
+"""A test that waits for other processes may take this many times as long."""
 MEMORY = 12 * 2**30
-"""Bytes of its own that a process may take: a mutant may fill a list for ever."""
-SUBREAPER = 36  # of prctl: orphans among the descendants become ours
+"""Limit on the memory of a process, in bytes, because a mutant may fill a list forever."""
+SUBREAPER = 36  # option of prctl: orphaned descendants become children of this process
 
 
 def main() -> None:
-    """Answers requests until there are none."""
+    """Answer requests until the input ends."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.dup(1)
-    os.dup2(2, 1)  # what a package prints while it is imported is no answer
+    os.dup2(2, 1)  # output of packages during import must not mix with answers
     if not Path("/dev/nvidiactl").exists():
-        os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it while it is imported
+        os.environ.setdefault("TRITON_INTERPRET", "1")  # Triton reads it when it is imported
     wanted = _imported()
     for name in HEAVY:
         if name.split(".")[0] in wanted:
@@ -65,11 +65,11 @@ def main() -> None:
         waiting += read
         while b"\n" in waiting:
             line, waiting = waiting.split(b"\n", 1)
-            os.write(answers, json.dumps(carry_out(json.loads(line))).encode() + b"\n")
+            os.write(answers, json.dumps(run_request(json.loads(line))).encode() + b"\n")
 
 
 def _imported() -> set[str]:
-    """Packages that the project here and its tests name where they import, and those that run tests."""
+    """Return the packages that the project and its tests import, and those that run tests."""
     found = {"pytest", "_pytest", "coverage", "benchmarks"}
     for top in (*TOPS, "tests"):
         for path in walk(Path(top)):
@@ -78,18 +78,18 @@ def _imported() -> set[str]:
     return found
 
 
-def carry_out(request: dict[str, Any]) -> dict[str, Any]:
-    """Runs one request in a child.
+def run_request(request: dict[str, Any]) -> dict[str, Any]:
+    """Run one request in a child.
 
     Args:
-        request: for `benchmarks.mutants.child.run`, and beside that `place`, a folder for the child's temporary
-            files, which is emptied; `log`, a file for what it prints; `environment`, variables to set; `usual`, the
-            seconds that each test takes; and `patience`, those for which any may run.
+        request: the request for `benchmarks.mutants.child.run`, with these additions: `place`, a folder for the child's
+            temporary files, which is emptied; `log`, a file for its output; `environment`, variables to set; `usual`,
+            the usual seconds of each test; and `patience`, the seconds that every test may run.
 
     Returns:
-        `outcome`: "passed", "failed", "hung", "died" (the process ended without a word), "broken" (no tests could be
-        run), or "gone" (nobody waits for the answer); `test` and `detail` for all but the first; `done`, the number
-        of tests that passed, and `left`, those that the limit cut off; `seconds`.
+        `outcome`: "passed", "failed", "hung", "died" (the process ended without a report), "broken" (no tests could be
+        run), or "gone" (the parent process has ended); `test` and `detail`, unless it passed; `done`, the number of
+        tests that passed; `left`, the tests that were not run because of the limit; and `seconds`.
     """
     place = Path(request["place"])
     shutil.rmtree(place, ignore_errors=True)
@@ -128,8 +128,8 @@ def _be_child(request: dict[str, Any], place: Path, events: int) -> None:
         tempfile.tempdir = None
         from benchmarks.mutants.child import run
 
-        with os.fdopen(events, "w", buffering=1) as told:
-            run(request, told)
+        with os.fdopen(events, "w", buffering=1) as stream:
+            run(request, stream)
         code = 0
     except BaseException:
         import traceback
@@ -140,12 +140,12 @@ def _be_child(request: dict[str, Any], place: Path, events: int) -> None:
 
 
 def _follow(child: int, reading: int, usual: dict[str, float], least: float) -> dict[str, Any]:
-    """Reads what the child tells until it is done, hangs, or nobody waits any more."""
+    """Read the child's events until it is done or hangs, or the parent process has ended."""
     waiting, current, passed = b"", "", 0
     watch = Watch(child, COLLECTING_SECONDS)
     while True:
         ready, _, _ = select.select([reading, 0], [], [], 0.5)
-        if 0 in ready:  # requests come one at a time: this is the end of whoever sent them
+        if 0 in ready:  # requests come one at a time, so this means that the parent has ended
             return {"outcome": "gone", "test": current, "done": passed}
         if not ready:
             if watch.over():
@@ -167,13 +167,13 @@ def _follow(child: int, reading: int, usual: dict[str, float], least: float) -> 
 
 
 class Watch:
-    """Whether a process takes too long: it computes for longer than our patience, or waits for several times as long.
+    """Watches whether a process takes too long: it computes beyond our patience, or waits several times as long.
 
-    It may wait for a compiler, which is started anew for whatever a mutant changes in generated code.
+    It may have to wait for a compiler, if a mutant changes generated code.
 
     Args:
-        process: its number.
-        patience: in seconds.
+        process: id of the process.
+        patience: seconds that it may take.
     """
 
     def __init__(self, process: int, patience: float) -> None:
@@ -181,23 +181,23 @@ class Watch:
         self._start, self._before = time.monotonic(), self._computed()
 
     def over(self) -> bool:
-        """Whether it does."""
+        """Return whether the process takes too long."""
         by_the_clock = time.monotonic() - self._start
         if by_the_clock < self._patience:
             return False
         return self._computed() - self._before > self._patience or by_the_clock > WAITING * self._patience
 
     def _computed(self) -> float:
-        """Seconds of a processor that it has taken, without those of processes that it started."""
+        """Return the CPU seconds of the process, without those of processes that it started."""
         try:
             numbers = Path(f"/proc/{self._process}/stat").read_text().rpartition(")")[2].split()
         except OSError:
-            return time.monotonic()  # where there is no /proc, the clock has to do
+            return time.monotonic()  # without /proc, use the clock instead
         return (int(numbers[11]) + int(numbers[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _end(child: int) -> None:
-    """Kills the child and all that descended from it, and waits for them."""
+    """Kill the child and its descendants, and wait for them."""
     for _ in range(50):
         for pid in _descendants() | {child}:
             with suppress(ProcessLookupError, PermissionError):
@@ -211,7 +211,7 @@ def _end(child: int) -> None:
 
 
 def _descendants() -> set[int]:
-    """Processes that descend from this one, as /proc shows them; none where there is no /proc."""
+    """Return the descendants of this process, read from /proc; none without /proc."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError):

@@ -1,6 +1,6 @@
-"""What the search does and why it works, measured on the small anchors.
+"""The study of the search in docs/SCIENCE.md: what it does and why it works, measured on the small anchors.
 
     python -m benchmarks.science --storage science.db --census census.jsonl
 
-does everything, in hours of two cores; interrupted, the same command goes on where it stopped.
+This takes hours on two cores. If it is interrupted, the same command continues.
 """

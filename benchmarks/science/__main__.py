@@ -1,4 +1,4 @@
-"""See `benchmarks.science`."""
+"""The command line of `benchmarks.science`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from evonas.reruns.baseline import baseline
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 FRESH_SEEDS = range(1000, 1005)
-"""Seeds of the final trainings; no search uses them."""
+"""Seeds of the final trainings, which no search uses."""
 
 console = Console()
 
 
 def on_test_split(runs: Sequence[tuple[str, Result]], top: int, workers: int | None) -> list[dict[str, Any]]:
-    """The best layers of every run, and published ones, trained with fresh seeds and scored on the test split."""
+    """Train the best layers of every run, and published ones, with fresh seeds, and score them on the test split."""
     found: dict[str, tuple[str, Graph]] = {}
     for label, result in runs:
         for row in result.best(top):
@@ -41,16 +41,16 @@ def on_test_split(runs: Sequence[tuple[str, Result]], top: int, workers: int | N
     console.print(comparison_table(compared, EvaluationProtocol().anchors, "test accuracy, five fresh seeds"))
     rows: list[dict[str, Any]] = []
     for origin, comparison in zip(origins, compared, strict=True):
-        told: dict[str, Any] = {"layer": comparison.layer, "from": origin, "failures": list(comparison.failures)}
-        told["scores"] = {anchor: list(values) for anchor, values in comparison.scores.items()}
+        numbers: dict[str, Any] = {"layer": comparison.layer, "from": origin, "failures": list(comparison.failures)}
+        numbers["scores"] = {anchor: list(values) for anchor, values in comparison.scores.items()}
         if all(comparison.scores.values()):
-            told |= {"mean": comparison.mean(), "spread": comparison.spread()}
-        rows.append(told)
+            numbers |= {"mean": comparison.mean(), "spread": comparison.spread()}
+        rows.append(numbers)
     return rows
 
 
 def document(runs: Sequence[tuple[str, Result]], core_minutes: float, census: Path) -> dict[str, Any]:
-    """Everything measured but the test split, for JSON."""
+    """Collect all measurements except those on the test split, for JSON."""
     accounts = [searching.account(label, result, core_minutes) for label, result in runs]
     results = [result for _, result in runs]
     records = list(read(census).values())
@@ -67,7 +67,7 @@ def document(runs: Sequence[tuple[str, Result]], core_minutes: float, census: Pa
 
 
 def main() -> None:
-    """Runs the study."""
+    """Run the study."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description="See docs/SCIENCE.md.")
     parser.add_argument("--storage", default="science.db", help="database of the runs")
     parser.add_argument("--census", type=Path, default=Path("census.jsonl"), help="records of the census")
@@ -77,7 +77,9 @@ def main() -> None:
     parser.add_argument("--evolved", type=int, default=150, help="evolved candidates in the census")
     parser.add_argument("--top", type=int, default=1, help="layers of each run to score on the test split")
     parser.add_argument("--workers", type=int)
-    parser.add_argument("--so-far", action="store_true", help="numbers and pictures of what is recorded; run nothing")
+    parser.add_argument(
+        "--so-far", action="store_true", help="make numbers and pictures of recorded runs only; run nothing"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path("benchmarks/results"))
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)

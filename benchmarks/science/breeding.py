@@ -1,4 +1,4 @@
-"""What a search breeds from, and what it turns away: the numbers that say why a search does well or badly."""
+"""The parents of a search and its rejections: numbers that explain why a search does well or badly."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from evonas.judging.start_twins import Twins
 from evonas.settings.candidate import Candidate, Evaluation, OriginKind, Status
 
 NEUTRAL = 0.02
-"""A mutant whose mean accuracy is this close to its parent's has changed nothing that counts."""
+"""A mutant whose mean accuracy is this close to its parent's is neutral."""
 ALIKE = 0.02
-"""Relative distance of two functions, while the parameters are where training starts, that are one; see `Twins`."""
+"""Relative distance, at the start of training, below which two functions are twins; see `Twins`."""
 
 
 def inheritance(candidates: Sequence[Candidate], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """How scored mutants compare with their parents, and how many scored candidates start as an earlier one does.
+    """Compare scored mutants with their parents, and count scored candidates that are twins of earlier ones.
 
     Args:
-        candidates: of one run.
-        evaluations: of these, in order of index.
+        candidates: the candidates of one run.
+        evaluations: their evaluations, in order of index.
     """
     drawn = {candidate.index: candidate for candidate in candidates}
     scores: dict[int, float] = {}
@@ -49,7 +49,7 @@ def inheritance(candidates: Sequence[Candidate], evaluations: Sequence[Evaluatio
 
 
 def turned_away(candidates: Sequence[Candidate], evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    """Proposals that fell before they were candidates, and what each filter judged, rejected and took after that."""
+    """Count proposals discarded by cheap filters, and what the later filters judged, rejected and cost."""
     fell: Counter[str] = Counter()
     for candidate in candidates:
         fell.update(candidate.discarded)

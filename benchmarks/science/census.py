@@ -1,9 +1,9 @@
-"""A census: candidates trained to the end on every anchor, whatever any filter says of them.
+"""A census: candidates that are trained to the end on every anchor, whatever the filters decide.
 
-A search only sees what its filters let through. The census draws random candidates as a search does, and
-trained mutants of a search, and records for each what every filter would have said, the training curve and
-final accuracy on every anchor, and for those that learn the accuracy from a second seed. From it follow the
-distribution of random layers, the noise of a score, how anchors agree, and what each filter saves and costs.
+A search only sees the candidates that pass its filters. The census draws random candidates as a search does, and
+mutants from recorded searches. For each it records the verdict of every filter, the training curve and final accuracy
+on every anchor, and, if it learns, the accuracy with a second seed. This gives the distribution of random layers, the
+noise of a score, the agreement of anchors, and the savings and cost of each filter.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from evonas.workers.trial.network_filters import SignalFilter
 from evonas.workers.trial.trial import Trial
 
 CURVE = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-"""Steps at which the accuracy on training batches is noted."""
+"""Steps at which the accuracy on training batches is recorded."""
 ASCENT = (5, 10, 20, 50, 100)
 """Stages of the stability filter."""
 LEARNS = 0.2
-"""Accuracy on some anchor above which a layer is trained from a second seed."""
+"""Accuracy on some anchor above which a layer is also trained with a second seed."""
 SEED = 10_000
-"""Of the draw; no search of the benchmark has it."""
+"""Seed of the random candidates, which no search of the benchmark uses."""
 SECOND = 1
-"""The second seed of weights and batches."""
+"""Second seed of weights and batches."""
 
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One candidate of the census. `whole`: train it; else only its stability is measured."""
+    """One candidate of the census. It is trained if `whole` is true; otherwise only its stability is measured."""
 
     number: int
     kind: str
@@ -54,14 +54,14 @@ class Subject:
 
 
 def random_candidates(count: int) -> Iterator[Candidate]:
-    """Distinct random graphs that pass the cheap filters, as a random search draws them."""
+    """Yield distinct random graphs that pass the cheap filters, as a random search draws them."""
     proposer = Proposer(configure("evonorm", settings={"strategy": "random", "seed": SEED}))
     for index in range(count):
         yield proposer.draw(index, Population(1))
 
 
 def evolved_candidates(store: Store, run_ids: Sequence[int], count: int) -> list[Candidate]:
-    """Mutants of some runs that an evaluation was recorded of, evenly spaced, each function once."""
+    """Return mutants of some runs that have an evaluation, evenly spaced, with each function once."""
     found: dict[str, Candidate] = {}
     for run_id in run_ids:
         evaluated = {evaluation.index for evaluation in store.evaluations(run_id)}
@@ -74,14 +74,14 @@ def evolved_candidates(store: Store, run_ids: Sequence[int], count: int) -> list
 
 
 def subjects(store: Store, run_ids: Sequence[int], random: int, evolved: int) -> list[Subject]:
-    """Whom the census covers."""
+    """Return the candidates of the census."""
     every = [("random", c, True) for c in random_candidates(random)]
     every += [("evolved", c, False) for c in evolved_candidates(store, run_ids, evolved)]
     return [Subject(n, kind, c.graph.canonical.to_json(), whole) for n, (kind, c, whole) in enumerate(every)]
 
 
 def examine(subject: Subject, protocol: EvaluationProtocol) -> Record:
-    """Everything about one candidate, in core-seconds of this process."""
+    """Measure one candidate. Times are core-seconds of this process."""
     data = load_data(protocol)
     layer = LayerFactory(Graph.from_json(subject.graph))
     trial = Trial(layer, protocol, data)
@@ -103,7 +103,7 @@ def examine(subject: Subject, protocol: EvaluationProtocol) -> Record:
 
 
 def _stability(trial: Trial) -> Record:
-    """The step at which the norm left its limit, None where it stayed, and the seconds to each stage."""
+    """Return the step at which the norm exceeded its limit, None if it never did, and the seconds to each stage."""
     seconds, start = {}, process_time()
     for stage in ASCENT:
         trial.ascent.advance(stage)
@@ -128,7 +128,7 @@ def _accuracy(trial: Trial, anchor: str) -> float:
 
 
 def published(protocol: EvaluationProtocol) -> Record:
-    """The largest norm of the gradient that the whole ascent finds under each layer of the zoo."""
+    """Return the largest gradient norm of the whole ascent for each published layer."""
     data, norms = load_data(protocol), {}
     for name in zoo:
         ascent = Trial(LayerFactory.published(name), protocol, data).ascent
@@ -138,7 +138,7 @@ def published(protocol: EvaluationProtocol) -> Record:
 
 
 def read(path: Path) -> dict[int, Record]:
-    """The records of a census so far, by number; a line that was cut off is left out."""
+    """Read the records of a census so far, by number. An incomplete line is skipped."""
     records = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         try:

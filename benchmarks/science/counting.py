@@ -1,4 +1,4 @@
-"""Numbers of the census: random layers, the noise of a score, and what each filter saves and costs."""
+"""Numbers of the census: random layers, the noise of a score, and the savings and cost of each filter."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from benchmarks.science.census import ASCENT, LEARNS, Record
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 DRAWS = 400
-"""Random searches that are simulated for each set of filters."""
+"""Number of random searches that are simulated for each set of filters."""
 COMPUTE = 600.0
-"""Core-seconds that each of them has."""
+"""Core-seconds of each simulated search."""
 
 Verdict = tuple[bool, float]
-"""Whether a candidate passes, and the core-seconds that finding out took."""
+"""Whether a candidate passes, and the core-seconds of the decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """A filter as a reading of a record. `trains`: its seconds are training that scoring continues."""
+    """A filter that reads its verdict from a record. If `trains`, its seconds are training that scoring continues."""
 
     read: Callable[[Record], Verdict]
     trains: bool = False
 
 
 def mean_of(record: Record) -> float:
-    """Mean accuracy over the anchors."""
+    """Return the mean accuracy over the anchors."""
     return fmean(trained["accuracy"] for trained in record["anchors"].values())
 
 
 def census_numbers(records: Sequence[Record], protocol: EvaluationProtocol) -> dict[str, Any]:
-    """Everything, for JSON."""
+    """Compute all numbers of the census, for JSON."""
     random = [r for r in records if r["kind"] == "random"]
     filters = filters_of(protocol)
     sets = {"every filter": list(filters), "no filter": []}
@@ -53,7 +53,7 @@ def census_numbers(records: Sequence[Record], protocol: EvaluationProtocol) -> d
 
 
 def filters_of(protocol: EvaluationProtocol) -> dict[str, Judge]:
-    """The filters of a protocol that need a network, as readings of a record."""
+    """Return the filters of a protocol that need a network, as readers of a record."""
     first = protocol.anchors[0]
 
     def signal(record: Record) -> Verdict:
@@ -89,7 +89,7 @@ def _ascents() -> dict[str, Judge]:
 
 
 def _agreement(records: Sequence[Record]) -> dict[str, float]:
-    """Spearman's correlation between anchors, over the layers that learn on one of them."""
+    """Compute Spearman's correlation between anchors, over the layers that learn on at least one of them."""
     learning = [r for r in records if max(t["accuracy"] for t in r["anchors"].values()) >= LEARNS]
     names = list(records[0]["anchors"])
     columns = {name: [r["anchors"][name]["accuracy"] for r in learning] for name in names}
@@ -101,9 +101,9 @@ def _agreement(records: Sequence[Record]) -> dict[str, float]:
 
 
 def _noise(records: Sequence[Record]) -> dict[str, Any]:
-    """How far apart two seeds of one layer are, beside how far apart layers are; means over the anchors.
+    """Compare the difference between two seeds of a layer with that between layers, for means over the anchors.
 
-    The deviation of one score is that of the differences over √2.
+    The standard deviation of one score is that of the differences between seeds, divided by √2.
     """
     pairs = np.array([[mean_of(r), fmean(r["again"].values())] for r in records if "again" in r])
     stable = np.array([r["stability"]["exploded"] is None for r in records if "again" in r])
@@ -125,7 +125,7 @@ def _within(apart: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
 
 
 def _filter(records: Sequence[Record], judge: Judge) -> dict[str, Any]:
-    """One filter alone, on every candidate: what it rejects, what of that learns, what a no costs."""
+    """Apply one filter alone to every candidate: count rejections, and those that learn, and time rejections."""
     verdicts = [judge.read(r) for r in records]
     rejected = [r for r, (passes, _) in zip(records, verdicts, strict=True) if not passes]
     costs = [seconds for passes, seconds in verdicts if not passes]
@@ -141,9 +141,9 @@ def _filter(records: Sequence[Record], judge: Judge) -> dict[str, Any]:
 
 
 def _searched(records: Sequence[Record], judges: Sequence[Judge]) -> dict[str, Any]:
-    """Random searches among the candidates of the census, with some filters, for as long as each other.
+    """Simulate random searches of equal compute among the candidates of the census, with some filters.
 
-    Candidates come in random order, with replacement, so that a search may be longer than the census.
+    Candidates are drawn at random with replacement, so a search may be longer than the census.
     """
     outcomes = [_outcome(record, judges) for record in records]
     cost, score = (np.array(column) for column in zip(*outcomes, strict=True))
@@ -165,9 +165,9 @@ def _searched(records: Sequence[Record], judges: Sequence[Judge]) -> dict[str, A
 
 
 def _outcome(record: Record, judges: Sequence[Judge]) -> tuple[float, float]:
-    """Core-seconds spent on a candidate, and its mean, 0 where a filter rejects it.
+    """Return the core-seconds spent on a candidate, and its mean accuracy, or 0 if a filter rejects it.
 
-    Stages on the first anchor go on from one another, and scoring from the last of them.
+    Filters that train on the first anchor continue the training of the previous one, and scoring that of the last.
     """
     fixed = trained = 0.0
     for judge in judges:
@@ -182,7 +182,7 @@ def _outcome(record: Record, judges: Sequence[Judge]) -> tuple[float, float]:
 
 
 def _stages(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The ascent stage by stage, for candidates that pass the signal filter before it."""
+    """Evaluate the gradient ascent stage by stage, for candidates that pass the signal filter."""
     left = [r for r in records if r["signal"]["reason"] is None]
     judged = len(left)
     rows = []

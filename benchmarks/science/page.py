@@ -1,4 +1,4 @@
-"""The tables of docs/SCIENCE.md, from the JSON of the study: every figure on the page is one that was recorded."""
+"""The tables of docs/SCIENCE.md, generated from the JSON of the study, so that every number is a recorded one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ LABELS = {
     "random, mended": "random, with the same filters",
 }
 _REACHED = 0.65
-"""Accuracy of the simulated random searches that the page tells the time to."""
+"""Accuracy of the simulated random searches to which the page gives the time."""
 _HURDLES = ((None, 0.5), (20, 0.5), (60, 0.25), (60, 0.5), (60, 0.75), (80, 0.5))
-"""Steps and quantiles that the page shows; the JSON has the others."""
+"""Steps and quantiles shown on the page; the JSON has more."""
 
 
 def tables(science: Document, reranked: Document) -> dict[str, list[str]]:
-    """By a short name, the lines of each table of the page.
+    """Return the lines of each table of the page, by a short name.
 
     Args:
-        science: what `python -m benchmarks.science` wrote.
-        reranked: what `evonas rerank -f json` printed.
+        science: the JSON written by `python -m benchmarks.science`.
+        reranked: the JSON printed by `evonas rerank -f json`.
     """
     census = science["census"]
     return {
@@ -42,7 +42,7 @@ def tables(science: Document, reranked: Document) -> dict[str, list[str]]:
 
 
 def strategies(by_label: Document) -> list[str]:
-    """What each way to search found, over its seeds."""
+    """Format the results of each search variant over its seeds."""
     rows = []
     for label, numbers in by_label.items():
         counts = [f"{numbers[name]['mean']:,.0f}" for name in ("judged", "scored")]
@@ -52,7 +52,7 @@ def strategies(by_label: Document) -> list[str]:
 
 
 def on_test_split(layers: Sequence[Document]) -> list[str]:
-    """The best layer of each run, and published ones, the best first."""
+    """Format the best layer of each run, and published ones, the best first."""
     rows = []
     for layer in sorted(layers, key=lambda layer: -layer["mean"]):
         anchors = [f"{fmean(scores):.3f}" for scores in layer["scores"].values()]
@@ -61,7 +61,7 @@ def on_test_split(layers: Sequence[Document]) -> list[str]:
 
 
 def rerank(document: Document) -> list[str]:
-    """The layers that met the test split, with the half-widths of 95% intervals."""
+    """Format the layers scored on the test split, with the half-widths of 95% intervals."""
     rows = []
     for layer in (*document["layers"], *document["references"]):
         if layer.get("test"):
@@ -72,7 +72,7 @@ def rerank(document: Document) -> list[str]:
 
 
 def filters(found: Document) -> list[str]:
-    """Each filter of the default preset alone."""
+    """Format the effect of each filter of the default preset alone."""
     rows = []
     for name, label in _FILTERS.items():
         numbers = found[name]
@@ -83,7 +83,7 @@ def filters(found: Document) -> list[str]:
 
 
 def searches(found: Document) -> list[str]:
-    """Simulated random searches with all filters, without each, and with none."""
+    """Format simulated random searches with all filters, without each of them, and with none."""
     rows = []
     for name, label in _SETS.items():
         search = found[name]
@@ -95,7 +95,7 @@ def searches(found: Document) -> list[str]:
 
 
 def stability(by_kind: Document) -> list[str]:
-    """What the ascent has caught by each of its stages."""
+    """Format the candidates caught by each stage of the gradient ascent."""
     random, evolved = by_kind["random"], by_kind["evolved"]
     caught, learn, of_evolved = (
         list(accumulate(row[name] for row in rows))
@@ -103,14 +103,14 @@ def stability(by_kind: Document) -> list[str]:
     )
     rows = []
     for n, stages in enumerate(zip(random, evolved, strict=True)):
-        price = fmean(row["seconds_to_stage"] for row in stages)  # the same steps, whoever takes them
+        price = fmean(row["seconds_to_stage"] for row in stages)  # the same steps for both kinds of candidates
         rows.append([str(stages[0]["stage"]), str(caught[n]), str(learn[n]), str(of_evolved[n]), _rounded(price)])
     header = ["steps", "random caught, in all", "of these, learn", "evolved caught, in all"]
     return _table([*header, "core-seconds to get there"], rows)
 
 
 def hurdles(replays: Sequence[Document]) -> list[str]:
-    """What some hurdles would have saved and lost."""
+    """Format what some hurdles would have saved and lost."""
     rows = []
     for step, quantile in _HURDLES:
         row = next(r for r in replays if (r["step"], r["quantile"]) == (step, quantile))
@@ -152,5 +152,5 @@ def _interval(sample: Document) -> str:
 
 
 def _rounded(seconds: float) -> str:
-    """Two digits that count."""
+    """Format seconds with two significant digits."""
     return f"{seconds:.1f}" if seconds >= 1 else f"{seconds:.2g}"

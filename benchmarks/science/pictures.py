@@ -1,4 +1,4 @@
-"""The pictures of the study, from its JSON."""
+"""The pictures of the study, drawn from its JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Document = dict[str, Any]
 
 
 def draw(document: Document, folder: Path) -> list[Path]:
-    """Every picture that the document has numbers for, as SVG files in `folder`."""
+    """Draw every picture for which the document has numbers, as SVG files in `folder`."""
     pictures = {"strategies": strategies(document)}
     if document.get("census"):
         pictures |= {"random_layers": random_layers(document), "filters": filters(document)}
@@ -47,7 +47,7 @@ def _figure(width: float, *ratios: float) -> tuple[Figure, Sequence[Axes]]:
 
 
 def strategies(document: Document) -> Figure:
-    """Quality over compute: the mean over seeds and the band between the lowest and the highest."""
+    """Plot quality over compute: the mean over seeds, and the band between the lowest and the highest."""
     figure, axes = _figure(12, 1, 1, 1)
     runs = document["runs"]
     for (name, title), one in zip(CURVES, axes, strict=True):
@@ -62,7 +62,7 @@ def strategies(document: Document) -> Figure:
 
 
 def random_layers(document: Document) -> Figure:
-    """The scores of random layers, one seed against another, and one anchor against another."""
+    """Plot the scores of random layers, one seed against another, and one anchor against another."""
     figure, (histogram, noise, anchors) = _figure(12, 1.3, 1, 1)
     census = document["census"]
     histogram.hist(census["means"], bins=np.linspace(0, 0.9, 37).tolist(), color="#1f6fb4")
@@ -83,7 +83,7 @@ def random_layers(document: Document) -> Figure:
 
 
 def filters(document: Document) -> Figure:
-    """Random search with and without each filter, simulated on the census."""
+    """Plot simulated random searches on the census, with and without each filter."""
     figure, (curves, prices) = _figure(10, 1.4, 1)
     searches = document["census"]["searches"]
     for place, (name, search) in enumerate(searches.items()):
@@ -98,7 +98,7 @@ def filters(document: Document) -> Figure:
 
 
 def stability(document: Document) -> Figure:
-    """Candidates that the ascent has exploded by each stage."""
+    """Plot the share of candidates rejected by each stage of the gradient ascent."""
     figure, (bars,) = _figure(6, 1)
     for place, (kind, rows) in enumerate(document["census"]["stability"].items()):
         fallen = np.cumsum([row["rejected"] for row in rows]) / max(1, rows[0]["of"])
@@ -111,7 +111,7 @@ def stability(document: Document) -> Figure:
 
 
 def hurdles(document: Document) -> Figure:
-    """How well checkpoints tell the end, and what hurdles at quantiles save and lose."""
+    """Plot how well checkpoints predict the final score, and what hurdles at quantiles save and lose."""
     figure, (agreement, trade) = _figure(11, 1, 1.2)
     found = document["hurdles"]
     names = [name.removeprefix("hurdle ") for name in found["agreement"]]
@@ -122,7 +122,7 @@ def hurdles(document: Document) -> Figure:
         label = "ends of anchors alone" if step is None else f"ends, and step {step}"
         saved, kept = [r["saved_of_run"] for r in rows], [r["top_10_kept"] for r in rows]
         trade.plot(saved, kept, "o-", color=f"C{place}", label=label, markersize=4)
-        for row in rows if step is None else ():  # the others lie beside them
+        for row in rows if step is None else ():  # the other points are next to these
             trade.annotate(f"quantile {row['quantile']:g}", (row["saved_of_run"], row["top_10_kept"]), fontsize=7)
     trade.set(xlabel="share of the run's compute saved", ylabel="share of the ten best kept", title="hurdles")
     trade.legend(frameon=False, fontsize=8)

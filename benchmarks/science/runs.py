@@ -1,4 +1,4 @@
-"""The searches of the study: strategies at equal compute, three seeds each, one after the other."""
+"""The searches of the study: strategies at equal compute, with three seeds each, one after the other."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from evonas.settings.run_config import RunConfig
 
 REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
 BUDGET = 1_000_000
-"""More candidates than any run comes to: compute ends it."""
+"""More candidates than any run draws, so that the compute limit ends it."""
 RECORDED = (20, 40, 60, 80)
-"""Steps at which runs without hurdles record what hurdles would look at."""
+"""Steps at which runs without hurdles record the values that hurdles would compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to search.
+    """A variant of the search.
 
     Attributes:
-        label: what tables and pictures call it.
+        label: its name in tables and pictures.
         settings: fields of `RunConfig` that differ from the default preset.
-        protocol: fields of `Protocol` that differ.
+        protocol: fields of `EvaluationProtocol` that differ from it.
     """
 
     label: str
@@ -44,20 +44,20 @@ def _plain(strategy: str) -> Variant:
 
 
 STRATEGIES = tuple(_plain(strategy) for strategy in ("pareto", "average", "random"))
-"""As the paper has them, but for the small anchors: no hurdles and no stability filter."""
+"""The strategies as in the paper, except for the small anchors: without hurdles and stability filter."""
 MENDED = Variant(
     "mended",
     {"strategy": "pareto", "smallest_tournament": 20, "twins": 0.02},
     {"stability_steps": (5,), "hurdle_steps": (60,), "hurdle_quantile": 0.5},
 )
-"""What the study led to, and the default preset: see docs/SCIENCE.md."""
+"""The result of the study, which is the default preset; see docs/SCIENCE.md."""
 MENDED_RANDOM = replace(MENDED, label="random, mended", settings={**MENDED.settings, "strategy": "random"})
-"""The same filters without evolution, which says how much of the gain is evolution's."""
+"""The same filters without evolution, which shows how much evolution contributes."""
 VARIANTS = (*STRATEGIES, MENDED, MENDED_RANDOM)
 
 
 def config_of(variant: Variant, seed: int, core_minutes: float) -> RunConfig:
-    """The configuration of one run."""
+    """Return the configuration of one run."""
     return configure(
         "evonorm",
         protocol=variant.protocol,
@@ -66,7 +66,7 @@ def config_of(variant: Variant, seed: int, core_minutes: float) -> RunConfig:
             "seed": seed,
             "core_minutes": core_minutes,
             "budget": BUDGET,
-            # Other work on the machine may slow a candidate down; it shall not fail for that.
+            # Other load on the machine may slow a candidate down, which must not make it fail.
             "deadline": 3600.0,
         },
     )
@@ -75,10 +75,10 @@ def config_of(variant: Variant, seed: int, core_minutes: float) -> RunConfig:
 def plan(
     store: Store, variants: Sequence[Variant], seeds: Sequence[int], core_minutes: float, workers: int | None
 ) -> Iterator[tuple[Variant, Result]]:
-    """Every run, continued or begun where it is not finished; seed by seed, so that an early end is fair to all.
+    """Execute or continue every unfinished run, and yield all. Runs go seed by seed, so that an early end is fair.
 
     Raises:
-        KeyboardInterrupt: when stopped; what has finished is recorded.
+        KeyboardInterrupt: A run was interrupted; finished runs are recorded.
     """
     for seed in seeds:
         for variant in variants:
@@ -88,7 +88,7 @@ def plan(
 def recorded(
     store: Store, variants: Sequence[Variant], seeds: Sequence[int], core_minutes: float
 ) -> Iterator[tuple[Variant, Result]]:
-    """Those of the planned runs that a store has, finished or not."""
+    """Yield the planned runs that a store has, finished or not."""
     for seed in seeds:
         for variant in variants:
             found = _recorded(store, config_of(variant, seed, core_minutes))
@@ -115,7 +115,7 @@ def _recorded(store: Store, config: RunConfig) -> Result | None:
 
 
 def _decides(config: RunConfig) -> RunConfig:
-    """The configuration without checkpoints that record and turn nobody away: they change no decision."""
+    """Return the configuration without checkpoints that reject no candidate, because they change no decision."""
     if config.protocol.hurdle_quantile > 0.0:
         return config
     return replace(config, protocol=replace(config.protocol, hurdle_steps=()))

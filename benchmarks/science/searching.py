@@ -1,4 +1,4 @@
-"""Numbers of the searches: quality over compute, and what hurdles would have saved."""
+"""Numbers of the searches: quality over compute, and the savings of hurdles."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from evonas.settings.candidate import Evaluation, OriginKind, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 CHANCE = 0.1
-"""Accuracy of guessing among ten classes: the reference point of the hypervolume."""
+"""Chance accuracy for ten classes, which is the reference point of the hypervolume."""
 POINTS = 60
-"""Moments at which quality over compute is noted."""
+"""Number of points of quality over compute."""
 QUANTILES = (0.1, 0.25, 0.5, 0.75)
 
 Number = dict[str, Any]
 
 
 def account(label: str, result: Result, core_minutes: float) -> Number:
-    """One run: what it judged and found until `core_minutes` were spent."""
+    """Summarise one run: what it judged and found within `core_minutes` of compute."""
     evaluations = _until(result, core_minutes)
     scored = [e for e in evaluations if e.status is Status.SCORED]
     top = sorted(scored, key=lambda e: -e.mean)[:10]
@@ -53,7 +53,7 @@ def account(label: str, result: Result, core_minutes: float) -> Number:
 
 
 def _until(result: Result, core_minutes: float) -> list[Evaluation]:
-    """The evaluations, in order of index, that fit into the compute."""
+    """Return the evaluations, in order of index, that fit into the compute."""
     spent, within = 0.0, []
     for evaluation in result.store.evaluations(result.run_id):
         spent += evaluation.core_seconds / 60
@@ -64,9 +64,9 @@ def _until(result: Result, core_minutes: float) -> list[Evaluation]:
 
 
 def over_time(evaluations: Sequence[Evaluation], core_minutes: float) -> dict[str, list[float]]:
-    """Hypervolume, best mean and mean of the ten best at equal steps of compute.
+    """Compute the hypervolume, the best mean and the mean of the ten best at equal steps of compute.
 
-    The hypervolume is that of the accuracies on the anchors above chance, scaled to 1 for perfect ones.
+    The hypervolume is that of the anchors' accuracies above chance, scaled to 1 for perfect accuracies.
     """
     from pymoo.indicators.hv import HV
 
@@ -91,7 +91,7 @@ def over_time(evaluations: Sequence[Evaluation], core_minutes: float) -> dict[st
 
 
 def by_label(runs: Sequence[Number]) -> dict[str, Number]:
-    """Means over seeds, and standard deviations."""
+    """Compute means and standard deviations over seeds, by label."""
     table = {}
     for label in dict.fromkeys(run["label"] for run in runs):
         mine = [run for run in runs if run["label"] == label]
@@ -107,7 +107,7 @@ def by_label(runs: Sequence[Number]) -> dict[str, Number]:
 
 
 def anchors_agree(results: Sequence[Result]) -> Number:
-    """Spearman's correlation of the accuracies on each two anchors, over all scored candidates."""
+    """Compute Spearman's correlation between the accuracies on two anchors, over all scored candidates."""
     scored = [e for r in results for e in r.store.evaluations(r.run_id) if e.status is Status.SCORED]
     names = list(scored[0].scores)
     scores = np.array([list(e.scores.values()) for e in scored])
@@ -121,7 +121,7 @@ def anchors_agree(results: Sequence[Result]) -> Number:
 
 
 def hurdles(results: Sequence[Result]) -> Number:
-    """What hurdles would have done to runs that recorded their checkpoints and turned nobody away."""
+    """Compute the effect of hurdles on runs that recorded checkpoints without rejecting candidates."""
     usable = [r for r in results if r.run.config.protocol.hurdle_steps and not r.run.config.protocol.hurdle_quantile]
     if not usable:
         return {}
@@ -145,7 +145,7 @@ def _value(evaluation: Evaluation, name: str) -> float:
 
 
 def _replay(results: Sequence[Result], protocol: EvaluationProtocol, step: int | None, quantile: float) -> Number:
-    """Runs again with hurdles at the ends of anchors and, unless None, at one step: savings and losses."""
+    """Replay runs with hurdles at the ends of anchors and, unless None, at one step: return savings and losses."""
     saved = spent = 0.0
     kept_best, kept_top = 0, []
     for result in results:
@@ -177,7 +177,7 @@ def _settings(protocol: EvaluationProtocol, quantile: float) -> Number:
 
 
 def _cost(evaluation: Evaluation, protocol: EvaluationProtocol, floors: Any, step: int | None) -> tuple[float, float]:
-    """Core-seconds of a scored candidate's training on the later anchors: up to its first hurdle, and in all."""
+    """Return the core-seconds of training on the later anchors: up to the first failed hurdle, and in total."""
     later = protocol.anchors[1:]
     whole = sum(evaluation.seconds[a] for a in later)
     paid = 0.0

@@ -1,4 +1,4 @@
-"""Takes the census on every core, a line of JSON a candidate, so that nothing is lost when it is stopped."""
+"""Taking the census on every core, with one line of JSON per candidate, so that it can be interrupted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from evonas.workers.executors.allocator import keep_freed_memory
 def take(
     path: Path, wanted: Sequence[Subject], protocol: EvaluationProtocol, workers: int, console: Console
 ) -> list[Record]:
-    """The records of all `wanted` candidates, those that `path` lacks measured now and appended to it."""
+    """Return the records of all `wanted` candidates. Those missing in `path` are measured and appended to it."""
     known = read(path)
     missing = [subject for subject in wanted if subject.number not in known]
     columns = TextColumn("census"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    # Forking a process that has run PyTorch can hang; a spawned one starts clean.
+    # Forking a process that has used PyTorch can hang; spawned processes start clean.
     context = multiprocessing.get_context("spawn")
     with (
         path.open("a") as file,
@@ -41,6 +41,6 @@ def take(
 
 
 def _prepare() -> None:
-    """A process of its own, on one thread, as a search's workers are."""
+    """Prepare a process with one thread, like the workers of a search."""
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -1,8 +1,8 @@
-"""Whether a run that was disturbed is the one that would have been without.
+"""The check that a run with faults equals the run that it would have been without them.
 
-It is drawn again from its own evaluations, in another process and another store: each candidate has to be the one
-recorded. And a sample of its candidates is evaluated again, with what each was told then: each evaluation has to be
-the one recorded, to the last bit.
+The run is drawn again from its own evaluations, in another process and another store: each candidate must equal the
+recorded one. A sample of the candidates is evaluated again, with the original tasks: each evaluation must equal the
+recorded one to the last bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from evonas.settings.candidate import Candidate, Evaluation, Status
 
 
 class Recorded(Executor):
-    """Answers with what another store has recorded."""
+    """An executor that returns the evaluations recorded in another store."""
 
     def __init__(self, store: Store, run_id: int) -> None:
         self._evaluations = {evaluation.index: evaluation for evaluation in store.evaluations(run_id)}
@@ -30,38 +30,38 @@ class Recorded(Executor):
 
     @property
     def capacity(self) -> int:
-        """As many as two workers."""
+        """The number of workers, which is two."""
         return 2
 
     def submit(self, task: Task) -> None:
-        """Keeps the task."""
+        """Queue the task, and remember it."""
         self.tasks.setdefault(task.index, task)
         self._queue.append(task)
 
     def poll(self, timeout: float) -> Sequence[Evaluation]:
-        """The recorded evaluations of what was submitted."""
+        """Return the recorded evaluations of the queued tasks."""
         done, self._queue = self._queue, []
         return [replace(self._evaluations[task.index], attempts=task.attempt) for task in done]
 
     def close(self) -> None:
-        """Nothing to stop."""
+        """Do nothing, because there are no processes to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What was found; an undisturbed run has empty lists.
+    """The result of the check; for a correct run, the lists are empty.
 
     Attributes:
-        candidates: how many were drawn.
-        evaluations: how many have an evaluation, by how it ended.
-        lost: numbers between the first and the last that no candidate has.
-        doubled: numbers of candidates that are an earlier one again.
-        stuck: numbers of candidates without an evaluation.
-        failed: reasons of those that were given up.
-        drawn_otherwise: numbers at which drawing again gives another candidate.
-        sampled: how many were evaluated again.
-        scored_otherwise: numbers of those whose evaluation is another.
-        retries: attempts beyond each first.
+        candidates: number of candidates drawn.
+        evaluations: number of evaluations by status.
+        lost: indices between the first and the last that no candidate has.
+        doubled: indices of candidates that repeat an earlier one.
+        stuck: indices of candidates without an evaluation.
+        failed: reasons of candidates that were given up, by index.
+        drawn_otherwise: indices at which drawing again gives a different candidate.
+        sampled: number of candidates evaluated again.
+        scored_otherwise: indices of those whose new evaluation differs.
+        retries: number of attempts after each candidate's first.
     """
 
     candidates: int
@@ -77,18 +77,18 @@ class Checked:
 
     @property
     def whole(self) -> bool:
-        """Whether the run is as it should be."""
+        """Whether the run is correct."""
         wrong = (self.lost, self.doubled, self.stuck, self.failed, self.drawn_otherwise, self.scored_otherwise)
         return not any(wrong)
 
 
 def check(store: Store, run_id: int, sample: int) -> Checked:
-    """Compares a run with what it should be.
+    """Check a run.
 
     Args:
-        store: holds the run, which is not changed.
-        run_id: its number.
-        sample: how many candidates to evaluate again, half of them scored ones where there are as many.
+        store: the store of the run, which is not changed.
+        run_id: the number of the run.
+        sample: number of candidates to evaluate again, half of them scored if there are enough.
     """
     candidates = list(store.candidates(run_id))
     evaluations = {evaluation.index: evaluation for evaluation in store.evaluations(run_id)}
@@ -152,6 +152,6 @@ def _scored_otherwise(
 
 
 def _found(evaluation: Evaluation) -> tuple[Any, ...]:
-    """An evaluation without times, attempts, and the reasons of those that failed."""
+    """Return the parts of an evaluation that must be reproducible: all but times, attempts and reasons of failures."""
     outcomes = tuple(replace(outcome, seconds=0.0) for outcome in evaluation.filters)
     return evaluation.status, dict(evaluation.scores), dict(evaluation.measures), outcomes

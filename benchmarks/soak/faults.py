@@ -1,6 +1,6 @@
-"""What happens to a search.
+"""The faults that are injected into a search.
 
-Each fault does it for real, and says what it did; None where there was nothing to do it to.
+Each function injects a fault and returns a description of it, or None if there was nothing to inject it into.
 """
 
 from __future__ import annotations
@@ -20,22 +20,23 @@ from pathlib import Path
 from benchmarks.soak.processes import family
 
 STOPPED_SECONDS = 20.0
-"""For which a process is stopped: shorter than the deadline of a candidate."""
+"""How long a process is stopped; shorter than the deadline of a candidate."""
 LOCKED_SECONDS = 25.0
-"""For which the database is locked: longer than a writer waits before it says that the run pauses."""
+"""How long the database is locked; longer than a writer waits before it reports that the run pauses."""
 FULL_SECONDS = 25.0
+"""How long the disk is full."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a fault may touch.
+    """The target of a fault.
 
     Attributes:
-        coordinator: the process of the search.
-        database: its file.
-        run: number of the run in it.
-        small_disk: whether the database's file system is one of ours that may be filled.
-        rng: of every random choice.
+        coordinator: process id of the search.
+        database: the file of the database.
+        run: number of the run in the database.
+        small_disk: whether the database is on a small file system of our own, which may be filled.
+        rng: generator of all random choices.
     """
 
     coordinator: int
@@ -46,47 +47,47 @@ class Target:
 
 
 def kill_worker(target: Target) -> str | None:
-    """SIGKILL to a worker."""
+    """Send SIGKILL to a worker."""
     return _signal(target, "worker", signal.SIGKILL)
 
 
 def crash_worker(target: Target) -> str | None:
-    """SIGSEGV to a worker, as from a fault in native code."""
+    """Send SIGSEGV to a worker, as a fault in native code would."""
     return _signal(target, "worker", signal.SIGSEGV)
 
 
 def stop_worker(target: Target) -> str | None:
-    """A worker is stopped for a while."""
+    """Stop a worker for a while."""
     return _pause(target, "worker")
 
 
 def hang_worker(target: Target) -> str | None:
-    """A worker is stopped for good: the deadline has to end it."""
+    """Stop a worker for good, so that the deadline must end it."""
     return _signal(target, "worker", signal.SIGSTOP)
 
 
 def kill_coordinator(target: Target) -> str | None:
-    """SIGKILL to the coordinator."""
+    """Send SIGKILL to the coordinator."""
     return _signal(target, "coordinator", signal.SIGKILL)
 
 
 def terminate_coordinator(target: Target) -> str | None:
-    """SIGTERM to the coordinator, as from a job manager."""
+    """Send SIGTERM to the coordinator, as a job manager would."""
     return _signal(target, "coordinator", signal.SIGTERM)
 
 
 def stop_coordinator(target: Target) -> str | None:
-    """The coordinator is stopped for a while."""
+    """Stop the coordinator for a while."""
     return _pause(target, "coordinator")
 
 
 def kill_raylet(target: Target) -> str | None:
-    """SIGKILL to Ray's own process on the machine: with it, all workers are gone."""
+    """Send SIGKILL to the raylet, Ray's process on the machine, which ends all workers."""
     return _signal(target, "raylet", signal.SIGKILL)
 
 
 def lock_database(target: Target) -> str | None:
-    """Another process holds the lock for writing."""
+    """Lock the database for writing."""
     with closing(sqlite3.connect(target.database, isolation_level=None, timeout=10.0)) as other:
         try:
             other.execute("BEGIN IMMEDIATE")
@@ -98,7 +99,7 @@ def lock_database(target: Target) -> str | None:
 
 
 def fill_disk(target: Target) -> str | None:
-    """The disk that holds the database has no room left."""
+    """Fill the disk that holds the database."""
     if not target.small_disk:
         return None
     ballast = target.database.parent / "ballast"
@@ -115,7 +116,7 @@ def fill_disk(target: Target) -> str | None:
 
 
 def second_coordinator(target: Target) -> str | None:
-    """Somebody resumes the run that is being worked on: that has to be refused, with the name of the first."""
+    """Resume the run while it is running, which must be refused with the process id of its coordinator."""
     command = [sys.executable, "-m", "evonas", "resume", str(target.run), "--storage", str(target.database)]
     done = subprocess.run([*command, "--executor", "local"], capture_output=True, text=True, timeout=300, check=False)
     refused = done.returncode == 2 and f"process {target.coordinator} " in done.stderr
@@ -135,11 +136,11 @@ FAULTS: dict[Callable[[Target], str | None], float] = {
     fill_disk: 1.5,
     second_coordinator: 0.5,
 }
-"""How often each comes, beside the others."""
+"""The faults and their relative frequencies."""
 
 
 def choose(rng: random.Random) -> Callable[[Target], str | None]:
-    """One of them, by chance."""
+    """Choose a fault at random."""
     return rng.choices(list(FAULTS), list(FAULTS.values()))[0]
 
 

@@ -1,4 +1,4 @@
-"""Processes of a search, found in /proc: who they are and what memory they hold."""
+"""The processes of a search, read from /proc: their roles and their memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process below the coordinator, or the coordinator itself.
+    """The coordinator, or a process that descends from it.
 
     Attributes:
-        pid: its number.
+        pid: its process id.
         role: "coordinator", "worker", "raylet", or "other" for the rest of Ray.
         command: its command line; a worker of Ray is named for what it does.
         resident: bytes of memory that it has, shared ones included.
@@ -27,7 +27,7 @@ class Process:
 
 
 def family(coordinator: int) -> list[Process]:
-    """The coordinator and all that descend from it, of those that live."""
+    """Return the coordinator and its descendants, without those that have ended."""
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -47,7 +47,7 @@ def family(coordinator: int) -> list[Process]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs, and is not merely waiting to be buried."""
+    """Return whether a process is running, and not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
@@ -69,5 +69,5 @@ def _process(pid: int, coordinator: int) -> Process | None:
         role = "worker"
     else:
         role = "other"
-    shown = f"{program} {command.partition(' ')[2]}".strip()  # without the path of the machine's own
+    shown = f"{program} {command.partition(' ')[2]}".strip()  # without the path, which depends on the machine
     return Process(pid, role, shown[:80], resident)

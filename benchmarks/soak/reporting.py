@@ -1,4 +1,4 @@
-"""What a soak came to: numbers, log and picture."""
+"""The report of a soak test: numbers, log and picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROLES = ("coordinator", "worker", "raylet", "other")
 
 
 def report(folder: Path, results: Path, sample: int) -> bool:
-    """Writes soak.json, soak.log and soak.svg to `results`; whether the run is as it should be."""
+    """Write soak.json, soak.log and soak.svg to `results`, and return whether the run is correct."""
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     with open_store(str(folder / "soak.db")) as store:
@@ -50,14 +50,14 @@ def report(folder: Path, results: Path, sample: int) -> bool:
 
 
 def _line(event: dict[str, Any], folder: Path) -> str:
-    told = event["told"].replace(str(folder), "OUT")
-    return f"{event['at']:8.1f} s  {event['kind']:22s} {told}\n"
+    text = event["told"].replace(str(folder), "OUT")
+    return f"{event['at']:8.1f} s  {event['kind']:22s} {text}\n"
 
 
 def _memory(samples: list[dict[str, Any]]) -> dict[str, Any]:
-    """Medians of one process's resident memory in the second and the last sixth, and the most ever seen.
+    """Return the median resident memory per process in the second and the last sixth of the run, and the maximum.
 
-    Only processes older than a minute count: one that starts is smaller than it will be.
+    The medians only include processes older than a minute, because memory grows while a process starts.
     """
     end = samples[-1]["at"]
     born: dict[int, float] = {}

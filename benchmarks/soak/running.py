@@ -1,4 +1,4 @@
-"""The search that is disturbed: started, watched, resumed whenever it is gone, and brought to an end."""
+"""The search of a soak test: starting it, injecting faults, monitoring, resuming it, and ending it."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from benchmarks.soak.processes import Process, alive, family
 
 DISK_MIB = 64
 SAMPLE_SECONDS = 10.0
-BUDGET = 1_000_000  # more candidates than any soak comes to: time ends it
+BUDGET = 1_000_000  # more candidates than any soak test draws, so that time ends it
 DEADLINE = 240.0
 ATTEMPTS = 8
-"""So many that no candidate is given up because of faults that are not its own."""
+"""Enough attempts that no candidate is given up because of injected faults."""
 RUN = 1
 
 
 class Soak:
-    """One soak, in a folder that holds its database, samples and log.
+    """A soak test, in a folder that holds its database, samples and log.
 
     Args:
-        folder: where everything is written.
-        minutes: for which faults come.
+        folder: the folder for all files.
+        minutes: how long faults are injected.
         every: seconds between faults.
-        workers: of the search.
-        seed: of the faults and of the search.
+        workers: number of workers of the search.
+        seed: seed of the faults and of the search.
     """
 
     def __init__(self, folder: Path, minutes: float, every: float, workers: int, seed: int) -> None:
@@ -46,13 +46,13 @@ class Soak:
         self.database = folder / "disk" / "soak.db"
         self._rng = random.Random(seed)
         self._coordinator: subprocess.Popen[bytes] | None = None
-        self._known: dict[int, Process] = {}  # what descended from coordinators, by process
+        self._known: dict[int, Process] = {}  # descendants of coordinators, by process id
         self._begun = False  # whether the run is in the database
         self._start = time.monotonic()
         self._over = threading.Event()
 
     def run(self) -> None:
-        """Runs to the end, and leaves a database in which no candidate is open."""
+        """Run the test to its end, after which every candidate in the database has an evaluation."""
         (self.folder / "disk").mkdir(parents=True, exist_ok=True)
         with _small_disk(self.folder / "disk") as small_disk:
             self._note(
@@ -64,7 +64,7 @@ class Soak:
             self._over.set()
             watching.join()
             self._end_coordinator()
-            self._note("soak", f"faults are over; {self._drain()} candidates were open and are done now")
+            self._note("soak", f"the faults are over; {self._drain()} unfinished candidates were evaluated")
             self._note("soak", f"left behind by coordinators: {self._bury() or 'nothing'}")
             with (
                 closing(sqlite3.connect(self.database)) as found,
@@ -84,14 +84,14 @@ class Soak:
                 self._start_coordinator()
             elif time.monotonic() >= following and self._at_work():
                 fault = choose(self._rng)
-                told = fault(Target(coordinator.pid, self.database, RUN, small_disk, self._rng))
-                if told is not None:  # else another, at once
-                    self._note(fault.__name__, told)
-                    # Some faults take a while, and the next is not to fall on what the last one left.
+                description = fault(Target(coordinator.pid, self.database, RUN, small_disk, self._rng))
+                if description is not None:  # otherwise another fault is tried at once
+                    self._note(fault.__name__, description)
+                    # Some faults take a while, and the search needs time to recover before the next one.
                     following = max(following + self.every, time.monotonic() + self.every / 2)
 
     def _at_work(self) -> bool:
-        """Whether there are workers: what happens to a search that is still starting teaches little."""
+        """Whether there are workers; faults during the start of a search are less interesting."""
         assert self._coordinator is not None
         return any(process.role == "worker" for process in family(self._coordinator.pid))
 
@@ -109,7 +109,7 @@ class Soak:
     def _end_coordinator(self) -> None:
         coordinator = self._coordinator
         assert coordinator is not None
-        coordinator.terminate()  # a job manager's end, which is Ctrl-C's; SIGINT itself is ignored in the background
+        coordinator.terminate()  # like a job manager, and equal to Ctrl-C; a background process ignores SIGINT itself
         try:
             coordinator.wait(180)
         except subprocess.TimeoutExpired:
@@ -119,7 +119,7 @@ class Soak:
         self._note("ended", f"coordinator {coordinator.pid} with code {coordinator.returncode}")
 
     def _drain(self) -> int:
-        """Evaluates what is drawn and not judged, in this process, and nothing more; how many that was."""
+        """Evaluate the unfinished candidates in this process, and return their number."""
         from evonas.db import open_store
         from evonas.evolution.loop import Search
         from evonas.front.make_executor import make_executor
@@ -135,7 +135,7 @@ class Soak:
             return summary.candidates - summary.evaluations
 
     def _bury(self) -> list[str]:
-        """Ends what outlived its coordinator, which is none of Ray's business any more."""
+        """Kill processes that have outlived their coordinator, and list them."""
         time.sleep(10.0)
         left = [process for pid, process in self._known.items() if alive(pid)]
         for process in left:
@@ -157,7 +157,7 @@ class Soak:
                 file.flush()
 
     def _recorded(self) -> tuple[int, int, int] | None:
-        """Candidates, evaluations and attempts so far; None before there is a run."""
+        """Return the numbers of candidates, evaluations and attempts so far; None if there is no run yet."""
         asked = "SELECT (SELECT count(*) FROM candidates), count(*), coalesce(sum(attempts), 0) FROM evaluations"
         try:
             with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=1.0)) as connection:
@@ -171,16 +171,16 @@ class Soak:
     def _elapsed(self) -> float:
         return round(time.monotonic() - self._start, 1)
 
-    def _note(self, kind: str, told: str) -> None:
-        event: dict[str, Any] = {"at": self._elapsed(), "kind": kind, "told": told}
+    def _note(self, kind: str, text: str) -> None:
+        event: dict[str, Any] = {"at": self._elapsed(), "kind": kind, "told": text}
         with (self.folder / "events.jsonl").open("a") as file:
             file.write(json.dumps(event) + "\n")
-        print(f"{self._elapsed():8.1f} s  {kind:22s} {told}", flush=True)
+        print(f"{self._elapsed():8.1f} s  {kind:22s} {text}", flush=True)
 
 
 @contextmanager
 def _small_disk(place: Path) -> Iterator[bool]:
-    """A file system of a few MiB at `place`, which may be filled; whether one could be mounted."""
+    """Mount a file system of a few MiB at `place`, which may be filled; yields whether that was possible."""
     mount = shutil.which("mount")
     command = [str(mount), "-t", "tmpfs", "-o", f"size={DISK_MIB}m", "evonas-soak", str(place)]
     mounted = mount is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0

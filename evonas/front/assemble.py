@@ -147,8 +147,8 @@ def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
     Raises:
         UsageError: for the same reasons as in `check_protocol`, or if a file cannot be read or raises an exception.
     """
-    from evonas.workers.anchors import REGISTRY as ANCHORS
-    from evonas.workers.data.data_sets import REGISTRY as DATA_SETS
+    from evonas.workers.anchors import ANCHOR_REGISTRY as ANCHORS
+    from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
     from evonas.workers.trial.network_filters import FILTERS
 
     anchors = [anchor.partition("@")[0] for anchor in protocol.anchors]
@@ -176,7 +176,7 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
         UsageError: for an unknown anchor, filter or data set, missing data, or a recorded file that is missing or has
             changed.
     """
-    from evonas.workers.anchors import check_own
+    from evonas.workers.anchors import check_user_anchor
     from evonas.workers.data.batches import crop_size
     from evonas.workers.trial.evaluate import load_data
     from evonas.workers.trial.network_filters import FILTERS
@@ -187,4 +187,4 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
     data = load_data(protocol)
     size = crop_size(data.size, protocol.pad, protocol.crop)
     for anchor in protocol.anchors:
-        check_own(anchor, data.channels, size, data.classes)
+        check_user_anchor(anchor, data.channels, size, data.classes)

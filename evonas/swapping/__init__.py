@@ -1,1 +1,1 @@
-"""A layer in the place of the pairs of normalisation and activation in any model."""
+"""`swap`: replacing the pairs of normalisation and activation in any model by a layer."""

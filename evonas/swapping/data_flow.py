@@ -1,16 +1,15 @@
-"""What follows what in a PyTorch model: the forward of each module as a graph, and paths from one to the next.
+"""Data flow in a PyTorch model: the forward of each module as a graph, and the paths of values between them.
 
-Every module is traced by itself with `torch.fx`, its children as leaves. So a forward that cannot be traced hides only
-itself, and what is edited later is one forward and not a whole network.
+Every module is traced separately with `torch.fx`, with its children as leaves. So a forward that cannot be traced hides
+only itself, and an edit changes one forward rather than a whole network.
 """
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import fx, nn
@@ -18,25 +17,36 @@ from torch import fx, nn
 from evonas.swapping.forward_code import ForwardCode
 
 _CONTAINERS = (nn.ModuleList, nn.ModuleDict)
-_DEPTH = 50  # modules within modules that a path may pass; a module that calls itself would have no end
+_DEPTH = 50
+"""Module boundaries that a path may cross; the path into a module that calls itself would never end."""
+
+
+IsLeaf = Callable[[nn.Module], bool]
+"""A function that returns whether a module is a leaf, which is not traced."""
 
 
 class UntraceableError(Exception):
-    """A forward that `torch.fx` cannot follow, or whose trace cannot be trusted; the message says why."""
+    """A forward that `torch.fx` cannot trace, or whose trace cannot be trusted; the message says why."""
 
 
-class Flow:
+class DataFlow:
     """The paths of values through a model.
 
-    A node stands for one call in one forward; `module` gives what it calls. A module whose forward differs between
+    A node is one call in one forward; `module` returns the module that it calls. A module whose forward differs between
     training and evaluation, or by optional arguments, has a graph for each case.
 
     Args:
-        model: is not changed, nor is its mode or the state of random numbers.
-        opaque: whether a module is a leaf, which is not looked into.
+        model: the model. It is not changed, and neither are its mode and the random state.
+        is_leaf: returns whether a module is a leaf, which is not traced.
+
+    Attributes:
+        graphs: the graphs of each traced module.
+        untraced: the reason for each module that could not be traced.
+        names: the name of each module in the model.
+        calls: the nodes that call each module.
     """
 
-    def __init__(self, model: nn.Module, opaque: Any) -> None:
+    def __init__(self, model: nn.Module, is_leaf: IsLeaf) -> None:
         self.model = model
         self.graphs: dict[nn.Module, list[fx.Graph]] = {}
         self.untraced: dict[nn.Module, str] = {}
@@ -45,24 +55,24 @@ class Flow:
         self._owner: dict[fx.Graph, nn.Module] = {}
         self._module: dict[fx.Node, nn.Module] = {}
         self._holders: dict[nn.Module, list[nn.Module]] = defaultdict(list)
-        self._note(model, None, opaque, set())
+        self._add_module(model, None, is_leaf, set())
 
-    def _note(self, module: nn.Module, holder: nn.Module | None, opaque: Any, seen: set[nn.Module]) -> None:
+    def _add_module(self, module: nn.Module, holder: nn.Module | None, is_leaf: IsLeaf, seen: set[nn.Module]) -> None:
         if holder is not None:
             self._holders[module].append(holder)
-        if module in seen or opaque(module):
+        if module in seen or is_leaf(module):
             return
         seen.add(module)
         if not isinstance(module, _CONTAINERS):
             holder = module
             try:
-                self._keep(module, _traces(module))
+                self._add_graphs(module, _traces(module))
             except UntraceableError as reason:
                 self.untraced[module] = str(reason)
         for child in module.children():
-            self._note(child, holder, opaque, seen)
+            self._add_module(child, holder, is_leaf, seen)
 
-    def _keep(self, module: nn.Module, graphs: list[fx.Graph]) -> None:
+    def _add_graphs(self, module: nn.Module, graphs: list[fx.Graph]) -> None:
         self.graphs[module] = graphs
         for graph in graphs:
             self._owner[graph] = module
@@ -74,22 +84,22 @@ class Flow:
                     self.calls[called].append(node)
 
     def owner(self, node: fx.Node) -> nn.Module:
-        """The module in whose forward the node stands."""
+        """Return the module whose forward contains the node."""
         return self._owner[node.graph]
 
     def module(self, node: fx.Node) -> nn.Module | None:
-        """What the node calls, where it calls a module."""
+        """Return the module that the node calls; None if it does not call a module."""
         return self._module.get(node)
 
     def hidden(self, module: nn.Module) -> str | None:
-        """Why calls of a module may be out of sight: a holder of it that was not traced."""
+        """Return why calls of a module may be hidden: a module that contains it was not traced. None if none are."""
         for holder in self._holders[module]:
             if holder in self.untraced:
                 return f"{self.names[holder] or 'the model'} ({type(holder).__name__}): {self.untraced[holder]}"
         return None
 
     def uses(self, node: fx.Node, depth: int = 0) -> Iterator[fx.Node | str]:
-        """Where the value of a node ends up: nodes that take it, or words for what is no node."""
+        """Yield the uses of a node's value: nodes that have it as an argument, or descriptions of other uses."""
         if depth > _DEPTH:
             yield "a module that calls itself"
             return
@@ -97,9 +107,9 @@ class Flow:
             called = self.module(user)
             if user.op == "output":
                 yield from self._beyond(node, user, depth)
-            elif isinstance(called, nn.Identity) and not _hooked(called):
+            elif isinstance(called, nn.Identity) and not _has_hooks(called):
                 yield from self.uses(user, depth + 1)
-            elif called in self.graphs and user.args[:1] == (node,) and _times(user, node) == 1:
+            elif called in self.graphs and user.args[:1] == (node,) and _count_argument(user, node) == 1:
                 assert called is not None
                 if called._forward_pre_hooks:
                     yield f"the hooks of {self.names[called]}"
@@ -114,15 +124,15 @@ class Flow:
                 yield user
 
     def _beyond(self, node: fx.Node, output: fx.Node, depth: int) -> Iterator[fx.Node | str]:
-        """Uses of the value that a forward returns."""
+        """Yield the uses of the value that a forward returns."""
         owner = self.owner(node)
         where = self.names[owner] or "the model"
         if output.args[0] is not node:
-            yield f"what {where} returns beside other values"
+            yield f"what {where} returns together with other values"
         elif owner._forward_hooks:
             yield f"the hooks of {where}"
         elif self.hidden(owner) is not None:
-            yield f"a forward that cannot be traced, of {self.hidden(owner)}"
+            yield f"a forward that cannot be traced, that of {self.hidden(owner)}"
         elif owner is self.model:
             yield "the model's output"
         elif not self.calls[owner]:
@@ -131,7 +141,7 @@ class Flow:
             yield from self.uses(caller, depth + 1)
 
     def sources(self, node: fx.Node, depth: int = 0) -> Iterator[fx.Node]:
-        """The nodes that a value comes from, through module boundaries and identities."""
+        """Yield the nodes that a value comes from, across module boundaries and identities."""
         called = self.module(node)
         if depth > _DEPTH:
             yield node
@@ -141,7 +151,7 @@ class Flow:
                 yield node
             for argument in arguments:
                 yield from self.sources(argument, depth + 1)
-        elif isinstance(called, nn.Identity) and not _hooked(called) and node.all_input_nodes:
+        elif isinstance(called, nn.Identity) and not _has_hooks(called) and node.all_input_nodes:
             yield from self.sources(node.all_input_nodes[0], depth + 1)
         elif called in self.graphs:
             assert called is not None
@@ -155,7 +165,7 @@ class Flow:
             yield node
 
     def _arguments(self, entry: fx.Node) -> list[fx.Node]:
-        """What the calls of a module hand to one of its parameters, where that is a value of the caller."""
+        """Return the arguments that calls of a module pass to one of its parameters, unless they are constants."""
         parameters = [n for n in entry.graph.nodes if n.op == "placeholder"]
         place, found = parameters.index(entry), []
         for call in self.calls[self.owner(entry)]:
@@ -170,27 +180,27 @@ class _Tracer(fx.Tracer):
         return True
 
 
-def _hooked(module: nn.Module) -> bool:
+def _has_hooks(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _times(user: fx.Node, node: fx.Node) -> int:
-    """How often a node is among the arguments of another."""
-    taken: list[fx.Node] = []
-    fx.node.map_arg((user.args, user.kwargs), taken.append)
-    return taken.count(node)
+def _count_argument(user: fx.Node, node: fx.Node) -> int:
+    """Return how often a node is an argument of another node."""
+    arguments: list[fx.Node] = []
+    fx.node.map_arg((user.args, user.kwargs), arguments.append)
+    return arguments.count(node)
 
 
 def is_plain_sequential(module: nn.Module) -> bool:
-    """Whether a module calls its children one after the other and does nothing else."""
+    """Return whether a module just calls its children one after the other."""
     return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
 
 
 def _traces(module: nn.Module) -> list[fx.Graph]:
-    """The graphs of a module's own forward.
+    """Return the graphs of a module's own forward.
 
     Raises:
-        UntraceableError: there is no graph that could be trusted.
+        UntraceableError: No graph of the forward could be trusted.
     """
     if is_plain_sequential(module):
         graph = fx.Graph()
@@ -206,14 +216,14 @@ def _traces(module: nn.Module) -> list[fx.Graph]:
         raise UntraceableError(code.obstacle)
     graphs: dict[str, fx.Graph] = {}
     for training in (True, False):
-        # With an optional argument given and not given, a forward may go other ways.
+        # A forward may take different paths with and without an optional argument.
         for concrete in (None, dict(code.defaults)) if code.defaults else (None,):
             with _mode(module, training), _same_random_numbers():
                 try:
                     graph = _Tracer().trace(module, concrete)
                 except UntraceableError:
                     raise
-                except Exception as error:  # a forward may raise whatever it likes at a stand-in for a tensor
+                except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
                     raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
             graphs.setdefault(str(graph), graph)
     return list(graphs.values())
@@ -227,13 +237,13 @@ def _mode(module: nn.Module, training: bool) -> Iterator[None]:
         yield
     finally:
         module.training = before
-        for name in set(vars(module)) - constants:  # the tracer leaves tensors that it met on the module
+        for name in set(vars(module)) - constants:  # the tracer stores constant tensors on the module
             delattr(module, name)
 
 
 @contextmanager
 def _same_random_numbers() -> Iterator[None]:
-    """Raises UntraceableError when the block drew random numbers, which a graph would hold for good."""
+    """Raise UntraceableError if the block drew random numbers, which a graph would turn into constants."""
     tensors, python = torch.get_rng_state(), random.getstate()
     yield
     if not torch.equal(tensors, torch.get_rng_state()) or python != random.getstate():

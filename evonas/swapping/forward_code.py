@@ -1,4 +1,4 @@
-"""What the source of a module's forward tells before it is run: whether a trace of it could be trusted."""
+"""Analysis of the bytecode of a module's forward: whether it can be traced reliably, and whether rewritten."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from typing import Any
 
 from torch import nn
 
-_ASKS = {"isinstance", "type"}  # a stand-in for a tensor is none
-_CONTEXTS = {"BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL"}
+_TYPE_CHECKS = {"isinstance", "type"}  # tracing passes proxies, which are not tensors
+_WITH_OPCODES = {"BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL"}
 _NAMES = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_DEREF"}
-_SPECIAL = {"checkpoint", "print", "custom_fwd"}
+_UNSAFE_CALLS = {"checkpoint", "print", "custom_fwd"}
 
 
 @dataclass(frozen=True)
 class ForwardCode:
-    """Facts on a forward, the methods that it calls, and the functions outside of PyTorch that it calls.
+    """Properties of a forward, including the methods that it calls and the functions outside PyTorch that it calls.
 
     Attributes:
-        obstacle: why a trace of it would mislead; None if it would not.
-        fixed: why a graph in its place would not do the same; None if it would.
-        defaults: its optional arguments.
-        attributes: how often each name is read as an attribute of `self`.
+        obstacle: why a trace of it cannot be trusted; None if it can.
+        unrewritable: why a graph cannot replace it; None if it can.
+        defaults: its optional arguments and their default values.
+        attributes: how often each attribute of `self` is read, by name.
     """
 
     obstacle: str | None
-    fixed: str | None
+    unrewritable: str | None
     defaults: Mapping[str, Any]
     attributes: Mapping[str, int]
 
     @staticmethod
     def of(module: nn.Module) -> ForwardCode:
-        """The facts on a module's forward."""
+        """Analyse the forward of a module."""
         forward = type(module).forward
         if "forward" in vars(module) or not isinstance(forward, types.FunctionType):
             return ForwardCode("its forward is not the one of its class", "", {}, {})
@@ -45,36 +45,36 @@ class ForwardCode:
         parameters = list(inspect.signature(plain).parameters.values())[1:]
         variadic = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
         defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-        instructions = [i for code in _codes(type(module), plain) for i in dis.get_instructions(code)]
+        instructions = [i for code in _code_objects(type(module), plain) for i in dis.get_instructions(code)]
         kinds = {i.opname for i in instructions}
         names = {str(i.argval) for i in instructions if i.opname in _NAMES}
-        obstacle = fixed = None
+        obstacle = unrewritable = None
         if variadic:
             obstacle = "its forward takes any number of arguments"
         elif kinds & {"STORE_ATTR", "DELETE_ATTR"}:
             obstacle = "its forward sets attributes"
         elif kinds & {"STORE_GLOBAL", "YIELD_VALUE"}:
-            obstacle = "its forward has effects beside its value"
-        elif names & _ASKS:
-            obstacle = f"its forward asks for types ({', '.join(sorted(names & _ASKS))})"
+            obstacle = "its forward has side effects"
+        elif names & _TYPE_CHECKS:
+            obstacle = f"its forward checks types ({', '.join(sorted(names & _TYPE_CHECKS))})"
         if plain is not forward:
-            fixed = "its forward is decorated"
+            unrewritable = "its forward is decorated"
         elif defaults:
-            fixed = "its forward has optional arguments"
-        elif kinds & _CONTEXTS:
-            fixed = "its forward opens a context (`with`)"
-        elif names & _SPECIAL:
-            fixed = f"its forward uses {', '.join(sorted(names & _SPECIAL))}"
+            unrewritable = "its forward has optional arguments"
+        elif kinds & _WITH_OPCODES:
+            unrewritable = "its forward opens a context (`with`)"
+        elif names & _UNSAFE_CALLS:
+            unrewritable = f"its forward uses {', '.join(sorted(names & _UNSAFE_CALLS))}"
         read = Counter(
             str(after.argval)
             for before, after in pairwise(instructions)
             if after.opname in ("LOAD_ATTR", "LOAD_METHOD") and _loads_self(before)
         )
-        return ForwardCode(obstacle, fixed, defaults, read)
+        return ForwardCode(obstacle, unrewritable, defaults, read)
 
 
-def _codes(cls: type, function: types.FunctionType) -> Iterator[types.CodeType]:
-    """The code of a forward, of what is defined in it, and of the functions and methods that it names."""
+def _code_objects(cls: type, function: types.FunctionType) -> Iterator[types.CodeType]:
+    """Yield the code of a forward, of functions defined in it, and of functions and methods that it names."""
     waiting: list[types.CodeType | types.FunctionType] = [function]
     seen: set[types.CodeType] = set()
     scope = function.__globals__

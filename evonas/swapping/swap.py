@@ -1,4 +1,4 @@
-"""`swap`: a layer in the place of the normalisations and activations of somebody's model."""
+"""`swap`: replacing the normalisations and activations of a model by a layer, in place."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
 from evonas.layers.layer_factory import AFFINE_ALONE
 from evonas.layers.norm_act import NormAct
-from evonas.swapping.norm_act_pairs import ACTIVATIONS, LAZY, NORMS, OTHER_NORMS
-from evonas.swapping.swap_apply import apply, stand_in
-from evonas.swapping.swap_plan import Found, SwapPlan
-from evonas.swapping.swap_report import Action, Swapped, SwapReport
+from evonas.swapping.op_kinds import ACTIVATIONS, LAZY, NORMS, OTHER_NORMS
+from evonas.swapping.swap_apply import apply, replacement_layer
+from evonas.swapping.swap_plan import Finding, SwapPlan
+from evonas.swapping.swap_report import Action, NormOutcome, SwapReport
 
 _LAZY = "it is lazy: run the model once before the swap"
 _OTHER = "not a normalisation of (b, c, h, w)"
@@ -38,36 +38,37 @@ def swap(
     momentum: float | None = None,
     backend: str = "auto",
 ) -> SwapReport:
-    """Replaces each two-dimensional normalisation and the activation after it by a layer, in place.
+    """Replace each two-dimensional normalisation, and the activation that follows it, by a layer, in place.
 
-    Pairs are found by following values through each module's forward, traced with `torch.fx`: a functional
-    activation and an activation module that several places share are found as well. The activation is taken out with
-    the normalisation; where a forward applies it as a function, or shares its module with places that keep it, that
-    forward is written anew. A normalisation whose output goes anywhere beside the activation is left alone. Where
-    a forward cannot be traced, a normalisation that is registered right before an activation counts as a pair if
-    the forward mentions each once; the report marks those, and a warning tells of them.
+    Pairs are found by following values through each module's forward, which is traced with `torch.fx`. So functional
+    activations are found, and activation modules that are used in several places. The activation is removed along
+    with the normalisation. If a forward applies the activation as a function, or shares its module with places that
+    keep it, that forward is rewritten. A normalisation is kept if its output goes anywhere besides the activation. If
+    a forward cannot be traced, a normalisation that is registered right before an activation counts as a pair if the
+    forward mentions each of them once; the report marks such guesses, and a warning lists them.
 
-    New layers start afresh, in the mode, on the device and in the type of the normalisation, with its hooks. An
-    optimizer made before the swap still holds the old parameters, so make it afterwards.
+    New layers have fresh parameters, and the mode, device, data type and hooks of the normalisation. An optimizer made
+    before the swap still holds the old parameters, so create it afterwards.
 
     Args:
-        model: any module that contains normalisations; neither compiled nor distributed yet.
-        layer: a graph, a published name or an expression.
-        linear: for a normalisation with no activation after it: "keep" it, "affine" for the affine alone, as in the
-            EvoNorm release, or "replace" for `layer` there too. The last two take over its weight and bias.
-        include, exclude: patterns of module names, such as "layer1.*"; one or several.
-        activations: further classes of modules that count as activations.
-        by_order: whether the order of modules is trusted where a forward cannot be traced.
-        groups: as in `NormAct`; None takes those of a GroupNorm, and 32 elsewhere.
-        eps, momentum: as in `NormAct`; None takes those of the normalisation.
+        model: any module that contains normalisations, and is not compiled or distributed yet.
+        layer: a graph, the name of a published layer, or an expression.
+        linear: what to do with a normalisation that no activation follows: "keep" it; replace it by the "affine" map
+            alone, as in the EvoNorm release; or "replace" it by `layer` as well. The last two take over its weight
+            and bias.
+        include, exclude: one or several patterns of module names, such as "layer1.*".
+        activations: additional classes of modules that count as activations.
+        by_order: whether to guess pairs from the order of modules if a forward cannot be traced.
+        groups: as in `NormAct`; None for those of a GroupNorm, and 32 otherwise.
+        eps, momentum: as in `NormAct`; None for those of the normalisation.
         backend: as in `NormAct`.
 
     Returns:
-        What became of each normalisation, and why; `str` of it is for people.
+        A report on what became of each normalisation, and why; `str` formats it for people.
 
     Raises:
-        UsageError: the layer cannot be read, an argument makes no sense, a pattern of `include` fits no
-            normalisation, or the model is itself a normalisation, compiled, TorchScript, or distributed.
+        UsageError: The layer cannot be read, an argument is invalid, a pattern in `include` matches no normalisation,
+            or the model is itself a normalisation, compiled, a TorchScript module, or distributed.
     """
     graph = as_graph(layer)
     if linear not in LINEAR:
@@ -76,30 +77,33 @@ def swap(
     extra = tuple(activations)
     for one in extra:
         if not (isinstance(one, type) and issubclass(one, nn.Module)):
-            raise UsageError(f"activations should be classes of modules, not {shorten(one)}")
+            raise UsageError(f"activations must be subclasses of torch.nn.Module, not {shorten(one)}")
     _check_model(model)
-    NormAct(graph, 1, groups or 32, eps or 1e-5, 0.1 if momentum is None else momentum, backend=backend)  # raises early
+    # An invalid setting raises here, before the model is changed.
+    NormAct(graph, 1, groups or 32, eps or 1e-5, 0.1 if momentum is None else momentum, backend=backend)
 
     plan = SwapPlan(model, (*ACTIVATIONS, *extra), extra, by_order)
     names = {name: norm for norm, name in plan.norms.items()}
     for pattern in wanted:
         if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
-            raise UsageError(f"no normalisation of the model fits {shorten(pattern)}; there are {_listed(names)}")
+            raise UsageError(f"no normalisation of the model matches {shorten(pattern)}; it has {_listed(names)}")
 
     def chosen(name: str) -> bool:
         return any(fnmatchcase(name, p) for p in wanted) and not any(fnmatchcase(name, p) for p in unwanted)
 
     found = plan.find({norm for norm, name in plan.norms.items() if chosen(name)})
     layers: dict[nn.Module, nn.Module] = {}
-    rows: list[Swapped] = []
-    for norm, what in found.items():
-        placed = graph if what.replaced or linear == "replace" else AFFINE_ALONE
-        if what.replaced or (what.linear and linear != "keep"):
-            layers[norm] = stand_in(norm, placed, groups, eps, momentum, backend, keep_affine=not what.replaced)
-        rows.append(_row(plan.norms[norm], norm, what, linear))
-    rewritten = apply(model, plan, layers, [what for what in found.values() if what.replaced])
+    rows: list[NormOutcome] = []
+    for norm, finding in found.items():
+        placed = graph if finding.is_pair or linear == "replace" else AFFINE_ALONE
+        if finding.is_pair or (finding.linear and linear != "keep"):
+            layers[norm] = replacement_layer(
+                norm, placed, groups, eps, momentum, backend, keep_affine=not finding.is_pair
+            )
+        rows.append(_outcome(plan.norms[norm], norm, finding, linear))
+    rewritten = apply(model, plan, layers, [finding for finding in found.values() if finding.is_pair])
     rows += [
-        Swapped(name, type(other).__name__, Action.KEPT, reason=_LAZY if isinstance(other, LAZY) else _OTHER)
+        NormOutcome(name, type(other).__name__, Action.KEPT, reason=_LAZY if isinstance(other, LAZY) else _OTHER)
         for name, other in model.named_modules()
         if isinstance(other, OTHER_NORMS) and chosen(name)
     ]
@@ -108,29 +112,31 @@ def swap(
     guessed = [row.name for row in rows if not row.certain]
     if guessed:
         warnings.warn(
-            f"{len(guessed)} pairs were found by the order of modules, since their forward cannot be traced: "
-            f"{', '.join(guessed)}. Check that the activation follows, or pass by_order=False.",
+            f"{len(guessed)} pairs were guessed from the order of modules, because their forward cannot be traced: "
+            f"{', '.join(guessed)}. Check that the activation follows each, or pass by_order=False.",
             stacklevel=2,
         )
     return SwapReport(model, graph.written(), rows, rewritten)
 
 
-def _row(name: str, norm: nn.Module, what: Found, linear: str) -> Swapped:
+def _outcome(name: str, norm: nn.Module, finding: Finding, linear: str) -> NormOutcome:
     hooks = len(norm._forward_hooks) + len(norm._forward_pre_hooks) + len(norm._backward_hooks)
-    notes = (f"its {hooks} hooks now see the layer, activation included",) if hooks else ()
-    if what.replaced:
-        reason = "" if what.certain else f"by the order of modules, since {what.reason}"
-        return Swapped(name, type(norm).__name__, Action.REPLACED, what.activation, reason, notes, what.certain)
-    if what.linear and linear != "keep":
+    notes = (f"its {hooks} hooks now see the layer, including the activation",) if hooks else ()
+    if finding.is_pair:
+        reason = "" if finding.certain else f"guessed from the order of modules, because of {finding.reason}"
+        return NormOutcome(
+            name, type(norm).__name__, Action.REPLACED, finding.activation, reason, notes, finding.certain
+        )
+    if finding.linear and linear != "keep":
         action = Action.AFFINE if linear == "affine" else Action.REPLACED
-        return Swapped(name, type(norm).__name__, action, reason=what.reason, notes=notes)
-    return Swapped(name, type(norm).__name__, Action.KEPT, reason=what.reason)
+        return NormOutcome(name, type(norm).__name__, action, reason=finding.reason, notes=notes)
+    return NormOutcome(name, type(norm).__name__, Action.KEPT, reason=finding.reason)
 
 
 def _patterns(name: str, given: str | Iterable[str]) -> Sequence[str]:
     patterns = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
     if not all(isinstance(pattern, str) for pattern in patterns):
-        raise UsageError(f"{name} should be patterns of module names, such as 'layer1.*', not {shorten(patterns)}")
+        raise UsageError(f"{name} must be patterns of module names, such as 'layer1.*', not {shorten(patterns)}")
     return patterns
 
 
@@ -141,12 +147,12 @@ def _listed(names: Iterable[str]) -> str:
 
 def _check_model(model: nn.Module) -> None:
     if not isinstance(model, nn.Module):
-        raise UsageError(f"a model is a torch.nn.Module, not {shorten(model)}")
+        raise UsageError(f"model must be a torch.nn.Module, not {shorten(model)}")
     if isinstance(model, NORMS):
-        raise UsageError("the model is itself a normalisation; swap the model that contains it")
+        raise UsageError("the model is itself a normalisation; pass the model that contains it")
     if isinstance(model, torch.jit.ScriptModule):
-        raise UsageError("a TorchScript model cannot be changed; swap before you script it")
+        raise UsageError("a TorchScript model cannot be changed; call swap before torch.jit.script")
     if any(hasattr(module, "_orig_mod") for module in model.modules()):
-        raise UsageError("the model is compiled; swap before torch.compile")
+        raise UsageError("the model is compiled; call swap before torch.compile")
     if isinstance(model, nn.parallel.DistributedDataParallel):
-        raise UsageError("the model is distributed already; swap before DistributedDataParallel")
+        raise UsageError("the model is already distributed; call swap before DistributedDataParallel")

@@ -1,4 +1,4 @@
-"""Carrying out a swap: layers in the place of normalisations, and activations taken out."""
+"""The changes of a swap to a model: replacing normalisations by layers, and removing activations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evonas.language.graph import Graph
 from evonas.layers.norm_act import NormAct
 from evonas.swapping.data_flow import is_plain_sequential
 from evonas.swapping.forward_edit import rewrite_forward
-from evonas.swapping.swap_plan import Found, SwapPlan
+from evonas.swapping.swap_plan import Finding, SwapPlan
 
 _HOOKS = (
     "_forward_hooks",
@@ -24,7 +24,7 @@ _HOOKS = (
 )
 
 
-def stand_in(
+def replacement_layer(
     norm: nn.Module,
     graph: Graph,
     groups: int | None,
@@ -34,12 +34,14 @@ def stand_in(
     *,
     keep_affine: bool,
 ) -> NormAct:
-    """The layer for a normalisation's place: with its channels, mode, device, type and hooks.
+    """Make the layer that replaces a normalisation, with its channels, mode, device, data type and hooks.
 
     Args:
         norm: the normalisation.
-        graph, groups, eps, momentum, backend: of the layer; None for those of the normalisation.
-        keep_affine: whether its weight and bias are taken over.
+        graph: the graph of the layer.
+        groups, eps, momentum: settings of the layer; None for those of the normalisation.
+        backend: the back end of the layer.
+        keep_affine: whether the layer takes over the weight and bias of the normalisation.
     """
     channels = getattr(norm, "num_features", None) or norm.num_channels
     tensors = [t for t in (*norm.parameters(), *norm.buffers()) if t.is_floating_point()]
@@ -49,7 +51,7 @@ def stand_in(
         graph,
         channels,  # type: ignore[arg-type]  # attributes of a module have no type
         groups or int(getattr(norm, "num_groups", 32)),
-        eps or norm.eps,  # type: ignore[arg-type]  # likewise
+        eps or norm.eps,  # type: ignore[arg-type]  # an attribute as well
         momentum if momentum is not None else 0.1 if own is None else own,
         affine=bool(norm.affine) or not graph.nodes,
         backend=backend,
@@ -68,19 +70,25 @@ def stand_in(
 
 
 def apply(
-    model: nn.Module, plan: SwapPlan, layers: Mapping[nn.Module, nn.Module], pairs: Collection[Found]
+    model: nn.Module, plan: SwapPlan, layers: Mapping[nn.Module, nn.Module], pairs: Collection[Finding]
 ) -> tuple[str, ...]:
-    """Puts layers in their places and takes out the activations of pairs.
+    """Replace normalisations by layers, and remove the activations of pairs.
+
+    Args:
+        model: the model, which is changed in place.
+        plan: the plan that was made for the model.
+        layers: the layer for each normalisation to replace.
+        pairs: the pairs whose activations are removed.
 
     Returns:
-        Names of the modules whose forward was written anew.
+        The names of the modules whose forward was rewritten.
     """
     flow, removed = plan.flow, plan.removable(pairs)
     replacements = dict(layers)
     graphs: set[fx.Graph] = set()
     for call in removed:
         called, owner = flow.module(call), flow.owner(call)
-        if called is not None and plan.whole(called, removed):
+        if called is not None and plan.removes_every_call(called, removed):
             replacements.setdefault(called, _identity(called))
         elif is_plain_sequential(owner):
             owner._modules[str(call.target)] = nn.Identity()
@@ -108,7 +116,7 @@ def _identity(activation: nn.Module) -> nn.Module:
 
 
 def _move_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Gives a module the hooks of another: the very dictionaries, to which the handles of hooks point."""
+    """Give a module the hooks of another: the same dictionaries, because the handles of hooks point to them."""
     for name in _HOOKS:
         if name in vars(old):
             vars(new)[name] = vars(old)[name]

@@ -1,4 +1,4 @@
-"""What a swap did to each normalisation of a model, and why."""
+"""The report of a swap: what became of each normalisation of a model, and why."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class Action(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Swapped:
-    """One normalisation of the model.
+class NormOutcome:
+    """What became of one normalisation of the model.
 
     Attributes:
-        name: of the module in the model.
-        norm: its class.
+        name: the name of the module in the model.
+        norm: the name of its class.
         action: what became of it.
-        activation: what went with it, such as "ReLU" or "relu_"; empty for none.
+        activation: the activation that was removed with it, such as "ReLU" or "relu_"; empty for none.
         reason: why it was kept, or how the pair was found.
-        notes: what else changed for somebody who looks closely.
-        certain: whether the flow of values was followed; otherwise the order of modules was trusted.
+        notes: other changes that may matter.
+        certain: whether the pair was found by the data flow; otherwise it was guessed from the order of modules.
     """
 
     name: str
@@ -50,34 +50,34 @@ class Swapped:
 
 @dataclass(frozen=True)
 class SwapReport:
-    """What `swap` did.
+    """What `swap` did to a model.
 
     Attributes:
         model: the model, which was changed in place.
-        layer: what went into it, as an expression.
-        norms: one row for each normalisation, in the order of `model.named_modules()`.
-        rewritten: modules whose forward was written anew, because it applied a function or a shared module that the
-            layer now takes the place of. Their class is derived from the old one; what their forward read from plain
-            attributes is fixed.
+        layer: the layer that was placed in it, as an expression.
+        norms: one entry per normalisation, in the order of `model.named_modules()`.
+        rewritten: names of modules whose forward was rewritten, because it applied a function or a shared module that
+            the layer replaces. Their new class is a subclass of the old one; values that the old forward read from
+            plain attributes are now constants.
     """
 
     model: nn.Module
     layer: str
-    norms: Sequence[Swapped]
+    norms: Sequence[NormOutcome]
     rewritten: Sequence[str] = ()
 
     @property
-    def replaced(self) -> list[Swapped]:
-        """The normalisations in whose place the layer is now."""
+    def replaced(self) -> list[NormOutcome]:
+        """The normalisations that were replaced by the layer."""
         return [one for one in self.norms if one.action is Action.REPLACED]
 
     @property
-    def kept(self) -> list[Swapped]:
-        """The normalisations that are still there."""
+    def kept(self) -> list[NormOutcome]:
+        """The normalisations that were kept."""
         return [one for one in self.norms if one.action is Action.KEPT]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the model, as JSON can hold it."""
+        """Return the report, without the model, as values that JSON can represent."""
         rows = [{**asdict(one), "action": one.action.value, "notes": list(one.notes)} for one in self.norms]
         return {"layer": self.layer, "norms": rows, "rewritten": list(self.rewritten)}
 
@@ -89,8 +89,8 @@ class SwapReport:
         ]
         lines += [f"  {line}" for one in self.norms for line in str(one).splitlines()]
         if self.rewritten:
-            lines.append(f"  forward written anew: {', '.join(name or 'the model' for name in self.rewritten)}")
+            lines.append(f"  forward rewritten: {', '.join(name or 'the model' for name in self.rewritten)}")
         unsure = sum(not one.certain for one in self.norms)
         if unsure:
-            lines.append(f"  {unsure} found by the order of modules, which is a guess: look at each")
+            lines.append(f"  {unsure} guessed from the order of modules: check each of them")
         return "\n".join(lines)

@@ -1,8 +1,8 @@
 """Anchors: the networks that a candidate layer is trained in, by name.
 
-A layer is good when it helps networks of different designs, so a candidate is scored once in every
-anchor. Each row of :data:`ANCHORS` is one configuration of a family; the architectures themselves are in
-``resnet.py``, ``inverted.py`` and ``vgg.py`` and know nothing of names.
+A good layer helps networks of different designs, so a candidate is scored in every anchor. Each row of
+:data:`ANCHORS` is one configuration of a family. The architectures are in ``resnet.py``,
+``inverted_residuals.py`` and ``vgg.py``, which do not know these names.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from evonas.errors import UsageError, shorten
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.plugins import Registry, errors_in_file
 from evonas.workers.anchors import efficientnet, mobilenet, resnet, vgg
-from evonas.workers.anchors.inverted import InvertedNet
+from evonas.workers.anchors.inverted_residuals import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
 
 __all__ = [
     "ANCHORS",
-    "REGISTRY",
+    "ANCHOR_REGISTRY",
     "Anchor",
     "LayerBuilder",
     "anchor_named",
     "build_anchor",
-    "check_own",
+    "check_user_anchor",
     "for_small_images",
 ]
 
@@ -41,12 +41,12 @@ class Anchor:
     """A named network with its normalisation-activation positions left open.
 
     Attributes:
-        name: what users write, ``"resnet-small"`` for example.
+        name: the name that users write, such as ``"resnet-small"``.
         family: the architecture that it is a configuration of.
         network: called as ``network(config, layer, in_channels=…, classes=…)``; returns the network with
-            the weights that PyTorch draws by default. :func:`build_anchor` draws the published ones.
-        config: which member of the family.
-        note: one line on what the network is, for listings.
+            PyTorch's default weights. :func:`build_anchor` draws the published ones.
+        config: the configuration within the family.
+        note: a one-line description for listings.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Anchor:
 
 
 def for_small_images(config: Any) -> Any:
-    """A published configuration for images of 32×32: its first two convolutions of stride 2 get stride 1.
+    """Adapt a published configuration to 32×32 images: its first two convolutions of stride 2 get stride 1.
 
-    Liu et al. 2020, appendix. All three families then reduce 32×32 to 4×4 before the classifier; ResNet's
-    max pooling, which is no convolution, stays.
+    This follows the appendix of Liu et al. 2020. All three families then reduce 32×32 to 4×4 before the
+    classifier. ResNet's max pooling is not a convolution, so it stays.
 
     Args:
-        config: of a ResNet or a network of inverted residuals, whose stem has stride 2.
+        config: the configuration of a ResNet or a network of inverted residuals, with a stem of stride 2.
     """
     first = next(place for place, stage in enumerate(config.stages) if stage.stride == 2)
     stages = [replace(s, stride=1) if place == first else s for place, s in enumerate(config.stages)]
@@ -75,24 +75,24 @@ _ROWS = (
         "resnet-small",
         "resnet",
         resnet.ResNet,
-        resnet.SMALL,
+        resnet.RESNET_SMALL,
         "pre-activation bottleneck ResNet, for images of about 12×12",
     ),
     Anchor(
         "mobilenet-small",
         "mobilenet",
         InvertedNet,
-        mobilenet.SMALL,
+        mobilenet.MOBILENET_SMALL,
         "MobileNetV2 with inverted residuals, for images of about 12×12",
     ),
     Anchor(
         "efficientnet-small",
         "efficientnet",
         InvertedNet,
-        efficientnet.SMALL,
+        efficientnet.EFFICIENTNET_SMALL,
         "EfficientNet with squeeze-and-excitation, for images of about 12×12",
     ),
-    Anchor("vgg-small", "vgg", vgg.Vgg, vgg.SMALL, "plain network without shortcuts, for images of about 12×12"),
+    Anchor("vgg-small", "vgg", vgg.VGG, vgg.VGG_SMALL, "plain network without shortcuts, for images of about 12×12"),
     Anchor(
         "resnet50",
         "resnet",
@@ -104,24 +104,25 @@ _ROWS = (
         "mobilenetv2",
         "mobilenet",
         InvertedNet,
-        for_small_images(mobilenet.PUBLISHED),
+        for_small_images(mobilenet.MOBILENETV2),
         "MobileNetV2, for images of 32×32",
     ),
     Anchor(
         "efficientnet-b0",
         "efficientnet",
         InvertedNet,
-        for_small_images(efficientnet.B0),
+        for_small_images(efficientnet.EFFICIENTNET_B0),
         "EfficientNet-B0, for images of 32×32",
     ),
-    Anchor("vgg16", "vgg", vgg.Vgg, vgg.VGG16, "plain 16-layer network without shortcuts, for images of 32×32"),
+    Anchor("vgg16", "vgg", vgg.VGG, vgg.VGG16, "plain 16-layer network without shortcuts, for images of 32×32"),
 )
 
 ANCHORS: Mapping[str, Anchor] = MappingProxyType({row.name: row for row in _ROWS})
+"""The anchors of evonas, by name."""
 
 
-def _own(text: str, found: Any) -> Anchor | None:
-    """A user's anchor: a row, or a function (layer, *, in_channels, classes) that returns a network."""
+def _user_anchor(text: str, found: Any) -> Anchor | None:
+    """Make an anchor of a user's object: an `Anchor`, or a function (layer, *, in_channels, classes) -> network."""
     if isinstance(found, Anchor):
         return replace(found, name=text)
     if not callable(found):
@@ -132,22 +133,26 @@ def _own(text: str, found: Any) -> Anchor | None:
         with errors_in_file(path):
             model = found(layer, in_channels=in_channels, classes=classes)
         if not isinstance(model, nn.Module):
-            raise UsageError(f"the anchor {text} is {shorten(model)}, not a torch.nn.Module")
+            raise UsageError(f"the anchor {text} returned {shorten(model)}, not a torch.nn.Module")
         return model
 
-    return Anchor(text, text, network, None, "a network of the user's own")
+    return Anchor(text, text, network, None, "a user's network")
 
 
-REGISTRY = Registry(
-    "anchor", ANCHORS, _own, "a function (layer, *, in_channels, classes) that returns a network, or the class of one"
+ANCHOR_REGISTRY = Registry(
+    "anchor",
+    ANCHORS,
+    _user_anchor,
+    "a function (layer, *, in_channels, classes) that returns a network, or the class of one",
 )
+"""Finds an anchor by name, evonas's own or a user's."""
 
 
-def check_own(name: str, channels: int, size: tuple[int, int], classes: int) -> None:
-    """Builds a user's anchor once and runs it on two images of this size.
+def check_user_anchor(name: str, channels: int, size: tuple[int, int], classes: int) -> None:
+    """Build a user's anchor once, and run it on two images (2, channels, *size). Other anchors are not checked.
 
     Raises:
-        UsageError: it cannot be built or run, or its output is not (2, classes).
+        UsageError: The anchor cannot be built or run, or its output is not (2, classes).
     """
     row = anchor_named(name)
     if row.config is not None:
@@ -159,43 +164,45 @@ def check_own(name: str, channels: int, size: tuple[int, int], classes: int) -> 
         logits = model(torch.zeros(2, channels, *size))
     if not isinstance(logits, Tensor) or logits.shape != (2, classes):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else shorten(logits)
-        raise UsageError(f"the anchor {name} turns two images into {shape} rather than logits of shape (2, {classes})")
+        raise UsageError(f"the anchor {name} returns {shape} for two images instead of logits of shape (2, {classes})")
 
 
 def anchor_named(text: str) -> Anchor:
-    """The anchor that a text names: a key of :data:`ANCHORS` or a user's, with ``@`` and a width multiplier if wanted.
+    """Return the anchor that a text names: a key of :data:`ANCHORS` or a user's, optionally with a width multiplier.
 
     ``"resnet50@0.25"`` is ``resnet50`` with a quarter of the channels everywhere, by the rounding rule of
     the papers (:func:`evonas.workers.anchors.layers.scaled_width`).
 
     Raises:
-        UsageError: the name is unknown, or the width is no positive number.
+        UsageError: The name is unknown, or the width is not a number above 0 and at most 64.
     """
     name, at, width = text.partition("@")
-    row = REGISTRY.find(name)
+    row = ANCHOR_REGISTRY.find(name)
     if not at:
         return row
     try:
         multiplier = float(width)
     except ValueError:
         multiplier = math.nan
-    if not 0.0 < multiplier <= 64.0:  # nobody means a network that fits on no machine
-        raise UsageError(f"an anchor's width is a number above 0 and at most 64, as in {name}@0.5, not {shorten(text)}")
+    if not 0.0 < multiplier <= 64.0:  # a wider network would fit on no machine, so it is a mistake
+        raise UsageError(
+            f"the width of an anchor must be above 0 and at most 64, as in {name}@0.5, not {shorten(text)}"
+        )
     if row.config is None:
-        raise UsageError(f"the anchor {name} has one width: leave out what follows the @ in {text}")
+        raise UsageError(f"the anchor {name} has a fixed width: leave out the @ and what follows it in {text}")
     return replace(row, name=text, config=replace(row.config, width_multiplier=multiplier))
 
 
 def build_anchor(name: str, layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:
     """Build an anchor with freshly initialised weights.
 
-    The weights of the convolutions and of the classifier depend on PyTorch's global random state at the
-    call and on nothing else: two layers built from the same state start from the same network, even when
-    one of them draws random numbers of its own.
+    The weights of the convolutions and of the classifier depend only on PyTorch's global random state at the
+    call: two layers built from the same state start from the same network, even if one of them draws random
+    numbers of its own.
 
     Args:
-        name: what :func:`anchor_named` takes.
-        layer: makes the module for every position that is searched.
+        name: a name as :func:`anchor_named` accepts it.
+        layer: builds the module for every position that is searched.
         in_channels: channels of the images.
         classes: number of outputs.
 
@@ -203,7 +210,7 @@ def build_anchor(name: str, layer: LayerBuilder, *, in_channels: int, classes: i
         A module from images (b, in_channels, h, w) to logits (b, classes).
 
     Raises:
-        UsageError: the name is unknown.
+        UsageError: The name is unknown.
     """
     row = anchor_named(name)
     seed = int(torch.randint(2**62, ()).item())

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from evonas.workers.anchors import mobilenet
-from evonas.workers.anchors.inverted import InvertedConfig, InvertedStage
+from evonas.workers.anchors.inverted_residuals import InvertedConfig, InvertedStage
+from evonas.workers.anchors.mobilenet import MOBILENET_SMALL
 
-B0 = InvertedConfig(
+EFFICIENTNET_B0 = InvertedConfig(
     stages=(
         InvertedStage(1, 16, 1, 1, kernel=3),
         InvertedStage(6, 24, 2, 2, kernel=3),
@@ -22,5 +22,5 @@ B0 = InvertedConfig(
 )
 """Table 1 of the paper."""
 
-# All kernels are 3×3: the gradient of a 5×5 depthwise convolution takes a CPU ten times as long.
-SMALL = replace(mobilenet.SMALL, narrows_head=True, squeeze_ratio=0.25)
+# All kernels are 3×3, because the gradient of a 5×5 depthwise convolution takes ten times as long on a CPU.
+EFFICIENTNET_SMALL = replace(MOBILENET_SMALL, narrows_head=True, squeeze_ratio=0.25)

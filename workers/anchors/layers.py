@@ -1,4 +1,4 @@
-"""The parts that the anchor families share: convolutions, classifier, and their initialisation."""
+"""The parts that all anchor families share: `LayerBuilder`, convolutions, classifier, and initial weights."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor, nn
 
 
 class LayerBuilder(Protocol):
-    """What a layer under search must be able to make for a network.
+    """Builds the layer under search at each of its positions in a network.
 
     Both methods return a module that keeps the shape (b, channels, h, w) of its input.
+    `evonas.LayerFactory` is the implementation that a search passes to anchors.
     """
 
     def norm_act(self, channels: int) -> nn.Module:
-        """A position with normalisation and activation."""
+        """Build the layer for a position with normalisation and activation."""
         ...
 
     def norm(self, channels: int) -> nn.Module:
-        """A position with normalisation and no activation, as after a linear bottleneck."""
+        """Build the layer for a position with normalisation but no activation, as after a linear bottleneck."""
         ...
 
 
@@ -43,18 +44,18 @@ class Classifier(nn.Module):
         self.linear = nn.Linear(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits of shape (b, classes)."""
+        """Map features (b, channels, h, w) to logits (b, classes)."""
         logits: Tensor = self.linear(x.mean(dim=(2, 3)))
         return logits
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Draw the published initial weights of the modules of this file in a network.
+    """Draw the published initial weights of a network's `Conv`, `Dense` and `Classifier` modules.
 
-    Convolutions and dense maps are normal with variance 2 / fan-out (He et al. 2015), where the fan-out counts the
-    outputs that one input reaches, as EfficientNet's code does: without the division by the groups, a
-    depthwise convolution would start almost at zero. The classifier is normal with deviation 0.01, as in
-    MobileNetV2. Biases start at 0. Modules that a layer factory made are left alone.
+    Convolutions and dense maps are normal with variance 2 / fan-out (He et al. 2015). As in EfficientNet's code,
+    the fan-out counts the outputs that one input reaches: without the division by the groups, a depthwise
+    convolution would start near zero. The classifier is normal with a standard deviation of 0.01, as in
+    MobileNetV2. Biases start at 0. Modules made by a layer builder are left as they are.
     """
     for module in model.modules():
         if isinstance(module, Conv):
@@ -69,10 +70,10 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
 
 
 def scaled_width(channels: int, multiplier: float, divisor: int = 8) -> int:
-    """``channels`` times ``multiplier``, rounded to a multiple of ``divisor``.
+    """Return ``channels`` times ``multiplier``, rounded to a multiple of ``divisor``.
 
-    This is the rule of the MobileNet and EfficientNet papers' code: at least one divisor, and never more
-    than 10% below the exact product.
+    This is the rule of the published MobileNet and EfficientNet code: the result is at least one divisor, and
+    never more than 10% below the exact product.
     """
     exact = channels * multiplier
     rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from evonas.workers.anchors.inverted import InvertedConfig, InvertedStage
+from evonas.workers.anchors.inverted_residuals import InvertedConfig, InvertedStage
 
-PUBLISHED = InvertedConfig(
+MOBILENETV2 = InvertedConfig(
     stages=(
         InvertedStage(1, 16, 1, 1),
         InvertedStage(6, 24, 2, 2),
@@ -17,4 +17,6 @@ PUBLISHED = InvertedConfig(
 )
 """Table 2 of the paper."""
 
-SMALL = InvertedConfig(stages=(InvertedStage(4, 16, 1, 1), InvertedStage(4, 24, 1, 2)), stem_width=16, head_width=96)
+MOBILENET_SMALL = InvertedConfig(
+    stages=(InvertedStage(4, 16, 1, 1), InvertedStage(4, 24, 1, 2)), stem_width=16, head_width=96
+)

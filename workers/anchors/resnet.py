@@ -14,9 +14,9 @@ class ResNetStage:
     """Consecutive blocks at one resolution.
 
     Attributes:
-        blocks: how many.
+        blocks: number of blocks.
         width: channels inside the bottleneck, before the width multiplier.
-        stride: of the first block's 3×3 convolution; the others have 1.
+        stride: stride of the first block's 3×3 convolution; the others have stride 1.
     """
 
     blocks: int
@@ -26,7 +26,7 @@ class ResNetStage:
 
 @dataclass(frozen=True)
 class ResNetConfig:
-    """A member of the family.
+    """The configuration of a ResNet.
 
     Attributes:
         stages: from the highest resolution to the lowest.
@@ -34,7 +34,7 @@ class ResNetConfig:
         stem_kernel: its kernel size.
         stem_stride: its stride.
         stem_pool: whether a 3×3 max pooling of stride 2 follows it.
-        expansion: a block's output channels over its inner width.
+        expansion: ratio of a block's output channels to its inner width.
         width_multiplier: scales every width.
         divisor: widths are rounded to a multiple of this.
     """
@@ -54,9 +54,9 @@ RESNET50 = ResNetConfig(
 )
 """He et al. 2016, "Deep Residual Learning", table 1, with the pre-activation blocks of the later paper."""
 
-# On a CPU a convolution this small costs its call, about a millisecond forward and backward, and an eager
-# layer costs its memory traffic: so few of the first, and the stem leaves 6×6 of a 12×12 image to the second.
-SMALL = ResNetConfig(
+# On a CPU, a convolution this small costs about a millisecond forward and backward, mostly for the call, and an eager
+# layer costs its memory traffic. So there are few convolutions, and the stem reduces a 12×12 image to 6×6.
+RESNET_SMALL = ResNetConfig(
     stages=(ResNetStage(1, 8, 1), ResNetStage(2, 16, 2)),
     stem_width=16,
     stem_kernel=3,
@@ -68,8 +68,8 @@ SMALL = ResNetConfig(
 class Bottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolutions, each after a norm-act, around a shortcut.
 
-    Where the shape changes, the shortcut is a 1×1 convolution of the first norm-act's output; elsewhere
-    it is the block's untouched input.
+    If the shape changes, the shortcut is a 1×1 convolution of the first norm-act's output; otherwise it is the
+    block's input.
     """
 
     def __init__(self, layer: LayerBuilder, inputs: int, width: int, outputs: int, stride: int) -> None:
@@ -84,7 +84,7 @@ class Bottleneck(nn.Module):
         self.shortcut = None if keeps_shape else Conv(inputs, outputs, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride), rounded up."""
+        """Map (b, inputs, h, w) to (b, outputs, h / stride, w / stride), rounded up."""
         y = self.norm_act1(x)
         shortcut = x if self.shortcut is None else self.shortcut(y)
         y = self.conv2(self.norm_act2(self.conv1(y)))
@@ -96,7 +96,7 @@ class Bottleneck(nn.Module):
 class ResNet(nn.Module):
     """Stem, bottleneck stages, a last norm-act, and the classifier.
 
-    Every position of the layer is a norm-act: a pre-activation network has no plain normalisation.
+    Every position of the layer is a norm-act: a pre-activation network has no normalisation without activation.
     """
 
     def __init__(self, config: ResNetConfig, layer: LayerBuilder, *, in_channels: int, classes: int) -> None:
@@ -120,7 +120,7 @@ class ResNet(nn.Module):
         self.classifier = Classifier(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (b, in_channels, h, w) to logits (b, classes)."""
+        """Map images (b, in_channels, h, w) to logits (b, classes)."""
         y = self.blocks(self.pool(self.stem(x)))
         logits: Tensor = self.classifier(self.norm_act(y))
         return logits

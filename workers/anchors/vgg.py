@@ -1,6 +1,6 @@
-"""A plain network in the manner of VGG (Simonyan and Zisserman 2015): no shortcuts, no bottlenecks.
+"""A plain network like VGG (Simonyan and Zisserman 2015), without shortcuts or bottlenecks.
 
-No search trains on it: it is there to show whether a layer that was found on the other anchors transfers.
+No search trains on it: it shows whether a layer found on the other anchors transfers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class VGGStage:
     """Consecutive 3×3 convolutions at one resolution; a 2×2 max pooling follows.
 
     Attributes:
-        blocks: how many.
-        width: their channels, before the width multiplier.
+        blocks: number of convolutions.
+        width: channels of each, before the width multiplier.
     """
 
     blocks: int
@@ -26,8 +26,8 @@ class VGGStage:
 
 
 @dataclass(frozen=True)
-class VggConfig:
-    """A member of the family.
+class VGGConfig:
+    """The configuration of a VGG network.
 
     Attributes:
         stages: from the highest resolution to the lowest.
@@ -40,20 +40,20 @@ class VggConfig:
     divisor: int = 8
 
 
-VGG16 = VggConfig((VGGStage(2, 64), VGGStage(2, 128), VGGStage(3, 256), VGGStage(3, 512), VGGStage(3, 512)))
-"""Table 1 of the paper, column D. 32×32 images are 1×1 after the last pooling."""
+VGG16 = VGGConfig((VGGStage(2, 64), VGGStage(2, 128), VGGStage(3, 256), VGGStage(3, 512), VGGStage(3, 512)))
+"""Table 1 of the paper, column D. The last pooling reduces 32×32 images to 1×1."""
 
-SMALL = VggConfig((VGGStage(1, 16), VGGStage(2, 32), VGGStage(1, 64)))
+VGG_SMALL = VGGConfig((VGGStage(1, 16), VGGStage(2, 32), VGGStage(1, 64)))
 
 
-class Vgg(nn.Module):
+class VGG(nn.Module):
     """Stages of convolution and norm-act with pooling between, and the classifier.
 
-    The published head of two 4,096-wide layers gives way to an average over h and w, as is usual where
-    there is a normalisation. Every position of the layer is a norm-act.
+    An average over h and w replaces the published head of two 4,096-wide layers, as is usual in networks with
+    normalisation. Every position of the layer is a norm-act.
     """
 
-    def __init__(self, config: VggConfig, layer: LayerBuilder, *, in_channels: int, classes: int) -> None:
+    def __init__(self, config: VGGConfig, layer: LayerBuilder, *, in_channels: int, classes: int) -> None:
         super().__init__()
         channels = in_channels
         blocks: list[nn.Module] = []
@@ -62,12 +62,12 @@ class Vgg(nn.Module):
             for _ in range(stage.blocks):
                 blocks += [Conv(channels, outputs, 3), layer.norm_act(outputs)]
                 channels = outputs
-            # Rounded up, so that an image smaller than the poolings call for keeps a pixel.
+            # Rounded up, so that an image too small for all poolings keeps a pixel.
             blocks.append(nn.MaxPool2d(2, ceil_mode=True))
         self.blocks = nn.Sequential(*blocks)
         self.classifier = Classifier(channels, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (b, in_channels, h, w) to logits (b, classes)."""
+        """Map images (b, in_channels, h, w) to logits (b, classes)."""
         logits: Tensor = self.classifier(self.blocks(x))
         return logits

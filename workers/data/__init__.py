@@ -1,1 +1,1 @@
-"""Data sets, and the batches that training takes of them."""
+"""Data sets, and the batches that training draws from them."""

@@ -14,23 +14,26 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.pixels import resampled
 from evonas.workers.data.safe_unpickle import read_batch
-from evonas.workers.data.splits import Split, resampled
+from evonas.workers.data.splits import Split
 
 _PIXELS = 3 * 32 * 32
-_HELD_OUT = 5000  # training images kept for validation
-_LARGEST = 400 * 2**20  # bytes; the largest file, the training part of CIFAR-100, has 155 million
+_HELD_OUT = 5000
+"""Training images set aside for validation."""
+_LARGEST = 400 * 2**20
+"""Limit on the bytes of a file; the largest one, the training part of CIFAR-100, has 155 million."""
 
 
 @dataclass(frozen=True)
 class _Version:
-    """One way in which a data set is published.
+    """One published form of a data set.
 
     Attributes:
-        folder: what the archive unpacks to.
+        folder: the folder that the archive unpacks to.
         train, test: names of files.
-        label: the key of labels in a pickled file; None for binary files.
-        label_bytes: bytes of labels before each image of a binary file, of which the last one counts.
+        label: the key of the labels in a pickled file; None for binary files.
+        label_bytes: label bytes before each image of a binary file; the last of them is the label.
     """
 
     folder: str
@@ -46,10 +49,12 @@ class _Version:
 
 @dataclass(frozen=True)
 class _Kind:
+    """CIFAR-10 or CIFAR-100; ``train_images`` is the number of images per training file."""
+
     name: str
     title: str
     classes: int
-    train_images: int  # of each file
+    train_images: int
     versions: Sequence[_Version]
 
 
@@ -83,20 +88,20 @@ _ARCHIVES = {
 
 
 def load_cifar10(place: Path, image_size: int | None = None) -> DataSet:
-    """CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images, 3×32×32.
+    """Load CIFAR-10: 45,000 training, 5,000 validation and 10,000 test images, uint8 (n, 3, 32, 32).
 
     Args:
-        place: the archive, the folder that it unpacks to, or a folder with one of these in it.
-        image_size: height and width to resample images to.
+        place: the archive, the folder that it unpacks to, or a folder that contains either.
+        image_size: height and width to resample images to; None for 32×32.
 
     Raises:
-        UsageError: names the file that is missing, cut off or not what it should be.
+        UsageError: A file is missing, truncated or not a CIFAR file; the message names it.
     """
     return _load(_CIFAR10, place, image_size)
 
 
 def load_cifar100(place: Path, image_size: int | None = None) -> DataSet:
-    """CIFAR-100 with its 100 fine classes; otherwise as `load_cifar10`."""
+    """Load CIFAR-100 with its 100 fine classes; arguments, splits and errors are those of `load_cifar10`."""
     return _load(_CIFAR100, place, image_size)
 
 
@@ -105,11 +110,11 @@ def _load(kind: _Kind, place: Path, image_size: int | None) -> DataSet:
     digests: dict[bytes, str] = {}
     for name in version.files:
         if name not in contents:
-            raise UsageError(f"{where} has no {name}: get {_ARCHIVES[version.folder]} again, whole")
-        # A test file under a training file's name would let the test images into training unnoticed.
+            raise UsageError(f"{where} has no {name}: download {_ARCHIVES[version.folder]} again")
+        # A test file under the name of a training file would let test images into training unnoticed.
         digest = hashlib.blake2b(contents[name]).digest()
         if digest in digests:
-            raise UsageError(f"{where}: {name} is a copy of {digests[digest]}; put the published file in its place")
+            raise UsageError(f"{where}: {name} is a copy of {digests[digest]}; replace it with the published file")
         digests[digest] = name
 
     def split(names: Sequence[str], count: int) -> Split:
@@ -122,7 +127,7 @@ def _load(kind: _Kind, place: Path, image_size: int | None) -> DataSet:
 
 
 def _find(kind: _Kind, place: Path) -> tuple[_Version, str, dict[str, bytes]]:
-    """The version that is at a place, the folder or archive that it is in, and the files of it that are there."""
+    """Return the version found at a place, the folder or archive that holds it, and the contents of its files."""
     if place.is_file():
         return _in_archive(kind, place)
     for version in kind.versions:
@@ -134,7 +139,7 @@ def _find(kind: _Kind, place: Path) -> tuple[_Version, str, dict[str, bytes]]:
         if archive.is_file():
             return _in_archive(kind, archive)
     names = " or ".join(_ARCHIVES[version.folder] for version in kind.versions)
-    raise UsageError(f"{place} holds no {kind.title}: put {names} there, or the folder that it unpacks to")
+    raise UsageError(f"{place} does not contain {kind.title}: put {names} there, or the folder that it unpacks to")
 
 
 def _in_folder(folder: Path, version: _Version) -> dict[str, bytes]:
@@ -152,50 +157,50 @@ def _in_folder(folder: Path, version: _Version) -> dict[str, bytes]:
 
 
 def _in_archive(kind: _Kind, archive: Path) -> tuple[_Version, str, dict[str, bytes]]:
-    """Reads the files of a version out of an archive, without writing anything."""
+    """Read the files of a version from an archive, without writing anything."""
     places = {f"{version.folder}/{name}": version for version in kind.versions for name in version.files}
     found: dict[str, dict[str, bytes]] = {}
     try:
         with tarfile.open(archive) as members:
-            for member in members:  # to the end, so that the checksum of the whole is compared
+            for member in members:  # to the end, so that the checksum of the archive is verified
                 name = member.name.removeprefix("./")
                 if name in places and member.isfile():
                     _check_length(member.size, f"{archive}/{name}")
                     stream = members.extractfile(member)
-                    assert stream is not None  # it is a file
+                    assert stream is not None  # the member is a file
                     found.setdefault(places[name].folder, {})[name.rpartition("/")[2]] = stream.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError) as error:
-        raise UsageError(f"{archive} is cut off or damaged ({error}): get it again, whole") from None
+        raise UsageError(f"{archive} is cut off or damaged ({error}): download it again") from None
     for version in kind.versions:
         if version.folder in found:
             return version, f"{archive}/{version.folder}", found[version.folder]
     wanted = " or ".join(version.folder for version in kind.versions)
-    raise UsageError(f"{archive} is not an archive of {kind.title}: it has no {wanted} in it")
+    raise UsageError(f"{archive} is not an archive of {kind.title}: it does not contain {wanted}")
 
 
 def _check_length(length: int, where: object) -> None:
     if length > _LARGEST:
-        raise UsageError(f"{where} has {length:,} bytes, which no file of CIFAR has: get it again")
+        raise UsageError(f"{where} has {length:,} bytes, more than any CIFAR file: download it again")
 
 
 def _file(kind: _Kind, version: _Version, where: str, content: bytes, count: int) -> Split:
-    """The images and labels of one file, which should hold ``count`` of each."""
+    """Read one file, which must hold ``count`` images and labels."""
     if version.label is not None:
         pixels, labels = read_batch(content, version.label, where, _PIXELS)
         if len(pixels) != count:
-            raise UsageError(f"{where} has {len(pixels):,} images instead of {count:,}: get it again, whole")
+            raise UsageError(f"{where} has {len(pixels):,} images instead of {count:,}: download it again")
     else:
         record = version.label_bytes + _PIXELS
         if len(content) != count * record:
             raise UsageError(
-                f"{where} has {len(content):,} bytes instead of {count:,} images of {record:,}: get it again, whole"
+                f"{where} has {len(content):,} bytes instead of {count:,} images of {record:,}: download it again"
             )
         table = np.frombuffer(content, np.uint8).reshape(count, record)
         pixels, labels = table[:, version.label_bytes :], table[:, version.label_bytes - 1].astype(np.int64)
     wrong = np.flatnonzero((labels < 0) | (labels >= kind.classes))
     if len(wrong):
         raise UsageError(
-            f"{where}: image {wrong[0]} has label {labels[wrong[0]]}, and {kind.title} has labels 0 to "
-            f"{kind.classes - 1}: the file is damaged or another one; get it again"
+            f"{where}: image {wrong[0]} has label {labels[wrong[0]]}, but {kind.title} has labels 0 to "
+            f"{kind.classes - 1}: the file is damaged or belongs to another data set; download it again"
         )
     return Split(torch.from_numpy(pixels.reshape(count, 3, 32, 32).copy()), torch.from_numpy(labels))

@@ -1,4 +1,4 @@
-"""`DataSet`: a classification task, and the parts of one that are split off its training images."""
+"""`DataSet`: a classification task; and how validation and test images are split off from training images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import torch
 from torch import Tensor
 
 from evonas.errors import UsageError
+from evonas.workers.data.augmentation import Augmentation
 from evonas.workers.data.batches import Batches
-from evonas.workers.data.distortion import Distortion, generator
-from evonas.workers.data.splits import Split, Standardisation, split_off, stratified_order
+from evonas.workers.data.pixels import Standardisation
+from evonas.workers.data.seeding import seeded_generator
+from evonas.workers.data.splits import Split, split_off, stratified_order
 
-_HELD_OUT = 0.1  # of the training images, for each split that a data set comes without
+_HELD_OUT = 0.1
+"""Share of the training images that replaces each split a data set lacks."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,16 +24,16 @@ class DataSet:
     """A classification task.
 
     Attributes:
-        name: what users write.
+        name: the name that users write.
         classes: number of classes; labels are 0 … classes − 1.
         channels: channels of an image.
-        train: undistorted images, and labels, from which batches are drawn.
-        validation: what candidates are scored on; distorted where training images are.
-        test: the same from images that nothing else uses; for a final report, once.
-        distortion: of training images, which also sets their size; None for images as they are.
-        standardisation: of pixels, on their way into a network; None where they are stored as networks see
-            them.
-        copies: distorted copies of each validation and test image.
+        train: images without augmentation, and labels, from which batches are drawn.
+        validation: images that candidates are scored on; augmented if training images are.
+        test: likewise, from images that are used for nothing but a final report.
+        augmentation: the augmentation of training images, which also sets their size; None for none.
+        standardisation: the standardisation of pixels on their way into a network; None if they are stored
+            as networks see them.
+        copies: augmented copies of each validation and test image.
     """
 
     name: str
@@ -39,20 +42,20 @@ class DataSet:
     train: Split = field(repr=False)
     validation: Split = field(repr=False)
     test: Split = field(repr=False)
-    distortion: Distortion | None = None
+    augmentation: Augmentation | None = None
     standardisation: Standardisation | None = None
     copies: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of a training image before it is padded and cropped."""
-        if self.distortion is not None:
-            return self.distortion.size, self.distortion.size
+        """Height and width of a training image before padding and cropping."""
+        if self.augmentation is not None:
+            return self.augmentation.size, self.augmentation.size
         height, width = self.train.images.shape[-2:]
         return height, width
 
     def standardised(self, images: Tensor) -> Tensor:
-        """Images of one of the splits as networks see them, float32."""
+        """Return images of one of the splits, float32 (n, c, h, w), as networks see them."""
         return images if self.standardisation is None else self.standardisation(images)
 
     def batches(
@@ -64,25 +67,25 @@ class DataSet:
         flip: bool = False,
         device: torch.device | str = "cpu",
     ) -> Batches:
-        """The training batches of a seed; the last ones asked for are kept, for all candidates of a run.
+        """Return the training batches of a seed. The latest are cached, because all candidates of a run share them.
 
         Arguments and errors are those of `Batches`.
         """
         return _batches(self, seed, batch, pad, crop, flip, torch.device(device))
 
     def held_out(self, share: float, seed: int) -> DataSet:
-        """This task with a stratified share of the training images in the place of the validation images.
+        """Return this task with a stratified share of the training images in place of the validation images.
 
-        Training is left with the rest. The new validation images are distorted in fixed copies where the
-        old ones are. The test images stay, and so does the standardisation, so that both tasks show the
-        same image in the same way.
+        The remaining images are left for training. If the old validation images are fixed augmented copies,
+        so are the new ones. The test images and the standardisation stay the same, so that a network sees an
+        image of either task alike.
 
         Args:
-            share: of the training images, above 0 and below 1.
-            seed: which images; each is a function of the data set, share and seed alone.
+            share: the share of the training images to hold out, above 0 and below 1.
+            seed: selects the images, which depend on the data set, the share and this seed alone.
 
         Raises:
-            UsageError: the share leaves no image on one side.
+            UsageError: The share leaves no image on one side.
         """
         return _held_out(self, share, seed)
 
@@ -102,35 +105,36 @@ def _held_out(data: DataSet, share: float, seed: int) -> DataSet:
             f"a share of {share:g} of {len(data.train)} training images cannot be held out: one side would be empty"
         )
     held, rest = split_off(data.train, count, f"{data.name} held out {seed}")
-    if data.distortion is not None:
-        held = distorted(held, data.distortion, data.copies, (data.name, "held out", seed))
+    if data.augmentation is not None:
+        held = augmented(held, data.augmentation, data.copies, (data.name, "held out", seed))
     return replace(data, train=rest, validation=held)
 
 
-def distorted(split: Split, distortion: Distortion, copies: int, key: tuple[object, ...]) -> Split:
-    """Several fixed distorted copies of each image of a split, drawn from ``key``.
+def augmented(split: Split, augmentation: Augmentation, copies: int, key: tuple[object, ...]) -> Split:
+    """Return several fixed augmented copies of each image of a split, drawn from a generator seeded with ``key``.
 
-    The score of a layer then depends less on the luck of one distortion. Whole copies follow one another,
-    so that a prefix still alternates the classes.
+    The score of a layer then depends less on chance. The copies of the whole split follow one another, so the
+    classes of a prefix still alternate.
     """
     repeated = Split(split.images.repeat(copies, 1, 1, 1), split.labels.repeat(copies))
-    return Split(distortion(repeated.images, generator(*key)), repeated.labels)
+    return Split(augmentation(repeated.images, seeded_generator(*key)), repeated.labels)
 
 
 def from_splits(
     name: str, classes: int, train: Split, validation: Split | None, test: Split | None, held: int | None = None
 ) -> DataSet:
-    """A data set of undistorted images in any order, standardised by its training part.
+    """Make a data set of images without augmentation, in any order, standardised by its training images.
 
     Args:
-        name: what users write.
+        name: the name that users write.
         classes: number of classes.
         train: training images.
-        validation, test: None for a stratified part of the training images, the test images first.
-        held: how many training images each such part takes; a tenth by default.
+        validation, test: images of these splits; None to split off a stratified part of the training images,
+            test images first.
+        held: number of training images in each such part; a tenth of them by default.
 
     Raises:
-        UsageError: there are too few training images to split.
+        UsageError: There are too few training images to split.
     """
     parts: dict[str, Split] = {}
     count = round(_HELD_OUT * len(train)) if held is None else held

@@ -1,4 +1,4 @@
-"""Images in folders: DIR/train/CLASS/*.png and so on, with test and validation folders where there are any."""
+"""Images in folders: DIR/train/CLASS/*.png and so on, with optional test and validation folders."""
 
 from __future__ import annotations
 
@@ -13,23 +13,22 @@ from evonas.workers.data.dataset import DataSet, from_splits
 from evonas.workers.data.splits import Split
 
 _ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_GREY = {"1", "L"}  # Pillow's modes that hold no more than a byte of grey
+_GREY = {"1", "L"}  # Pillow's modes with a single channel of at most a byte
 
 
-def load(place: Path, image_size: int | None = None) -> DataSet:
-    """The images of a folder, with one class for each folder in its train folder, in order of names.
+def load_image_folder(place: Path, image_size: int | None = None) -> DataSet:
+    """Load the images of a folder. Each subfolder of its train folder is a class, numbered in order of names.
 
-    Images are kept in memory, uint8, with one channel where all of them are grey and three otherwise. A
-    tenth of the training images, stratified, takes the place of a test folder that is not there, and
-    another tenth that of validation (or val).
+    Images are kept in memory as uint8, with one channel if all of them are grey and three otherwise. If there is
+    no test folder, a stratified tenth of the training images takes its place, and likewise for validation (or val).
 
     Args:
-        place: the folder with train in it.
-        image_size: short side that images are resampled to, of which the middle square is kept; without
-            it they must all have one size.
+        place: the folder that contains train.
+        image_size: the short side that images are resampled to before they are cropped to the centre square;
+            with None, all images must have the same size.
 
     Raises:
-        UsageError: names the folder or file that is missing, empty, damaged or unlike the others.
+        UsageError: A folder or file is missing, empty, damaged or unlike the others; the message names it.
     """
     names = [name for name in ("validation", "val") if (place / name).is_dir()]
     if len(names) == 2:
@@ -38,7 +37,7 @@ def load(place: Path, image_size: int | None = None) -> DataSet:
         raise UsageError(f"{place} has no folder train: put images at {place}/train/CLASS/NAME.png")
     classes = _folders(place / "train")
     if len(classes) < 2:
-        raise UsageError(f"{place / 'train'} should hold a folder for each of at least two classes")
+        raise UsageError(f"{place / 'train'} must hold a folder for each class, and at least two classes")
     parts = {"train": _files(place / "train", classes)}
     for part, folder in (("validation", names[0] if names else "validation"), ("test", "test")):
         if (place / folder).is_dir():
@@ -60,12 +59,12 @@ def _listed(place: Path) -> list[Path]:
 
 
 def _files(place: Path, classes: list[str]) -> list[tuple[Path, int]]:
-    """Every image of a split with its label."""
+    """List every image of a split with its label."""
     found = _folders(place)
     if found != classes:
         differing = ", ".join(sorted(set(found) ^ set(classes))[:5])
         raise UsageError(
-            f"{place} and {place.parent / 'train'} should hold the same classes; they differ in: {differing}"
+            f"{place} and {place.parent / 'train'} must hold the same classes; they differ in: {differing}"
         )
     files = []
     for label, name in enumerate(classes):
@@ -77,7 +76,7 @@ def _files(place: Path, classes: list[str]) -> list[tuple[Path, int]]:
 
 
 def _common(paths: list[Path], image_size: int | None) -> tuple[tuple[int, int], str]:
-    """Width and height of the images as they will be, and the mode, ``"L"`` or ``"RGB"``; from their headers."""
+    """Find the width and height that images will have, and their mode, ``"L"`` or ``"RGB"``, from their headers."""
     size, first, grey = None, None, True
     for path in paths:
         try:
@@ -90,8 +89,8 @@ def _common(paths: list[Path], image_size: int | None) -> tuple[tuple[int, int],
             size, first = this, path
         elif this != size and image_size is None:
             raise UsageError(
-                f"{path} is {this[0]}×{this[1]} and {first} is {size[0]}×{size[1]}: make all images one size, or set "
-                "image_size to have them resampled"
+                f"{path} is {this[0]}×{this[1]} and {first} is {size[0]}×{size[1]}: make all images the same size, or "
+                "set image_size to resample them"
             )
     assert size is not None  # every class has an image
     return (size if image_size is None else (image_size, image_size)), "L" if grey else "RGB"
@@ -103,7 +102,7 @@ def _read(files: list[tuple[Path, int]], size: tuple[int, int], mode: str, image
         try:
             with Image.open(path) as image:
                 picture = image.convert(mode)
-        except Exception as error:  # Pillow's readers raise almost anything at damaged files
+        except Exception as error:  # Pillow's readers raise almost anything for damaged files
             raise _damaged(path, error) from None
         if image_size is not None:
             picture = _resampled(picture, image_size)
@@ -112,7 +111,7 @@ def _read(files: list[tuple[Path, int]], size: tuple[int, int], mode: str, image
 
 
 def _resampled(image: Image.Image, size: int) -> Image.Image:
-    """The middle square of an image whose short side was made ``size``."""
+    """Resize an image to a short side of ``size`` pixels, and crop it to the centre square."""
     short = min(image.size)
     width, height = (max(size, round(side * size / short)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2

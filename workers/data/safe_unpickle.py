@@ -1,8 +1,8 @@
 """Reading the pickled files of CIFAR without running anything that is in them.
 
-A pickle is a program: reading one from a stranger with `pickle.load` lets it run any command. Here every
-name that it asks for is refused, but for the four that a numpy array written by Python 2 or 3 needs, and
-these lead to the stand-ins below, which note what they are given and do nothing.
+A pickle is a program: `pickle.load` lets a stranger's file run any command. This reader refuses every name
+that a pickle asks for, except the few that a NumPy array written by Python 2 or 3 needs. Those names lead to the
+stand-ins below, which record their arguments and do nothing else.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ class _RefusedError(Exception):
 
 
 class _Dtype:
-    """What a pickle says about the type of an array's numbers."""
+    """The data type of an array, as a pickle states it."""
 
     def __init__(self, code: object = None, *_: object) -> None:
         self.code = code.decode("ascii", "replace") if isinstance(code, bytes) else code
 
     def __setstate__(self, state: object) -> None:
-        """Byte order and the like, which single bytes have none of."""
+        """Ignore byte order and the like, which do not apply to single bytes."""
 
 
 class _Array:
-    """What a pickle says about an array: shape, type and bytes."""
+    """The shape, type and bytes of an array, as a pickle states them."""
 
     shape: object = None
     dtype: object = None
@@ -42,12 +42,12 @@ class _Array:
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
-            raise _RefusedError("an array without shape, type and bytes")
+            raise _RefusedError("it has an array without shape, type and bytes")
         _, self.shape, self.dtype, self.fortran, self.content = state
 
 
 class _Function:
-    """A function that a pickle may call and not alter."""
+    """A function that a pickle may call but not alter."""
 
     def __init__(self, function: Callable[..., object]) -> None:
         self._function = function
@@ -56,14 +56,14 @@ class _Function:
         return self._function(*arguments)
 
     def __setstate__(self, state: object) -> None:
-        """Without this, the pickle's command to restore an object would set attributes of this one."""
-        raise _RefusedError("it alters what it is read with")
+        """Refuse, because the pickle's command to restore an object would otherwise set attributes of this one."""
+        raise _RefusedError("it tries to alter the reader")
 
 
 def _encode(text: object, encoding: object = None) -> bytes:
-    # How Python 3 writes bytes in the protocol of Python 2.
+    # Python 3 writes bytes in this form in protocol 2, which Python 2 can read.
     if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):
-        raise _RefusedError("text in another encoding than latin1")
+        raise _RefusedError("it has text in an encoding other than latin1")
     return text.encode("latin1")
 
 
@@ -84,32 +84,32 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_batch(content: bytes, label: bytes, where: str, pixels: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The images and labels of one pickled file.
+    """Read the images and labels of one pickled file.
 
     Args:
-        content: the file.
-        label: key of the labels.
-        where: the file's name, for messages.
-        pixels: numbers of an image.
+        content: the contents of the file.
+        label: the key of the labels.
+        where: the name of the file, for error messages.
+        pixels: number of values per image.
 
     Returns:
-        uint8 (n, pixels), which cannot be written to, and int64 (n,).
+        Images, uint8 (n, pixels), read-only, and labels, int64 (n,).
 
     Raises:
-        UsageError: names the file and what is wrong with it.
+        UsageError: The file is damaged or is not a CIFAR file; the message names the file and the fault.
     """
-    again = "get it again, whole"
+    again = "download it again"
     try:
         document = _Unpickler(io.BytesIO(content), encoding="bytes").load()
     except _RefusedError as error:
-        raise UsageError(f"{where} is not a file of CIFAR and was not read on: {error}; get it again") from None
-    except Exception as error:  # bytes that are no pickle make the reader raise almost anything
+        raise UsageError(f"{where} is not a CIFAR file, and reading stopped: {error}; download it again") from None
+    except Exception as error:  # bytes that are not a pickle make the reader raise almost anything
         raise UsageError(f"{where} is cut off or damaged ({type(error).__name__}): {again}") from None
     if not isinstance(document, dict):
-        raise UsageError(f"{where} holds no table of images and labels: {again}")
+        raise UsageError(f"{where} does not hold a table of images and labels: {again}")
     for key in (b"data", label):
         if key not in document:
-            raise UsageError(f"{where} has no {key.decode()!r} in it: is it the file of another data set?")
+            raise UsageError(f"{where} has no entry {key.decode()!r}: is it a file of another data set?")
     images, labels = document[b"data"], document[label]
     if not (isinstance(images, _Array) and isinstance(images.dtype, _Dtype) and isinstance(images.content, bytes)):
         raise UsageError(f"{where}: 'data' is not an array of bytes: {again}")
@@ -119,9 +119,9 @@ def read_batch(content: bytes, label: bytes, where: str, pixels: int) -> tuple[N
     if len(shape) != 2 or shape[1] != pixels:
         raise UsageError(f"{where}: 'data' has shape {shorten(shape)} instead of (images, {pixels}): {again}")
     if images.dtype.code not in ("u1", "|u1") or images.fortran or len(images.content) != shape[0] * pixels:
-        raise UsageError(f"{where}: 'data' is not {shorten(shape)} single bytes, row by row: {again}")
+        raise UsageError(f"{where}: 'data' does not hold {shorten(shape)} single bytes in row-major order: {again}")
     if not isinstance(labels, list) or not all(type(one) is int and abs(one) < 1 << 31 for one in labels):
-        raise UsageError(f"{where}: {label.decode()!r} is not a list of whole numbers: {again}")
+        raise UsageError(f"{where}: {label.decode()!r} is not a list of integers: {again}")
     if len(labels) != shape[0]:
         raise UsageError(f"{where} has {shape[0]:,} images and {len(labels):,} labels: {again}")
     return np.frombuffer(images.content, np.uint8).reshape(shape), np.array(labels, np.int64)

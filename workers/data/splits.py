@@ -1,4 +1,4 @@
-"""Images with labels: splits that are fixed and stratified, and the scale of their pixels."""
+"""Images with labels, and splits of them that are fixed and stratified."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_AT_ONCE = 1000  # images whose pixels are turned into larger numbers at a time
-
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images, uint8 or float32 (n, c, h, w), and labels, int64 (n,). Nothing writes into either.
+    """Images, uint8 or float32 (n, c, h, w), and labels, int64 (n,). Neither is ever written to.
 
-    The classes alternate, so that the first so many samples hold about equally many of each.
+    The classes alternate, so that any prefix holds about equally many samples of each.
     """
 
     images: Tensor
@@ -31,38 +28,38 @@ class Split:
         return len(self.labels)
 
     def first(self, limit: int | None) -> Split:
-        """The first ``limit`` samples; all where it is None or more than there are."""
+        """Return the first ``limit`` samples, or all of them if ``limit`` is None or exceeds their number."""
         return self if limit is None else Split(self.images[:limit], self.labels[:limit])
 
     def take(self, chosen: Tensor) -> Split:
-        """The samples of these indices, int64 (k,), in their order."""
+        """Return the samples at these indices, int64 (k,), in the order of the indices."""
         return Split(self.images[chosen], self.labels[chosen])
 
     def to(self, device: torch.device) -> Split:
-        """The same samples on a device; no copy where they are there already."""
+        """Return the same samples on a device, without a copy if they are there already."""
         return Split(self.images.to(device), self.labels.to(device))
 
     def __reduce__(self) -> tuple[Callable[..., Split], tuple[Any, ...]]:
-        # As arrays, which Ray's workers read from shared memory; a tensor would be copied into each of them.
+        # Arrays, because Ray's workers read them from shared memory; a tensor would be copied into each worker.
         return _from_arrays, (self.images.numpy(), self.labels.numpy())
 
 
 def _from_arrays(images: Any, labels: Any) -> Split:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes into a split
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # splits are never written to
         return Split(torch.from_numpy(images), torch.from_numpy(labels))
 
 
 def stratified_order(labels: Tensor, name: str) -> Tensor:
-    """A fixed shuffled order in which the classes alternate in proportion to their sizes.
+    """Return a fixed shuffled order in which the classes alternate in proportion to their sizes.
 
-    Any run of consecutive samples is then stratified, so that splits are plain slices of it. The order
-    within a class comes from a hash of the index and not from a random generator, whose numbers may change
-    with the version of a library: a changed split would let old test images into training.
+    Any run of consecutive samples is then stratified, so splits are plain slices of it. The order within a
+    class comes from a hash of the index rather than from a random generator, whose numbers may change with
+    the version of a library: a changed split would let old test images into training.
 
     Args:
         labels: int64 (n,).
-        name: of the data set; different names are shuffled differently.
+        name: name of the data set; each name gives a different shuffle.
 
     Returns:
         A permutation of 0 … n − 1, int64 (n,).
@@ -79,56 +76,6 @@ def stratified_order(labels: Tensor, name: str) -> Tensor:
 
 
 def split_off(split: Split, count: int, name: str) -> tuple[Split, Split]:
-    """A stratified part of ``count`` samples, the same for every caller with this ``name``, and the rest."""
+    """Return a stratified part of ``count`` samples, which depends only on ``name``, and the remaining samples."""
     order = stratified_order(split.labels, name)
     return split.take(order[:count]), split.take(order[count:])
-
-
-@dataclass(frozen=True)
-class Standardisation:
-    """Shifts and scales each channel; made so that the images it was measured on have mean 0 and deviation 1.
-
-    Attributes:
-        mean, deviation: one a channel, in units of the stored pixels.
-    """
-
-    mean: tuple[float, ...]
-    deviation: tuple[float, ...]
-
-    @staticmethod
-    def of(images: Tensor) -> Standardisation:
-        """The mean and deviation of images, uint8 or float32 (n, c, h, w); 1 for a deviation of 0."""
-        pixels = images[:, 0].numel()
-        parts = images.split(_AT_ONCE)
-        # In two passes: the mean of squares less the square of the mean cancels where the mean is large.
-        mean = torch.stack([part.double().sum((0, 2, 3)) for part in parts]).sum(0) / pixels
-        apart = [(part.double() - mean.view(1, -1, 1, 1)).square_().sum((0, 2, 3)) for part in parts]
-        deviation = (torch.stack(apart).sum(0) / pixels).sqrt()
-        return Standardisation(
-            tuple(mean.tolist()), tuple(value if value > 0.0 else 1.0 for value in deviation.tolist())
-        )
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Images, uint8 or float32 (n, c, h, w), standardised, float32, on the device where they are."""
-        mean, deviation = (
-            torch.tensor(values, device=images.device).view(1, -1, 1, 1) for values in (self.mean, self.deviation)
-        )
-        return torch.sub(images, mean).div_(deviation)
-
-
-def resampled(images: Tensor, size: int | None) -> Tensor:
-    """Images, uint8 or float32 (n, c, h, w), with the short side made ``size`` and cropped to its middle square.
-
-    None leaves them as they are. Shrinking averages (antialiased bilinear interpolation).
-    """
-    height, width = images.shape[-2:]
-    if size is None or height == width == size:
-        return images
-    short = min(height, width)
-    shape = (max(size, round(height * size / short)), max(size, round(width * size / short)))
-    top, left = (shape[0] - size) // 2, (shape[1] - size) // 2
-    parts = [
-        F.interpolate(part, shape, mode="bilinear", antialias=True)[..., top : top + size, left : left + size]
-        for part in images.split(_AT_ONCE)
-    ]
-    return torch.cat(parts)

@@ -1,1 +1,1 @@
-"""What carries tasks out: this process, or the workers of a Ray cluster."""
+"""The executors: they evaluate tasks in this process, or on the workers of a Ray cluster."""

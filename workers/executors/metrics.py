@@ -1,7 +1,7 @@
-"""What can be watched of a running search from outside: the table of metrics, and the observer that keeps them.
+"""Metrics of a running search for monitoring from outside: their table, and the observer that records them.
 
-Counters hold the totals of the run, not those of the process: a run that is resumed starts with what its store
-has, so that they can be compared with the database at any time. Histograms hold what this session has seen.
+Counters hold the totals of the run, not of the process: a resumed run starts from the totals in its store, so the
+counters agree with the database at any time. Histograms hold the values of this session only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class MetricKind(Enum):
-    """What a value is: the total so far, the state now, or one of many whose sizes are counted."""
+    """The kind of a metric: a running total, a current value, or a distribution of values."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -35,11 +35,11 @@ class Metric:
     """One row of the table.
 
     Attributes:
-        name: in Prometheus, but for the ``ray_`` that Ray puts in front.
-        kind: see `MetricKind`.
-        meaning: one sentence.
-        tags: labels beside the run.
-        boundaries: of a histogram's buckets, rising.
+        name: the name in Prometheus, without the prefix ``ray_`` that Ray adds.
+        kind: the kind of the metric.
+        meaning: a description in one sentence.
+        labels: names of its labels, in addition to the run.
+        boundaries: boundaries of a histogram's buckets, in increasing order.
     """
 
     name: str
@@ -50,46 +50,49 @@ class Metric:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """All labels."""
+        """All labels of the metric, including the run."""
         return ("run", *self.labels)
 
 
 _ROWS = (
     Metric("evonas_drawn_total", MetricKind.COUNTER, "Candidates drawn."),
-    Metric("evonas_discarded_total", MetricKind.COUNTER, "Proposals that fell to a cheap filter.", ("filter",)),
+    Metric("evonas_discarded_total", MetricKind.COUNTER, "Proposals that a cheap filter discarded.", ("filter",)),
     Metric("evonas_judged_total", MetricKind.COUNTER, "Candidates that a filter on the workers judged.", ("filter",)),
     Metric(
         "evonas_rejected_total", MetricKind.COUNTER, "Candidates that a filter on the workers rejected.", ("filter",)
     ),
-    Metric("evonas_filter_seconds_total", MetricKind.COUNTER, "Core-seconds that a filter took.", ("filter",)),
+    Metric("evonas_filter_seconds_total", MetricKind.COUNTER, "Core-seconds spent in a filter.", ("filter",)),
     Metric(
         "evonas_evaluated_total",
         MetricKind.COUNTER,
-        "Candidates by how they ended: scored, rejected, failed.",
+        "Evaluated candidates by status: scored, rejected, failed.",
         ("status",),
     ),
-    Metric("evonas_retries_total", MetricKind.COUNTER, "Attempts at candidates beyond the first."),
+    Metric("evonas_retries_total", MetricKind.COUNTER, "Attempts at a candidate after its first."),
     Metric(
-        "evonas_trainings_total", MetricKind.COUNTER, "Trainings on an anchor, to the end or to a hurdle.", ("anchor",)
+        "evonas_trainings_total",
+        MetricKind.COUNTER,
+        "Trainings on an anchor, complete or stopped at a hurdle.",
+        ("anchor",),
     ),
     Metric("evonas_training_seconds_total", MetricKind.COUNTER, "Core-seconds of those trainings.", ("anchor",)),
     Metric(
         "evonas_training_seconds",
         MetricKind.HISTOGRAM,
-        "Core-seconds of a training on an anchor; Ray's sum of them is rough, the counter's is exact.",
+        "Core-seconds of a training on an anchor; Ray's sum of them is approximate, the counter is exact.",
         ("anchor",),
         (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0, 5000.0),
     ),
     Metric(
-        "evonas_building_seconds_total", MetricKind.COUNTER, "Core-seconds of building kernels, compilers included."
+        "evonas_building_seconds_total", MetricKind.COUNTER, "Core-seconds of building kernels, including the compiler."
     ),
-    Metric("evonas_lost_seconds_total", MetricKind.COUNTER, "Seconds of attempts that failed."),
-    Metric("evonas_queue_length", MetricKind.GAUGE, "Tasks that wait for a worker."),
-    Metric("evonas_running", MetricKind.GAUGE, "Tasks that workers are at."),
+    Metric("evonas_lost_seconds_total", MetricKind.COUNTER, "Seconds spent in failed attempts."),
+    Metric("evonas_queue_length", MetricKind.GAUGE, "Tasks that are waiting for a worker."),
+    Metric("evonas_running", MetricKind.GAUGE, "Tasks that are running on workers."),
     Metric(
         "evonas_workers",
         MetricKind.GAUGE,
-        "Workers by what they are at: busy, idle, or starting, which includes waiting for room.",
+        "Workers by state: busy, idle, or starting, which includes waiting for resources.",
         ("state",),
     ),
     Metric("evonas_best_score", MetricKind.GAUGE, "The highest validation accuracy on an anchor.", ("anchor",)),
@@ -106,22 +109,22 @@ _ROWS = (
 )
 
 METRICS: Mapping[str, Metric] = MappingProxyType({row.name: row for row in _ROWS})
-"""By name."""
+"""The metrics, by name."""
 
 
 def metering(run: RunInfo, store: Store, executor: Executor) -> Sequence[Observer]:
-    """The observer that keeps the metrics of a run, where the executor has a meter; nothing where it has none."""
-    return () if executor.meter is None else (Metrics(run, store, executor, executor.meter),)
+    """Return the observer that records the metrics of a run, or nothing if the executor has no meter."""
+    return () if executor.meter is None else (MetricsObserver(run, store, executor, executor.meter),)
 
 
-class Metrics:
-    """An observer of a search that tells a meter.
+class MetricsObserver:
+    """An observer of a search that records its metrics in a meter.
 
     Args:
         run: the run that is being executed.
-        store: where it is recorded; what it holds counts.
-        executor: whose queue and workers are told of.
-        meter: is told.
+        store: the store of the run, whose totals the counters start from.
+        executor: the executor whose queue and workers are measured.
+        meter: the meter that records the values.
     """
 
     def __init__(self, run: RunInfo, store: Store, executor: Executor, meter: Meter) -> None:
@@ -137,17 +140,17 @@ class Metrics:
         for evaluation in store.evaluations(run.id):
             self._count(evaluation)
         for layer, scores in run.references.items():
-            self._refer(layer, scores)
+            self._record_reference(layer, scores)
         self._show_best()
 
     def drawn(self, candidate: Candidate) -> None:
-        """See `Observer`."""
+        """Count a candidate, and the proposals that were discarded before it."""
         self._add("evonas_drawn_total", 1)
         for name, count in candidate.discarded.items():
             self._add("evonas_discarded_total", count, filter=name)
 
     def evaluated(self, candidate: Candidate, evaluation: Evaluation) -> None:
-        """See `Observer`."""
+        """Count an evaluation, and update the best scores."""
         self._count(evaluation)
         for anchor in self._anchors:
             if anchor in evaluation.seconds:
@@ -155,17 +158,17 @@ class Metrics:
         self._show_best()
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
-        """See `Observer`."""
-        self._refer(layer, evaluation.scores)
+        """Record the scores of a published layer."""
+        self._record_reference(layer, evaluation.scores)
 
     def tick(self, pending: int) -> None:
-        """See `Observer`."""
+        """Record the executor's load, and repeat all gauges."""
         load = self._executor.load()
         self._set("evonas_queue_length", load.queued)
         self._set("evonas_running", load.running)
         for state, count in (("busy", load.running), ("idle", load.idle), ("starting", load.starting)):
             self._set("evonas_workers", count, state=state)
-        # Ray forgets a gauge once it has told of it, so that those of ended processes do not stay.
+        # Ray drops a gauge once it has reported it, so that gauges of dead processes disappear.
         for (metric, _), (value, labels) in self._gauges.items():
             self._meter.record(metric, value, {"run": self._run, **labels})
 
@@ -197,7 +200,7 @@ class Metrics:
             self._set("evonas_best_mean_score", self._best_mean)
             self._set("evonas_hypervolume", self._volume.value)
 
-    def _refer(self, layer: str, scores: Mapping[str, float]) -> None:
+    def _record_reference(self, layer: str, scores: Mapping[str, float]) -> None:
         for anchor, score in scores.items():
             self._set("evonas_reference_score", score, layer=layer, anchor=anchor)
 

@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or starting one on this machine."""
+"""Connecting to a Ray cluster, or starting Ray on this machine."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _CLIENT = "ray://"
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
-    """A Ray that this process is connected to.
+class RayConnection:
+    """A Ray instance that this process is connected to.
 
     Attributes:
-        dashboard: where its dashboard is, as HOST:PORT, if it has one.
-        cluster: whether it was running before, and so may grow.
+        dashboard: the address of its dashboard, HOST:PORT; None if it has none.
+        cluster: whether it was running before, so that nodes may join it.
     """
 
     dashboard: str | None
@@ -37,25 +37,25 @@ class Joined:
 
 
 def cluster_address(address: str | None) -> str | None:
-    """Of the cluster to join: the one given, or that of RAY_ADDRESS, which Ray sets for jobs; None for none."""
+    """Return the given address of a cluster, or that in RAY_ADDRESS, which Ray sets for jobs; None for neither."""
     address = address or os.environ.get("RAY_ADDRESS") or None
     return None if address == "local" else address
 
 
-def start(address: str | None, cpus: int) -> Joined:
-    """Joins the cluster at `address` or RAY_ADDRESS; where there is neither, starts a Ray on this machine.
+def connect(address: str | None, cpus: int) -> RayConnection:
+    """Connect to the cluster at `address` or RAY_ADDRESS; if there is neither, start Ray on this machine.
 
     Args:
         address: HOST:PORT, or "auto" for the cluster that this machine is a node of.
-        cpus: that a Ray which is started here should have at least.
+        cpus: the minimum number of CPUs for a Ray that is started here.
 
     Raises:
-        UsageError: when there is no Ray to be had.
+        UsageError: The cluster does not answer, or Ray cannot be started.
     """
     address = cluster_address(address)
     if address is not None:
         address = _reachable(address)
-    # Workers log through their results; Ray's own chatter would tear up the live display.
+    # Workers report through their results; messages of Ray would disturb the live display.
     settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     here: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
@@ -65,39 +65,40 @@ def start(address: str | None, cpus: int) -> Joined:
         here = on_loopback()
     else:
         settings["address"] = address
-    # Ray puts a handler of its own in the place of ours, under which a polite kill would be a crash.
+    # Ray replaces our handler of SIGTERM with one under which termination would look like a crash.
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         with here:
             context = ray.init(**settings)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        where = f"no Ray cluster answers at {address}" if address else "Ray could not be started here"
+        where = f"no Ray cluster answers at {address}" if address else "Ray could not be started on this machine"
         reason = " ".join(str(error).split())[:400]
         if address and "RAY_AUTH_MODE" not in os.environ:
             reason += "; if it asks for a token, set RAY_AUTH_MODE=token"
         raise UsageError(f"{where}: {reason}; `--executor local` works without Ray") from None
     if threading.current_thread() is threading.main_thread() and on_terminate is not None:
         signal.signal(signal.SIGTERM, on_terminate)
-    return Joined(context.dashboard_url or None, address is not None)
+    return RayConnection(context.dashboard_url or None, address is not None)
 
 
 def alive_nodes() -> Mapping[str, NodeResources]:
-    """What the nodes of the cluster have, by Ray's ids of them, without those that have died."""
+    """Return the resources of the nodes of the cluster that are alive, by Ray's node id."""
     return {node["NodeID"]: node.get("Resources", {}) for node in ray.nodes() if node["Alive"]}
 
 
 @contextlib.contextmanager
 def on_loopback() -> Iterator[None]:
-    """Within it, a Ray that starts listens on the loopback interface alone.
+    """Make a Ray that starts within this context listen on the loopback interface only.
 
-    Ray does so on systems where it runs no clusters, which is a switch, read when Ray is imported and by the
-    processes that it starts. Elsewhere it listens on all interfaces, whatever address it is given.
+    By default, Ray listens on all interfaces, whatever address it is given, except on systems where it does not
+    support clusters. This context sets Ray's switch for such systems, which Ray reads when it is imported and in
+    the processes that it starts.
     """
     from ray._private import ray_constants
 
     variable, before = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER
     inherited = os.environ.get(variable)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or it would tell its makers of each start
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # or Ray would report each start to its developers
     ray_constants.ENABLE_RAY_CLUSTER, os.environ[variable] = False, "0"
     try:
         yield
@@ -110,11 +111,13 @@ def on_loopback() -> Iterator[None]:
 
 
 def _reachable(address: str) -> str:
-    """The address as Ray will use it.
+    """Check an address, and return it in the form that Ray uses.
+
+    Without the check, Ray itself would try for two minutes, and then end the process.
 
     Raises:
-        UsageError: where nothing listens, Ray itself would try for two minutes, then end the process; and for Ray
-            Client, under which a search ends with its connection, in one of several ways, and has no metrics.
+        UsageError: Nothing listens at the address, or it is one for Ray Client, under which a search ends when its
+            connection breaks and has no metrics.
     """
     if address.startswith(_CLIENT):
         raise UsageError(
@@ -128,7 +131,7 @@ def _reachable(address: str) -> str:
         raise UsageError(f"a Ray address is HOST:PORT or 'auto', not {shorten(address)}")
     named = address
     try:
-        # Finds the cluster of "auto", and puts this machine's address in the place of loopback.
+        # Finds the cluster of "auto", and replaces loopback by this machine's address.
         address = canonicalize_bootstrap_address_or_die(address)
     except (ConnectionError, ValueError) as error:
         reason = " ".join(str(error).split())
@@ -138,4 +141,4 @@ def _reachable(address: str) -> str:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as error:
         raise UsageError(f"no Ray cluster answers at {named}: {error.strerror or error}") from None
-    return named if named == "auto" else address  # Ray takes the token of a cluster of this machine alone unasked
+    return named if named == "auto" else address  # with "auto", Ray finds the token of a local cluster by itself

@@ -1,7 +1,7 @@
-"""Evaluation on Ray: one actor a worker, one task at a time on each, a deadline kept from outside.
+"""Evaluation on Ray: each worker is an actor that runs one task at a time, and the executor enforces deadlines.
 
-The data set travels once to each node, through Ray's object store. A worker that dies or overstays its
-deadline is replaced, and its task comes back as failed; one whose node was lost has its task done again.
+The data set is sent to each node once, through Ray's object store. A worker that dies or exceeds its deadline is
+replaced, and its task is returned as failed. If a worker's node was lost, its task is repeated.
 """
 
 from __future__ import annotations
@@ -19,24 +19,25 @@ from evonas.errors import EvonasError, UsageError
 from evonas.evolution.executor import Executor, Load, Task
 from evonas.settings.candidate import Evaluation
 from evonas.settings.plugins import Source
-from evonas.workers.executors.local_executor import failed, reason_of
-from evonas.workers.executors.ray_cluster import alive_nodes, start
+from evonas.workers.executors.failures import describe_error, failed_evaluation
+from evonas.workers.executors.ray_cluster import alive_nodes, connect
 from evonas.workers.executors.ray_meter import RayMeter
-from evonas.workers.executors.ray_pool import Pool, PooledWorker, node_died
-from evonas.workers.executors.ray_resources import Needs, room_for
+from evonas.workers.executors.ray_pool import PooledWorker, WorkerPool, node_died
+from evonas.workers.executors.ray_resources import WorkerResources, cluster_capacity
 from evonas.workers.executors.ray_worker import start_worker
 
 if TYPE_CHECKING:
-    from evonas.workers.data.data_sets import DataSet
+    from evonas.workers.data.dataset import DataSet
 
 _START_SECONDS = 300.0
-"""How long the executor waits for a worker while none is running."""
+"""How long tasks wait for a worker while none is running, before the executor gives up."""
 _VERDICT_SECONDS = 60.0
-"""How long Ray may take to say that a node is dead, after which a broken connection is the worker's fault. It asks a
-node every 3 seconds and believes in its death after 5 silences."""
-_LOOK_SECONDS = 0.5  # between two looks whether a node has died
+"""How long Ray may take to report that a node is dead; after that, a broken connection means that the worker died. Ray
+checks a node every 3 seconds, and declares it dead after 5 missed answers."""
+_NODE_CHECK_SECONDS = 0.5
+"""Time between two checks whether a node has died."""
 _LOST_NODES = 3
-"""Nodes that may die under a task, which is then taken to be what kills them."""
+"""Number of nodes that may die while running a task, before the task is assumed to be the cause."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,27 +46,27 @@ class _Running:
     worker: PooledWorker
     started: float
     broken: float = 0.0
-    """When the connection to the worker broke."""
+    """Time of `monotonic` at which the connection to the worker broke."""
 
 
 class RayExecutor(Executor):
-    """Workers on a Ray cluster, or on a Ray that is started here when none is given.
+    """Runs tasks on workers of a Ray cluster, or of a Ray that it starts on this machine.
 
     Args:
-        data: what candidates are trained on.
-        workers: how many; by default as many as fit. On a cluster there may be more than fit: the others
-            start as nodes join.
-        address: of a Ray cluster; None for that of the environment variable RAY_ADDRESS, which jobs of
-            Ray have, or a Ray on this machine.
+        data: the data set that candidates are trained on.
+        workers: number of workers; by default as many as fit. On a cluster there may be more than fit: the
+            others start when nodes join.
+        address: address of a Ray cluster; None for that in the environment variable RAY_ADDRESS, which Ray sets
+            for its jobs, or else a Ray on this machine.
         deadline: seconds after which a task is stopped.
-        gpus_per_worker: GPUs that Ray keeps for each worker, a share of one or a whole number.
-        cpus_per_worker: CPUs likewise; a worker computes with as many threads.
-        recycle_after: tasks after which a worker is replaced by a new process; None for never.
-        device: where networks are trained, "cpu" or "cuda".
-        files: of the user's own, which every worker loads.
+        gpus_per_worker: GPUs that Ray reserves for each worker, a share of one or a whole number.
+        cpus_per_worker: CPUs that Ray reserves for each worker, and threads that the worker computes with.
+        recycle_after: number of tasks after which a worker is replaced by a new process; None for never.
+        device: the device that networks are trained on, "cpu" or "cuda".
+        files: users' files that every worker loads.
 
     Raises:
-        UsageError: when the address cannot be reached, or there are too few CPUs or GPUs.
+        UsageError: The address cannot be reached, or there are too few CPUs or GPUs.
     """
 
     def __init__(
@@ -81,73 +82,74 @@ class RayExecutor(Executor):
         device: str = "cpu",
         files: Sequence[Source] = (),
     ) -> None:
-        needs = Needs(cpus_per_worker, gpus_per_worker)
+        needs = WorkerResources(cpus_per_worker, gpus_per_worker)
         self._owns_ray = not ray.is_initialized()
-        joined = start(address, (workers or 0) * cpus_per_worker) if self._owns_ray else None
-        self._dashboard = joined.dashboard if joined else None
+        connection = connect(address, (workers or 0) * cpus_per_worker) if self._owns_ray else None
+        self._dashboard = connection.dashboard if connection else None
         nodes = list(alive_nodes().values())
         try:
-            self._room = room_for(nodes, workers, needs, grows=joined is None or joined.cluster)
+            grows = connection is None or connection.cluster
+            self._cluster = cluster_capacity(nodes, workers, needs, grows=grows)
         except UsageError:
             if self._owns_ray:
                 ray.shutdown()
             raise
         self._needs, self._deadline = needs, deadline
         reference, own = ray.put(data), tuple(files)
-        self._pool = Pool(
-            self._room.workers, lambda name: start_worker(name, reference, needs, device, own), recycle_after
+        self._pool = WorkerPool(
+            self._cluster.workers, lambda name: start_worker(name, reference, needs, device, own), recycle_after
         )
         self._queue: deque[Task] = deque()
         self._running: dict[Any, _Running] = {}
-        self._broken: list[_Running] = []  # their nodes may have died
-        self._nodes_lost: Counter[tuple[int, int]] = Counter()  # by index and attempt
-        self._waiting_since = monotonic()  # for a first worker
+        self._broken: list[_Running] = []  # the connection broke, and the node may have died
+        self._nodes_lost: Counter[tuple[int, int]] = Counter()  # by index of the candidate and attempt
+        self._waiting_since = monotonic()  # for any worker to start
         self._meter = RayMeter()
 
     @property
     def capacity(self) -> int:
-        """The number of workers, whether or not they have found room."""
+        """The number of workers, including those that wait for room on the cluster."""
         return self._pool.size
 
     @property
     def dashboard(self) -> str | None:
-        """Ray's dashboard."""
+        """The address of Ray's dashboard, HOST:PORT, if it has one."""
         return self._dashboard
 
     @property
     def note(self) -> str:
-        """What to know where workers wait for room."""
-        return self._room.note(self._needs)
+        """A message for the user if some workers have to wait for room on the cluster."""
+        return self._cluster.note(self._needs)
 
     @property
     def meter(self) -> RayMeter:
-        """Ray's metrics."""
+        """The meter that records metrics in Ray."""
         return self._meter
 
     def load(self) -> Load:
-        """See `Executor`."""
+        """Count queued and running tasks, and idle and starting workers."""
         return Load(len(self._queue), len(self._running), self._pool.idle, len(self._pool.starting))
 
     def submit(self, task: Task) -> None:
-        """Hands the task to an idle worker, or queues it."""
-        if not self._tasks_are_out:
+        """Give the task to an idle worker, or queue it."""
+        if not self._has_tasks:
             self._waiting_since = monotonic()
         self._queue.append(task)
         self._dispatch()
 
     def poll(self, timeout: float) -> Sequence[Evaluation]:
-        """See `Executor`.
+        """Return the evaluations that have finished, after waiting up to `timeout` seconds for the first.
 
         Raises:
-            EvonasError: when workers cannot be started.
+            EvonasError: Workers cannot be started.
         """
-        if not self._tasks_are_out:
-            timeout = 0.0  # there is nothing to wait for, but workers may have come up
+        if not self._has_tasks:
+            timeout = 0.0  # there is nothing to wait for, but workers may have started
         if self._running:
             oldest = min(running.started for running in self._running.values())
             timeout = max(0.0, min(timeout, oldest + self._deadline - monotonic()))
         if self._broken:
-            timeout = min(timeout, _LOOK_SECONDS)
+            timeout = min(timeout, _NODE_CHECK_SECONDS)
         finished: list[Evaluation] = []
         for reference in self._ready(timeout):
             if reference in self._pool.starting:
@@ -155,20 +157,20 @@ class RayExecutor(Executor):
             else:
                 finished += self._finished(reference)
         finished += self._overdue()
-        finished += self._judge_broken()
+        finished += self._resolve_broken()
         self._dispatch()
-        if self._running or not self._tasks_are_out:
+        if self._running or not self._has_tasks:
             self._waiting_since = monotonic()
         elif monotonic() - self._waiting_since > _START_SECONDS:
             raise EvonasError(
-                f"Ray has started no worker in {_START_SECONDS:g} s, each of which needs {self._needs}: is other work "
-                f"holding the cluster's CPUs or GPUs ({self._room.nodes} at the start)? "
-                "What is recorded is safe; resume when there is room"
+                f"Ray has started no worker in {_START_SECONDS:g} s, although tasks are waiting. A worker needs "
+                f"{self._needs}; other work may be using the cluster's CPUs or GPUs ({self._cluster.nodes} at the "
+                "start). Everything recorded is safe: resume the run when there is room"
             )
         return finished
 
     def close(self) -> None:
-        """Stops workers, and Ray where it was started here."""
+        """Stop all workers, and Ray if it was started here."""
         if not ray.is_initialized():
             return
         self._pool.close([running.worker for running in self._running.values()])
@@ -177,18 +179,19 @@ class RayExecutor(Executor):
             ray.shutdown()
 
     @property
-    def _tasks_are_out(self) -> bool:
+    def _has_tasks(self) -> bool:
         return bool(self._running or self._queue or self._broken)
 
     def _dispatch(self) -> None:
         while self._queue and (worker := self._pool.take()):
             task = self._queue.popleft()
-            # Ray counts tasks by name in every process, for ever: 35 KiB a name. That of the process has the number.
+            # Ray counts tasks by name in every process, forever: 35 KiB per name. So tasks share names, and only the
+            # name of the process has the number of the candidate.
             reference = worker.actor.evaluate.options(name=task.group).remote(task)
             self._running[reference] = _Running(task, worker, monotonic())
 
     def _ready(self, timeout: float) -> Sequence[Any]:
-        """References of workers that are up and of tasks that have ended, waiting for the first."""
+        """Wait for a worker to start or a task to end, and return the references of all that have."""
         references = [*self._pool.starting, *self._running]
         if not references:
             sleep(timeout)
@@ -200,7 +203,7 @@ class RayExecutor(Executor):
         return ready
 
     def _finished(self, reference: Any) -> Sequence[Evaluation]:
-        """The evaluation; none where the task is done again."""
+        """Return the evaluation of a task that has ended; nothing if the task is to be repeated."""
         running = self._running.pop(reference)
         try:
             evaluation: Evaluation = ray.get(reference)
@@ -209,28 +212,28 @@ class RayExecutor(Executor):
             if node_died(error):
                 self._broken.append(_Running(running.task, running.worker, running.started, monotonic()))
                 return []
-            return [failed(running.task, running.started, "the worker died")]
+            return [failed_evaluation(running.task, running.started, "the worker died")]
         except RayTaskError as error:
             self._pool.give_back(running.worker)
-            return [failed(running.task, running.started, reason_of(error.cause))]
+            return [failed_evaluation(running.task, running.started, describe_error(error.cause))]
         except (RayError, GetTimeoutError) as error:
             self._pool.replace(running.worker)
-            return [failed(running.task, running.started, reason_of(error))]
+            return [failed_evaluation(running.task, running.started, describe_error(error))]
         self._pool.give_back(running.worker)
         return [evaluation]
 
     def _overdue(self) -> list[Evaluation]:
         now = monotonic()
         late = [ref for ref, running in self._running.items() if now - running.started >= self._deadline]
-        overdue = []
+        reason, overdue = f"stopped at the deadline of {self._deadline:g} s", []
         for reference in late:
             running = self._running.pop(reference)
             self._pool.replace(running.worker)
-            overdue.append(failed(running.task, running.started, f"stopped at the deadline of {self._deadline:g} s"))
+            overdue.append(failed_evaluation(running.task, running.started, reason))
         return overdue
 
-    def _judge_broken(self) -> list[Evaluation]:
-        """Queues tasks whose nodes have died, in front; those whose workers died on living nodes have failed."""
+    def _resolve_broken(self) -> list[Evaluation]:
+        """Repeat tasks whose nodes have died before others; tasks whose workers died on live nodes have failed."""
         if not self._broken:
             return []
         alive, undecided, over = alive_nodes(), [], []
@@ -241,9 +244,9 @@ class RayExecutor(Executor):
                 if self._nodes_lost[task.index, task.attempt] < _LOST_NODES:
                     self._queue.appendleft(task)
                 else:
-                    over.append(failed(task, running.started, f"{_LOST_NODES} nodes died under it"))
+                    over.append(failed_evaluation(task, running.started, f"{_LOST_NODES} nodes died under it"))
             elif monotonic() - running.broken > _VERDICT_SECONDS:
-                over.append(failed(task, running.started, "the worker died"))
+                over.append(failed_evaluation(task, running.started, "the worker died"))
             else:
                 undecided.append(running)
         self._broken = undecided

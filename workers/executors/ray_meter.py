@@ -1,4 +1,4 @@
-"""Metrics through Ray: each node serves those of its processes to Prometheus."""
+"""Metrics through Ray: each node serves the metrics of its processes to Prometheus."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from evonas.evolution.executor import Meter
 from evonas.workers.executors.metrics import METRICS, MetricKind
 
-_told: dict[tuple[object, ...], float] = {}
-"""What each counter of this process was told so far: Ray adds to counters, and two executors share them."""
+_recorded: dict[tuple[object, ...], float] = {}
+"""The total of each counter of this process so far: Ray's counters take increments, and two executors share them."""
 
 
 class RayMeter(Meter):
-    """Numbers of `evonas.workers.executors.metrics` as metrics of Ray, which puts ``ray_`` in front of their names."""
+    """Records the metrics of `evonas.workers.executors.metrics` in Ray, which prefixes their names with ``ray_``."""
 
     def __init__(self) -> None:
         self._made: dict[str, Counter | Gauge | Histogram] = {}
-        self._job = ray.get_runtime_context().get_job_id()  # of each connection to a Ray; it has series of its own
+        # Each connection to Ray has its own series.
+        self._job = ray.get_runtime_context().get_job_id()
 
     def record(self, metric: str, value: float, tags: Mapping[str, str]) -> None:
-        """See `evonas.evolution.executor.Meter`; KeyError for a metric that is not in the table."""
+        """Record the value of a metric. Raises KeyError if the table has no such metric."""
         instrument = self._made.get(metric) or self._make(metric)
         match instrument:
             case Counter():
                 key = (self._job, metric, *sorted(tags.items()))
-                if value > _told.get(key, 0.0):  # Ray refuses to add nothing
-                    instrument.inc(value - _told.get(key, 0.0), dict(tags))
-                    _told[key] = value
+                if value > _recorded.get(key, 0.0):  # Ray refuses an increment of 0
+                    instrument.inc(value - _recorded.get(key, 0.0), dict(tags))
+                    _recorded[key] = value
             case Gauge():
                 instrument.set(value, dict(tags))
             case Histogram():

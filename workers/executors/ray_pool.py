@@ -1,4 +1,4 @@
-"""The workers of a Ray executor: starting, idle, at work, and replaced when they die or have done enough."""
+"""The pool of workers of a Ray executor: starting them, lending them out, and replacing dead or used-up ones."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayError
 
 from evonas import __version__
 from evonas.errors import EvonasError
-from evonas.workers.executors.ray_worker import Greeting
+from evonas.workers.executors.ray_worker import WorkerInfo
 
 _FAILED_STARTS = 5
-"""Workers that may fail to start, one after the other, before the pool gives up."""
+"""Consecutive workers that may fail to start before the pool gives up."""
 
 
 @dataclass(eq=False, slots=True)
@@ -23,9 +23,9 @@ class PooledWorker:
     """A worker of the pool.
 
     Attributes:
-        actor: Ray's handle, which has no usable type.
-        node: Ray's id of the node that it runs on, once it is up.
-        done: tasks that it has done.
+        actor: Ray's handle of the actor, which has no usable type.
+        node: Ray's id of the node that it runs on; empty until it has started.
+        done: number of tasks that it has done.
     """
 
     actor: Any
@@ -33,13 +33,13 @@ class PooledWorker:
     done: int = 0
 
 
-class Pool:
-    """A fixed number of workers. What has no room on the cluster waits there until a node joins.
+class WorkerPool:
+    """A fixed number of workers. Workers without room on the cluster wait in Ray's queue until a node joins.
 
     Args:
-        size: how many.
-        start: makes an actor, given its name.
-        recycle_after: tasks after which a worker makes way for a new one; None for never.
+        size: number of workers.
+        start: creates an actor of the given name.
+        recycle_after: number of tasks after which a worker is replaced by a new one; None for never.
     """
 
     def __init__(self, size: int, start: Callable[[str], Any], recycle_after: int | None = None) -> None:
@@ -47,7 +47,7 @@ class Pool:
         self._start, self._recycle_after = start, recycle_after
         self._made = 0
         self._failed_starts = 0
-        # A worker that was handed out is in neither; references are of the call that tells when it is up.
+        # A worker on loan is in neither. The keys are references to the calls that return when a worker has started.
         self._starting: dict[Any, PooledWorker] = {}
         self._idle: list[PooledWorker] = []
         for _ in range(size):
@@ -55,23 +55,23 @@ class Pool:
 
     @property
     def starting(self) -> Mapping[Any, PooledWorker]:
-        """Workers that are not up yet, by the reference that is ready when they are."""
+        """Workers that have not started yet, by the reference that becomes ready when they have."""
         return self._starting
 
     @property
     def idle(self) -> int:
-        """How many wait for a task."""
+        """Number of workers that wait for a task."""
         return len(self._idle)
 
     def started(self, reference: Any) -> None:
-        """Takes note of a worker of `starting` that is up, or failed to come up and is replaced.
+        """Make a worker of `starting` available, or replace it if it failed to start.
 
         Raises:
-            EvonasError: when workers fail to start again and again, or run another version of evonas.
+            EvonasError: Workers fail to start repeatedly, or run a different version of evonas.
         """
         member = self._starting.pop(reference)
         try:
-            greeting: Greeting = ray.get(reference)
+            info: WorkerInfo = ray.get(reference)
         except RayError as error:
             if not node_died(error):
                 self._failed_starts += 1
@@ -79,21 +79,21 @@ class Pool:
                 raise EvonasError(f"Ray's workers do not start: {cause_of(error)}; see `evonas doctor`") from None
             self.replace(member)
             return
-        if greeting.version != __version__:
+        if info.version != __version__:
             raise EvonasError(
-                f"node {greeting.node[:12]} has evonas {greeting.version}, this process {__version__}: "
-                "install one version everywhere, because scores of different versions do not compare"
+                f"node {info.node[:12]} has evonas {info.version}, this process {__version__}: "
+                "install the same version everywhere, because scores of different versions are not comparable"
             )
         self._failed_starts = 0
-        member.node = greeting.node
+        member.node = info.node
         self._idle.append(member)
 
     def take(self) -> PooledWorker | None:
-        """An idle worker, which comes back by `give_back` or `replace`."""
+        """Lend out an idle worker, if there is one; it is returned by `give_back` or `replace`."""
         return self._idle.pop() if self._idle else None
 
     def give_back(self, member: PooledWorker) -> None:
-        """After a task that the worker has survived."""
+        """Return a worker after a task that it has survived."""
         member.done += 1
         if self._recycle_after is not None and member.done >= self._recycle_after:
             self.replace(member)
@@ -101,32 +101,32 @@ class Pool:
             self._idle.append(member)
 
     def replace(self, member: PooledWorker) -> None:
-        """Ends a worker, if it has not ended yet, and starts another."""
+        """End a worker, if it has not ended yet, and start another."""
         _end(member)
         self._add()
 
-    def close(self, taken: list[PooledWorker]) -> None:
-        """Ends all workers, `taken` being those that are handed out."""
-        for member in (*self._starting.values(), *self._idle, *taken):
+    def close(self, lent: list[PooledWorker]) -> None:
+        """End all workers; `lent` are those on loan."""
+        for member in (*self._starting.values(), *self._idle, *lent):
             _end(member)
         self._starting, self._idle = {}, []
 
     def _add(self) -> None:
         self._made += 1
-        # It gets tasks once it is up, so that its start is not part of a deadline.
+        # A worker gets tasks only once it has started, so that its start does not count towards a deadline.
         member = PooledWorker(self._start(f"evonas worker {self._made}"))
         self._starting[member.actor.ready.remote()] = member
 
 
 def node_died(error: RayError) -> bool:
-    """Whether Ray says, or it may be, that not the worker alone has ended, but its machine."""
+    """Return whether an error says, or may mean, that the worker's node has died and not just the worker."""
     return isinstance(error, ActorUnavailableError) or (
         isinstance(error, RayActorError) and "node has died" in str(error)
     )
 
 
 def cause_of(error: RayError) -> str:
-    """The last line of what Ray says, where the error itself is: those before are its ways to the worker."""
+    """Return the last line of an error message of Ray, which is the error itself; the lines before are a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]
 

@@ -1,4 +1,4 @@
-"""How many workers fit on the nodes of a Ray cluster, which need not be alike."""
+"""How many workers fit on the nodes of a Ray cluster, which may differ."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from dataclasses import dataclass
 from evonas.errors import UsageError
 
 NodeResources = Mapping[str, float]
-"""Of one node, as Ray counts them: ``{"CPU": 8.0, "GPU": 2.0, …}``."""
+"""The resources of a node as Ray reports them, such as ``{"CPU": 8.0, "GPU": 2.0, …}``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Needs:
-    """What Ray keeps for each worker.
+class WorkerResources:
+    """The resources that Ray reserves for each worker.
 
     Attributes:
-        cpus: CPUs, and threads that the worker computes with.
-        gpus: a share of one GPU, or a whole number of them.
+        cpus: number of CPUs, and of threads that the worker computes with.
+        gpus: a share of one GPU, or a whole number of GPUs.
     """
 
     cpus: int = 1
     gpus: float = 0.0
 
     def __str__(self) -> str:
-        return _words(self.cpus, self.gpus)
+        return _described(self.cpus, self.gpus)
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """Workers that there will be.
+class ClusterCapacity:
+    """The number of workers, and how many of them fit on the cluster now.
 
     Attributes:
-        workers: how many are wanted.
-        fit: how many of them have room now.
-        nodes: the cluster in a few words.
+        workers: number of workers.
+        fit: number of them that fit now; the others wait for nodes to join.
+        nodes: a short description of the nodes.
     """
 
     workers: int
     fit: int
     nodes: str
 
-    def note(self, needs: Needs) -> str:
-        """What to tell the user where workers wait for room; empty where all fit."""
+    def note(self, needs: WorkerResources) -> str:
+        """Return a message for the user if some workers have to wait; an empty text if all fit."""
         if self.fit == self.workers:
             return ""
         return (
@@ -52,33 +52,35 @@ class Room:
         )
 
 
-def on_node(node: NodeResources, needs: Needs) -> int:
-    """How many workers fit on one node, were it empty."""
+def workers_on_node(node: NodeResources, needs: WorkerResources) -> int:
+    """Return how many workers fit on an empty node."""
     cpus, gpus = int(node.get("CPU", 0)), int(node.get("GPU", 0))
     by_cpus = cpus // needs.cpus
     if needs.gpus == 0.0:
         return by_cpus
     if needs.gpus < 1.0:
-        # A share is of one GPU: two workers at 0.4 leave a fifth of each GPU idle. The small number is for
-        # shares such as 0.1, ten of which should fit.
+        # A worker's share is of a single GPU, so two workers at 0.4 leave a fifth of the GPU idle. The small number
+        # makes room for rounding: ten shares of 0.1 must fit.
         return min(by_cpus, gpus * int(1.0 / needs.gpus + 1e-6))
     return min(by_cpus, gpus // int(needs.gpus))
 
 
-def room_for(nodes: Sequence[NodeResources], workers: int | None, needs: Needs, *, grows: bool = False) -> Room:
-    """As many workers as were asked for, or as many as fit.
+def cluster_capacity(
+    nodes: Sequence[NodeResources], workers: int | None, needs: WorkerResources, *, grows: bool = False
+) -> ClusterCapacity:
+    """Choose the number of workers: the requested number, or as many as fit.
 
     Args:
-        nodes: of the cluster.
-        workers: how many were asked for, if any were.
-        needs: of each.
-        grows: whether nodes may join, so that more may be asked for than fit now.
+        nodes: the nodes of the cluster.
+        workers: the requested number of workers; None for as many as fit.
+        needs: the resources of each worker.
+        grows: whether nodes may join, so that more workers than fit now may be requested.
 
     Raises:
-        UsageError: when not as many fit, or none.
+        UsageError: Fewer workers fit than were requested, or none fits.
     """
-    fit = sum(on_node(node, needs) for node in nodes)
-    told = _nodes(nodes)
+    fit = sum(workers_on_node(node, needs) for node in nodes)
+    described = _nodes(nodes)
     asked = "a worker was asked for" if workers is None else f"{workers} workers were asked for"
     if (workers or 1) > fit and not (grows and workers):
         smaller = "--gpus-per-worker or --cpus-per-worker" if needs.gpus else "--cpus-per-worker"
@@ -87,17 +89,17 @@ def room_for(nodes: Sequence[NodeResources], workers: int | None, needs: Needs, 
             if fit
             else f"use other machines, or a smaller {smaller}"
         )
-        raise UsageError(f"{asked}, each with {needs}, and Ray has room for {fit or 'none'} ({told}); {fewer}")
-    return Room(workers or fit, min(workers or fit, fit), told)
+        raise UsageError(f"{asked}, each with {needs}, and Ray has room for {fit or 'none'} ({described}); {fewer}")
+    return ClusterCapacity(workers or fit, min(workers or fit, fit), described)
 
 
 def _nodes(nodes: Sequence[NodeResources]) -> str:
-    """Nodes with what they have, alike ones together."""
+    """Describe the nodes and their resources, with equal nodes counted together."""
     kinds = Counter((int(node.get("CPU", 0)), node.get("GPU", 0.0)) for node in nodes)
-    told = [f"{count} node{'s' * (count > 1)} with {_words(*kind)}" for kind, count in sorted(kinds.items())]
-    return ", ".join(told) or "no nodes"
+    groups = [f"{count} node{'s' * (count > 1)} with {_described(*kind)}" for kind, count in sorted(kinds.items())]
+    return ", ".join(groups) or "no nodes"
 
 
-def _words(cpus: int, gpus: float) -> str:
+def _described(cpus: int, gpus: float) -> str:
     text = f"{cpus} CPU{'s' * (cpus != 1)}"
     return f"{text} and {gpus:g} GPU{'s' * (gpus != 1)}" if gpus else text

@@ -1,4 +1,4 @@
-"""What lives in the process of a Ray worker: the data set, and the evaluation of one task at a time."""
+"""The actor of a Ray worker: it holds the data set, and evaluates one task at a time."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 import ray
 
 from evonas.settings.plugins import Source, load_file
-from evonas.workers.executors.ray_resources import Needs
+from evonas.workers.executors.ray_resources import WorkerResources
 
 if TYPE_CHECKING:
     from evonas.evolution.executor import Task
     from evonas.settings.candidate import Evaluation
-    from evonas.workers.data.data_sets import DataSet
+    from evonas.workers.data.dataset import DataSet
 
 CONTEXT_BYTES = 512 * 2**20
-"""GPU memory that each process takes beside what PyTorch allocates: CUDA's context, and the libraries' code."""
+"""GPU memory that each process uses besides PyTorch's allocations: the CUDA context and the code of libraries."""
 
 
 @dataclass(frozen=True, slots=True)
-class Greeting:
-    """What a worker says of itself once it is up.
+class WorkerInfo:
+    """What a worker reports when it has started.
 
     Attributes:
-        version: of evonas, where the worker runs.
-        node: Ray's id of its node.
+        version: the version of evonas on the worker's node.
+        node: Ray's id of the node.
     """
 
     version: str
@@ -34,9 +34,9 @@ class Greeting:
 
 
 class Worker:
-    """The actor. Its process is named for what it is at: ``ray::candidate 17: resnet-small``."""
+    """The actor. The name of its process shows the task and its stage: ``ray::candidate 17: resnet-small``."""
 
-    def __init__(self, data: DataSet, needs: Needs, device: str, files: Sequence[Source] = ()) -> None:
+    def __init__(self, data: DataSet, needs: WorkerResources, device: str, files: Sequence[Source] = ()) -> None:
         import torch
 
         from evonas.workers.executors.allocator import keep_freed_memory
@@ -51,29 +51,29 @@ class Worker:
             limit_gpu_memory(float(ray.get_runtime_context().get_assigned_resources().get("GPU", 0.0)))
         self._data = data
 
-    def ready(self) -> Greeting:
-        """Returns once the process is up and has its data."""
+    def ready(self) -> WorkerInfo:
+        """Return once the process has started and has its data."""
         from evonas import __version__
 
-        return Greeting(__version__, ray.get_runtime_context().get_node_id())
+        return WorkerInfo(__version__, ray.get_runtime_context().get_node_id())
 
     def evaluate(self, task: Task) -> Evaluation:
-        """See `evonas.workers.trial.evaluate.evaluate`."""
-        from evonas.workers.trial.evaluate import evaluate
+        """Evaluate a task, and name the process after each stage."""
+        from evonas.workers.trial.evaluate import evaluate_task
 
-        return evaluate(task, self._data, lambda stage: _name_process(f"{task.name}: {stage}"))
+        return evaluate_task(task, self._data, lambda stage: _name_process(f"{task.name}: {stage}"))
 
 
 def limit_gpu_memory(assigned: float) -> float | None:
-    """Keeps this process to its share of a GPU's memory, so that one worker cannot starve those beside it.
+    """Limit this process to its share of a GPU's memory, so that one worker cannot starve the others.
 
-    What a process takes beside PyTorch's tensors comes out of its share, but never more than half of it.
+    The memory that a process uses besides PyTorch's tensors is subtracted from its share, up to half of the share.
 
     Args:
-        assigned: GPUs that Ray has assigned to this process; shares are below 1.
+        assigned: GPUs that Ray has assigned to this process; below 1 for a share of one GPU.
 
     Returns:
-        The share of the GPU's memory that PyTorch may allocate, None where there is no limit.
+        The share of the GPU's memory that PyTorch may allocate; None if there is no limit.
     """
     import torch
 
@@ -85,23 +85,23 @@ def limit_gpu_memory(assigned: float) -> float | None:
     return share
 
 
-def start_worker(name: str, data: Any, needs: Needs, device: str, files: Sequence[Source] = ()) -> Any:
-    """A handle of a new actor; Ray starts its process when a node has room.
+def start_worker(name: str, data: Any, needs: WorkerResources, device: str, files: Sequence[Source] = ()) -> Any:
+    """Create an actor, and return its handle. Ray starts the process when a node has room for it.
 
     Args:
-        name: in Ray's dashboard.
-        data: reference of the data set in the object store.
-        needs: what Ray keeps for it.
-        device: where it trains.
-        files: of the user's own, which it loads.
+        name: the name of the actor in Ray's dashboard.
+        data: a reference to the data set in Ray's object store.
+        needs: the resources that Ray reserves for the actor.
+        device: the device that it trains on.
+        files: users' files that it loads.
     """
-    # Ray retries nothing by itself: attempts are counted by the search.
+    # Ray must not retry by itself, because the search counts attempts.
     options: Any = ray.remote(num_cpus=needs.cpus, num_gpus=needs.gpus, max_restarts=0, max_task_retries=0)
     return options(Worker).options(name=name).remote(data, needs, device, files)
 
 
 def _name_process(title: str) -> None:
-    """Changes what ``ps`` and the dashboard's list of processes show; Ray changes it back when the task ends."""
-    change = getattr(ray._raylet, "setproctitle", None)  # Ray does it with this, and offers nothing public
+    """Change the name of the process in ``ps`` and in Ray's dashboard. Ray restores it when the task ends."""
+    change = getattr(ray._raylet, "setproctitle", None)  # Ray itself uses this, and offers no public function
     if change is not None:
         change(f"ray::{title}")

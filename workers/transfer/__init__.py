@@ -1,6 +1,6 @@
-"""Tasks that no search trains on: whether a layer that was found for classification serves elsewhere.
+"""Tasks that no search trains on, which show whether a layer found for classification helps elsewhere.
 
-After Liu et al. 2020, who took their layers to instance segmentation and to image synthesis, at the size of a laptop:
-a U-Net that segments digits, and a class-conditional GAN that draws them. All data comes from scikit-learn's digits
-and all randomness from a seed.
+Liu et al. 2020 tested their layers on instance segmentation and image synthesis. These tasks do so at the scale of a
+laptop: a U-Net that segments digits, and a class-conditional GAN that generates them. All data comes from
+scikit-learn's digits, and all randomness from a seed.
 """

@@ -1,4 +1,4 @@
-"""Classification by a network that no search trains on."""
+"""Classification of digits by a network that no search trains on."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ANCHOR = "vgg-small"
 
 
 def classify(layer: LayerFactory, seed: int, steps: int) -> float | None:
-    """Test accuracy of a plain VGG-like network on distorted digits, trained as a search trains its anchors.
+    """Return the test accuracy of a plain VGG-like network on augmented digits, trained like the anchors of a search.
 
     Args:
-        layer: goes into every position.
-        seed: of weights and batches.
-        steps: of training.
+        layer: builds the layer at every position.
+        seed: seed of the weights and batches.
+        steps: number of training steps.
 
     Returns:
-        Between 0 and 1; None where training diverged.
+        A fraction between 0 and 1; None if training diverged.
     """
     protocol = replace(EvaluationProtocol(), anchors=(ANCHOR,), objectives=("anchors",), steps=steps, seed=seed)
     training = Training(ANCHOR, layer, load_data(protocol), protocol)

@@ -7,17 +7,17 @@ from torch import Tensor
 
 
 def frechet_distance(first: Tensor, second: Tensor) -> float:
-    """The squared Fréchet distance of the normal distributions with the sets' means and covariances.
+    """Return the squared Fréchet distance of the normal distributions with the sets' means and covariances.
 
-    d² = |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁ C₂)^½), Dowson and Landau 1982; between features of images it is the
-    Fréchet inception distance of Heusel et al. 2017. The trace of the root is that of (C₁^½ C₂ C₁^½)^½, which is
-    symmetric, so that eigenvalues of symmetric matrices are all it takes.
+    d² = |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁ C₂)^½), from Dowson and Landau 1982. Between features of images, it is the
+    Fréchet inception distance of Heusel et al. 2017. The trace of the root equals that of (C₁^½ C₂ C₁^½)^½, a
+    symmetric matrix, so eigenvalues of symmetric matrices suffice.
 
     Args:
-        first, second: features, (n, k) and (m, k) with n and m at least 2.
+        first, second: features, (n, k) and (m, k), with n and m at least 2.
 
     Returns:
-        At least 0, up to rounding in float64.
+        A number that is at least 0, up to rounding in float64.
     """
     a, b = first.double(), second.double()
     apart = (a.mean(0) - b.mean(0)).square().sum()
@@ -28,7 +28,7 @@ def frechet_distance(first: Tensor, second: Tensor) -> float:
 
 
 def _root(matrix: Tensor) -> Tensor:
-    """The symmetric root of a symmetric matrix without negative eigenvalues but for rounding."""
+    """Return the symmetric square root of a positive semidefinite matrix; negative eigenvalues are rounding errors."""
     values, vectors = torch.linalg.eigh(matrix)
     root: Tensor = vectors @ torch.diag(values.clamp(min=0).sqrt()) @ vectors.T
     return root

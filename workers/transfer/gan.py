@@ -1,4 +1,4 @@
-"""A small class-conditional GAN: the layer is in the generator, as in the EvoNorm paper's BigGAN."""
+"""A small class-conditional GAN with the layer in its generator, as in the BigGAN of the EvoNorm paper."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _WIDTH = 32
 
 
 class Generator(nn.Module):
-    """Noise and a class to an image of 8×8, by a transposed convolution and convolutions, the layer after each.
+    """Maps noise and a class to an 8×8 image, by a transposed convolution and convolutions with the layer between them.
 
     Args:
-        layer: makes the layer of each of the positions.
+        layer: builds the layer at each position.
     """
 
     def __init__(self, layer: LayerBuilder) -> None:
@@ -36,14 +36,14 @@ class Generator(nn.Module):
         )
 
     def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Noise (b, 16) and labels, int64 (b,), to images (b, 1, 8, 8) between 0 and 1."""
+        """Map noise (b, 16) and labels, int64 (b,), to images (b, 1, 8, 8) between 0 and 1."""
         given = torch.cat([noise, F.one_hot(labels, CLASSES).to(noise.dtype)], 1)
         images: Tensor = self.body(self.start(given).view(len(noise), 2 * _WIDTH, 4, 4))
         return images
 
 
 class Discriminator(nn.Module):
-    """Convolutions under spectral normalisation, and a projection of the class (Miyato and Koyama 2018)."""
+    """Convolutions with spectral normalisation, and a projection of the class (Miyato and Koyama 2018)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Discriminator(nn.Module):
         self.classes = spectral_norm(nn.Embedding(CLASSES, widths[-1]))
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Images (b, 1, 8, 8) and labels (b,) to scores (b,), high for what looks real."""
+        """Map images (b, 1, 8, 8) and labels, int64 (b,), to scores (b,), which are high for images that look real."""
         y = images
         for convolution in self.convolutions:
             y = F.leaky_relu(convolution(y), 0.1)

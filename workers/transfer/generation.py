@@ -1,4 +1,4 @@
-"""Training the GAN on digits, and the Fréchet distance of what it draws from test images."""
+"""Training of the GAN on digits, and the Fréchet distance between its images and test images."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from evonas.layers.backend_choice import for_training
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors.layers import Classifier, Conv, LayerBuilder, initialise
-from evonas.workers.data.distortion import generator
-from evonas.workers.transfer.digits import digits
+from evonas.workers.data.digits import clean_digits
+from evonas.workers.data.seeding import seeded_generator
 from evonas.workers.transfer.frechet import frechet_distance
 from evonas.workers.transfer.gan import CLASSES, NOISE, Discriminator, Generator
 
@@ -22,18 +22,18 @@ _LR, _BETAS = 1e-3, (0.0, 0.9)
 
 
 def generate(layer: LayerBuilder, seed: int, steps: int) -> float | None:
-    """The Fréchet distance between test digits and what a generator with the layer draws.
+    """Return the Fréchet distance between test digits and the images of a generator with the layer.
 
-    Hinge loss (Lim and Ye 2017), Adam for both networks, one step of each in turn. The features are those that a
-    classifier has before its last map; it is trained on the training digits, once and the same for everyone.
+    The GAN is trained with the hinge loss (Lim and Ye 2017), with Adam for both networks and one step of each in turn.
+    The features are the inputs of the last linear map of a classifier of digits, which is the same for every layer.
 
     Args:
-        layer: goes into every position of the generator.
-        seed: of weights, noise and batches.
-        steps: of each network, 64 images each.
+        layer: builds the layer at every position of the generator.
+        seed: seed of the weights, noise and batches.
+        steps: number of steps of each network, with 64 images each.
 
     Returns:
-        At least 0, lower is better; None where training diverged.
+        A distance that is at least 0, lower is better; None if training diverged.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -43,7 +43,7 @@ def generate(layer: LayerBuilder, seed: int, steps: int) -> float | None:
 
 
 def _trained_distance(made: Generator, judge: Discriminator, seed: int, steps: int) -> float | None:
-    train, draws = digits("train"), generator("generation", seed)
+    train, draws = clean_digits("train"), seeded_generator("generation", seed)
     of_made, of_judge = (torch.optim.Adam(m.parameters(), lr=_LR, betas=_BETAS) for m in (made, judge))
     for _ in range(steps):
         real = train.take(torch.randint(len(train), (_BATCH,), generator=draws))
@@ -61,15 +61,15 @@ def _trained_distance(made: Generator, judge: Discriminator, seed: int, steps: i
         of_made.step()
     made.eval()
     with torch.no_grad():
-        drawn = _drawn(made, torch.arange(_DRAWN) % CLASSES, generator("drawn"))
+        drawn = _drawn(made, torch.arange(_DRAWN) % CLASSES, seeded_generator("drawn"))
     if not bool(drawn.isfinite().all()):
         return None
-    return frechet_distance(features(drawn), features(digits("test").images))
+    return frechet_distance(features(drawn), features(clean_digits("test").images))
 
 
 def floor() -> float:
-    """The distance between the real training and test digits: what no generator of these should be below by much."""
-    return frechet_distance(features(digits("train").images), features(digits("test").images))
+    """Return the distance between real training and test digits, a practical lower bound for generators."""
+    return frechet_distance(features(clean_digits("train").images), features(clean_digits("test").images))
 
 
 def _drawn(made: Generator, labels: Tensor, draws: torch.Generator) -> Tensor:
@@ -78,7 +78,7 @@ def _drawn(made: Generator, labels: Tensor, draws: torch.Generator) -> Tensor:
 
 
 class _Features(nn.Module):
-    """A small classifier of digits, with BN-ReLU whatever layer is on trial."""
+    """A small classifier of digits, with BN-ReLU whatever the layer on trial."""
 
     def __init__(self, width: int = 32) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class _Features(nn.Module):
         self.classifier = Classifier(width, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (b, 1, 8, 8) to logits (b, 10)."""
+        """Map images (b, 1, 8, 8) to logits (b, 10)."""
         logits: Tensor = self.classifier(self.body(x))
         return logits
 
@@ -97,12 +97,12 @@ class _Features(nn.Module):
 @functools.cache
 @torch.enable_grad()
 def classifier() -> nn.Module:
-    """The classifier whose features distances are measured in, in evaluation mode; about 97% right on test digits."""
+    """Train the classifier that provides the features, and return it in evaluation mode. Its test accuracy is 97%."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         model = _Features()
-    initialise(model, generator("features weights"))
-    train, draws = digits("train"), generator("features")
+    initialise(model, seeded_generator("features weights"))
+    train, draws = clean_digits("train"), seeded_generator("features")
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(300):
         batch = train.take(torch.randint(len(train), (_BATCH,), generator=draws))
@@ -114,6 +114,6 @@ def classifier() -> nn.Module:
 
 @torch.no_grad()
 def features(images: Tensor) -> Tensor:
-    """What the classifier's last map sees of images (n, 1, 8, 8): (n, 32)."""
+    """Return the features of images (n, 1, 8, 8): the inputs (n, 32) of the classifier's last map."""
     seen: Tensor = classifier().get_submodule("body")(images)
     return seen.mean((2, 3))

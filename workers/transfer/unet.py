@@ -9,13 +9,13 @@ from evonas.workers.anchors.layers import Conv, LayerBuilder
 
 
 class UNet(nn.Module):
-    """Contracts by max pooling, expands by transposed convolutions, and joins equal resolutions.
+    """Contracts by max pooling, expands by transposed convolutions, and concatenates features of equal resolution.
 
     Args:
-        layer: makes the layer of each of the positions.
+        layer: builds the layer at each position.
         in_channels: channels of the images.
-        classes: outputs for each pixel.
-        widths: channels by resolution, from the highest.
+        classes: number of outputs per pixel.
+        widths: channels at each resolution, from the highest.
     """
 
     def __init__(
@@ -33,21 +33,21 @@ class UNet(nn.Module):
         self.classify = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (b, in_channels, h, w) to logits (b, classes, h, w); h and w are multiples of 4."""
+        """Map images (b, in_channels, h, w) to logits (b, classes, h, w); h and w must be multiples of 4."""
         levels = []
         for place, convolutions in enumerate(self.down):
             x = convolutions(x if place == 0 else self.pool(x))
             levels.append(x)
-        for expand, convolutions, beside in zip(self.expand, self.up, levels[-2::-1], strict=True):
-            x = convolutions(torch.cat([beside, expand(x)], 1))
+        for expand, convolutions, skip in zip(self.expand, self.up, levels[-2::-1], strict=True):
+            x = convolutions(torch.cat([skip, expand(x)], 1))
         logits: Tensor = self.classify(x)
         return logits
 
 
 def _keep_scale(expansion: nn.Module) -> None:
-    """Starts a transposed convolution whose stride is its kernel so that outputs vary as inputs do.
+    """Initialise a transposed convolution, whose stride equals its kernel, so that outputs have the scale of inputs.
 
-    PyTorch's own start makes them 2.4 times smaller beside what comes over the shortcut.
+    PyTorch's default initialisation makes outputs 2.4 times smaller than the features from the shortcut.
     """
     assert isinstance(expansion, nn.ConvTranspose2d)
     nn.init.normal_(expansion.weight, 0.0, expansion.in_channels**-0.5)

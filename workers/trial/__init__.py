@@ -1,1 +1,1 @@
-"""A candidate on trial: its networks, their training, and the filters that need them."""
+"""The trial of a candidate: its networks, their training, the filters that need them, and its scores."""

@@ -1,4 +1,4 @@
-"""What a worker does with a task: build, filter, train, score."""
+"""The evaluation of a task by a worker: load data, filter, train and score."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import BUILDING, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
 from evonas.settings.objectives import measured_objectives
 from evonas.workers.data.batches import crop_size
-from evonas.workers.data.data_sets import DataSet, load_dataset
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.network_filters import filters_of
-from evonas.workers.trial.objective_measures import measure
+from evonas.workers.trial.objective_measures import measure_objective
 from evonas.workers.trial.trial import Trial
 
 if TYPE_CHECKING:
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
 
 
 def load_data(protocol: EvaluationProtocol) -> DataSet:
-    """The protocol's data set, once it is known that it can be trained on as the protocol wants.
+    """Load a protocol's data set, and check that the protocol can train on it.
 
     Raises:
-        UsageError: when it is unknown, its files are missing or not what they should be, or crops do not fit
-            into its images.
+        UsageError: The data set is unknown, its files are missing or invalid, or crops do not fit into its images.
     """
     data = load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None, protocol.image_size)
     crop_size(data.size, protocol.pad, protocol.crop)
@@ -38,24 +38,24 @@ def load_data(protocol: EvaluationProtocol) -> DataSet:
 
 
 def less_held_out(data: DataSet, share: float) -> DataSet:
-    """The data with a share of the training split for validation: the same images for everyone.
+    """Return the data with a share of the training images as validation images, the same ones in every process.
 
     Raises:
-        UsageError: when one side would be empty.
+        UsageError: The share leaves no image on one side.
     """
     return data.held_out(share, seed=0)
 
 
-def evaluate(task: Task, data: DataSet, at: Callable[[str], object] = lambda stage: None) -> Evaluation:
-    """Judges and scores the task's layer.
+def evaluate_task(task: Task, data: DataSet, on_stage: Callable[[str], object] = lambda stage: None) -> Evaluation:
+    """Judge and score the layer of a task.
 
-    Times are core-seconds of this process, less what went into kernels, which is counted apart and includes the
-    compiler's; `wall` alone is wall time.
+    Times are core-seconds of this process, except `wall`, which is wall-clock time. Building kernels is counted
+    separately and includes the compiler's time.
 
     Args:
-        task: what to do.
+        task: the candidate, and how to judge it.
         data: the protocol's data set.
-        at: told of each filter, anchor and objective when its turn comes.
+        on_stage: called with the name of each filter, anchor and objective before it begins.
     """
     begun, built = monotonic(), all_seconds()
     if task.held_out:
@@ -63,10 +63,10 @@ def evaluate(task: Task, data: DataSet, at: Callable[[str], object] = lambda sta
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
-    work = _Work(task, Trial(layer, task.protocol, data), at)
+    work = _EvaluationInProgress(task, Trial(layer, task.protocol, data), on_stage)
     status = Status.REJECTED
     if work.passes_filters() and work.scores_anchors():
-        work.measures_objectives()
+        work.measure_objectives()
         status = Status.SCORED
     built = all_seconds() - built
     if built > 0.0:
@@ -75,17 +75,17 @@ def evaluate(task: Task, data: DataSet, at: Callable[[str], object] = lambda sta
 
 
 def _spent() -> float:
-    """Core-seconds of this process, those on kernels left out."""
+    """Return the core-seconds of this process, without those spent on building kernels."""
     return process_time() - own_seconds()
 
 
 @dataclass
-class _Work:
-    """An evaluation in progress. Each step answers whether the candidate goes on to the next."""
+class _EvaluationInProgress:
+    """An evaluation in progress. Each stage returns whether the candidate goes on to the next."""
 
     task: Task
     trial: Trial
-    at: Callable[[str], object]
+    on_stage: Callable[[str], object]
     outcomes: list[FilterOutcome] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     measures: dict[str, float] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class _Work:
 
     def passes_filters(self) -> bool:
         for judge in filters_of(self.task.protocol) if self.task.filtered else ():
-            self.at(judge.name)
+            self.on_stage(judge.name)
             start = _spent()
             verdict = judge.judge(self.trial)
             if not self._note(judge.name, verdict, _spent() - start):
@@ -104,7 +104,7 @@ class _Work:
     def scores_anchors(self) -> bool:
         protocol, hurdles = self.task.protocol, checkpoints(self.task.protocol) if self.task.filtered else ()
         for anchor in protocol.anchors:
-            self.at(anchor)
+            self.on_stage(anchor)
             start = _spent()
             training = self.trial.first if anchor == protocol.anchors[0] else self.trial.training(anchor)
             cleared = True
@@ -114,7 +114,7 @@ class _Work:
                 if not cleared:
                     break
             if cleared:
-                # A layer that diverges on one anchor is scored 0 there: it may still be the best on another.
+                # A layer that diverges on one anchor scores 0 there, because it may still be the best on another.
                 finite = training.advance(protocol.steps)
                 score = training.accuracy(self.task.split) if finite else 0.0
                 self.diverged += [] if finite else [anchor]
@@ -126,12 +126,12 @@ class _Work:
                 return False
         return True
 
-    def measures_objectives(self) -> None:
+    def measure_objectives(self) -> None:
         protocol = self.task.protocol
         for objective in measured_objectives(protocol.objectives, protocol.anchors, protocol.plugins):
-            self.at(objective.name)
+            self.on_stage(objective.name)
             start = _spent()
-            self.measures[objective.name] = measure(objective.name, self.trial)
+            self.measures[objective.name] = measure_objective(objective.name, self.trial)
             self.seconds[objective.name] = _spent() - start
 
     def result(self, status: Status) -> Evaluation:
@@ -149,7 +149,7 @@ class _Work:
 
     def _clears(self, hurdle: Checkpoint, value: float) -> bool:
         behind = hurdle.name in self.task.floors and value < self.task.floors[hurdle.name]
-        # The training that led here is accounted for under its anchor.
+        # The seconds of the training so far are recorded under its anchor.
         return self._note(hurdle.name, Reject("behind", value) if behind else Accept(value), 0.0)
 
     def _note(self, name: str, verdict: Verdict, seconds: float) -> bool:

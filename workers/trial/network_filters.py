@@ -1,7 +1,7 @@
 """The filters that need a network: signal propagation, stability, early stages, and quality, in order of cost.
 
-Each answers for a `Trial` with Accept or Reject. The stages work on the training of the first anchor,
-which scoring then continues, so a candidate that passes has paid nothing twice.
+Each judges a `Trial` and returns Accept or Reject. The early and quality filters look at the training of the first
+anchor, which scoring then continues, so no training is repeated for a candidate that passes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from evonas.errors import UsageError, shorten
 from evonas.settings.candidate import Accept, Reject, Verdict
 from evonas.settings.plugins import Registry
-from evonas.workers.trial.signal_propagation import measure, unfit
+from evonas.workers.trial.signal_propagation import measure_signal, signal_fault
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,25 +30,25 @@ SIGNAL_LIMITS = (
 )
 """Bounds on a network's signal at initialisation.
 
-Of 240 distinct candidates, 55 passed the quality test; they measured scale -1.0 to 0.3, diversity -1.5 to
--0.2, gradient -2.1 to 0.2, balance 0.5 to 2.5 and logits 0.02 to 0.7. The bounds leave a margin around these
-and turn away three quarters of the other 185. `python -m benchmarks.filters price` repeats the measurement.
+Of 240 distinct candidates, 55 passed the quality test. Their scale was -1.0 to 0.3, diversity -1.5 to -0.2, gradient
+-2.1 to 0.2, balance 0.5 to 2.5 and logits 0.02 to 0.7. The bounds leave a margin around these ranges and reject three
+quarters of the other 185. `python -m benchmarks.filters price` repeats the measurement.
 """
 
 
 class Filter(Protocol):
-    """Turns candidates away before they cost a whole evaluation.
+    """Rejects candidates before they cost a whole evaluation.
 
     Attributes:
-        name: what records call it.
+        name: the name under which its results are recorded.
     """
 
     @property
     def name(self) -> str:
-        """What records call the filter."""
+        """The name under which the filter's results are recorded."""
 
     def judge(self, trial: Trial) -> Verdict:
-        """Accept, or Reject with a reason."""
+        """Return Accept, or Reject with a reason."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class SignalFilter:
     name: str = "signal"
 
     def judge(self, trial: Trial) -> Verdict:
-        """Rejects what vanishes, explodes or collapses over depth."""
+        """Reject a layer under which the signal vanishes, explodes or collapses over the depth of the network."""
         images, labels = trial.first.batch(0)
-        reason = unfit(measure(trial.first.model, images, labels), SIGNAL_LIMITS)
+        reason = signal_fault(measure_signal(trial.first.model, images, labels), SIGNAL_LIMITS)
         return Accept() if reason is None else Reject(reason)
 
 
@@ -72,11 +72,11 @@ class StabilityFilter:
 
     @property
     def name(self) -> str:
-        """Names the step."""
+        """The kind of filter and its step."""
         return f"stability-{self.step}"
 
     def judge(self, trial: Trial) -> Verdict:
-        """Rejects a layer under which the norm of the gradient passes the protocol's limit or is not finite."""
+        """Reject a layer under which the gradient norm exceeds the protocol's limit or is not finite."""
         stable = trial.ascent.advance(self.step)
         norm = trial.ascent.norms[-1]
         return Accept(norm) if stable else Reject("gradient explodes", norm if math.isfinite(norm) else None)
@@ -84,9 +84,9 @@ class StabilityFilter:
 
 @dataclass(frozen=True)
 class EarlyFilter:
-    """Accuracy on the latest training batches, after a few steps: a candidate at chance goes no further.
+    """Accuracy on the latest training batches after a few steps: a candidate at chance level goes no further.
 
-    Training batches are judged in training mode, so running statistics that lag behind do not matter.
+    Training batches are seen in training mode, so running statistics that lag behind do not matter.
     """
 
     step: int
@@ -94,11 +94,11 @@ class EarlyFilter:
 
     @property
     def name(self) -> str:
-        """Names the step."""
+        """The kind of filter and its step."""
         return f"early-{self.step}"
 
     def judge(self, trial: Trial) -> Verdict:
-        """Rejects what diverged or learned nothing yet."""
+        """Reject a candidate that diverged or has not learned anything yet."""
         if not trial.first.advance(self.step):
             return Reject("training diverged")
         accuracy = trial.first.train_accuracy()
@@ -114,7 +114,7 @@ class QualityFilter:
     name: str = "quality"
 
     def judge(self, trial: Trial) -> Verdict:
-        """Rejects what diverged or stays under the floor."""
+        """Reject a candidate that diverged or is below the floor."""
         if not trial.first.advance(self.step):
             return Reject("training diverged")
         accuracy = trial.first.accuracy("validation")
@@ -122,42 +122,43 @@ class QualityFilter:
 
 
 @dataclass(frozen=True)
-class OwnFilter:
-    """A user's filter, whose answers are checked."""
+class UserFilter:
+    """A user's filter, whose verdicts are checked."""
 
     given: Filter
 
     @property
     def name(self) -> str:
-        """The name that the user gave it."""
+        """The name that the user gave the filter."""
         return self.given.name
 
     def judge(self, trial: Trial) -> Verdict:
-        """What the user's filter says.
+        """Return the verdict of the user's filter.
 
         Raises:
-            UsageError: it says neither Accept nor Reject.
+            UsageError: The verdict is neither Accept nor Reject.
         """
         verdict = self.given.judge(trial)
         if not isinstance(verdict, Accept | Reject):
-            raise UsageError(f"the filter {self.name} answered {shorten(verdict)}, neither Accept nor Reject")
+            raise UsageError(f"the filter {self.name} returned {shorten(verdict)} instead of Accept or Reject")
         return verdict
 
 
-def _own(_: str, found: Any) -> Filter | None:
-    """A user's filter, or a class of which one can be made without arguments."""
+def _user_filter(_: str, found: Any) -> Filter | None:
+    """Wrap a user's filter, given as an object or as a class without constructor arguments."""
     made = found() if isinstance(found, type) else found
     named = isinstance(getattr(made, "name", None), str)
-    return OwnFilter(made) if named and callable(getattr(made, "judge", None)) else None
+    return UserFilter(made) if named and callable(getattr(made, "judge", None)) else None
 
 
 FILTERS: Registry[Filter] = Registry(
-    "filter", {}, _own, "an object with a `name` and a method `judge(trial)`, or the class of one"
+    "filter", {}, _user_filter, "an object with a `name` and a method `judge(trial)`, or the class of one"
 )
+"""Finds a user's filter by name."""
 
 
 def filters_of(settings: EvaluationProtocol) -> Sequence[Filter]:
-    """The filters that a protocol asks for, in order. None of them trains longer than scoring does."""
+    """Return the filters of a protocol in order. None of them trains longer than scoring does."""
     quality_step = min(settings.quality_step, settings.steps)
     filters: list[Filter] = [SignalFilter()] if settings.signal else []
     filters += [StabilityFilter(step) for step in settings.stability_steps]

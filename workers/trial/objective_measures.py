@@ -1,4 +1,4 @@
-"""The objectives beside accuracy that need a network; `evonas/settings/objectives.py` says what they mean."""
+"""Measurement of the objectives other than accuracy; `evonas/settings/objectives.py` defines them."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
     from evonas.workers.trial.trial import Trial
 
 SMALL_BATCH = 4
+"""Images per micro-batch in the objective batch-4."""
 
 
-def measure(name: str, trial: Trial) -> float:
-    """The value of an objective, evonas's own or a user's, for a trial, in its unit.
+def measure_objective(name: str, trial: Trial) -> float:
+    """Measure an objective, evonas's own or a user's, for a trial, in the objective's unit.
 
     Raises:
-        UsageError: the user's does not give a number.
+        UsageError: A user's objective returns something other than a number.
     """
     if name in _MEASURES:
         return _MEASURES[name](trial)
     own = REGISTRY.find(name).measure
-    assert own is not None, "an objective of a user's own comes with its measurement"
+    assert own is not None, "a user's objective has a function `measure`"
     value = own(trial)
     if not isinstance(value, int | float) or math.isnan(value):
-        raise UsageError(f"the objective {name} gave {shorten(value)} rather than a number")
+        raise UsageError(f"the objective {name} returned {shorten(value)}, not a number")
     return float(value)
 
 
@@ -48,7 +49,7 @@ def _step_time(trial: Trial) -> float:
 
 def _saved_bytes(trial: Trial) -> float:
     network = copy.deepcopy(trial.first.model).train()
-    # By storage: a tensor that is saved by two operations, or with its view, is kept once.
+    # By storage, so that a tensor counts once even if two operations save it, or one saves a view of it.
     kept: dict[int, int] = {}
     of_weights = {p.untyped_storage().data_ptr() for p in network.parameters()}
 
@@ -66,7 +67,7 @@ def _saved_bytes(trial: Trial) -> float:
 
 def _small_batch(trial: Trial) -> float:
     protocol = trial.protocol
-    training = trial.training(protocol.anchors[0], part=SMALL_BATCH)
+    training = trial.training(protocol.anchors[0], micro_batch=SMALL_BATCH)
     return training.accuracy("validation") if training.advance(protocol.steps) else 0.0
 
 

@@ -1,9 +1,9 @@
-"""What one batch tells about a freshly initialised network: does signal reach the end, and gradient the start?
+"""Signal propagation at initialisation: does the signal reach the end of a network, and the gradient its start?
 
-A layer that no training can rescue mostly shows it at initialisation: activations vanish, explode, or
-become alike for all inputs of a batch, or the gradient does, over the depth of the network. One forward
-and one backward pass measure this at the price of a single training step (cf. Schoenholz et al., "Deep
-Information Propagation", 2017).
+A layer that no training can rescue usually shows it at initialisation: over the depth of the network, activations
+vanish, explode, or become alike for all inputs of a batch, or gradients vanish or explode. One forward and one
+backward pass measure this at the cost of a single training step (cf. Schoenholz et al., "Deep Information
+Propagation", 2017).
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _TINY = 1e-30
 
 @dataclass(frozen=True, slots=True)
 class Signal:
-    """Measurements at initialisation, as decimal logarithms where they span many magnitudes.
+    """Measurements at initialisation; those that span many orders of magnitude are decimal logarithms.
 
     Attributes:
         finite: whether the loss and every gradient are finite.
         scale: log10 of the root mean square of the features before the classifier.
         diversity: log10 of the features' spread over the batch, relative to their root mean square.
-        gradient: log10 of the norm of the loss gradient over all weights of convolutions.
+        gradient: log10 of the norm of the loss gradient over the weights of all convolutions.
         balance: log10 of the gradient norm of the first convolution over that of the last, each relative
             to the norm of its weight.
         logits: the largest absolute logit.
@@ -47,17 +47,17 @@ class Signal:
     logits: float
 
 
-def measure(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
-    """The signal of one batch through `model`, which is left as it was.
+def measure_signal(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
+    """Measure the signal of one batch through a copy of `model`.
 
     Args:
         model: a network whose classifier is its last `nn.Linear`.
-        images: (b, channels, h, w).
-        labels: (b,), int64.
+        images: float32 (b, channels, h, w).
+        labels: int64 (b,).
     """
     network = copy.deepcopy(model).train()
     if not images.is_cuda:
-        computed_by(network, "reference")  # to build kernels for one step costs more than the step
+        computed_by(network, "reference")  # building kernels for one step costs more than the step
     features: list[Tensor] = []
     classifier = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
@@ -79,12 +79,12 @@ def measure(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
     )
 
 
-def unfit(signal: Signal, limits: Sequence[tuple[str, float, float]]) -> str | None:
-    """The first measurement outside its limits, in words; None when all are inside.
+def signal_fault(signal: Signal, limits: Sequence[tuple[str, float, float]]) -> str | None:
+    """Name the first measurement that is outside its limits, such as "scale too low"; None if all are inside.
 
     Args:
-        signal: what was measured.
-        limits: (measurement, lowest, highest).
+        signal: the measurements.
+        limits: rows (name of the measurement, lowest value, highest value).
     """
     if not signal.finite:
         return "not finite at initialisation"

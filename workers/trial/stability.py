@@ -1,9 +1,9 @@
 """Stability: can the weights be pushed to where the gradient explodes?
 
 Liu et al. 2020, section 3.2: starting from a freshly initialised network, gradient *ascent* on the weights
-of the convolutions raises the norm of the loss gradient. A layer that keeps the network stable holds the
-norm down however the weights are pushed; with one that does not, the norm passes any bound within a few
-steps. Most unstable layers show it in the first five, so a few steps cost little and tell most.
+of the convolutions raises the norm of the loss gradient. A stable layer keeps the norm low, however the weights
+are pushed; with an unstable one, the norm exceeds any bound within a few steps. Most unstable layers show this
+within five steps, so a short ascent is cheap and finds most of them.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from torch.nn import functional as F
 from evonas.layers.norm_act import computed_by
 
 
-class Ascent:
+class GradientAscent:
     """Gradient ascent on a network's convolution weights w, to raise the norm of dL/dw on one batch.
 
-    Each step is w += rate · d‖dL/dw‖/dw, the norm being taken over all convolutions together. The other
-    parameters stay as they are. Advances in stages, so that a filter can stop it early.
+    Each step is w += step_size · d‖dL/dw‖/dw, where the norm covers all convolutions together. The other
+    parameters do not change. The ascent advances in stages, so that a filter can stop it early.
 
     Args:
-        model: a freshly initialised network, which is left as it was.
-        images: (b, channels, h, w).
-        labels: (b,), int64.
-        rate: step size.
+        model: a freshly initialised network, which is not changed.
+        images: float32 (b, channels, h, w).
+        labels: int64 (b,).
+        step_size: size of a step.
         limit: norm beyond which the ascent ends.
 
     Attributes:
-        step: steps done.
+        step: number of steps done.
         norms: the norm before each step and after the last.
     """
 
-    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, rate: float, limit: float) -> None:
+    def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, step_size: float, limit: float) -> None:
         self._network = copy.deepcopy(model).train()
-        computed_by(self._network, "reference")  # kernels have no second derivative, and each step takes one
+        computed_by(self._network, "reference")  # kernels have no second derivative, which each step needs
         self._weights = [m.weight for m in self._network.modules() if isinstance(m, nn.Conv2d)]
         self._images, self._labels = images, labels
-        self._rate, self._limit = rate, limit
+        self._step_size, self._limit = step_size, limit
         self.step = 0
         self._norm = self._measure()
         self.norms = [self._norm.item()]
@@ -52,25 +52,25 @@ class Ascent:
         return math.isfinite(self.norms[-1]) and self.norms[-1] <= self._limit
 
     def advance(self, to_step: int) -> bool:
-        """Ascends until `to_step` steps are done, counted from the start, or the norm has left its limit.
+        """Ascend until `to_step` steps are done, counted from the start, or the norm has exceeded its limit.
 
         Returns:
             Whether the network is still stable.
         """
         while self.step < to_step and self.stable:
-            # A weight that the gradient does not depend on, as in a linear network's last layer, stays.
+            # The gradient may not depend on a weight, as in the last layer of a linear network; such a weight stays.
             uphill = torch.autograd.grad(self._norm, self._weights, allow_unused=True)
             with torch.no_grad():
                 for weight, direction in zip(self._weights, uphill, strict=True):
                     if direction is not None:
-                        weight.add_(direction, alpha=self._rate)
+                        weight.add_(direction, alpha=self._step_size)
             self.step += 1
             self._norm = self._measure()
             self.norms.append(self._norm.item())
         return self.stable
 
     def _measure(self) -> Tensor:
-        """The norm of the loss gradient, as a differentiable scalar."""
+        """Compute the norm of the loss gradient as a differentiable scalar."""
         loss = F.cross_entropy(self._network(self._images), self._labels)
         gradients = torch.autograd.grad(loss, self._weights, create_graph=True)
         return torch.sqrt(sum((g.square().sum() for g in gradients), torch.zeros((), device=loss.device)))

@@ -1,4 +1,4 @@
-"""Training one anchor with one layer, in stages, reproducibly."""
+"""Training of one anchor with one layer, reproducibly and in stages."""
 
 from __future__ import annotations
 
@@ -16,55 +16,64 @@ from evonas.errors import UsageError
 from evonas.layers.backend_choice import for_training
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors import LayerBuilder, build_anchor
-from evonas.workers.data.data_sets import DataSet
+from evonas.workers.data.dataset import DataSet
 
 if TYPE_CHECKING:
     from evonas.settings.evaluation_protocol import EvaluationProtocol
 
-_EVALUATED_AT_ONCE = {"cpu": 200, "cuda": 1000}  # images: enough to make calls cheap, few enough for a CPU's cache
-_CHECKED_EVERY = {"cpu": 1, "cuda": 16}  # steps between looks at the loss, for each of which a GPU is waited for
-_WARM_UP = 3  # steps that are slower than the others, for allocations and the choice of algorithms
+_EVALUATION_BATCH = {"cpu": 200, "cuda": 1000}
+"""Images per evaluation batch: enough to make calls cheap, few enough for a CPU's cache."""
+_LOSS_CHECK_STEPS = {"cpu": 1, "cuda": 16}
+"""Steps between checks of the loss. Each check waits for the GPU."""
+_WARM_UP = 3
+"""Initial steps that are slower because of allocations and the choice of algorithms."""
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Training:
-    """One model being trained; advances in stages so that a filter can stop it early.
+    """The training of one model, which advances in stages so that a filter can stop it early.
 
-    Stochastic gradient descent with Nesterov momentum. The weights, the batches and their distortion follow
-    from the protocol's seed. With one thread, the same arguments give the same bits on a CPU, whatever the
-    stages, and PyTorch's global random state is left as it was.
+    The optimiser is stochastic gradient descent with Nesterov momentum. The weights, the batches and their
+    augmentation follow from the protocol's seed. With one thread on a CPU, the same arguments give the same
+    bits, whatever the stages. PyTorch's global random state is preserved.
 
     Args:
         anchor: name of the network.
-        layer: what goes into it.
-        data: what it is trained on.
-        protocol: how, and on which device.
-        part: images that go through the network at once; the gradient of a step is then the mean over the
-            parts of its batch, as on workers that share one. None for whole batches.
+        layer: builds the layer at each position of the network.
+        data: the data set to train on.
+        protocol: how to train, and on which device.
+        micro_batch: images that go through the network at a time; the gradient of a step is then the mean over
+            the micro-batches of its batch, as in data-parallel training. None for whole batches.
 
     Attributes:
         model: the anchor with the layer in it, in training mode.
-        step: training steps done.
+        step: number of training steps done.
         losses: cross-entropy of each step, in nats.
-        diverged: whether a loss was infinite or not a number; training has then ended.
+        diverged: whether a loss was infinite or NaN; training has then ended.
 
     Raises:
-        UsageError: the anchor is unknown, or crops do not fit into the images.
+        UsageError: The anchor is unknown, or crops do not fit into the images.
     """
 
     def __init__(
-        self, anchor: str, layer: LayerBuilder, data: DataSet, protocol: EvaluationProtocol, part: int | None = None
+        self,
+        anchor: str,
+        layer: LayerBuilder,
+        data: DataSet,
+        protocol: EvaluationProtocol,
+        micro_batch: int | None = None,
     ) -> None:
         self.data, self.protocol, self.device = data, protocol, torch.device(protocol.device)
-        self._part = part or protocol.batch
+        self._micro_batch = micro_batch or protocol.batch
         with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(protocol.seed)  # the CPU's alone: fork_rng gives back just that one
+            # Not torch.manual_seed, because fork_rng restores only the state of the CPU here.
+            torch.default_generator.manual_seed(protocol.seed)
             model = build_anchor(anchor, layer, in_channels=data.channels, classes=data.classes)
         self._format = torch.channels_last if protocol.channels_last else torch.contiguous_format
         self.model: nn.Module = model.to(self.device)
         computed_by(self.model, for_training(protocol.backend, self.device.type))
         if protocol.channels_last:
-            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # of weights of rank 4
+            self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # for weights of rank 4
         self.step = 0
         self.losses: list[float] = []
         self.diverged = False
@@ -72,7 +81,7 @@ class Training:
             protocol.seed, protocol.batch, protocol.pad, protocol.crop, protocol.flip, self.device
         )
         self._correct: list[Tensor] = []
-        self._unseen: list[Tensor] = []  # losses of the last steps, still on the device
+        self._unchecked: list[Tensor] = []  # losses of the latest steps, still on the device
         self._clock = _Clock(self.device)
         self._optimizer = torch.optim.SGD(
             self.model.parameters(),
@@ -80,19 +89,19 @@ class Training:
             momentum=protocol.momentum,
             weight_decay=protocol.weight_decay,
             nesterov=True,
-            fused=True,  # one call for all parameters: small models spend a tenth of a step on calls
+            fused=True,  # one call for all parameters, because calls are a tenth of a small model's step
         )
-        # Gradients in float16 vanish below 6e-8; scaled up, they do not.
+        # In float16, gradients below 6e-8 become zero; scaling prevents this.
         self._scaler = torch.amp.GradScaler(self.device.type) if protocol.precision == "float16" else None
 
     @property
     def step_seconds(self) -> float | None:
-        """Median wall-clock seconds of a step, without the first few where there are others; None before a step."""
+        """Median wall-clock seconds per step, after the warm-up if there are such steps; None before the first step."""
         seconds = self._clock.seconds()
         return median(seconds[_WARM_UP:] or seconds) if seconds else None
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Images, float32 (batch, c, h, w), and labels, int64 (batch,), of a step, where the model takes them."""
+        """Return the images, float32 (batch, c, h, w), and labels, int64 (batch,), of a step, on the model's device."""
         images, labels = self._batches[step]
         return images.contiguous(memory_format=self._format), labels
 
@@ -100,11 +109,10 @@ class Training:
         """Train until ``to_step`` steps are done, counted from the start.
 
         Returns:
-            False as soon as a loss is seen not to be finite, and at every later call, without further
-            training. On a GPU that is some steps after it arose; `step` and `losses` then end with it, as
-            they do on a CPU.
+            False as soon as a loss is found that is not finite, and at every later call, without further
+            training. On a GPU it is found some steps late; `step` and `losses` still end with it, as on a CPU.
         """
-        every = _CHECKED_EVERY[self.device.type]
+        check_steps = _LOSS_CHECK_STEPS[self.device.type]
         while self.step < to_step and not self.diverged:
             self._clock.start()
             images, labels = self.batch(self.step)
@@ -112,8 +120,8 @@ class Training:
                 group["lr"] = lr_at(self.protocol, self.step)
             self._optimizer.zero_grad()
             loss, correct = self._gradients(images, labels)
-            self._unseen.append(loss)
-            if (len(self._unseen) == every or self.step + 1 == to_step) and not self._finite():
+            self._unchecked.append(loss)
+            if (len(self._unchecked) == check_steps or self.step + 1 == to_step) and not self._losses_are_finite():
                 break
             if self._scaler is None:
                 self._optimizer.step()
@@ -126,9 +134,9 @@ class Training:
         return not self.diverged
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds the gradients of a batch; its loss and accuracy, as scalars on the device."""
+        """Add the gradients of a batch, and return its loss and accuracy as scalars on the device."""
         losses, right = [], []
-        for seen, wanted in zip(images.split(self._part), labels.split(self._part), strict=True):
+        for seen, wanted in zip(images.split(self._micro_batch), labels.split(self._micro_batch), strict=True):
             with self._autocast():
                 logits = self.model(seen)
                 loss = F.cross_entropy(logits, wanted) * (len(wanted) / len(labels))
@@ -138,28 +146,28 @@ class Training:
         return torch.stack(losses).sum(), torch.stack(right).sum() / len(labels)
 
     def train_accuracy(self, last: int = 10) -> float:
-        """Mean accuracy on the last training batches, each before its step: free of charge, and noisy.
+        """Return the mean accuracy on the last training batches, each before its step. It costs nothing but is noisy.
 
         Returns:
-            A fraction; 0 before the first step.
+            A fraction, which is 0 before the first step.
         """
         recent = self._correct[-last:]
         return torch.stack(recent).mean().item() if recent else 0.0
 
     @torch.no_grad()
     def accuracy(self, split: Literal["validation", "test"], limit: int | None = None) -> float:
-        """Fraction of a split's images whose class is found, in evaluation mode.
+        """Return the fraction of a split's images that are classified correctly in evaluation mode.
 
         A sample with a logit that is not finite counts as wrong.
 
         Args:
-            split: which images.
-            limit: use only the first so many; the classes stay balanced.
+            split: the split to evaluate on.
+            limit: use only the first so many images; the classes stay balanced.
         """
         samples = (self.data.validation if split == "validation" else self.data.test).first(limit)
         self.model.eval()
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        at_once = _EVALUATED_AT_ONCE[self.device.type]
+        at_once = _EVALUATION_BATCH[self.device.type]
         for start in range(0, len(samples), at_once):
             rows = slice(start, start + at_once)
             images = self.data.standardised(samples.images[rows].to(self.device))
@@ -175,11 +183,11 @@ class Training:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, _TYPES[self.protocol.precision])
 
-    def _finite(self) -> bool:
-        """Looks at the losses of the steps since it last did; all of the device's work has then ended."""
-        first = self.step + 1 - len(self._unseen)
-        losses = torch.stack(self._unseen).tolist()
-        self._unseen.clear()
+    def _losses_are_finite(self) -> bool:
+        """Check the losses since the last check. This waits for the device."""
+        first = self.step + 1 - len(self._unchecked)
+        losses = torch.stack(self._unchecked).tolist()
+        self._unchecked.clear()
         for number, loss in enumerate(losses):
             self.losses.append(loss)
             if not math.isfinite(loss):
@@ -190,10 +198,10 @@ class Training:
 
 
 def lr_at(protocol: EvaluationProtocol, step: int) -> float:
-    """The learning rate of a step counted from 0: constant, or on a half cosine from ``lr`` to 0.
+    """Return the learning rate of a step, counted from 0: constant, or on a half cosine from ``lr`` to 0.
 
-    The cosine halves the spread of a short training's accuracy over seeds: the last steps no longer throw
-    the weights about.
+    The cosine halves the spread over seeds of a short training's accuracy, because the weights change little in
+    the last steps.
     """
     if protocol.schedule == "constant":
         return protocol.lr
@@ -201,13 +209,13 @@ def lr_at(protocol: EvaluationProtocol, step: int) -> float:
 
 
 def check_device(device: str) -> None:
-    """Raises UsageError for a device that this machine does not have."""
+    """Raise UsageError if this machine does not have the device."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError("device is cuda, and PyTorch sees no GPU here: use device cpu, or see `evonas doctor`")
+        raise UsageError("the device is cuda, but PyTorch sees no GPU here: use device cpu, or see `evonas doctor`")
 
 
 class _Clock:
-    """Times of the steps of a training, without waiting for the device at each of them."""
+    """Times the steps of a training, without waiting for the device at each of them."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -216,11 +224,11 @@ class _Clock:
         self._seconds: list[float] = []
 
     def start(self) -> None:
-        """At the start of a step."""
+        """Note the start of a step."""
         self._open = self._now()
 
     def stop(self) -> None:
-        """At its end; a step that is started anew without this is not counted."""
+        """Note the end of a step. A step that starts again without it is not counted."""
         now = self._now()
         if isinstance(now, float) and isinstance(self._open, float):
             self._seconds.append(now - self._open)
@@ -228,10 +236,10 @@ class _Clock:
             self._events.append((self._open, now))
 
     def seconds(self) -> list[float]:
-        """Of each step so far; waits for a GPU to end them."""
+        """Return the seconds of each step so far. This waits for a GPU to finish them."""
         if self._events:
             torch.cuda.synchronize(self._device)
-            # Between two points of the GPU's own queue, in milliseconds.
+            # Between two events in the GPU's queue, in milliseconds.
             self._seconds += [start.elapsed_time(end) / 1000 for start, end in self._events]
             self._events.clear()
         return self._seconds

@@ -1,8 +1,7 @@
-"""Random distortion of images, reproducible from a key and independent of PyTorch's global random state."""
+"""Random augmentation of images, reproducible from a generator and independent of PyTorch's global random state."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 
@@ -11,17 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def generator(*key: object) -> torch.Generator:
-    """A CPU random generator that is a function of the key's text, so any mixture of names and numbers.
-
-    Hashing keeps streams of neighbouring keys unrelated, which seeding with ``seed + index`` would not.
-    """
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest, "big", signed=True))
-
-
 @dataclass(frozen=True)
-class Distortion:
+class Augmentation:
     """A random rotation, scale and shift, a resampling to ``size`` × ``size``, and pixel noise.
 
     Attributes:
@@ -39,9 +29,9 @@ class Distortion:
     noise: float = 0.0
 
     def __call__(self, images: Tensor, random: torch.Generator) -> Tensor:
-        """Distort every image on its own: float32 (n, c, h, w) to (n, c, size, size).
+        """Augment every image on its own: float32 (n, c, h, w) to (n, c, size, size).
 
-        What falls outside an image is 0. All images are resampled in one call, bilinearly.
+        Pixels that fall outside an image are 0. All images are resampled bilinearly in one call.
         """
         count, channels = images.shape[:2]
         angle, zoom, dx, dy = (torch.rand(4, count, generator=random) * 2 - 1).unbind()

@@ -1,7 +1,7 @@
 """Networks of inverted residuals: MobileNetV2 (Sandler et al. 2018) and EfficientNet (Tan and Le 2019).
 
-The second is the first with squeeze-and-excitation, larger kernels and scaled depth, so one class builds both;
-``mobilenet.py`` and ``efficientnet.py`` hold their configurations.
+EfficientNet is MobileNetV2 with squeeze-and-excitation, larger kernels and scaled depth, so one class builds both.
+Their configurations are in ``mobilenet.py`` and ``efficientnet.py``.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ class InvertedStage:
     """Consecutive inverted residuals: a row of the papers' tables.
 
     Attributes:
-        expansion: inner channels of a block over its input channels.
+        expansion: ratio of a block's inner channels to its input channels.
         width: output channels, before the width multiplier.
-        blocks: how many, before the depth multiplier.
-        stride: of the first block's depthwise convolution; the others have 1.
+        blocks: number of blocks, before the depth multiplier.
+        stride: stride of the first block's depthwise convolution; the others have stride 1.
         kernel: size of the depthwise convolutions.
     """
 
@@ -36,15 +36,16 @@ class InvertedStage:
 
 @dataclass(frozen=True)
 class InvertedConfig:
-    """A network of inverted residuals.
+    """The configuration of a network of inverted residuals.
 
     Attributes:
         stages: from the highest resolution to the lowest.
         stem_width: channels of the first convolution, before the width multiplier.
         stem_stride: its stride.
         head_width: channels of the last 1×1 convolution, before the width multiplier.
-        narrows_head: whether a width multiplier below 1 narrows the head; MobileNetV2's only widens it.
-        squeeze_ratio: channels inside squeeze-and-excitation over a block's input channels; None for none.
+        narrows_head: whether a width multiplier below 1 narrows the head; in MobileNetV2 it can only widen it.
+        squeeze_ratio: ratio of the channels inside squeeze-and-excitation to a block's input channels; None
+            for no squeeze-and-excitation.
         width_multiplier: scales every width.
         depth_multiplier: scales the number of blocks of each stage, rounded up.
         divisor: widths are rounded to a multiple of this.
@@ -64,17 +65,17 @@ class InvertedConfig:
 class SqueezeExcitation(nn.Module):
     """Scales each channel by a gate computed from all channels' averages (Hu et al. 2018).
 
-    Its swish is part of the architecture and not a position of the searched layer.
+    Its swish is a part of the architecture, not a position of the searched layer.
     """
 
     def __init__(self, channels: int, squeezed: int) -> None:
         super().__init__()
-        # Linear maps and not 1×1 convolutions: the same function, ten times cheaper to call on a CPU.
+        # Linear maps rather than 1×1 convolutions: the same function, ten times cheaper to call on a CPU.
         self.squeeze = Dense(channels, squeezed)
         self.excite = Dense(squeezed, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The shape (b, channels, h, w) is kept."""
+        """Scale x, (b, channels, h, w), by one gate per sample and channel."""
         gate: Tensor = self.excite(F.silu(self.squeeze(x.mean(dim=(2, 3)))))
         return x * gate.sigmoid()[:, :, None, None]
 
@@ -82,8 +83,8 @@ class SqueezeExcitation(nn.Module):
 class InvertedResidual(nn.Module):
     """Expand, filter each channel, project: a 1×1, a depthwise and a linear 1×1 convolution.
 
-    The expansion is left out where it would be by 1. Squeeze-and-excitation, if any, comes before the
-    projection. The input is added to the output where both have the same shape.
+    An expansion by 1 is left out. Squeeze-and-excitation, if any, comes before the projection. The input is
+    added to the output if both have the same shape.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride), rounded up."""
+        """Map (b, inputs, h, w) to (b, outputs, h / stride, w / stride), rounded up."""
         y: Tensor = self.path(x)
         return x + y if self.residual else y
 
@@ -114,8 +115,8 @@ class InvertedResidual(nn.Module):
 class InvertedNet(nn.Module):
     """Stem, inverted residuals, a wide 1×1 convolution, and the classifier.
 
-    Dropout and stochastic depth are left out: they regularise long trainings, and here would only add
-    noise to the score of a short one.
+    Dropout and stochastic depth are left out: they regularise long trainings, but would only add noise to the
+    score of a short one.
     """
 
     def __init__(self, config: InvertedConfig, layer: LayerBuilder, *, in_channels: int, classes: int) -> None:
@@ -140,6 +141,6 @@ class InvertedNet(nn.Module):
         self.classifier = Classifier(head, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (b, in_channels, h, w) to logits (b, classes)."""
+        """Map images (b, in_channels, h, w) to logits (b, classes)."""
         logits: Tensor = self.classifier(self.head(self.blocks(self.stem(x))))
         return logits
