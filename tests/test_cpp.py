@@ -14,6 +14,7 @@ from evonas.kernels.cpp.build import BuildError, Options, build, compiler
 from evonas.kernels.cpp.loops import MemoryLayout
 from evonas.kernels.cpp.run import CppLayer
 from evonas.kernels.cpp.source import Variant, cpp_source
+from evonas.kernels.plan.planner import plan_of
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
@@ -139,7 +140,7 @@ def test_threads_change_no_bit(name: str) -> None:
     ],
 )
 def test_kernels_read_as_they_should(layer: str, layout: MemoryLayout, golden: str) -> None:
-    own = cpp_source(zoo[layer], Variant(training=True, layout=layout)).split("}  // namespace\n")
+    own = cpp_source(plan_of(zoo[layer]), Variant(layout=layout)).split("}  // namespace\n")
     assert own[-2] + own[-1] == (GOLDEN / golden).read_text()
 
 
@@ -159,7 +160,7 @@ def test_workers_that_build_the_same_layer_at_once_leave_one(tmp_path: Path) -> 
 
 def test_a_library_that_was_cut_short_is_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
-    source = cpp_source(Graph.parse("tanh(x) + x"), Variant(training=False, backward=False))
+    source = cpp_source(plan_of(Graph.parse("tanh(x) + x"), training=False), Variant(backward=False))
     (tmp_path / "cpp").mkdir()
     monkeypatch.setattr(cpp_build.ctypes, "CDLL", lambda path: Path(path).read_bytes())
     whole = build(source)
@@ -177,7 +178,7 @@ def test_a_library_is_built_with_the_flags_that_it_is_asked_for(
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     source = 'extern "C" int told() { return TOLD; }\n'
     told = [
-        cpp_build.loaded(source, lambda path: ctypes.CDLL(str(path))["told"](), Options(("-shared", flag), ()))
+        cpp_build.build_and_load(source, lambda path: ctypes.CDLL(str(path))["told"](), Options(("-shared", flag), ()))
         for flag in ("-DTOLD=1", "-DTOLD=2")
     ]
     assert told == [1, 2]

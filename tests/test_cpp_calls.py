@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.kernels import compiled_layer as compiled
 from evonas.kernels.cpp import build as cpp_build
 from evonas.kernels.cpp import calls as cpp_calls
 from evonas.kernels.cpp import run as cpp_run
 from evonas.kernels.cpp.build import BuildError, Options, compiler
 from evonas.kernels.cpp.calls import Calls, build_calls
+from evonas.kernels.layer_cache import compiled_layer
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
 from tests.compiled_layers import at_once
@@ -86,7 +86,7 @@ def test_a_backward_pass_outlives_its_layer() -> None:
     x = torch.randn(SHAPE, requires_grad=True)
     y, wanted = layer(x), NormAct(layer.graph, SHAPE[1], backend="reference")(x)
     del layer
-    compiled.compiled_layer.cache_clear()
+    compiled_layer.cache_clear()
     gc.collect()
     (found,) = torch.autograd.grad(y.sum(), x)
     # Sums of 20 numbers of about 1 in float32, in two orders.
@@ -147,12 +147,12 @@ def test_a_layer_that_was_cut_short_is_built_anew(monkeypatch: pytest.MonkeyPatc
     x = torch.randn(SHAPE)
 
     def value() -> Tensor:
-        compiled.compiled_layer.cache_clear()
+        compiled_layer.cache_clear()
         gc.collect()  # nothing has the library loaded any more
         return NormAct("tanh(x) * sigmoid(v1 * x)", SHAPE[1], backend="cpp")(x).detach()
 
     wanted = value()
-    compiled.compiled_layer.cache_clear()
+    compiled_layer.cache_clear()
     gc.collect()
     for library in (tmp_path / "cpp").glob("*.so"):
         library.unlink()

@@ -12,7 +12,7 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.kernels.export import torch_helpers
-from evonas.kernels.export.export import export_layer
+from evonas.kernels.export.layer_file import export_layer
 from evonas.kernels.export.torch_source import to_torch
 from evonas.language.graph import FIRST, Graph, Node, X
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment

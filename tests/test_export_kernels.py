@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
-from evonas.kernels.export.copy_definitions import definitions
-from evonas.kernels.export.export import export_layer
+from evonas.kernels.export.copy_definitions import top_level_definitions
 from evonas.kernels.export.kernel_source import NAMES
+from evonas.kernels.export.layer_file import export_layer
 from evonas.kernels.export.torch_source import to_torch
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
@@ -164,4 +164,4 @@ def test_a_class_cannot_be_called_as_a_kernel(name: str) -> None:
 
 def test_no_name_is_defined_twice_in_a_file() -> None:
     # A layer's own functions in PyTorch and those that its kernels call stand in one file.
-    assert not set(definitions("export/torch_helpers.py")) & NAMES
+    assert not set(top_level_definitions("export/torch_helpers.py")) & NAMES

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from evonas.kernels.plan.plan import plan_of
-from evonas.kernels.printing.dialects import TRITON
+from evonas.kernels.plan.planner import plan_of
+from evonas.kernels.triton.dialect import TRITON
 from evonas.kernels.triton.helpers import tanh
 from evonas.kernels.triton.kernel_parts import ARGUMENTS
-from evonas.kernels.triton.module import load, source_of
+from evonas.kernels.triton.module import import_from_cache, source_of
 from evonas.language.zoo import zoo
 from tests.strategies import seeded_graphs
 
@@ -52,11 +52,11 @@ def test_helpers_are_those_that_there_are() -> None:
 def test_a_file_in_the_cache_that_was_changed_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     text = "value = 1\n"
-    module = load(text)
+    module = import_from_cache(text)
     assert module.__file__ is not None and Path(module.__file__).read_text() == text
     Path(module.__file__).write_text("value = 2\n")
     monkeypatch.delitem(__import__("sys").modules, module.__name__)
-    again = load(text)
+    again = import_from_cache(text)
     assert again.value == 1 and Path(again.__file__ or "").read_text() == text
-    assert load(text) is again
+    assert import_from_cache(text) is again
     assert [p.suffix for p in tmp_path.rglob("*") if p.is_file()] in ([".py"], [".py", ".pyc"], [".pyc", ".py"])

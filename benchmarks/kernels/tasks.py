@@ -15,7 +15,7 @@ from benchmarks.kernels.contenders import NATIVE, TYPES, WAYS, contender
 from benchmarks.kernels.correctness import check, random_graphs
 from benchmarks.kernels.items import NETWORK_BATCH, RANDOM_GRAPHS
 from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, host_seconds, peak_bytes
-from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.plan.planner import plan_of
 from evonas.language.primitive_table import IndexSet
 from evonas.language.zoo import as_graph
 from evonas.layers.norm_act import NormAct

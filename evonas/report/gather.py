@@ -164,7 +164,7 @@ def gather(store: Store, run_id: int, top: int = 5) -> Report:
 
 def look(found: ResultRow, standing: Standing) -> Top:
     """A layer, looked at closely."""
-    from evonas.kernels.plan.plan import plan_of
+    from evonas.kernels.plan.planner import plan_of
 
     return Top(found, standing, response(found.graph), plan_of(found.graph))
 

@@ -1,4 +1,4 @@
-"""Algebra on nodes of which some factors are constant on every plane."""
+"""Splits values into a part that varies within planes and coefficients that are constant on every plane."""
 
 from __future__ import annotations
 
@@ -10,24 +10,29 @@ from evonas.language.varying_axes import Extent
 
 
 class Affine(NamedTuple):
-    """scale · atom + shift, where scale and shift are constant on planes; atom None stands for shift alone."""
+    """scale · atom + shift, where scale and shift are constant on planes; if atom is None, the value is shift alone."""
 
     scale: int
     atom: int | None
     shift: int
 
 
-def is_elementwise(r: Rewriter, number: int) -> bool:
-    """Whether a value varies within a plane."""
+def varies_within_planes(r: Rewriter, number: int) -> bool:
+    """Whether a node's value varies within (h, w) planes."""
     return bool(r.extents[number] & Extent.PLANE)
 
 
 def affine(r: Rewriter, number: int) -> Affine:
-    """A node as an affine function, with coefficients constant on planes, of a node that is none itself.
+    """A node as an affine function of an atom, with coefficients that are constant on planes.
 
-    So the moments of a normalised x follow from those of x. Coefficients are added to `r`.
+    The atom cannot be split any further. The moments of a value thus follow from those of its atom: for a normalised x,
+    from those of x.
+
+    Args:
+        r: holds the node, and receives the nodes of the coefficients.
+        number: the node.
     """
-    if not is_elementwise(r, number):
+    if not varies_within_planes(r, number):
         return Affine(ZERO, None, number)
     itself = Affine(r.one(), number, ZERO)
     if number < FIRST:
@@ -42,19 +47,24 @@ def affine(r: Rewriter, number: int) -> Affine:
             if None in (one.atom, other.atom) or one.atom == other.atom:
                 atom = other.atom if one.atom is None else one.atom
                 return Affine(r.add("add", one.scale, other.scale), atom, r.add("add", one.shift, other.shift))
-        case "mul" if not all(is_elementwise(r, a) for a in args):
-            plane, inner = sorted(args, key=lambda a: is_elementwise(r, a))
+        case "mul" if not all(varies_within_planes(r, a) for a in args):
+            plane, inner = sorted(args, key=lambda a: varies_within_planes(r, a))
             scale, atom, shift = affine(r, inner)
             return Affine(r.add("mul", scale, plane), atom, r.add("mul", shift, plane))
-        case "div" if not is_elementwise(r, args[1]):
+        case "div" if not varies_within_planes(r, args[1]):
             scale, atom, shift = affine(r, args[0])
             return Affine(r.add("div", scale, args[1]), atom, r.add("div", shift, args[1]))
     return itself
 
 
 def factored(r: Rewriter, number: int) -> tuple[int, int]:
-    """A node as a product of something constant on planes and of something free of such factors."""
-    if not is_elementwise(r, number):
+    """A node as the product of a node that is constant on planes and one that has no such factor.
+
+    Args:
+        r: holds the node, and receives the nodes of the factors.
+        number: the node.
+    """
+    if not varies_within_planes(r, number):
         return number, r.one()
     if number < FIRST:
         return r.one(), number
@@ -68,7 +78,7 @@ def factored(r: Rewriter, number: int) -> tuple[int, int]:
             return r.add("mul", one, other), r.add("mul", left, right)
         case "div":
             plane, rest = factored(r, args[0])
-            if is_elementwise(r, args[1]):
+            if varies_within_planes(r, args[1]):
                 return plane, r.add("div", rest, args[1])
             return r.add("div", plane, args[1]), rest
         case "square":
