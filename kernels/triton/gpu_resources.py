@@ -60,7 +60,7 @@ class GPUResources:
 def resources(
     layer: str, arch: int, dtype: str = "bf16", training: bool = True, shapes: Sequence[Shape] = SHAPES
 ) -> Iterator[GPUResources]:
-    """Compiles the kernels of a layer to machine code, as they are launched for some shapes, and yields their resources.
+    """Compiles the kernels of a layer as they are launched for some shapes, and yields the resources of each.
 
     Args:
         layer: a name from the zoo or an expression.

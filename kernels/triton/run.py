@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SHAPES_KNOWN = 256
-_LARGE = 2**20
+_CONSTANT_SIZES_FROM = 2**20
 """From this number of values on, an input gets kernels that are compiled for its shape alone. Compiling takes a second
 for each shape, once, and saves a tenth to a half of the time of a large input. A search has small inputs, and no time
 to compile."""
@@ -73,7 +73,9 @@ class TritonLayer:
     def work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
         """The launches for inputs of a shape, each with everything but its tensors."""
         is_new, most = shape not in self._constant_shapes, _MOST_CONSTANT_SHAPES
-        if shape.b * shape.c * shape.positions < _LARGE or (is_new and len(self._constant_shapes) >= most):
+        if shape.b * shape.c * shape.positions < _CONSTANT_SIZES_FROM or (
+            is_new and len(self._constant_shapes) >= most
+        ):
             return self.open_work(shape, eps, momentum)
         if self._constant is None:
             self._constant = self._launches_of(import_from_cache(with_constant_sizes(self.source)))
