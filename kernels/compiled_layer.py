@@ -16,12 +16,12 @@ NO_SECOND_DERIVATIVE = "kernels have no second derivative: use NormAct(..., back
 
 
 PARAMETERS = ("weight", "bias", "v0", "v1")
-"""The parameters with which a layer is called beside x, in order. Each is (c,), of any floating type; v0 and v1 are
-None if the layer does not use them."""
+"""The parameters that a layer is called with in addition to x, in order. Each is (c,), of any floating type; v0 and v1
+are None if the layer does not use them."""
 
 
 class Settings(NamedTuple):
-    """The numbers that determine a layer beside its graph and its tensors.
+    """The numbers that determine a layer, apart from its graph and its tensors.
 
     Attributes:
         groups: the number of groups of channels; it divides c.

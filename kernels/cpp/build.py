@@ -52,7 +52,7 @@ _NO_COMPILER = "no C++ compiler: install g++ or clang++, or set $CXX to the path
 _KEPT = 4096  # files of 10 to 40 KiB, two for each library
 _PRUNED_EVERY = 64  # builds of a process
 _builds = itertools.count(1)
-_SECONDS = 120  # a compiler that takes longer is taken to hang
+_SECONDS = 120  # a compiler that takes longer is assumed to hang
 
 
 class BuildError(EvonasError):

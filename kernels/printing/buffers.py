@@ -55,7 +55,7 @@ class Buffers:
         return OPERATIONS[op].noun if op in OPERATIONS else op
 
     def reduced(self, node: int) -> int:
-        """The node whose mean a mean across planes is."""
+        """The node that a mean across planes is the mean of."""
         return self.plan.nodes[node - FIRST].args[0]
 
     def address(self, number: int) -> str:
@@ -78,7 +78,7 @@ class Buffers:
         return "c"
 
     def is_rooted_when_loaded(self, number: int) -> bool:
-        """Whether a leaf is a statistic whose running value is stored before the root is taken."""
+        """Whether a leaf is the root of the running value that kernels load for it."""
         moment = next((s.moment for s in self.plan.statistics if s.node == number), None)
         return moment not in (None, Moment.MEAN)
 

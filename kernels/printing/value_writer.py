@@ -91,7 +91,7 @@ class Body:
         """Writes those of some nodes that are constant on planes, and the rows that tiles among them need."""
         order = self._order(wanted)
         used = {a for n in order if self.plan.varies_within_planes(n) for a in self._arguments(n)}
-        # A negated row is written as a difference, beside the tile.
+        # A tile plus a negated row is written as a difference, so the row itself is written.
         outer = {self._arguments(n)[0] if self._is_negation(n) else n for n in used} | set(wanted)
         by_rows = {a for n in order if not self.plan.varies_within_planes(n) for a in self._arguments(n)}
         late = {n for n in used if self._is_negation(n)} - outer - by_rows

@@ -94,7 +94,7 @@ class OnChipKernels(Kernels):
         return kernel(BACKWARD, body, "R", "BLOCK")
 
     def _reduced(self, reductions: tuple[PlaneReduction, ...]) -> list[int]:
-        """The nodes whose means reductions across planes take."""
+        """The nodes that reductions across planes take the means of."""
         return [self.reduced(node) for reduction in reductions for node in reduction.nodes]
 
     def _reduce(self, body: Body, reduction: PlaneReduction, stored: bool) -> None:
