@@ -25,9 +25,9 @@ REGISTRY = Registry("search space", SPACES, _own, "a SearchSpace")
 
 
 def space_named(name: str) -> SearchSpace:
-    """The space called `name`: evonas's own, one of a loaded file (`evonas.settings.plugins`), or of a package.
+    """The space called `name`, of evonas, of a loaded file (`evonas.settings.plugins`) or of an installed package.
 
     Raises:
-        UsageError: when there is none.
+        UsageError: when no space has this name.
     """
     return REGISTRY.find(name)

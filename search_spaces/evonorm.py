@@ -1,7 +1,7 @@
 """The space with batch statistics, in which Liu et al. 2020 found the EvoNorm-B layers.
 
-A published space is never edited: a seed draws the same graphs from it in every version of evonas. What should be drawn
-otherwise is a new space with a name of its own.
+A published space is never edited, so that a seed draws the same graphs from it in every version of evonas. To draw
+other graphs, add a space with another name.
 """
 
 from evonas.settings.search_space import SearchSpace

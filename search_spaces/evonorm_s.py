@@ -1,7 +1,7 @@
 """The space without batch statistics, in which Liu et al. 2020 found the EvoNorm-S layers.
 
-A layer of this space treats every sample by itself: it works at batch size 1, and evaluation is the same
-function as training. Like `evonorm` it is never edited.
+A layer of this space treats every sample independently: it works at batch size 1, and it is the same function in
+evaluation as in training. Like `evonorm`, the space is never edited.
 """
 
 from evonas.settings.search_space import SearchSpace

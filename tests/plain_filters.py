@@ -16,9 +16,10 @@ from torch import Tensor
 
 from evonas.language.graph import FIRST, Graph, Node, X
 from evonas.language.primitive_table import PRIMITIVES
-from evonas.language.varying_axes import Extent, extents
+from evonas.language.varying_axes import Extent
 from evonas.layers.reference import evaluate
 from evonas.settings.search_space import SearchSpace
+from tests.strategies import extents
 
 PROBES = (((3, 6, 4, 3), 3), ((2, 4, 3, 3), 2))
 TWIN_SHAPE, TWIN_GROUPS, TWIN_SCALES = (3, 8, 3, 3), 4, (0.3, 1.0, 3.0)

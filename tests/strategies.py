@@ -10,6 +10,7 @@ from torch import Tensor
 
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
+from evonas.language.varying_axes import INPUT_EXTENTS, Extent, result_extent
 from evonas.layers.reference import evaluate
 from evonas.search_spaces import SPACES
 from evonas.settings.search_space import SearchSpace, generator
@@ -72,3 +73,11 @@ def value_and_gradients(graph: Graph, leaves: tuple[Tensor, Tensor, Tensor]) -> 
 def reads_x(graph: Graph) -> bool:
     """Whether any path leads from x to the output."""
     return 0 in graph.live
+
+
+def extents(graph: Graph) -> tuple[Extent, ...]:
+    """The extent of every node, inputs first."""
+    known = list(INPUT_EXTENTS)
+    for node in graph.nodes:
+        known.append(result_extent(PRIMITIVES[node.op], [known[i] for i in node.args]))
+    return tuple(known)

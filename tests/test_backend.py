@@ -18,7 +18,7 @@ from evonas.kernels.cpp import run as cpp_run
 from evonas.kernels.cpp.calls import build_calls
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
-from evonas.layers.backend_choice import BREAK_EVEN, chosen
+from evonas.layers.backend_choice import BREAK_EVEN, choose_backend
 from evonas.layers.norm_act import NormAct
 
 SHAPE = (2, 6, 4, 3)
@@ -135,10 +135,10 @@ def test_what_is_traced_in_float64_is_as_exact() -> None:
 
 def test_what_is_traced_is_left_to_whatever_traces_it(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.randn(SHAPE)
-    assert chosen("auto", x, BREAK_EVEN) == "cpp"
-    assert chosen("auto", x, BREAK_EVEN - 1) == "reference"
+    assert choose_backend("auto", x, BREAK_EVEN) == "cpp"
+    assert choose_backend("auto", x, BREAK_EVEN - 1) == "reference"
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert chosen("auto", x, BREAK_EVEN) == "reference"
+    assert choose_backend("auto", x, BREAK_EVEN) == "reference"
 
 
 def test_without_an_affine(backend: str) -> None:
@@ -253,9 +253,10 @@ def test_the_same_bits_every_time(backend: str) -> None:
 
 def test_auto_takes_kernels_on_a_gpu_alone() -> None:
     x = torch.randn(SHAPE)
-    assert [chosen(backend, x) for backend in ("auto", "reference", "triton")] == ["reference", "reference", "triton"]
+    found = {backend: choose_backend(backend, x) for backend in ("auto", "reference", "triton")}
+    assert found == {"auto": "reference", "reference": "reference", "triton": "triton"}
     if torch.cuda.is_available():
-        assert [chosen("auto", x.cuda()), chosen("auto", x.double().cuda())] == ["triton", "reference"]
+        assert [choose_backend("auto", x.cuda()), choose_backend("auto", x.double().cuda())] == ["triton", "reference"]
 
 
 def test_a_module_in_half_precision() -> None:
@@ -331,14 +332,15 @@ def test_distributed_data_parallel(tmp_path: Path, backend: str) -> None:
 
 def test_an_input_beyond_32_bits_is_left_to_the_reference() -> None:
     # Made of one number each: nothing is stored.
-    assert chosen("triton", torch.zeros(1).expand(2, 2, 2**15, 2**15)) == "reference"
-    assert chosen("triton", torch.zeros(1).expand(2**13, 2**12, 1, 1)) == "reference"
-    assert chosen("triton", torch.zeros(1).expand(2**12, 2**8, 2**7, 2**7)) == "triton"  # 64 GiB, in small samples
+    assert choose_backend("triton", torch.zeros(1).expand(2, 2, 2**15, 2**15)) == "reference"
+    assert choose_backend("triton", torch.zeros(1).expand(2**13, 2**12, 1, 1)) == "reference"
+    small_samples = torch.zeros(1).expand(2**12, 2**8, 2**7, 2**7)  # 64 GiB in all
+    assert choose_backend("triton", small_samples) == "triton"
 
 
 def test_an_empty_batch_has_no_kernels(backend: str) -> None:
     _, layer = both("bn-relu", backend)
-    assert chosen(backend, torch.randn(0, 6, 4, 3)) == "reference"
+    assert choose_backend(backend, torch.randn(0, 6, 4, 3)) == "reference"
     assert layer(torch.randn(0, 6, 4, 3)).shape == (0, 6, 4, 3)
 
 

@@ -12,7 +12,7 @@ import torch
 from evonas.kernels.cpp import build as cpp_build
 from evonas.kernels.cpp.build import Options, compiler
 from evonas.kernels.cpp.run import CppLayer
-from evonas.language.expression import parse
+from evonas.language.graph import Graph
 from tests.compiled_layers import compare
 
 pytestmark = [
@@ -42,7 +42,7 @@ def test_narrower_vectors(processor: str, dtype: torch.dtype, monkeypatch: pytes
 
     monkeypatch.setattr(cpp_build, "_compile", narrower)
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
-    graph = parse("tanh(x) / std_whcg(x) + v1 * x")
+    graph = Graph.parse("tanh(x) / std_whcg(x) + v1 * x")
     for shape in SHAPES:
         compare(graph, shape, CppLayer, dtype=dtype)
         compare(graph, shape, CppLayer, dtype=dtype, channels_last=True)

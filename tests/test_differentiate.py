@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from evonas.language.differentiate import Backward, backward
-from evonas.language.graph import Graph
-from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, Primitive
+from evonas.language.differentiate import DY, WEIGHT, pull
+from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, Node, X
+from evonas.language.listing import listing
+from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Primitive
+from evonas.language.simplify import Rewriter
+from evonas.language.varying_axes import Extent
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
 from evonas.layers.reference import apply
@@ -43,6 +47,36 @@ sums to d_weight = dy * max(t4, 0)
 sums to d_bias = dy
 """,
 }
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The gradients of `weight · graph + bias`: all nodes, d_x among them, and the nodes that sum to the others."""
+
+    nodes: tuple[Node, ...]
+    dx: int
+    densities: Mapping[str, int]
+
+    def __str__(self) -> str:
+        sums = {f"sums to d_{name}": node for name, node in self.densities.items()}
+        return "\n".join(listing(self.nodes, {"d_x": self.dx, **sums}))
+
+
+def backward(graph: Graph, training: bool = True) -> Backward:
+    """The backward pass of a layer and its affine; in evaluation statistics over the batch are like inputs."""
+    r = Rewriter(OPERATIONS)
+    r.load(graph.nodes, training)
+    dy, weight = r.leaf(DY, Extent.FULL), r.leaf(WEIGHT, Extent.CHANNEL)
+
+    def passes(number: int) -> bool:
+        op = r.op(number)
+        return training or op is None or op.index_set is not IndexSet.BWH
+
+    adjoints = pull(r, graph.output, r.add("mul", weight, dy), passes)
+    densities = {INPUTS[v]: adjoints.get(v, ZERO) for v in (V0, V1) if v in graph.live}
+    densities |= {"weight": r.add("mul", dy, graph.output), "bias": dy}
+    assert graph.nodes == tuple(r.builder.nodes[: graph.last + 1 - FIRST])
+    return Backward(tuple(r.builder.nodes), adjoints.get(X, ZERO), densities)
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -50,12 +50,12 @@ def test_live_nodes_and_trimming():
         ([("neg", (4,))], 4, "node 4: neg refers to node 4; only the earlier nodes 0 to 3"),
         ([("neg", (5,)), ("neg", (4,))], 5, "node 4: neg refers to node 5"),
         ([("neg", (-1,))], 4, "node 4: neg refers to node -1"),
-        ([("neg", (0,))], 5, "the output is node 5, which is not there"),
+        ([("neg", (0,))], 5, "the output is node 5, which does not exist"),
         ([("neg", (0,))], -1, "the output is node -1"),
         ([("neg", (0,))] * (MAX_NODES + 1), 4, f"at most {MAX_NODES}"),
     ],
 )
-def test_what_is_no_graph_is_refused(nodes, output, message):
+def test_an_invalid_graph_is_refused(nodes, output, message):
     with pytest.raises(GraphError, match=message):
         Graph(tuple(Node(*node) for node in nodes), output)
 
@@ -233,7 +233,7 @@ def test_whatever_the_json_it_is_a_graph_or_a_graph_error(document):
 
 
 @pytest.mark.parametrize("output", [4.0, "4", None, True])
-def test_an_output_that_is_no_number(output):
+def test_an_output_that_is_not_a_number(output):
     with pytest.raises(GraphError):
         Graph((Node("tanh", (0,)),), output)
 

@@ -14,7 +14,7 @@ from evonas.judging.cheap_filters import CheapFilters, Passed, Tally, structural
 from evonas.judging.functional_key import respond
 from evonas.judging.start_twins import start_response
 from evonas.language.graph import Graph, X
-from evonas.language.varying_axes import Extent, extents
+from evonas.language.varying_axes import Extent
 from evonas.language.zoo import zoo
 from evonas.search_spaces import SPACES
 from evonas.settings.candidate import Accept
@@ -22,7 +22,7 @@ from evonas.settings.fast_random import Draws
 from evonas.settings.search_space import SearchSpace, generator
 from tests import plain_filters
 from tests.plain_filters import PlainFilters
-from tests.strategies import graphs
+from tests.strategies import extents, graphs
 
 
 def proposals(space: SearchSpace, count: int, seed: int) -> Iterator[Graph]:

@@ -46,7 +46,7 @@ ATOMS = [
 
 def rewriter_of(graph: Graph) -> Rewriter:
     r = Rewriter(OPERATIONS)
-    r.take(graph)
+    r.load(graph.nodes)
     return r
 
 

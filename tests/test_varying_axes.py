@@ -6,9 +6,9 @@ from hypothesis import given, settings
 
 from evonas.language.graph import FIRST, Graph, trimmed
 from evonas.language.primitive_table import PRIMITIVES, IndexSet
-from evonas.language.varying_axes import INPUT_EXTENTS, REMOVES, Extent, extents, is_constant_over, result_extent
+from evonas.language.varying_axes import INPUT_EXTENTS, REMOVES, Extent, is_constant_over, result_extent
 from evonas.layers.reference import evaluate
-from tests.strategies import GROUPS, graphs, probe
+from tests.strategies import GROUPS, extents, graphs, probe
 
 
 def varies_over(value: torch.Tensor) -> Extent:

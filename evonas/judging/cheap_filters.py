@@ -45,7 +45,7 @@ def structural(graph: Graph) -> Verdict:
     """
     if X not in graph.live:
         return Reject("ignores its input")
-    if not varies_on_planes(graph):
+    if not varies_on_planes(graph.nodes, graph.live):
         return Reject("constant on every plane")
     return Accept()
 

@@ -1,1 +1,1 @@
-"""The layer language: the primitives, graphs of them, their text, canonical form, derivatives, and published layers."""
+"""The layer language: primitives, graphs of them, expressions, canonical form, derivatives and published layers."""

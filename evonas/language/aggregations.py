@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from evonas.language.primitive import IndexSet, Moment, Parity, Primitive
 
-# An adjoint is a density over the positions of x (see `evonas.language.differentiate`), so that of a mean is its mean.
-# The rms and the standard deviation are divided by without eps: they are at least its root.
+# An adjoint is a density over the positions of x (see `evonas.language.differentiate`), so the adjoint of a mean is its
+# mean. Dividing by an rms or a standard deviation needs no eps, because neither is smaller than √eps.
 _DERIVATIVE = {
     Moment.MEAN: "mean_{i}(g)",
     Moment.RMS: "a * (mean_{i}(g) / y)",
@@ -43,16 +43,18 @@ _RAW_SOURCE = {
 def _aggregation(moment: Moment, index_set: IndexSet) -> Primitive:
     head = _MOMENT_LATEX[moment] + "_{{" + _INDEX_LATEX[index_set] + "}}"
     raw = _RAW_SOURCE[index_set][moment]
+    is_mean = moment is Moment.MEAN
     return Primitive(
         name=f"{moment.value}_{index_set.value}",
         arity=1,
-        evaluate=None,
-        source=raw if moment is Moment.MEAN else f"torch.sqrt({raw} + {{eps}})",
+        source=raw if is_mean else f"torch.sqrt({raw} + {{eps}})",
         noun=f"{_INDEX_NOUN[index_set]}_{moment.value}",
         latex=head + r"\left({}\right)",
         derivative=(_DERIVATIVE[moment].format(i=index_set.value),),
-        parity=Parity.ODD if moment is Moment.MEAN else Parity.EVEN,
-        positive=moment is not Moment.MEAN,
+        parity=Parity.ODD if is_mean else Parity.EVEN,
+        nonnegative=not is_mean,
+        linear=is_mean,
+        at_least_root_eps=not is_mean,
         moment=moment,
         index_set=index_set,
     )
@@ -60,18 +62,16 @@ def _aggregation(moment: Moment, index_set: IndexSet) -> Primitive:
 
 AGGREGATIONS = tuple(_aggregation(moment, index_set) for moment in Moment for index_set in IndexSet)
 
-OF_PLANES = tuple(
+MEANS_OVER_PLANES = tuple(
     Primitive(
         name=f"planes_{index_set.value}",
         arity=1,
-        evaluate=None,
-        source="",
         noun="planes",
-        latex="",
+        linear=True,
         moment=Moment.MEAN,
         index_set=index_set,
         of_planes=True,
     )
     for index_set in IndexSet
 )
-"""Means of what is constant on planes, over the planes of a cell; plans alone are written with these."""
+"""Means over the planes of a cell, of values that are constant on planes; only the plans of kernels use them."""

@@ -1,6 +1,7 @@
-"""What the rows of the table of primitives call where PyTorch's own spelling is slow: see `autograd_functions.py`.
+"""Functions that rows of the table of primitives call where PyTorch's own spelling is slow.
 
-PyTorch is imported when the first of them is called, because the table is read by commands that need no tensors.
+They are in `autograd_functions.py`, which imports PyTorch and is therefore imported at the first call: commands that
+need no tensors read the table too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def maximum(a: Tensor, b: Tensor) -> Tensor:
 
 
 def away_from_zero(y: Tensor, eps: float) -> Tensor:
-    """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0), there with gradient 0. NaN propagates."""
+    """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0) and gradient 0. NaN propagates."""
     from evonas.language import autograd_functions
 
     result: Tensor = autograd_functions.AwayFromZero.apply(y, eps)  # type: ignore[no-untyped-call]  # torch leaves apply untyped

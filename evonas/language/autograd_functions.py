@@ -1,11 +1,11 @@
 """Building blocks of the primitives as functions of PyTorch's autograd, each with its derivative.
 
-Their values and gradients are those of the obvious spelling, and so are second derivatives; what differs is the number
-of passes over a tensor, and on a CPU `torch.where`, `torch.var` and the backward of `torch.maximum` run code that is
-not vectorised, ten times slower than arithmetic. Candidates are trained with these, so a search spends most of its time
-here.
+Their values, gradients and second derivatives are those of the obvious spelling, but they make fewer passes over a
+tensor. On a CPU they also avoid `torch.where`, `torch.var` and the backward pass of `torch.maximum`, whose code is not
+vectorised and is ten times slower than arithmetic. Candidates are trained with these functions, so a search spends most
+of its time here.
 """
-# ruff: noqa: D102  the methods are those that autograd asks for
+# ruff: noqa: D102  the methods are those of torch.autograd.Function
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def count(x: Tensor, dims: tuple[int, ...]) -> int:
-    """How many values a mean over `dims` is taken of."""
-    return max(1, prod([x.shape[d] for d in dims]))  # of an empty batch every mean is 0
+    """The number of values that a mean over `dims` averages, and 1 for an empty batch, whose means are 0."""
+    return max(1, prod([x.shape[d] for d in dims]))
 
 
 def mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The mean over `dims`, kept as axes of extent 1. Unlike `torch.mean`'s, its backward writes no full tensor."""
+    """The mean over `dims`, which stay as axes of extent 1. Unlike `torch.mean`, it writes no full tensor backwards."""
     return x.sum(dims, keepdim=True) * (1 / count(x, dims))
 
 
@@ -66,12 +66,12 @@ class AwayFromZero(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         y, moved = ctx.saved_tensors
-        stayed = 1 - torch.sign((moved - y).detach().abs_())  # y is returned bit for bit outside the clamp
+        stayed = 1 - torch.sign((moved - y).detach().abs_())  # exact: outside the clamp, `moved` is y
         return gradients[0] * stayed, None
 
 
 class Quotient(torch.autograd.Function):
-    """a / b: d/da = 1/b and d/db = -(a/b)/b, with the quotient taken from forward."""
+    """a / b, with the derivatives 1/b and -(a/b)/b, which reuse the quotient of the forward pass."""
 
     @staticmethod
     def forward(a: Tensor, b: Tensor) -> Tensor:
@@ -92,9 +92,9 @@ class Quotient(torch.autograd.Function):
 
 
 class MeanSquare(torch.autograd.Function):
-    """mean of (x - centre)² over some axes, centre being 0 or the mean: the gradient is 2 (x - centre) / n.
+    """The mean of (x - centre)² over some axes, where the centre is 0 or the mean; its gradient is 2 (x - centre) / n.
 
-    The centre's own dependence on x contributes nothing, because the deviations sum to 0.
+    That the mean depends on x contributes nothing, because the deviations sum to 0.
     """
 
     @staticmethod
@@ -115,12 +115,12 @@ class MeanSquare(torch.autograd.Function):
 
 
 def mean_square(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The mean of x² over `dims`, kept as axes of extent 1."""
+    """The mean of x² over `dims`, which stay as axes of extent 1."""
     result: Tensor = MeanSquare.apply(x, dims, False)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result
 
 
 def variance(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The biased variance over `dims`, kept as axes of extent 1, in two passes: never E[x²] - E[x]²."""
+    """The biased variance over `dims`, which stay as axes of extent 1, in two passes: never E[x²] - E[x]²."""
     result: Tensor = MeanSquare.apply(x, dims, True)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result

@@ -1,4 +1,7 @@
-"""What derivatives and statistics need beyond the primitives, as rows of the same table."""
+"""Operations that only derivatives and the plans of kernels are written with, as rows of the same table.
+
+No layer is made of them, so they have no LaTeX, no source for exported files and no derivative of their own.
+"""
 
 from __future__ import annotations
 
@@ -7,79 +10,78 @@ import numpy as np
 from evonas.language.primitive import Parity, Primitive
 
 ROOT = Primitive(
-    "root",
-    1,
-    lambda a, eps: (a + eps).sqrt(),
-    "torch.sqrt({0} + {eps})",
-    "root",
-    r"\sqrt{{{} + \epsilon}}",
-    positive=True,
+    name="root",
+    arity=1,
+    evaluate=lambda a, eps: (a + eps).sqrt(),
+    array=lambda a, eps: np.sqrt(a + eps),
     triton="tl.sqrt_rn({0} + eps)",
     cpp="square_root({0} + eps)",
-    array=lambda a, eps: np.sqrt(a + eps),
+    noun="root",
+    nonnegative=True,
 )
-"""What an rms or a standard deviation is of its mean square."""
+"""The last step of an rms or a standard deviation, applied to a mean square."""
 
-SLOPES = (
+DERIVATIVE_PRIMITIVES = (
+    # The sign of a number, 0 at 0: the derivative of its magnitude.
     Primitive(
-        "sign",
-        1,
-        lambda a, eps: a.sign(),
-        "torch.sign({0})",
-        "direction",
-        r"\operatorname{{sign}}\left({}\right)",
-        parity=Parity.ODD,
+        name="sign",
+        arity=1,
+        evaluate=lambda a, eps: a.sign(),
+        array=lambda a, eps: np.sign(a),
         triton="sign({0})",
         cpp="sign({0})",
-        array=lambda a, eps: np.sign(a),
+        noun="direction",
+        parity=Parity.ODD,
+        vanishes_at_zero=True,
     ),
+    # The part of the gradient of max(a, b) that goes to a: all, none, or half at a tie.
     Primitive(
-        "share",
-        2,
-        lambda a, b, eps: (a - b).sign().add(1.0).mul(0.5),
-        "(torch.sign({0} - {1}) + 1) / 2",
-        "portion",
-        r"\left[{} \ge {}\right]",
+        name="share",
+        arity=2,
+        evaluate=lambda a, b, eps: (a - b).sign().add(1.0).mul(0.5),
+        array=lambda a, b, eps: np.add(a > b, a >= b, dtype=np.float64) * 0.5,
         triton="share({0}, {1})",
         cpp="share({0}, {1})",
-        array=lambda a, b, eps: np.add(a > b, a >= b, dtype=np.float64) * 0.5,
+        noun="portion",
+        nonnegative=True,
     ),
+    # 1 where a divisor is outside of the clamp, else 0.
     Primitive(
-        "kept",
-        1,
-        lambda a, eps: (a.abs() >= eps).to(a.dtype),
-        "({0}.abs() >= {eps})",
-        "free",
-        r"\left[\left|{}\right| \ge \epsilon\right]",
-        parity=Parity.EVEN,
+        name="kept",
+        arity=1,
+        evaluate=lambda a, eps: (a.abs() >= eps).to(a.dtype),
+        array=lambda a, eps: 1.0 * (np.abs(a) >= eps),
         triton="kept({0}, eps)",
         cpp="kept({0}, eps)",
-        array=lambda a, eps: 1.0 * (np.abs(a) >= eps),
-    ),
-    Primitive(
-        "log_slope",
-        1,
-        lambda a, eps: a.sign().square() / (a.abs() + eps),
-        "torch.sign({0}).square() / ({0}.abs() + {eps})",
-        "slope",
-        r"\operatorname{{slog}}'\left({}\right)",
+        noun="free",
         parity=Parity.EVEN,
+        nonnegative=True,
+        vanishes_at_zero=True,
+    ),
+    # The derivative of the signed logarithm, 0 at 0.
+    Primitive(
+        name="log_slope",
+        arity=1,
+        evaluate=lambda a, eps: a.sign().square() / (a.abs() + eps),
+        array=lambda a, eps: (a != 0.0) / (np.abs(a) + eps),
         triton="log_slope({0}, eps)",
         cpp="log_slope({0}, eps)",
-        array=lambda a, eps: (a != 0.0) / (np.abs(a) + eps),
-    ),
-    Primitive(
-        "sqrt_slope",
-        1,
-        lambda a, eps: a.sign().square() / (2 * (a.abs() + eps).sqrt()),
-        "torch.sign({0}).square() / (2 * torch.sqrt({0}.abs() + {eps}))",
-        "slope",
-        r"\operatorname{{ssqrt}}'\left({}\right)",
+        noun="slope",
         parity=Parity.EVEN,
+        nonnegative=True,
+        vanishes_at_zero=True,
+    ),
+    # The derivative of the signed square root, 0 at 0.
+    Primitive(
+        name="sqrt_slope",
+        arity=1,
+        evaluate=lambda a, eps: a.sign().square() / (2 * (a.abs() + eps).sqrt()),
+        array=lambda a, eps: (a != 0.0) / (2.0 * np.sqrt(np.abs(a) + eps)),
         triton="root_slope({0}, eps)",
         cpp="root_slope({0}, eps)",
-        array=lambda a, eps: (a != 0.0) / (2.0 * np.sqrt(np.abs(a) + eps)),
+        noun="slope",
+        parity=Parity.EVEN,
+        nonnegative=True,
+        vanishes_at_zero=True,
     ),
 )
-"""What derivatives need beyond the primitives: the sign of a number; max(a, b)'s share of gradient for a, which is 1/2
-at a tie; whether a divisor is outside of the clamp; and the slopes of the signed logarithm and root, 0 at 0."""

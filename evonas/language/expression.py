@@ -1,9 +1,9 @@
-"""Text to graph, graph to text, graph to LaTeX.
+"""Expressions: reading a graph from text, and writing it as text and as LaTeX.
 
-The grammar, loosest first: sums `a + b - c`, products `a * b / c`, negation `-a`, then calls
-`max(a, b)`, the names `x v0 v1`, the constant `0`, and brackets. `a - b` is `add(a, neg(b))`. Equal
-sub-expressions become one node, so no `let` is needed. Parsing what was printed gives the same
-canonical form.
+The grammar, from the loosest binding to the tightest: sums `a + b - c`, products `a * b / c`, negation `-a`, then
+calls `max(a, b)`, the names `x v0 v1`, the constant `0`, and brackets. `a - b` is `add(a, neg(b))`. Equal
+sub-expressions become one node, so no `let` is needed. A graph that is printed and read again has the same canonical
+form.
 """
 
 from __future__ import annotations
@@ -12,22 +12,33 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from evonas.errors import GraphError, shorten
-from evonas.language.graph import FIRST, INPUTS, MAX_NODES, V0, V1, ZERO, Graph, GraphBuilder, X
+from evonas.language.node import (
+    FIRST,
+    INPUTS,
+    MAX_NODES,
+    ZERO,
+    Node,
+    NodeBuilder,
+    without_dead_nodes,
+    wrong_arity,
+)
 from evonas.language.primitive_table import ATOM, OPERATIONS, PRIMITIVES, PRODUCT, SUM, UNARY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from evonas.language.primitive_table import Primitive
 
 MAX_TEXT = 100_000
-"""Longest expression that is read, in characters, and longest that is printed."""
+"""The longest expression that is read or printed, in characters."""
 MAX_DEPTH = MAX_NODES  # at two stack frames each
-"""Deepest nesting of brackets, calls and signs that is read: any graph can be printed and read back."""
+"""The deepest nesting of brackets, calls and signs that is read; every graph can be printed and read back."""
 
-_TOKEN = re.compile(r"\s*(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<number>\d[\d.eE]*)|(?P<sign>[-+*/(),])|(?P<end>\Z))")
-_NAMES = {"x": X, "zero": ZERO, "v0": V0, "v1": V1}
-_INFIX = {"+": ("add", SUM), "-": ("add", SUM), "*": ("mul", PRODUCT), "/": ("div", PRODUCT)}
+_NAMES = {name: number for number, name in enumerate(INPUTS)}
+_INFIX = {op.infix: (op.name, op.binds) for op in PRIMITIVES.values() if op.infix and op.arity == 2}
+_INFIX["-"] = _INFIX["+"]  # a difference is the sum with a negated term
+_SIGNS = re.escape("".join(_INFIX) + "(),")
+_TOKEN = re.compile(rf"\s*(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<number>\d[\d.eE]*)|(?P<sign>[{_SIGNS}])|(?P<end>\Z))")
 
 
 class _Token(NamedTuple):
@@ -36,18 +47,33 @@ class _Token(NamedTuple):
     column: int
 
 
-def parse(text: str) -> Graph:
-    """The graph that `text` describes; see `Graph.parse`."""
+def parse(text: str) -> tuple[tuple[Node, ...], int]:
+    """The operations that `text` describes, and the number of its value.
+
+    Raises:
+        GraphError: when the text is not an expression; the message names the column.
+    """
     if not isinstance(text, str):
-        raise GraphError(f"an expression is text, not {shorten(text)}")
+        raise GraphError(f"an expression must be text, not {shorten(text)}")
     if len(text) > MAX_TEXT:
         raise GraphError(f"the expression is {len(text):,} characters long; at most {MAX_TEXT:,} are read")
-    builder = GraphBuilder()
-    return builder.build(_Parser(text, builder.add, _NAMES, PRIMITIVES).whole())
+    builder = NodeBuilder()
+    output = add_text(text, builder.add, _NAMES, PRIMITIVES)
+    return without_dead_nodes(builder.nodes, output)
 
 
 def add_text(text: str, add: Callable[..., int], names: Mapping[str, int], ops: Mapping[str, Primitive]) -> int:
-    """The number of the node that `text` describes, added by `add(op, *arguments)` over nodes that have names."""
+    """The number of the node that `text` describes.
+
+    Args:
+        text: an expression.
+        add: `add(op, *arguments)` adds a node and returns its number.
+        names: numbers of the nodes that the text may name.
+        ops: the operations that it may call.
+
+    Raises:
+        GraphError: when the text is not an expression of these names and operations.
+    """
     return _Parser(text, add, names, ops).whole()
 
 
@@ -111,19 +137,18 @@ class _Parser:
         if token.text in self.names:
             return self.names[token.text]
         if token.text not in self.ops:
-            names = ", ".join([*(name for name in self.names if name != "zero"), *self.ops])
+            names = ", ".join([*(name for name in self.names if name != INPUTS[ZERO]), *self.ops])
             raise GraphError(f"column {token.column}: unknown name {shorten(token.text)}; known: {names}")
-        # Written out here and not in a method of its own, because nesting costs stack frames.
+        # This is not a method of its own, because each level of nesting would cost a stack frame more.
         self.expect("(")
         args = [self.infix(SUM, depth + 1)]
         while self.next.text == ",":
             self.take()
             args.append(self.infix(SUM, depth + 1))
         self.expect(")")
-        arity = self.ops[token.text].arity
-        if len(args) != arity:
-            takes = "one argument" if arity == 1 else f"{arity} arguments"
-            raise GraphError(f"column {token.column}: {token.text} takes {takes}, not {len(args)}")
+        op = self.ops[token.text]
+        if len(args) != op.arity:
+            raise GraphError(f"column {token.column}: {wrong_arity(op, len(args))}")
         return self.add(token.text, *args)
 
     def number(self, token: _Token) -> int:
@@ -155,7 +180,7 @@ def _unexpected(token: _Token, wanted: str) -> GraphError:
 
 
 class Written(NamedTuple):
-    """Text and how tightly it binds."""
+    """Text, and how tightly its outermost operator binds."""
 
     text: str
     binds: int
@@ -165,49 +190,58 @@ class Written(NamedTuple):
         return self.text if self.binds >= strength else brackets[0] + self.text + brackets[1]
 
 
-def to_text(graph: Graph) -> str:
-    """The graph as an expression; see `Graph.expression`.
+def to_text(nodes: Sequence[Node], live: Sequence[int]) -> str:
+    """A graph as an expression.
+
+    Args:
+        nodes: the operations.
+        live: numbers of the nodes that the output depends on, in order; the last is the output.
 
     Raises:
-        GraphError: when shared nodes, written out, make it longer than `MAX_TEXT`.
+        GraphError: when shared nodes, written out at each use, make it longer than `MAX_TEXT`.
     """
-    return _fold(graph, ("x", "0", "v0", "v1"), written)
+    return _fold(nodes, live, ("x", "0", "v0", "v1"), written)
 
 
-def to_latex(graph: Graph) -> str:
-    """The graph as LaTeX; see `Graph.latex`."""
-    return _fold(graph, ("x", "0", "v_0", "v_1"), _latex)
+def to_latex(nodes: Sequence[Node], live: Sequence[int]) -> str:
+    """A graph as LaTeX mathematics, without delimiters; arguments and errors are those of `to_text`."""
+    return _fold(nodes, live, ("x", "0", "v_0", "v_1"), _latex)
 
 
-def _fold(graph: Graph, inputs: tuple[str, ...], write: Callable[..., Written]) -> str:
+def _fold(nodes: Sequence[Node], live: Sequence[int], inputs: tuple[str, ...], write: Callable[..., Written]) -> str:
     texts: dict[int, Written] = {i: Written(inputs[i], ATOM) for i in range(len(INPUTS))}
-    for number in graph.live:
+    for number in live:
         if number < FIRST:
             continue
-        op, args = graph.node(number)
-        subtracted = _negated(graph, args) if op == "add" else None
-        texts[number] = write(op, [texts[a] for a in args], [texts[s] for s in subtracted or ()])
+        op, args = nodes[number - FIRST]
+        texts[number] = write(op, [texts[a] for a in args], [texts[s] for s in difference(nodes, number)])
         if len(texts[number].text) > MAX_TEXT:
             raise GraphError(f"written out, the graph is longer than {MAX_TEXT:,} characters; use its JSON")
-    return texts[graph.output].text
+    return texts[live[-1]].text
 
 
-def _negated(graph: Graph, args: tuple[int, ...]) -> tuple[int, int] | None:
-    """(a, b) where the sum is a - b: exactly one of its terms is a negation."""
+def difference(nodes: Sequence[Node], number: int, named: Collection[int] = ()) -> tuple[int, ...]:
+    """(a, b) where the operation at `number` is a sum that is written a - b, else nothing.
+
+    That is a sum of which exactly one term is a negation; those in `named` have names of their own and do not count.
+    """
+    op, args = nodes[number - FIRST]
+    if op != "add":
+        return ()
     left, right = args
-    is_neg = [a >= FIRST and graph.node(a).op == "neg" for a in args]
+    is_neg = [a >= FIRST and nodes[a - FIRST].op == "neg" and a not in named for a in args]
     if is_neg == [False, True]:
-        return left, graph.node(right).args[0]
+        return left, nodes[right - FIRST].args[0]
     if is_neg == [True, False]:
-        return right, graph.node(left).args[0]
-    return None
+        return right, nodes[left - FIRST].args[0]
+    return ()
 
 
-def written(name: str, args: list[Written], difference: list[Written]) -> Written:
-    """An operation as text, given its arguments; `difference` holds both sides of a sum that is one, else nothing."""
+def written(name: str, args: list[Written], sides: list[Written]) -> Written:
+    """An operation as text, given its arguments; `sides` holds both sides of a `difference`, else nothing."""
     op = OPERATIONS[name]
-    if difference:
-        return Written(f"{difference[0].within(SUM)} - {difference[1].within(PRODUCT)}", SUM)
+    if sides:
+        return Written(f"{sides[0].within(SUM)} - {sides[1].within(PRODUCT)}", SUM)
     if op.infix and op.arity == 1:
         return Written(op.infix + args[0].within(op.binds), op.binds)
     if op.infix:
@@ -216,11 +250,11 @@ def written(name: str, args: list[Written], difference: list[Written]) -> Writte
     return Written(f"{name}({', '.join(a.text for a in args)})", ATOM)
 
 
-def _latex(name: str, args: list[Written], difference: list[Written]) -> Written:
+def _latex(name: str, args: list[Written], sides: list[Written]) -> Written:
     op = PRIMITIVES[name]
     brackets = (r"\left(", r"\right)")
-    if difference:
-        right = difference[1].within(PRODUCT, brackets)
-        return Written(f"{difference[0].within(SUM, brackets)} - {right}", SUM)
+    if sides:
+        right = sides[1].within(PRODUCT, brackets)
+        return Written(f"{sides[0].within(SUM, brackets)} - {right}", SUM)
     filled = op.latex.format(*(a.within(op.latex_wants, brackets) for a in args))
     return Written(filled, op.latex_binds)

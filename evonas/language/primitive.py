@@ -1,4 +1,4 @@
-"""What a row of the table of primitives says; the rows are in `elementwise.py` and `aggregations.py`."""
+"""What a row of the table of primitives holds; the rows are in `elementwise.py` and `aggregations.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# Binding strengths of what is written; a call or a name binds strongest.
+# How tightly text holds together; a call or a name binds strongest.
 SUM, PRODUCT, UNARY, POWER, ATOM = 1, 2, 3, 4, 5
+
+INPUTS = ("x", "zero", "v0", "v1")
+"""Names of nodes 0 to 3 of a graph, the inputs."""
+DERIVATIVE_NAMES = ("g", "y", "a", "b")
+"""What the text of a derivative names: the adjoint of the value, the value, and the arguments."""
 
 
 class IndexSet(Enum):
@@ -29,7 +34,7 @@ class IndexSet(Enum):
 
 
 class Parity(Enum):
-    """How an operation answers to a change of its argument's sign."""
+    """What a change of the argument's sign does to an operation's value."""
 
     NONE = 0
     ODD = 1  # f(-a) = -f(a)
@@ -37,65 +42,79 @@ class Parity(Enum):
 
 
 class Moment(Enum):
-    """What an aggregation takes of the values in its index set."""
+    """What an aggregation computes from the values in its index set."""
 
     MEAN = "mean"
     RMS = "rms"
     STD = "std"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Primitive:
-    """One primitive.
+    """One primitive. CONTRIBUTING.md says which fields a new one needs; `table` refuses a row that lacks one.
+
+    A template has one `{0}`, `{1}` or, in LaTeX, `{}` for each argument.
 
     Attributes:
-        name: what graphs store; for an aggregation it ends in its index set.
+        name: the name that graphs store; for an aggregation it ends in its index set.
         arity: number of arguments, 1 or 2.
-        evaluate: `evaluate(*arguments, eps)` for an element-wise operation; None for an aggregation,
-            which needs to know axes and modes and is evaluated by `evonas.layers.reference`.
-        source: its value as PyTorch source, for exported files; the form is told above the rows.
-        noun: what generated source calls its value.
-        latex: a template with one `{}` for each argument.
+        evaluate: `evaluate(*arguments, eps)` is the value in PyTorch of an element-wise operation; None for an
+            aggregation, which needs axes and modes and is evaluated by `evonas.layers.reference`.
+        array: the same in NumPy, on float64 arrays, for the probes of the cheap filters.
+        source: template of the value as PyTorch source, for exported files; see `evonas/language/elementwise.py`.
+        triton: template of the value as Triton source; it may call `triton.language` as `tl` and the helpers of
+            `evonas.kernels.triton.helpers`, and name `eps`. Empty where `has_own_sign`.
+        cpp: the same as C++ source, which may call what `kernels/cpp/helpers.h` defines.
+        noun: the name of the variable that generated source keeps its value in.
+        latex: template of the value in LaTeX.
         infix: the sign of an operation that text writes before or between its arguments, else None.
         binds, latex_binds: how tightly the written result holds together, from SUM to ATOM.
         latex_wants: arguments that bind less tightly than this are put in brackets in LaTeX.
-        derivative: what the adjoint of each argument gains, as text over `DERIVED`: `g` is the adjoint of the
-            value `y`, `a` and `b` are the arguments. `evonas.language.differentiate` says what an adjoint is.
-        triton: its value as Triton source where it is not written with its sign; it may call `triton.language` as
-            `tl`, the helpers of `evonas.kernels.triton.helpers`, and name `eps`.
-        cpp: the same as C++ source, which may call what `kernels/cpp/helpers.h` defines.
-        array: its value in NumPy, `array(*arguments, eps)` like `evaluate`, for the probes of the cheap filters.
+        derivative: what the adjoint of each argument gains, as an expression over `OPERATIONS` that may name
+            `DERIVATIVE_NAMES`. `evonas.language.differentiate` says what an adjoint is.
         commutative: whether the arguments may change places.
-        parity: how it answers to a change of its argument's sign.
-        positive: whether its value is positive whatever its argument (it may underflow to 0).
+        parity: what a change of its argument's sign does.
+        nonnegative: whether its value is at least 0, whatever its arguments.
+        vanishes_at_zero: of an element-wise operation of one argument: whether its value at 0 is 0.
+        linear: whether its value is linear in all arguments together.
+        bilinear: whether its value is linear in each of two arguments.
+        at_least_root_eps: whether its value is at least √eps, whatever its arguments, so that dividing by it needs
+            no clamp.
         moment, index_set: of an aggregation.
-        of_planes: whether it aggregates what is constant on planes.
-        domain: the interval from which tests of this row draw arguments.
+        of_planes: whether it aggregates values that are constant on planes.
     """
 
     name: str
     arity: int
-    evaluate: Callable[..., Tensor] | None
-    source: str
+    evaluate: Callable[..., Tensor] | None = None
+    array: Callable[..., NDArray[np.float64]] | None = None
+    source: str = ""
+    triton: str = ""
+    cpp: str = ""
     noun: str
-    latex: str
+    latex: str = ""
     infix: str | None = None
     binds: int = ATOM
     latex_binds: int = ATOM
     latex_wants: int = 0
     derivative: tuple[str, ...] = ()
-    triton: str = ""
-    cpp: str = ""
-    array: Callable[..., NDArray[np.float64]] | None = None
     commutative: bool = False
     parity: Parity = Parity.NONE
-    positive: bool = False
+    nonnegative: bool = False
+    vanishes_at_zero: bool = False
+    linear: bool = False
+    bilinear: bool = False
+    at_least_root_eps: bool = False
     moment: Moment | None = None
     index_set: IndexSet | None = None
     of_planes: bool = False
-    domain: tuple[float, float] = (-3.0, 3.0)
 
     @property
     def is_aggregation(self) -> bool:
         """Whether the operation reduces over an index set."""
         return self.moment is not None
+
+    @property
+    def has_own_sign(self) -> bool:
+        """Whether kernels write the operation with its sign, which is that of Triton and C++, not from a template."""
+        return self.infix is not None and (self.linear or self.bilinear)

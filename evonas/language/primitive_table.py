@@ -1,9 +1,8 @@
-"""The table of primitives: everything the project knows about an operation stands in its row.
+"""The table of primitives: everything the project knows about an operation is in its row.
 
 A layer is a graph of these operations (see `evonas.language.graph`). Each row gives the operation's name and
 arity, its value in PyTorch, how it is written as text and as LaTeX, and the algebraic facts that the
-canonical form relies on. Readers of graphs look facts up here and know none of their own, so adding an
-operation is adding a row; its tests are generated from the row.
+canonical form relies on. Adding an operation is adding a row; CONTRIBUTING.md has the recipe.
 
 The definitions follow Liu et al., "Evolving Normalization-Activation Layers" (2020), appendix A, made
 total: `div`, `log` and `sqrt` are defined on all reals. `eps` is the layer's epsilon, 1e-5 by default.
@@ -14,13 +13,25 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from evonas.language.aggregations import AGGREGATIONS, OF_PLANES
-from evonas.language.derivative_primitives import ROOT, SLOPES
+from evonas.language.aggregations import AGGREGATIONS, MEANS_OVER_PLANES
+from evonas.language.derivative_primitives import DERIVATIVE_PRIMITIVES, ROOT
 from evonas.language.elementwise import ELEMENTWISE
-from evonas.language.primitive import ATOM, POWER, PRODUCT, SUM, UNARY, IndexSet, Moment, Parity, Primitive
+from evonas.language.primitive import (
+    ATOM,
+    DERIVATIVE_NAMES,
+    INPUTS,
+    POWER,
+    PRODUCT,
+    SUM,
+    UNARY,
+    IndexSet,
+    Moment,
+    Parity,
+    Primitive,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 __all__ = [
     "ATOM",
@@ -36,10 +47,50 @@ __all__ = [
     "Primitive",
 ]
 
-PRIMITIVES: Mapping[str, Primitive] = MappingProxyType({op.name: op for op in ELEMENTWISE + AGGREGATIONS})
+
+def table(rows: Iterable[Primitive], *, in_layers: bool, known: Collection[str] = ()) -> Mapping[str, Primitive]:
+    """A table of rows by name.
+
+    Args:
+        rows: the rows.
+        in_layers: whether layers may be made of them, so that they are printed, exported and differentiated.
+        known: names of other tables, which the rows may not have.
+
+    Raises:
+        ValueError: for a row that lacks a field, or whose name is used already; the message says what to add.
+    """
+    found: dict[str, Primitive] = {}
+    for row in rows:
+        if row.name in {*found, *known, *INPUTS, *DERIVATIVE_NAMES} or not row.name.isidentifier():
+            raise ValueError(f"primitive {row.name!r}: the name is in use or cannot be written; choose another")
+        missing = _missing(row, in_layers)
+        if missing:
+            raise ValueError(f"primitive {row.name!r}: its row lacks {', '.join(missing)}; see CONTRIBUTING.md")
+        found[row.name] = row
+    return MappingProxyType(found)
+
+
+def _missing(row: Primitive, in_layers: bool) -> list[str]:
+    """The fields that a row should have and does not, each with what it is."""
+    by_evaluation, by_kernels = row.moment is None, row.moment is None and not row.has_own_sign
+    wanted = [
+        ("evaluate (its value in PyTorch)", by_evaluation, row.evaluate),
+        ("array (its value in NumPy)", by_evaluation, row.array),
+        ("triton (its Triton source)", by_kernels, row.triton),
+        ("cpp (its C++ source)", by_kernels, row.cpp),
+        ("index_set (the axes that it reduces)", row.moment is not None, row.index_set),
+        ("noun (a name for its value)", True, row.noun),
+        ("source (its PyTorch source, for exported files)", in_layers, row.source),
+        ("latex (its LaTeX)", in_layers, row.latex),
+        ("derivative (one expression for each argument)", in_layers, len(row.derivative) == row.arity),
+    ]
+    return [what for what, is_wanted, given in wanted if is_wanted and not given]
+
+
+PRIMITIVES: Mapping[str, Primitive] = table((*ELEMENTWISE, *AGGREGATIONS), in_layers=True)
 """The 24 primitives by name: 12 element-wise operations, then 3 moments over 4 index sets."""
 
 OPERATIONS: Mapping[str, Primitive] = MappingProxyType(
-    {**PRIMITIVES, **{op.name: op for op in (*SLOPES, ROOT, *OF_PLANES)}}
+    {**PRIMITIVES, **table((*DERIVATIVE_PRIMITIVES, ROOT, *MEANS_OVER_PLANES), in_layers=False, known=PRIMITIVES)}
 )
-"""The same, and what derivatives and plans are written with besides; layers are not."""
+"""The primitives, and the operations that only derivatives and the plans of kernels are written with."""

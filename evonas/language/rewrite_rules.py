@@ -1,7 +1,7 @@
 """The identities that the canonical form applies, by name.
 
 Every rule keeps the function in training and its gradients, to rounding and where values are finite; tests apply each
-to random arguments and compare. One that holds almost everywhere but not at a clamp or a tie is left out.
+to random arguments and compare. An identity that holds almost everywhere, but not at a clamp or a tie, is left out.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from evonas.language.graph import ZERO
+from evonas.language.node import ZERO
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment, Parity, Primitive
 from evonas.language.varying_axes import is_constant_over
 
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One identity: `apply(rewriter, op, *args)` gives the replacing node, or None where it does not fit."""
+    """One identity.
+
+    Attributes:
+        name: the identity itself.
+        ops: the names of the operations that it may replace.
+        apply: `apply(rewriter, op, *args)` returns the number of the node that replaces `op(*args)`, or None where
+            the identity does not apply.
+    """
 
     name: str
     ops: tuple[str, ...]
@@ -37,7 +44,7 @@ def _cancelled(r: Rewriter, op: Primitive, a: int, b: int) -> int | None:
 
 
 def _negated_factors(r: Rewriter, op: Primitive, a: int, b: int) -> int | None:
-    """Move the signs of both factors out; two of them cancel."""
+    """Moves the signs of both factors out; two of them cancel."""
     signs = [r.is_op(a, "neg"), r.is_op(b, "neg")]
     if not any(signs):
         return None
@@ -61,9 +68,9 @@ def _even(r: Rewriter, op: Primitive, a: int) -> int | None:
     return None
 
 
-def _abs_of_positive(r: Rewriter, op: Primitive, a: int) -> int | None:
+def _abs_of_nonnegative(r: Rewriter, op: Primitive, a: int) -> int | None:
     inner = r.op(a)
-    return _where(inner is not None and (inner.positive or inner.name in ("square", "abs")), a)
+    return _where(inner is not None and inner.nonnegative, a)
 
 
 def _mean_of_constant(r: Rewriter, op: Primitive, a: int) -> int | None:
@@ -71,7 +78,7 @@ def _mean_of_constant(r: Rewriter, op: Primitive, a: int) -> int | None:
 
 
 def _rms_of_constant(r: Rewriter, op: Primitive, a: int) -> int | None:
-    """rms_I(k) = sqrt(k² + eps) over any I that k is constant over; wh lies in every I."""
+    """rms_I(k) = sqrt(k² + eps) for every I that k is constant over, and wh is a part of every I."""
     if op.name != "rms_wh" and is_constant_over(r.extents[a], _index_set(op)):
         return r.add("rms_wh", a)
     return None
@@ -102,16 +109,16 @@ def _mean_of_mean(r: Rewriter, op: Primitive, a: int) -> int | None:
 
 
 def _kept_of_large(r: Rewriter, op: Primitive, a: int) -> int | None:
-    """A divisor outside of the clamp; eps < 1, so that √eps is outside."""
+    """A divisor of at least √eps is outside of the clamp, because eps < 1."""
     return r.one() if _is_large(r, a) else None
 
 
 def _is_large(r: Rewriter, a: int) -> bool:
-    """Whether a ≥ √eps: an rms or standard deviation, or the larger of one and something else."""
+    """Whether a ≥ √eps whatever the input, as for a standard deviation and for its maximum with anything."""
     op = r.op(a)
     if op is not None and op.name == "max":
         return _is_large(r, r.argument(a)) or _is_large(r, r.argument(a, 1))
-    return op is not None and op.moment in (Moment.RMS, Moment.STD)
+    return op is not None and op.at_least_root_eps
 
 
 def _index_set(op: Primitive) -> IndexSet:
@@ -127,7 +134,7 @@ _WITHIN = {
 }
 _ODD = tuple(op.name for op in PRIMITIVES.values() if op.parity is Parity.ODD)
 _EVEN = tuple(op.name for op in PRIMITIVES.values() if op.parity is Parity.EVEN)
-_VANISHING = ("neg", "tanh", "square", "abs", "log", "sqrt")
+_VANISHING = tuple(op.name for op in PRIMITIVES.values() if op.vanishes_at_zero)
 _OF = {moment: tuple(op.name for op in PRIMITIVES.values() if op.moment is moment) for moment in Moment}
 
 RULES: tuple[Rule, ...] = (
@@ -153,15 +160,15 @@ RULES: tuple[Rule, ...] = (
     Rule("f(0) = 0", _VANISHING, lambda r, op, a: _where(a == ZERO, ZERO)),
     Rule("f(-a) = -f(a)", _ODD, _odd),
     Rule("f(-a) = f(|a|) = f(a)", _EVEN, _even),
-    Rule("|a| = a for a ≥ 0", ("abs",), _abs_of_positive),
-    # Statistics of what is constant over their index set.
+    Rule("|a| = a for a ≥ 0", ("abs",), _abs_of_nonnegative),
+    # Statistics of values that are constant over their index set.
     Rule("mean(k) = k", _OF[Moment.MEAN], _mean_of_constant),
     Rule("rms_I(k) = rms_wh(k)", _OF[Moment.RMS], _rms_of_constant),
     Rule("std_I(k) = std_wh(0)", _OF[Moment.STD], _std_of_constant),
     Rule("std(a + k) = std(a)", _OF[Moment.STD], _std_of_shifted),
-    # What derivatives add.
+    # Terms of derivatives.
     Rule("kept(a) = 1 for a ≥ √eps", ("kept",), _kept_of_large),
     Rule("mean_I(mean_J(a)) = mean_I(a)", _OF[Moment.MEAN], _mean_of_mean),
 )
-"""Every identity that the canonical form applies. A rule ends in fewer or earlier-sorted nodes, so
-rewriting stops."""
+"""Every identity that the canonical form applies. Each leaves fewer nodes, or nodes that sort earlier, so rewriting
+terminates."""

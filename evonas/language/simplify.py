@@ -1,6 +1,6 @@
-"""Canonical form: one spelling for the many ways to write a function.
+"""Canonical form: one spelling for all the spellings of a function.
 
-Dead nodes go, algebraic identities are applied bottom-up from a table of named rules
+Dead nodes are dropped, algebraic identities are applied bottom-up from a table of named rules
 (`evonas.language.rewrite_rules`), equal sub-graphs merge, and the arguments of commutative operations are sorted.
 Every rule keeps the function in training and its gradients, to rounding and where values are finite; tests apply each
 to random arguments and compare. In evaluation one thing differs: a batch statistic of a parameter, which training makes
@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from evonas.language.graph import FIRST, INPUTS, ZERO, Graph, GraphBuilder, Node
+from evonas.language.node import FIRST, INPUTS, ONE, Node, NodeBuilder
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Primitive
 from evonas.language.rewrite_rules import RULES
 from evonas.language.varying_axes import INPUT_EXTENTS, Extent, result_extent
@@ -30,10 +30,10 @@ class Rewriter:
 
     def __init__(self, ops: Mapping[str, Primitive] = PRIMITIVES) -> None:
         self.ops = ops
-        self.builder = GraphBuilder(limit=None, ops=ops)  # many of its nodes are replaced by later ones
+        self.builder = NodeBuilder(limit=None, ops=ops)  # many of its nodes are replaced by later ones
         self.extents: list[Extent] = list(INPUT_EXTENTS)
         self._leaves: dict[str, int] = {}
-        # What a node is, whatever numbers it and its arguments bear: (height, digest).
+        # (height, digest) of each node, which do not depend on how it and its arguments are numbered.
         self.identities: list[tuple[int, str]] = [(0, name) for name in INPUTS]
 
     def add(self, name: str, *args: int) -> int:
@@ -50,7 +50,12 @@ class Rewriter:
         return number
 
     def leaf(self, name: str, extent: Extent) -> int:
-        """The number of a value that is given under a name, beside the inputs; the same for the same name."""
+        """The number of a leaf that is not an input; asking for the same name again gives the same leaf.
+
+        Args:
+            name: the name, which is not that of an operation.
+            extent: the axes that its value varies over.
+        """
         number = self._leaves.get(name)
         if number is None:
             number = self._leaves[name] = self.builder.append(Node(name, ()))
@@ -58,13 +63,17 @@ class Rewriter:
             self.identities.append((0, name))
         return number
 
-    def take(self, graph: Graph, training: bool = True) -> None:
-        """Adds the nodes of a graph as they are, under their own numbers; before anything else.
+    def load(self, nodes: Sequence[Node], training: bool = True) -> None:
+        """Adds the nodes of a graph as they are, under their own numbers; it has to be called first.
 
-        In evaluation a statistic over the batch is one number for each channel, whatever it is taken of.
+        Args:
+            nodes: the operations.
+            training: whether statistics over the batch are computed; in evaluation each is one number for each
+                channel, whatever its argument.
         """
-        for number, (name, args) in enumerate(graph.nodes, FIRST):
-            self.builder.append(Node(name, args))
+        for number, node in enumerate(nodes, FIRST):
+            name, args = node
+            self.builder.append(node)
             self._describe(number, name, args)
             if not training and self.ops[name].index_set is IndexSet.BWH:
                 self.extents[number] = Extent.CHANNEL
@@ -83,16 +92,16 @@ class Rewriter:
         return self.builder.nodes[number - FIRST].args[place]
 
     def op(self, number: int) -> Primitive | None:
-        """The operation at `number`, None for an input."""
+        """The operation at `number`, None for an input or another leaf."""
         return self.ops.get(self.builder.nodes[number - FIRST].op) if number >= FIRST else None
 
     def is_one(self, number: int) -> bool:
-        """Whether the node is exp(0), the spelling of the constant 1."""
-        return self.is_op(number, "exp") and self.argument(number) == ZERO
+        """Whether the node is the constant 1."""
+        return number >= FIRST and self.builder.nodes[number - FIRST] == ONE
 
     def one(self) -> int:
         """The node that is the constant 1."""
-        return self.add("exp", ZERO)
+        return self.add(ONE.op, *ONE.args)
 
     def _identity(self, name: str, args: tuple[int, ...]) -> tuple[int, str]:
         parts = [self.identities[a] for a in args]
@@ -103,19 +112,24 @@ class Rewriter:
 RULES_OF = {name: tuple(rule for rule in RULES if name in rule.ops) for name in OPERATIONS}
 
 
-def simplify(graph: Graph) -> Graph:
-    """The canonical form of `graph`: an equal function, with nodes in one fixed order."""
+def simplify(nodes: Sequence[Node], live: Sequence[int]) -> tuple[tuple[Node, ...], int]:
+    """The canonical form of a graph: the operations of an equal function in one fixed order, and its output.
+
+    Args:
+        nodes: the operations.
+        live: numbers of the nodes that the output depends on, in order; the last is the output.
+    """
     rewriter = Rewriter()
     numbers = {number: number for number in range(FIRST)}
-    for number in graph.live:
+    for number in live:
         if number >= FIRST:
-            op, args = graph.node(number)
+            op, args = nodes[number - FIRST]
             numbers[number] = rewriter.add(op, *(numbers[a] for a in args))
-    return _renumbered(rewriter.builder.nodes, numbers[graph.output])
+    return _renumbered(rewriter.builder.nodes, numbers[live[-1]])
 
 
-def _renumbered(rewritten: Sequence[Node], output: int) -> Graph:
-    """The graph of `output`, its nodes in the order in which a depth-first walk from there finishes them."""
+def _renumbered(rewritten: Sequence[Node], output: int) -> tuple[tuple[Node, ...], int]:
+    """What `output` depends on, in the order in which a depth-first walk from there finishes the nodes."""
     numbers = {number: number for number in range(FIRST)}
     nodes: list[Node] = []
     stack = [output]
@@ -132,10 +146,10 @@ def _renumbered(rewritten: Sequence[Node], output: int) -> Graph:
         numbers[number] = FIRST + len(nodes)
         nodes.append(Node(op, tuple(numbers[a] for a in args)))
         stack.pop()
-    return Graph.of_valid(tuple(nodes), numbers[output])
+    return tuple(nodes), numbers[output]
 
 
-def digest(canonical: Graph) -> str:
+def digest(nodes: Sequence[Node], output: int) -> str:
     """A digest of 16 hexadecimal digits of a graph in canonical form."""
-    text = repr((canonical.output, [(op, args) for op, args in canonical.nodes]))
+    text = repr((output, [(op, args) for op, args in nodes]))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

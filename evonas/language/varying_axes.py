@@ -1,29 +1,25 @@
 """Which axes each node of a graph varies over.
 
-Every index set is a union of whole (h, w) planes, so a value is one of a few kinds: it varies within a
-plane or not, with the sample or not, and with the channel, with the channel's group only, or not at
-all. `Extent` says which, as a set of flags. An element-wise result varies over what any argument
-varies over; an aggregation removes the axes of its index set.
+Every index set is a union of whole (h, w) planes, so values are of a few kinds: a value varies within a
+plane or not, with the sample or not, and with the channel, with the channel's group only, or with
+neither. `Extent` says which, as a set of flags. An element-wise result varies over every axis that one of
+its arguments varies over; an aggregation removes the axes of its index set.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Flag
-from typing import TYPE_CHECKING
 
-from evonas.language.graph import FIRST, X
+from evonas.language.node import FIRST, Node, X
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Primitive
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from evonas.language.graph import Graph
 
 
 class Extent(Flag):
-    """Axes a value varies over. `CHANNEL` is `GROUP` and `MEMBER`: which group, and which channel of it.
+    """The axes that a value varies over.
 
-    Every bit has a name of its own, because the complement of a flag drops the bits that have none.
+    `CHANNEL` is made of `GROUP`, which group of channels it is, and `MEMBER`, which channel of the group. Every bit has
+    a name of its own, because the complement of a flag drops bits without a name.
     """
 
     NONE = 0
@@ -39,7 +35,7 @@ REMOVES: dict[IndexSet, Extent] = {
     IndexSet.BWH: Extent.BATCH | Extent.PLANE,
     IndexSet.WHC: Extent.CHANNEL | Extent.PLANE,
     IndexSet.WH: Extent.PLANE,
-    # Within a group the channels are averaged; which group it is still matters.
+    # The channels of a group are averaged, but the result still depends on the group.
     IndexSet.WHCG: Extent.MEMBER | Extent.PLANE,
 }
 
@@ -62,20 +58,17 @@ def is_constant_over(extent: Extent, index_set: IndexSet) -> bool:
     return not extent & REMOVES[index_set]
 
 
-def varies_on_planes(graph: Graph) -> bool:
-    """Whether the output may vary within a plane: a path without aggregations leads there from x."""
+def varies_on_planes(nodes: Sequence[Node], live: Sequence[int]) -> bool:
+    """Whether a graph's output may vary within a plane: a path without aggregations leads there from x.
+
+    Args:
+        nodes: the operations.
+        live: numbers of the nodes that the output depends on, in order; the last is the output.
+    """
     varying = {X}
-    for number in graph.live:
+    for number in live:
         if number >= FIRST:
-            name, args = graph.nodes[number - FIRST]
+            name, args = nodes[number - FIRST]
             if name in _ELEMENTWISE and not varying.isdisjoint(args):
                 varying.add(number)
-    return graph.output in varying
-
-
-def extents(graph: Graph) -> tuple[Extent, ...]:
-    """The extent of every node of `graph`, inputs first."""
-    known = list(INPUT_EXTENTS)
-    for node in graph.nodes:
-        known.append(result_extent(PRIMITIVES[node.op], [known[i] for i in node.args]))
-    return tuple(known)
+    return live[-1] in varying

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A row of the zoo.
+    """A published layer.
 
     Attributes:
-        name: how commands and `zoo` call it.
+        name: its name in commands and in `zoo`.
         expression: the layer before its affine.
-        source: where it was published, and what is particular about it.
+        source: where it was published, and a note.
         linear: the normalisation alone, for positions of a network that have no activation; None where
-            the publication puts the affine alone there, as the EvoNorms do.
+            the publication uses only the affine there, as that of the EvoNorms does.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Published:
 
     @property
     def linear_graph(self) -> Graph | None:
-        """`linear` as a graph."""
+        """`linear` as a graph; None where that is None."""
         return None if self.linear is None else Graph.parse(self.linear)
 
 
@@ -79,19 +79,19 @@ zoo: Mapping[str, Graph] = MappingProxyType({row.name: Graph.parse(row.expressio
 """Every published layer by name, as a graph."""
 
 NAMES_BY_KEY: Mapping[str, str] = MappingProxyType({graph.key: name for name, graph in zoo.items()})
-"""Names by canonical key, to recognise a published layer among candidates."""
+"""Names by canonical key, by which a published layer is recognised among candidates."""
 
 
 def as_graph(layer: Graph | str) -> Graph:
-    """The graph meant by a graph, a name in the zoo, or an expression.
+    """The graph that a name in the zoo or an expression stands for; a graph stands for itself.
 
     Raises:
-        UsageError: when `layer` is neither a name of the zoo nor an expression.
+        UsageError: when `layer` is none of the three.
     """
     if isinstance(layer, Graph):
         return layer
     if not isinstance(layer, str):
-        raise UsageError(f"a layer is a graph, a published name or an expression, not {shorten(layer)}")
+        raise UsageError(f"a layer must be a graph, a published name or an expression, not {shorten(layer)}")
     if layer in zoo:
         return zoo[layer]
     try:

@@ -1,1 +1,1 @@
-"""A graph as a PyTorch module, and what evaluates it."""
+"""Graphs as PyTorch modules, and the backends that evaluate them."""

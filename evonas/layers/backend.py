@@ -1,6 +1,6 @@
 """The backends that compute a layer: the reference in PyTorch, and kernels made for it.
 
-Kernels are another room's (`evonas.kernels`), which layers do not import: it registers what it offers.
+Layers do not import the package with the kernels, `evonas.kernels`; it registers its functions here.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BACKENDS = ("auto", "reference", "triton", "cpp")
-"""What `evonas.NormAct` takes: the best for the input, the reference, Triton kernels, or C++ kernels."""
+"""The backends that `evonas.NormAct` accepts: the best for the input, the reference, Triton or C++ kernels."""
 
 Call = Callable[..., "Tensor"]
-"""A layer's kernels: `call(x, weight, bias, v0, v1, running)` is its value; `v0` and `v1` may be None, and `running`
-is a tuple of running values, which training updates."""
+"""A layer's kernels: `call(x, weight, bias, v0, v1, running)` returns its value. `v0` and `v1` may be None, and
+`running` is a tuple of running values, which training updates in place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """What makes and calls kernels, as layers need it.
+    """The functions that make and call kernels.
 
     Attributes:
-        bind: `bind(backend, graph, training, groups, eps, momentum)` is the `Call` of a layer, `graph` being its JSON.
-        cpp_trouble: why C++ kernels cannot be built here; None where they can.
-        compiler: the command of the C++ compiler that builds them; None where there is none.
-        build_calls: builds the operator that calls C++ kernels, if it is not there yet.
+        bind: `bind(backend, graph, training, groups, eps, momentum)` returns the `Call` of a layer; `graph` is JSON.
+        cpp_trouble: returns the reason why C++ kernels cannot be built on this machine, or None where they can.
+        compiler: returns the command of the C++ compiler that builds them, or None where there is none.
+        build_calls: builds the operator that calls C++ kernels, unless it is there already.
     """
 
     bind: Callable[[str, str, bool, int, float, float], Call]
@@ -46,19 +46,23 @@ _registered: list[Kernels] = []
 
 
 def register(kernels: Kernels) -> None:
-    """Makes `kernels` those of all layers; `evonas.kernels.registration` calls it when it is imported."""
+    """Has all layers use `kernels`; `evonas.kernels.registration` calls this when it is imported."""
     _registered[:] = [kernels]
 
 
 def kernels() -> Kernels:
-    """What makes and calls kernels."""
+    """The registered functions, after importing the package that registers them."""
     if not _registered:
         import_module("evonas.kernels.registration")
     return _registered[0]
 
 
 def check_backend(name: str) -> None:
-    """Raises UsageError for a name that is not a backend, or one that cannot be had here."""
+    """Checks the name of a backend.
+
+    Raises:
+        UsageError: for a name that is not in `BACKENDS`, or a backend that cannot run on this machine.
+    """
     if name not in BACKENDS:
         raise unknown("backend", name, BACKENDS)
     if name == "triton" and not has_triton():
@@ -75,5 +79,5 @@ def has_triton() -> bool:
 
 @cache
 def has_cpp() -> bool:
-    """Whether there is a C++ compiler that works."""
+    """Whether there is a working C++ compiler."""
     return kernels().cpp_trouble() is None

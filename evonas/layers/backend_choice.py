@@ -1,4 +1,4 @@
-"""Which backend computes a layer for an input."""
+"""The choice of the backend that computes a layer for an input."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TRITON_TYPES = (torch.float32, torch.float16, torch.bfloat16)
-"""Types of input that Triton kernels take; they compute in float32, which is less than float64 input asks for."""
+"""Types of input that Triton kernels accept; they compute in float32, which is too coarse for float64 input."""
 CPP_TYPES = (torch.float32, torch.float64)
-"""Types of input that C++ kernels take."""
+"""Types of input that C++ kernels accept."""
 
 BREAK_EVEN = 2**24
-"""Values that the reference computes before building C++ kernels has cost less than going on without them.
+"""Number of values after which a layer on a CPU switches from the reference to C++ kernels, which have to be built.
 
-Measured by `python -m benchmarks.layers_cpu`, which prints it: the time of a build over what kernels save on a value.
-To go on until as much is lost as a build costs, and build then, is never more than twice as slow as knowing beforehand.
+It is the time of a build divided by the time that kernels save on each value, as `python -m benchmarks.layers_cpu`
+measures and prints it. Building once the time lost equals the time of a build is never more than twice as slow as the
+better choice.
 """
 
 _PLANES, _SAMPLE = 2**25, 2**31
-"""Triton kernels count in 32 bits within a sample, and in their buffers of a few numbers a plane."""
+"""Triton kernels use 32-bit indices within a sample, and within their buffers of a few numbers for each plane."""
 
 
-def chosen(backend: str, x: Tensor, computed: int = 0) -> str:
-    """What computes a layer for an input: `reference`, `triton` or `cpp`.
+def choose_backend(backend: str, x: Tensor, computed: int = 0) -> str:
+    """The backend for an input: `reference`, `triton` or `cpp`.
 
-    Kernels leave to the reference what they cannot do: an empty batch, the transforms of torch.func, other types of
-    numbers, and for Triton sizes beyond 32 bits.
+    The reference takes every case that kernels do not support: an empty batch, the transforms of torch.func, other
+    types of numbers, and for Triton sizes beyond 32 bits.
 
     Args:
-        backend: what was asked for, one of `BACKENDS`.
+        backend: the backend that was asked for, one of `BACKENDS`.
         x: the input, (b, c, h, w).
-        computed: values that the layer has computed by the reference.
+        computed: the number of values that the layer has computed by the reference so far.
     """
     if backend == "reference" or not x.numel() or torch._C._are_functorch_transforms_active():
         return "reference"
@@ -50,17 +51,22 @@ def chosen(backend: str, x: Tensor, computed: int = 0) -> str:
 
 
 def for_training(backend: str, device: str) -> str:
-    """What computes the layers of a network that is about to be trained, where `backend` is what was asked for.
+    """The backend for the layers of a network that is about to be trained.
 
-    A training goes over so many values that a build pays, and its bits should not depend on when that became known.
-    It also calls so many layers that the operator which calls C++ kernels is built, where it was not before.
+    A training computes so many values that building kernels pays from the start, and its results must not depend on
+    the step at which `auto` would have switched to them. It also calls layers so often that the operator which calls
+    C++ kernels is built, unless it is there already.
+
+    Args:
+        backend: the backend that was asked for, one of `BACKENDS`.
+        device: the device to train on, such as "cpu" or "cuda".
     """
-    taken = "cpp" if backend == "auto" and device == "cpu" and has_cpp() else backend
-    if taken == "cpp":
+    backend = "cpp" if backend == "auto" and device == "cpu" and has_cpp() else backend
+    if backend == "cpp":
         kernels().build_calls()
-    return taken
+    return backend
 
 
 def _pays(computed: int) -> bool:
-    """Whether C++ kernels are worth building; what torch.compile traces it fuses itself."""
+    """Whether C++ kernels are worth building; torch.compile fuses the reference itself."""
     return computed >= BREAK_EVEN and not torch.compiler.is_compiling() and has_cpp()

@@ -1,4 +1,4 @@
-"""How long this process has spent on building kernels, so that the work which needs them is not charged with it."""
+"""A clock for the time that this process spends building kernels, so that it is not charged to a candidate."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from contextlib import contextmanager
 from time import process_time
 
 _spent = [0.0, 0.0]
+"""Core-seconds of this process, and of the compilers that it called."""
 _depth = [0]
+"""Number of `building` blocks that are open."""
 
 
 def own_seconds() -> float:
-    """Core-seconds of this process on building kernels since its start, compilers that it called left out."""
+    """Core-seconds that this process has spent building kernels, without the compilers that it called."""
     return _spent[0]
 
 
 def all_seconds() -> float:
-    """Core-seconds on building kernels since the process's start, compilers that it called included."""
+    """Core-seconds that this process and the compilers that it called have spent building kernels."""
     return _spent[0] + _spent[1]
 
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Counts the block; one within another counts once."""
+    """Counts the time of the block; the time of nested blocks is counted once."""
     _depth[0] += 1
     own, called = process_time(), _called()
     try:
@@ -36,6 +38,6 @@ def building() -> Iterator[None]:
 
 
 def _called() -> float:
-    """Core-seconds of processes that this one has called and that have ended."""
+    """Core-seconds of the child processes that have ended."""
     times = os.times()
     return times.children_user + times.children_system

@@ -1,4 +1,4 @@
-"""`LayerFactory`: which layers a network has where it normalises."""
+"""`LayerFactory`: the layers that a network has where it normalises."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 AFFINE_ALONE = Graph((), X)
-"""The graph that hands its input through, so that the layer is its affine."""
+"""The graph that returns its input, so that the layer is its affine."""
 
 
 @dataclass(frozen=True)
 class LayerFactory:
-    """Builds the layers of a network: one graph wherever there is a normalisation with an activation.
+    """Builds the layers of a network: one graph for every normalisation with an activation, one for every other.
 
     Attributes:
         graph: the layer of a position with normalisation and activation.
@@ -34,16 +34,16 @@ class LayerFactory:
 
     @staticmethod
     def published(name: str) -> LayerFactory:
-        """A layer of the zoo with what its publication puts where there is no activation."""
+        """A layer of the zoo, with the layer that its publication uses where there is no activation."""
         row = ROWS[name]
         return LayerFactory(zoo[name], AFFINE_ALONE if row.linear_graph is None else row.linear_graph)
 
     @staticmethod
     def of(layer: Graph | str) -> LayerFactory:
-        """A published layer, by its name, as its publication places it; any other as `as_graph` reads it.
+        """The factory of a graph, of an expression, or of a published layer, which is placed as its publication says.
 
         Raises:
-            UsageError: for text that is neither a name nor an expression.
+            UsageError: for text that is neither a published name nor an expression.
         """
         if isinstance(layer, str) and layer in ROWS:
             return LayerFactory.published(layer)

@@ -13,9 +13,9 @@ from evonas.language.graph import INPUTS, V0, V1, Graph
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.language.zoo import as_graph
 from evonas.layers.backend import check_backend, kernels
-from evonas.layers.backend_choice import chosen
+from evonas.layers.backend_choice import choose_backend
 from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
-from evonas.layers.running_values import running_names
+from evonas.layers.running_values import running_names, starts, update
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,18 +31,19 @@ class NormAct(nn.Module):
 
     Statistics over the batch come from the batch in training and from running values in evaluation. Each
     keeps one buffer of shape (c,): `running_mean` (starts at 0), `running_var` (unbiased, as
-    `nn.BatchNorm2d` keeps it; starts at 1) or `running_square` (starts at 1), with a number appended from
-    the second of a kind on, in the order of the graph's nodes.
+    `nn.BatchNorm2d` keeps it; starts at 1) or `running_square` (starts at 1). The second and later buffers of
+    one kind have a number appended, in the order of the graph's nodes.
 
     Args:
         graph: the layer; a graph, a name in the zoo or an expression.
-        channels: c.
-        groups: groups of statistics over `whcg`, lowered until they divide the channels.
-        eps: added under square roots and logarithms, and the clamp of divisions.
-        momentum: weight of the newest batch in running values.
+        channels: c, at least 1.
+        groups: number of groups of statistics over `whcg`, lowered until it divides the channels.
+        eps: between 0 and 1; it is added under square roots and logarithms, and divisors are clamped to it.
+        momentum: weight of the newest batch in running values, between 0 and 1.
         affine: whether to learn `weight` and `bias`.
-        backend: `reference` in PyTorch, kernels by `triton` or `cpp`, or `auto`: kernels for inputs that they can take,
-            on a CPU where that is measured to pay; see `evonas.layers.backend_choice`.
+        backend: `reference` for PyTorch, `triton` or `cpp` for kernels, or `auto` for kernels where an input allows
+            them, on a CPU only once they are worth building; see `evonas.layers.backend_choice`.
+        device, dtype: of parameters and buffers; PyTorch's defaults where not given.
 
     Attributes:
         weight, bias: gamma, starting at 1, and beta, starting at 0; (c,); None without `affine`.
@@ -71,19 +72,19 @@ class NormAct(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, whole in (("channels", channels), ("groups", groups)):
-            if not isinstance(whole, int) or isinstance(whole, bool) or whole < 1:
-                raise UsageError(f"{name} should be a whole number of at least 1, not {shorten(whole)}")
+        for name, number in (("channels", channels), ("groups", groups)):
+            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+                raise UsageError(f"{name} must be an integer >= 1, not {shorten(number)}")
         if not isinstance(eps, int | float) or not 0.0 < eps < 1.0:
-            raise UsageError(f"eps should be a small positive number, not {shorten(eps)}")
+            raise UsageError(f"eps must be a small positive number, not {shorten(eps)}")
         if not isinstance(momentum, int | float) or not 0.0 <= momentum <= 1.0:
-            raise UsageError(f"momentum should be between 0 and 1, not {shorten(momentum)}")
+            raise UsageError(f"momentum must be between 0 and 1, not {shorten(momentum)}")
         check_backend(backend)
         self.graph, self.backend = as_graph(graph), backend
-        self._json = self.graph.to_json()  # what operators take
+        self._json = self.graph.to_json()  # the form in which operators take a graph
         self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
-        self._dividing = groups_dividing(channels, groups)
-        self._computed = 0  # values, by the reference on a CPU
+        self._groups_used = groups_dividing(channels, groups)
+        self._computed = 0  # number of values that the reference has computed
 
         def vector(value: float) -> Tensor:
             return torch.full((channels,), value, device=device, dtype=dtype)
@@ -94,9 +95,8 @@ class NormAct(nn.Module):
             used = node in self.graph.live
             self.register_parameter(INPUTS[node], nn.Parameter(vector(start)) if used else None)
         self._running = running_names(self.graph)
-        for node, name in self._running.items():
-            starts_at = 0.0 if PRIMITIVES[self.graph.node(node).op].moment is Moment.MEAN else 1.0
-            self.register_buffer(name, vector(starts_at))
+        for name, start in starts(self.graph).items():
+            self.register_buffer(name, vector(start))
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's value at `x`, (b, c, h, w) with c = `channels`.
@@ -108,7 +108,7 @@ class NormAct(nn.Module):
             raise ValueError(f"expected an input of shape (b, {self.channels}, h, w), got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"expected a floating-point input, got {x.dtype}")
-        backend = chosen(self.backend, x, self._computed)
+        backend = choose_backend(self.backend, x, self._computed)
         if backend != "reference":
             return self._by_kernels(backend, x)
         if not torch.compiler.is_compiling():
@@ -130,33 +130,30 @@ class NormAct(nn.Module):
         return y.to(x.dtype).contiguous(memory_format=memory_format(x))
 
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
-        own = self._parameters  # an attribute of a module is looked for in three places
+        own = self._parameters  # faster than attributes, which a module looks up in three places
         buffers: Any = self._buffers
         weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
         bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
         running = tuple([buffers[name] for name in self._running.values()])
-        # What torch.compile traces it goes through itself, and warns of caches.
-        known = _kernels.__wrapped__ if torch.compiler.is_compiling() else _kernels
-        call = known(backend, self._json, self.training, self._dividing, self.eps, self.momentum)
+        # torch.compile warns of functions with a cache, and traces the one below.
+        find = _bound.__wrapped__ if torch.compiler.is_compiling() else _bound
+        call = find(backend, self._json, self.training, self._groups_used, self.eps, self.momentum)
         return call(x, weight, bias, own["v0"], own["v1"], running)
 
     def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
-        """The raw moment over (b, h, w) of a node's argument, `count` values a channel; updates its running value."""
+        """The raw moment over (b, h, w) of a node's argument, which has `count` values in each channel.
+
+        In training it is that of the batch, and the running value is updated; in evaluation it is the running value.
+        """
         running = self.get_buffer(self._running[node])
         if not self.training:
             return running.to(value.dtype).view(1, -1, 1, 1)
         raw = raw_moment(moment, IndexSet.BWH, value, groups=1)
-        if count == 0:
-            return raw  # an empty batch says nothing about the data
-        with torch.no_grad():
-            batch = raw.detach().flatten()
-            if moment is Moment.STD and count > 1:
-                batch = batch * (count / (count - 1))
-            running.copy_((1 - self.momentum) * running.to(batch.dtype) + self.momentum * batch)
+        update(running, raw, moment, count, self.momentum)
         return raw
 
     def extra_repr(self) -> str:
-        """The settings, as `print(model)` shows them."""
+        """The graph and the settings, as `print(model)` shows them."""
         settings = f"{self.channels}, eps={self.eps}, affine={self.weight is not None}"
         if any(PRIMITIVES[n.op].index_set is IndexSet.WHCG for n in self.graph.nodes):
             settings += f", groups={self.groups}"
@@ -166,13 +163,18 @@ class NormAct(nn.Module):
 
 
 def computed_by(network: nn.Module, backend: str) -> None:
-    """Has every `NormAct` of a network computed by a backend."""
+    """Sets the backend of every `NormAct` of a network.
+
+    Args:
+        network: the network, changed in place.
+        backend: one of `evonas.layers.backend.BACKENDS`; it is not checked.
+    """
     for module in network.modules():
         if isinstance(module, NormAct):
             module.backend = backend
 
 
 @lru_cache(maxsize=1024)
-def _kernels(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
-    """What calls kernels: what follows from a layer alone is not worked out at each call."""
+def _bound(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
+    """The kernels of a layer, bound to its settings once rather than at each call."""
     return kernels().bind(backend, graph, training, groups, eps, momentum)

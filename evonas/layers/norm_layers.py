@@ -1,4 +1,4 @@
-"""`norm_layer`: a layer in the shape that constructors of model libraries ask for."""
+"""`norm_layer`: a layer with the interface that constructors of model libraries expect."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 
 from evonas.errors import UsageError, shorten
@@ -21,24 +20,24 @@ def norm_layer(
 ) -> Callable[..., nn.Module]:
     """A factory of a layer, called as ``factory(num_features, apply_act=True, act_layer=None, **kwargs)``.
 
-    That is what the networks of timm ask of a norm-activation layer; those of torchvision call it with
-    ``num_features`` alone, and with an activation of their own after it unless they are told otherwise, such as by
-    ``activation_layer=None``; where they cannot be told, use `evonas.swap` on the network.
+    The networks of timm call a norm-activation layer like this. Those of torchvision call it with ``num_features``
+    alone and put an activation of their own after it, unless an argument such as ``activation_layer=None`` prevents it;
+    where there is no such argument, use `evonas.swap` on the network.
 
     Args:
         layer: a graph, a published name or an expression.
-        linear: the layer where ``apply_act`` is false; None for what the publication puts there, the affine alone
-            for anything that is not published.
+        linear: the layer where ``apply_act`` is false; None for the one that the publication uses there, or the affine
+            alone for a layer that is not published.
         groups: as in `NormAct`.
-        settings: further arguments of `NormAct`: eps, momentum, affine, backend, device, dtype. A call may
-            replace them; arguments of a call that a layer does not know, such as ``act_layer`` and ``inplace``, are
-            left aside, since it brings its own activation.
+        settings: further arguments of `NormAct`: eps, momentum, affine, backend, device, dtype. A call may replace
+            them. It may also pass arguments that a layer does not have, such as ``act_layer`` and ``inplace``, which
+            are ignored because the layer has its own activation.
 
     Returns:
         A `functools.partial` of a function, which can be copied and pickled.
 
     Raises:
-        UsageError: a layer cannot be read, or a setting makes no sense.
+        UsageError: when a layer cannot be read, or a setting is unknown or out of range.
     """
     placed = LayerFactory.of(layer)
     without = placed.linear if linear is None else as_graph(linear)
@@ -60,31 +59,26 @@ def norm_act_layer(
     *,
     graph: Graph,
     linear: Graph,
-    groups: int = 32,
-    eps: float = 1e-5,
-    momentum: float = 0.1,
-    affine: bool = True,
-    backend: str = "auto",
-    device: torch.device | str | None = None,
-    dtype: torch.dtype | None = None,
     drop_layer: object = None,
-    **others: object,
+    **settings: Any,
 ) -> nn.Module:
     """One layer, as `norm_layer` describes it.
+
+    Args:
+        num_features: the number of channels.
+        apply_act: whether the layer is one with an activation.
+        act_layer: ignored.
+        graph: the layer with an activation.
+        linear: the layer without one.
+        drop_layer: must be None.
+        settings: arguments of `NormAct`; others are ignored.
 
     Raises:
         UsageError: for a ``drop_layer``, which would stand between normalisation and activation.
     """
     if drop_layer is not None:
-        raise UsageError("a layer that normalises and activates in one has no place for drop_layer; put it elsewhere")
-    return NormAct(
-        graph if apply_act else linear,
-        num_features,
-        groups,
-        eps,
-        momentum,
-        affine,
-        backend=backend,
-        device=device,
-        dtype=dtype,
-    )
+        raise UsageError(
+            "a layer that normalises and activates in one step has no place for drop_layer; put it before or after"
+        )
+    own = {name: value for name, value in settings.items() if name in {"groups", *_SETTINGS}}
+    return NormAct(graph if apply_act else linear, num_features, **own)

@@ -1,4 +1,4 @@
-"""The meaning of a layer: evaluation of a graph in PyTorch, to which every other back end is held.
+"""The meaning of a layer: evaluation of a graph in PyTorch, to which tests hold every other backend.
 
 Values keep the narrowest shape that broadcasts to (b, c, h, w): a statistic of a group is (b, c, 1, 1),
 a parameter (1, c, 1, 1), and the broadcast is never materialised. Element-wise values and statistics are
@@ -46,8 +46,8 @@ def evaluate(
         groups: number of groups for statistics over `whcg`; lowered until it divides c.
         eps: the layer's epsilon.
         batch_statistic: called as `batch_statistic(node, moment, argument)` for the raw moment (mean, mean
-            of squares or biased variance) of each node over `bwh`; a layer passes its bookkeeping of
-            running values. By default the moment of the batch.
+            of squares or biased variance) of each node over `bwh`, so that a layer can keep running values.
+            By default it is the moment of the batch.
 
     Returns:
         (b, c, h, w), in the accumulation type: float64 for float64 input, else float32.
@@ -83,10 +83,19 @@ def rooted(moment: Moment, raw: Tensor, eps: float) -> Tensor:
 
 
 def raw_moment(moment: Moment, index_set: IndexSet, value: Tensor, groups: int) -> Tensor:
-    """Mean, mean of squares or biased variance of a 4-dimensional `value` over an index set.
+    """Mean, mean of squares or biased variance over an index set.
 
-    Axes along which `value` has extent 1 are broadcast axes, over which it is constant, so that reducing
-    the axes that are there gives the statistic of the broadcast. `groups` divides the channels.
+    Axes along which `value` has extent 1 are broadcast axes, over which it is constant, so reducing
+    the axes of `value` gives the statistic of the broadcast.
+
+    Args:
+        moment: which of the three.
+        index_set: the axes to reduce.
+        value: four-dimensional, and broadcast to (b, c, h, w).
+        groups: number of groups for `WHCG`; it divides the channels.
+
+    Returns:
+        A tensor of four dimensions, with extent 1 along the reduced axes; a group's value is repeated for its channels.
     """
     if index_set is IndexSet.WHCG:
         return _group_moment(moment, value, groups)
@@ -102,7 +111,7 @@ def _moment(moment: Moment, value: Tensor, dims: tuple[int, ...]) -> Tensor:
 def _group_moment(moment: Moment, value: Tensor, groups: int) -> Tensor:
     b, c, h, w = value.shape
     if c == 1:
-        # The same in every channel of a group: only the plane is left to reduce.
+        # It is the same in every channel of a group, so only the plane is left to reduce.
         return _moment(moment, value, _DIMS[IndexSet.WH])
     grouped = value.reshape(b, groups, c // groups, h, w)
     reduced = _moment(moment, grouped, (2, 3, 4))
@@ -110,12 +119,12 @@ def _group_moment(moment: Moment, value: Tensor, groups: int) -> Tensor:
 
 
 def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type in which values are computed for an input of type `dtype`."""
+    """The type in which values are computed for an input of type `dtype`: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def groups_dividing(channels: int, groups: int) -> int:
-    """`groups`, lowered until it divides `channels`."""
+    """The largest number that divides `channels` and is at most `groups`."""
     groups = min(groups, channels)
     while channels % groups:
         groups -= 1
@@ -123,6 +132,6 @@ def groups_dividing(channels: int, groups: int) -> int:
 
 
 def memory_format(x: Tensor) -> torch.memory_format:
-    """Channels last where x is so and nothing else."""
+    """`torch.channels_last` where x has that layout and is not contiguous too, else `torch.contiguous_format`."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format

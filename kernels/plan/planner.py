@@ -42,7 +42,7 @@ class Planner:
     def __init__(self, graph: Graph, training: bool) -> None:
         self.graph, self.training = graph, training
         self.r = Rewriter(OPERATIONS)
-        self.r.take(graph, training)
+        self.r.load(graph.nodes, training)
         self.statistics: dict[int, Statistic] = {}
         self.atoms: dict[int, tuple[int, SweptValue]] = {}  # by node: the number of its sweep, and its moments
         self.sweep_of: dict[int, int] = {}  # for the leaves of atoms

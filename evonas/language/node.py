@@ -1,0 +1,169 @@
+"""Nodes: how they are numbered, which of them a node depends on, and a builder that merges equal ones.
+
+Nodes 0 to 3 are the inputs `x`, `zero`, `v0` and `v1`; node 4 onward are operations on earlier nodes. A list of
+nodes holds the operations alone, so `nodes[i]` is node `i + FIRST`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeGuard
+
+from evonas.errors import GraphError, shorten
+from evonas.language.primitive import INPUTS
+from evonas.language.primitive_table import PRIMITIVES, Primitive
+
+__all__ = [
+    "FIRST",
+    "INPUTS",
+    "MAX_NODES",
+    "ONE",
+    "V0",
+    "V1",
+    "ZERO",
+    "Node",
+    "NodeBuilder",
+    "X",
+    "check_node",
+    "check_size",
+    "is_number",
+    "live_nodes",
+    "live_operations",
+    "without_dead_nodes",
+    "wrong_arity",
+]
+
+X, ZERO, V0, V1 = range(4)
+FIRST = len(INPUTS)
+"""The number of the first operation."""
+
+MAX_NODES = 128
+"""Most operations a graph may have; twice what a search space may ask for, as a canonical form can be longer."""
+
+
+class Node(NamedTuple):
+    """One operation: its name in the table of primitives and the numbers of the nodes that it is applied to."""
+
+    op: str
+    args: tuple[int, ...]
+
+
+ONE = Node("exp", (ZERO,))
+"""The constant 1, which is not an input: exp(0), as derivatives, rewrite rules and listings write it."""
+
+
+class NodeBuilder:
+    """Collects nodes; asking for a node that is there already gives that node again.
+
+    Args:
+        limit: most operations that may be added; None where many of them will turn out dead.
+        ops: the operations that may be added, by name.
+
+    Attributes:
+        nodes: the operations so far.
+    """
+
+    def __init__(self, limit: int | None = MAX_NODES, ops: Mapping[str, Primitive] = PRIMITIVES) -> None:
+        self._limit, self._ops = limit, ops
+        self.nodes: list[Node] = []
+        self._numbers: dict[Node, int] = {}
+
+    def add(self, op: str, *args: int) -> int:
+        """The number of the node `op(*args)`, new or known.
+
+        Raises:
+            GraphError: for an unknown operation, wrong arity, a reference that is not to an earlier node, or more
+                operations than the limit.
+        """
+        node = Node(op, args)
+        known = self._numbers.get(node)
+        if known is not None:
+            return known
+        number = FIRST + len(self.nodes)
+        check_node(number, node, self._ops)
+        if len(self.nodes) == self._limit:
+            raise GraphError(f"the graph has more than {self._limit} operations")
+        self.nodes.append(node)
+        self._numbers[node] = number
+        return number
+
+    def append(self, node: Node) -> int:
+        """The number of `node`, added as it is: unchecked, and a second time where it is there already."""
+        self.nodes.append(node)
+        number = FIRST + len(self.nodes) - 1
+        self._numbers.setdefault(node, number)
+        return number
+
+
+def live_nodes(nodes: Sequence[Node], output: int) -> tuple[int, ...]:
+    """Numbers of the nodes that `output` depends on, inputs and itself included, in order; the last is `output`."""
+    needed = {output}
+    for number in range(output, FIRST - 1, -1):
+        if number in needed:
+            needed.update(nodes[number - FIRST][1])
+    return tuple(sorted(needed))
+
+
+def live_operations(nodes: Sequence[Node], outputs: Iterable[int], given: Iterable[int] = ()) -> list[int]:
+    """Numbers of the operations that any of `outputs` depends on, in order.
+
+    Args:
+        nodes: the operations.
+        outputs: numbers of nodes.
+        given: nodes whose values are known, so that nothing is needed for them.
+    """
+    known = set(given)
+    live = set(outputs) - known
+    for number in range(FIRST + len(nodes) - 1, FIRST - 1, -1):
+        if number in live:
+            live.update(a for a in nodes[number - FIRST].args if a not in known)
+    return sorted(n for n in live if n >= FIRST)
+
+
+def without_dead_nodes(nodes: Sequence[Node], output: int) -> tuple[tuple[Node, ...], int]:
+    """The operations that `output` depends on, renumbered in the same order, and the new number of the output."""
+    numbers = {number: number for number in range(FIRST)}
+    kept: list[Node] = []
+    for number in live_nodes(nodes, output):
+        if number >= FIRST:
+            op, args = nodes[number - FIRST]
+            numbers[number] = FIRST + len(kept)
+            kept.append(Node(op, tuple(numbers[a] for a in args)))
+    return tuple(kept), numbers[output]
+
+
+def check_size(nodes: Sequence[object]) -> None:
+    """Raises GraphError for more than `MAX_NODES` operations."""
+    if len(nodes) > MAX_NODES:
+        raise GraphError(f"the graph has {len(nodes)} operations; at most {MAX_NODES} are allowed")
+
+
+def check_node(number: int, node: Node, ops: Mapping[str, Primitive] = PRIMITIVES) -> None:
+    """Checks that `node` can be node `number`.
+
+    Raises:
+        GraphError: unless it is one of `ops`, applied to the right number of earlier nodes.
+    """
+    op = ops.get(node.op) if isinstance(node.op, str) else None
+    if op is None:
+        raise GraphError(f"node {number}: unknown operation {shorten(node.op)}; known: {', '.join(ops)}")
+    if len(node.args) != op.arity:
+        raise GraphError(f"node {number}: {wrong_arity(op, len(node.args))}")
+    for argument in node.args:
+        if not (is_number(argument) and 0 <= argument < number):
+            raise GraphError(
+                f"node {number}: {op.name} refers to node {shorten(argument)}; only the earlier nodes "
+                f"0 to {number - 1} may be used"
+            )
+
+
+def wrong_arity(op: Primitive, count: int) -> str:
+    """What to say of an operation that is applied to `count` arguments and takes another number of them."""
+    takes = "one argument" if op.arity == 1 else f"{op.arity} arguments"
+    return f"{op.name} takes {takes}, not {count}"
+
+
+def is_number(value: object) -> TypeGuard[int]:
+    """Whether `value` can be the number of a node."""
+    # bool is an int in Python, but `true` is not the number of a node.
+    return isinstance(value, int) and not isinstance(value, bool)
