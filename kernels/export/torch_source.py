@@ -21,14 +21,14 @@ from evonas.kernels.export import torch_helpers
 from evonas.kernels.export.kernel_source import IMPORTS, NAMES, KernelSource, kernel_source
 from evonas.kernels.export.torch_templates import BACKEND, CLASS
 from evonas.kernels.plan.walk import in_order
-from evonas.kernels.printing.differences import subtracted_term
 from evonas.kernels.printing.docstring import formula, quoted, wrapped
+from evonas.language.expression import difference
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph
 from evonas.language.primitive_table import PRIMITIVES, Moment
 from evonas.layers.running_values import running_names
 
-# A sum with one negated term is written as a difference, as people write it.
-_SUM, _NEGATION, _DIFFERENCE = "{0} + {1}", "-{0}", "{0} - {1}"
+_DIFFERENCE = "{0} - {1}"
+"""The template of a sum with one negated term, which people write as a difference."""
 _FUNCTIONS = {name: f for name, f in vars(torch_helpers).items() if isinstance(f, FunctionType)}
 _METHODS = {name: f for name, f in vars(torch_helpers.Tracking).items() if isinstance(f, FunctionType)}
 _CALL = re.compile(r"\b\w+(?=\()")
@@ -167,13 +167,11 @@ def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
 
 def _value(graph: Graph, number: int) -> tuple[str, tuple[int, ...]]:
     """The template of a node's value, and the nodes that fill it."""
+    sides = difference(graph.nodes, number)
+    if sides:
+        return _DIFFERENCE, sides
     op, args = graph.node(number)
-    template = PRIMITIVES[op].source
-    if template == _SUM:
-        place = subtracted_term([a >= FIRST and PRIMITIVES[graph.node(a).op].source == _NEGATION for a in args])
-        if place is not None:
-            return _DIFFERENCE, (args[1 - place], graph.node(args[place]).args[0])
-    return template, args
+    return PRIMITIVES[op].source, args
 
 
 def _copied(functions: Mapping[str, FunctionType], source: str) -> list[str]:

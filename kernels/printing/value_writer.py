@@ -16,9 +16,9 @@ from typing import NamedTuple
 from evonas.kernels.plan.plan import Plan
 from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.dialects import Dialect
-from evonas.kernels.printing.differences import subtracted_term
 from evonas.language.expression import Written
 from evonas.language.graph import FIRST, INPUTS, ZERO, X
+from evonas.language.node import ONE
 from evonas.language.primitive_table import ATOM, OPERATIONS, PRODUCT, SUM, Moment
 
 _LONGEST = 70
@@ -165,7 +165,7 @@ class Body:
                 return raw
             return Value(self.dialect.of(OPERATIONS["root"]).format(raw.text), ATOM, raw.level)
         name, args = self.plan.nodes[number - FIRST]
-        if (name, args) == ("exp", (ZERO,)):
+        if (name, args) == ONE:
             return Value(self.dialect.one, ATOM, Level.SCALAR)
         level = max(self.known[a].level for a in args)
         written = [self._beside(a, level) for a in args]
@@ -191,9 +191,10 @@ class Body:
         return Value(self.dialect.of(op).format(*(w.within(SUM) for w in written)), ATOM, level)
 
     def _sum(self, written: list[Written], level: Level) -> Value:
-        place = subtracted_term([w.text.startswith("-") and w.binds == PRODUCT for w in written])
-        if place is not None:
-            minus, plus = written[place], written[1 - place]
+        """A sum, or a difference if exactly one term begins with a minus sign: that of a negation or of its product."""
+        negative = [w.text.startswith("-") and w.binds == PRODUCT for w in written]
+        if negative.count(True) == 1:
+            minus, plus = written[negative.index(True)], written[negative.index(False)]
             return Value(f"{plus.within(SUM)} - {minus.text[1:]}", SUM, level)
         return Value(f"{written[0].within(SUM)} + {written[1].within(SUM + 1)}", SUM, level)
 
@@ -213,4 +214,4 @@ class Body:
         name, args = self.plan.nodes[number - FIRST]
         if name == "max":
             return any(self._is_beyond_clamp(a) for a in args)
-        return name in OPERATIONS and OPERATIONS[name].moment in (Moment.RMS, Moment.STD)
+        return name in OPERATIONS and OPERATIONS[name].at_least_root_eps
