@@ -15,7 +15,7 @@ def _bind(backend: str, graph: str, training: bool, groups: int, eps: float, mom
 
 
 def _build_calls() -> object:
-    # Importing them takes a while, and only training needs them.
+    # Only training needs it, so it is imported when it is called.
     from evonas.kernels.cpp.calls import build_calls
 
     return build_calls()

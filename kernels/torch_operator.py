@@ -161,10 +161,10 @@ def compute_dtype(backend: str, x: Tensor) -> torch.dtype:
 
 
 def dense(x: Tensor) -> Tensor:
-    """X itself if it is contiguous or channels last; otherwise a contiguous copy."""
+    """Returns x if it is contiguous or channels last, and otherwise a contiguous copy of it."""
     return x if x.is_contiguous() else x.contiguous(memory_format=memory_format(x))
 
 
 def like_input(dy: Tensor, x: Tensor) -> Tensor:
-    """Dy in the type and memory format of x."""
+    """Returns dy in the type and memory format of x."""
     return dy.to(x.dtype).contiguous(memory_format=memory_format(x))

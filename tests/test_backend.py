@@ -27,7 +27,7 @@ SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled() -> Iterator[None]:
-    """PyTorch compiles one function eight times and then no more, whichever tests ask for it."""
+    """PyTorch compiles one function at most eight times, counted over all tests."""
     yield
     torch.compiler.reset()
 
@@ -44,7 +44,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def both(graph: str | Graph, backend: str, **settings: Any) -> tuple[NormAct, NormAct]:
-    """The same layer by the reference and by kernels."""
+    """The same layer, computed by the reference and by kernels."""
     reference = NormAct(graph, SHAPE[1], groups=2, backend="reference", **settings)
     with torch.no_grad():
         for p in reference.parameters():

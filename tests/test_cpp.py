@@ -219,7 +219,7 @@ def test_whatever_a_library_depends_on_gives_it_another_place(tmp_path: Path, mo
     assert place() == places[0]
 
 
-def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     with pytest.raises(BuildError, match="could not compile"):
         build("this is not C++")

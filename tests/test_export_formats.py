@@ -1,4 +1,4 @@
-"""Layers as JSON, LaTeX, and programs for torch.export and ONNX: read back where there is no evonas, and compared."""
+"""Layers as JSON, LaTeX, and programs for torch.export and ONNX: they are read back without evonas and compared."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ EVERYTHING = Graph.parse(
 GRAPHS = {"bn-relu": zoo["bn-relu"], "evonorm-s0": zoo["evonorm-s0"], "everything": EVERYTHING}
 SIZE = Concrete(6, groups=2, eps=1e-4)
 SHAPES = [(1, 6, 1, 1), (5, 6, 3, 7), (2, 6, 1, 4)]
-"""Batches, heights and widths of which none is the one that was traced."""
+"""Shapes that differ from the traced one in batch, height and width."""
 
 
 def trained(graph: Graph, folder: Path) -> tuple[NormAct, Concrete]:
-    """A layer with parameters and running values unlike those at the start, and its size with its state in a file."""
+    """A layer with random parameters and running values, and its size, with its state in a file."""
     layer = NormAct(graph, SIZE.channels, SIZE.groups, SIZE.eps).eval()
     random = torch.Generator().manual_seed(3)
     state = {name: torch.rand(v.shape, generator=random) + 0.5 for name, v in layer.state_dict().items()}

@@ -204,7 +204,7 @@ def _grid(step: KernelStep) -> str:
 
 
 def _size(layout: BufferLayout) -> str:
-    """The number of numbers that a buffer holds, as an expression."""
+    """The size of a buffer in numbers, as an expression."""
     terms = []
     for kind, count in layout.counts().items():
         size = _SIZES[kind]

@@ -131,7 +131,7 @@ def _backward_reductions(plan: Plan, forward: tuple[PlaneReduction, ...]) -> tup
 def _grouped(
     plan: Plan, wanted: list[int], sweep_of: Mapping[int, int], known: Collection[int] = ()
 ) -> tuple[PlaneReduction, ...]:
-    """The means across planes that some nodes depend on, less the known ones, as few kernels.
+    """The means across planes that some nodes depend on, without the known ones, grouped into few kernels.
 
     Args:
         plan: the plan of the layer.

@@ -174,7 +174,7 @@ class StreamingKernels(Kernels):
         return kernel(name, body, "span", "R")
 
     def _planes(self, swept: tuple[SweptValue, ...]) -> str:
-        """How many numbers of planes the buffer of a sweep's results holds, as source."""
+        """How many numbers for planes the buffer of a sweep's results holds, as source."""
         count = self.layout_of(swept).counts()["planes"]
         return f"({count} * planes)" if count > 1 else "planes"
 
