@@ -80,7 +80,7 @@ def in_a_fresh_interpreter(jobs, folder: Path):
 
 
 def is_tame(graph: Graph) -> bool:
-    """Whether a graph depends on x, is finite, and is so well conditioned that float32 gives four digits of its value."""
+    """Whether a graph depends on x, is finite, and is so well conditioned that float32 gives four digits."""
     if X not in graph.canonical.live:
         return False
     exact, single = (prepared(graph, dtype=dtype)[1] for dtype in (torch.float64, torch.float32))

@@ -15,6 +15,7 @@ from evonas.kernels.cpp.dialect import CPP, CPP_VECTORS
 from evonas.kernels.cpp.loops import MemoryLayout, Rows, Section, Tiles, function, loops
 from evonas.kernels.plan.plan import Plan, SweptValue
 from evonas.kernels.plan.schedule import PlaneReduction, Step, StepKind
+from evonas.kernels.printing.buffer_layout import cell_index
 from evonas.kernels.printing.buffers import CELL_NAMES, Buffers
 from evonas.kernels.printing.value_writer import Body, Level
 from evonas.language.graph import X
@@ -128,9 +129,8 @@ class CppKernels(Buffers):
             lines += [f"    double {mean}_sum = 0;", "    for (i64 c = start; c < start + width; ++c) {"]
             lines += ["        const i64 plane = b * C + c;", *("        " + line for line in _flat(inner))]
             lines += [f"        {mean}_sum += {inner.row(argument)};", "    }"]
-            at = {Extent.BATCH | Extent.GROUP: "b * G + g", Extent.BATCH: "b", Extent.GROUP: "g"}
             lines.append(f"    const T {mean} = T({mean}_sum / width);")
-            index = at.get(self.plan.extents[node], "0")
+            index = cell_index(self.plan.extents[node])
             lines.append("    " + write_statement(self.address(node), index, mean, CPP))
             body.name(node, mean, Level.SCALAR)
         return function(name, [*lines, "}"])

@@ -24,8 +24,8 @@ from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.docstring import formula, quoted, wrapped
 from evonas.language.expression import difference
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph
-from evonas.language.primitive_table import PRIMITIVES, Moment
-from evonas.layers.running_values import running_names
+from evonas.language.primitive_table import PRIMITIVES
+from evonas.layers.running_values import running_names, starts
 
 _DIFFERENCE = "{0} - {1}"
 """The template of a sum with one negated term, which people write as a difference."""
@@ -102,9 +102,7 @@ def _class(graph: Graph, name: str, summary: str, kernels: KernelSource | None =
     used = body + "".join(methods) + (kernels.method if kernels else "")
     vectors = [(INPUTS[node], start) for node, start in ((V0, 0.0), (V1, 1.0)) if node in graph.live]
     state = [f"        self.{v} = nn.Parameter(vector({start}))\n" for v, start in vectors]
-    for node, buffer in running.items():
-        start = 0.0 if PRIMITIVES[graph.node(node).op].moment is Moment.MEAN else 1.0
-        state.append(f'        self.register_buffer("{buffer}", vector({start}))\n')
+    state += [f'        self.register_buffer("{name}", vector({start}))\n' for name, start in starts(graph).items()]
     reads = {setting: f"self.{setting}" in used for setting in ("groups", "eps", "momentum")}
     values = {"groups": "groups_dividing(channels, groups)", "eps": "eps", "momentum": "momentum"}
     settings = [f"        self.{s} = {values[s]}\n" for s, is_read in reads.items() if is_read]

@@ -21,6 +21,12 @@ KINDS: Mapping[Extent, tuple[str, str]] = {
 """For each extent without the plane: the count of numbers, and the index of the one for channels `c` of samples `b`."""
 
 
+def cell_index(extent: Extent) -> str:
+    """The index of a mean across planes among those of all cells, in code for one cell of sample `b` or group `g`."""
+    at = {Extent.BATCH | Extent.GROUP: "b * G + g", Extent.BATCH: "b", Extent.GROUP: "g"}
+    return at.get(extent, "0")
+
+
 class BufferLayout:
     """The layout of one buffer.
 

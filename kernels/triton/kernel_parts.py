@@ -11,7 +11,6 @@ from evonas.kernels.printing.docstring import WIDTH
 from evonas.kernels.printing.value_writer import Body, Level
 from evonas.kernels.triton.dialect import TRITON
 from evonas.language.graph import X
-from evonas.language.varying_axes import Extent
 
 ARGUMENTS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
@@ -75,12 +74,6 @@ class Kernels(Buffers):
             if self.is_rooted_when_loaded(number):
                 body.line(f"{name} = tl.sqrt_rn({name} + eps)")
             body.name(number, name, Level.ROW)
-
-
-def cell_index(extent: Extent) -> str:
-    """The index of a mean across planes among those of all cells, in a kernel whose programs own a cell each."""
-    at = {Extent.BATCH | Extent.GROUP: "b * G + g", Extent.BATCH: "b", Extent.GROUP: "g"}
-    return at.get(extent, "0")
 
 
 def kernel(name: str, body: Body, *constants: str) -> str:

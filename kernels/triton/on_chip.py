@@ -8,10 +8,11 @@ for each pass, for layers with cells of one kind and without statistics over the
 from __future__ import annotations
 
 from evonas.kernels.plan.schedule import PlaneReduction
+from evonas.kernels.printing.buffer_layout import cell_index
 from evonas.kernels.printing.buffers import CELL_NAMES
 from evonas.kernels.printing.value_writer import Body, Level
 from evonas.kernels.triton.dialect import TRITON
-from evonas.kernels.triton.kernel_parts import Kernels, cell_index, kernel, tile_of
+from evonas.kernels.triton.kernel_parts import Kernels, kernel, tile_of
 from evonas.language.primitive_table import IndexSet
 
 FORWARD, BACKWARD = "forward_on_chip", "backward_on_chip"
@@ -44,15 +45,15 @@ class OnChipKernels(Kernels):
     def forward(self) -> str:
         """The kernel that reads x, stores statistics and writes y."""
         plan, body = self.plan, self._owning()
-        reductions = self.schedule.forward_reductions
-        wanted = [plan.output, *self._reduced(reductions), *(s.value for sweep in plan.sweeps for s in sweep)]
+        wanted = [plan.output, *self._reduced(self.schedule.forward_reductions)]
+        wanted += [swept.value for sweep in plan.sweeps for swept in sweep]
         wanted += [s.raw for s in plan.statistics if s.raw is not None]
         self.load_rows(body, wanted, without=set(self.stats.nodes))
         body.line("weight = tl.load(weight_ptr + c, mask=inside, other=0.0).to(tl.float32)")
         body.line("bias = tl.load(bias_ptr + c, mask=inside, other=0.0).to(tl.float32)")
         self.load_tiles(body, reads_dy=False)
-        for number in range(len(plan.sweeps) + 1):
-            for swept in plan.sweeps[number - 1] if number else ():
+        for step in self.schedule.forward:
+            for swept in step.swept:
                 body.rows([swept.value])
                 (value,) = body.values([swept.value])
                 mean, variance = self.leaf(swept.mean), self.leaf(swept.variance)
@@ -61,9 +62,8 @@ class OnChipKernels(Kernels):
                 for leaf, name in ((swept.mean, mean), (swept.variance, variance)):
                     body.name(leaf, name, Level.ROW)
                     body.line(f"tl.store({self.address(leaf)} + plane, {name}, mask=inside)")
-            for reduction in reductions:
-                if reduction.after == number:
-                    self._reduce(body, reduction, stored=True)
+            if step.reduction is not None:
+                self._reduce(body, step.reduction, stored=True)
         body.rows([plan.output])
         (value,) = body.values([plan.output])
         body.line(f"y = tl.broadcast_to({value} * weight[:, None] + bias[:, None], [R, BLOCK])")

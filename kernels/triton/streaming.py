@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from evonas.kernels.plan.plan import Plan, SweptValue
 from evonas.kernels.plan.schedule import PlaneReduction, Step, StepKind
-from evonas.kernels.printing.buffer_layout import BufferLayout
+from evonas.kernels.printing.buffer_layout import BufferLayout, cell_index
 from evonas.kernels.printing.buffers import CELL_NAMES
 from evonas.kernels.printing.value_writer import Body, Level
 from evonas.kernels.triton.dialect import TRITON
-from evonas.kernels.triton.kernel_parts import Kernels, cell_index, kernel, tile_of
+from evonas.kernels.triton.kernel_parts import Kernels, kernel, tile_of
 from evonas.language.primitive_table import IndexSet
 from evonas.language.varying_axes import Extent
 
