@@ -75,7 +75,7 @@ def test_parameters_of_another_type_than_the_input() -> None:
     narrow = NormAct("evonorm-b0", SHAPE[1], backend="cpp")
     x = torch.randn(SHAPE)
     for a, b in zip(steps(wide, x), steps(narrow, x), strict=True):
-        # Running values are rounded to float32 on their way, once a step.
+        # Running values are rounded to float32 once in every step.
         torch.testing.assert_close(a.float(), b, rtol=1e-6, atol=1e-6)
     assert {p.grad.dtype for p in wide.parameters() if p.grad is not None} == {torch.float64}
 

@@ -1,4 +1,4 @@
-"""How kernels are divided among programs, and that their results do not depend on it."""
+"""The division of kernels among programs, on which results do not depend."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_planes_are_shared_where_there_are_too_few_of_them(shape: Shape, work: s
     (programs, pieces), division = over_planes(shape, work)
     if programs >= ENOUGH:
         assert pieces == 1
-    else:  # each goes over some four tiles, which the last of them may not fill
+    else:  # each processes about four tiles, the last of which may not be full
         assert pieces == 1 or division["span"] > 2 * division["BLOCK"]
         assert programs * pieces >= ENOUGH or division["span"] <= 4 * division["BLOCK"]
 

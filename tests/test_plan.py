@@ -83,7 +83,7 @@ def assert_computes(graph: Graph, training: bool = True) -> bool:
 
 def close(found: Tensor, right: Tensor, name: str) -> None:
     if right.isfinite().all():
-        # The plan sums in another order; what cancels on the way leaves rounding of the largest values.
+        # The plan sums in another order; cancellation leaves the rounding errors of the largest values.
         size = max(1.0, float(right.abs().max()))
         torch.testing.assert_close(found, right, rtol=1e-6, atol=1e-8 * size, msg=lambda m: f"{name}: {m}")
 

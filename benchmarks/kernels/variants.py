@@ -39,7 +39,7 @@ def launches(
     b, c, h, w = given["shape"]
     shape, graph = shape_of(given), as_graph(given["layer"])
     layer = TritonLayer(graph, True, on_chip)
-    work = layer.work(shape) if sizes == "fixed" else layer.open_work(shape)
+    work = layer.work(shape) if sizes == "fixed" else layer.work_for_any_shape(shape)
     form = torch.channels_last if given["format"] == "nhwc" else torch.contiguous_format
     tensors = {
         name: torch.randn(b, c, h, w, device="cuda").to(TYPES[given["dtype"]]).contiguous(memory_format=form)

@@ -76,7 +76,7 @@ Tensor as(const Tensor& vector, const Tensor& x) {
 struct Call {
     Call(const Form& form, const Tensor& x, at::ArrayRef<Tensor> vectors, at::TensorList running)
         : words(N_POINTERS + form.running + N_COUNTS + N_REALS, 0) {
-        const int first = at_v0_ptr;  // v0, v1, weight and bias lie in this order
+        const int first = at_v0_ptr;  // v0, v1, weight and bias follow in this order
         for (size_t i = 0; i < vectors.size(); ++i)
             if (vectors[i].defined()) point(first + i, own(vectors[i], x));
         for (size_t i = 0; i < running.size(); ++i) point(N_POINTERS + i, own(running[i], x));

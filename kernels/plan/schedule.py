@@ -89,6 +89,7 @@ class Schedule:
 
 def schedule_of(plan: Plan) -> Schedule:
     """The steps of a plan."""
+    # Generated code calls a reduction across planes `join`; exported files keep that name.
     forward: list[Step] = []
     reductions = forward_reductions(plan)
     numbered = [(reduction.after, _reduction_step(f"join_{n}", reduction)) for n, reduction in enumerate(reductions, 1)]

@@ -74,13 +74,13 @@ class TritonLayer:
         """The launches for inputs of a shape, each with everything but its tensors."""
         is_new, is_full = shape not in self._constant_shapes, len(self._constant_shapes) >= _MOST_CONSTANT_SHAPES
         if shape.b * shape.c * shape.positions < _CONSTANT_SIZES_FROM or (is_new and is_full):
-            return self.open_work(shape, eps, momentum)
+            return self.work_for_any_shape(shape, eps, momentum)
         if self._constant is None:
             self._constant = self._launches_of(import_from_cache(with_constant_sizes(self.source)))
         self._constant_shapes.add(shape)
         return self._constant.of(shape, eps, momentum)
 
-    def open_work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
+    def work_for_any_shape(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
         """The same with kernels that serve any shape, however large the input."""
         return self._launches.of(shape, eps, momentum)
 
