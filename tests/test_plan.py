@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from evonas.kernels.plan.planner import plan_of
+from evonas.kernels.plan.schedule import schedule_of
 from evonas.language.graph import Graph
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.language.zoo import zoo
@@ -148,6 +149,13 @@ def test_one_reduction_sweep_backward_whatever_the_depth() -> None:
             assert number not in means
             if number >= 4 and number not in plan.saved:
                 stack += plan.nodes[number - 4].args
+
+
+def test_backward_is_one_step_where_dx_needs_no_total() -> None:
+    """A kernel fewer, and x and dy are read once; what is written would be the same without it."""
+    assert [step.name for step in schedule_of(plan_of(zoo["dyt"])).backward] == ["write_back"]
+    names = [step.name for step in schedule_of(plan_of(zoo["bn-relu"])).backward]
+    assert names == ["total", "join_back_1", "write_back"]
 
 
 def test_saved_values_are_never_as_large_as_x() -> None:
