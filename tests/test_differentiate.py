@@ -13,7 +13,7 @@ from evonas.language.differentiate import DY, WEIGHT, pull
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, Node, X
 from evonas.language.listing import listing
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Primitive
-from evonas.language.simplify import Rewriter
+from evonas.language.simplify import rewriter
 from evonas.language.varying_axes import Extent
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
@@ -64,7 +64,7 @@ class Backward:
 
 def backward(graph: Graph, training: bool = True) -> Backward:
     """The backward pass of a layer and its affine; in evaluation statistics over the batch are like inputs."""
-    r = Rewriter(OPERATIONS)
+    r = rewriter(OPERATIONS)
     r.load(graph.nodes, training)
     dy, weight = r.leaf(DY, Extent.FULL), r.leaf(WEIGHT, Extent.CHANNEL)
 
@@ -104,7 +104,7 @@ def by_autograd(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
 
 
 def by_graph(derived: Backward, layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
-    """Every value of the derived graph broadcast by PyTorch, position by position."""
+    """The gradients that the derived graph gives, evaluated by PyTorch with broadcasting."""
 
     def vector(name: str) -> Tensor:
         value = getattr(layer, name, None)
@@ -121,7 +121,7 @@ def by_graph(derived: Backward, layer: NormAct, x: Tensor, dy: Tensor) -> dict[s
 
 
 def assert_agrees(graph: Graph) -> bool:
-    """Whether there was anything to compare: gradients that are not finite say nothing."""
+    """Compares both gradients where they are finite; whether the gradient of x is finite and not 0."""
     layer, x, dy = layer_of(graph)
     right, found = by_autograd(layer, x, dy), by_graph(backward(graph), layer, x, dy)
     assert set(right) == set(found)
@@ -164,7 +164,7 @@ def test_in_evaluation_batch_statistics_are_given() -> None:
 
 
 def test_ties_and_clamps() -> None:
-    """max shares at a tie; a divisor inside of the clamp has no gradient."""
+    """At a tie both arguments of max get half of the gradient; a divisor inside the clamp gets none."""
     assert assert_agrees(Graph.parse("max(x, x * v1) + max(x, x)"))
     assert assert_agrees(Graph.parse("x / (x - x + zero) + x"))
     assert assert_agrees(
@@ -173,7 +173,7 @@ def test_ties_and_clamps() -> None:
 
 
 @pytest.mark.parametrize("divisor", SMALL)
-def test_a_divisor_that_is_small_has_no_gradient_where_it_is(divisor: str) -> None:
+def test_a_small_divisor_has_no_gradient(divisor: str) -> None:
     assert assert_agrees(Graph.parse(f"x / ({divisor}) + x"))
 
 
@@ -189,11 +189,11 @@ def test_a_divisor_that_is_small_has_no_gradient_where_it_is(divisor: str) -> No
         ("x", True),
     ],
 )
-def test_only_a_divisor_that_may_be_small_is_looked_at(divisor: str, clamped: bool) -> None:
+def test_only_a_divisor_that_may_be_small_is_clamped(divisor: str, clamped: bool) -> None:
     derived = backward(Graph.parse(f"tanh(x) / {divisor}"))
     assert ("kept(" in str(derived)) is clamped
 
 
-def test_numbers_of_forward_nodes_stay() -> None:
+def test_forward_nodes_keep_their_numbers() -> None:
     graph = Graph.from_json('{"nodes": [["mean_bwh", [0]], ["mean_bwh", [0]], ["add", [4, 5]], ["add", [6, 0]]]}')
     assert backward(graph).nodes[: len(graph.nodes)] == graph.nodes

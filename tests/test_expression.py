@@ -1,4 +1,4 @@
-"""Text to graph, graph to text, graph to LaTeX."""
+"""Reading expressions, and writing them as text and as LaTeX."""
 
 import re
 import time
@@ -113,7 +113,7 @@ def test_longest_and_deepest_graphs_are_printed_and_read():
     assert Graph.parse(chain.expression()) == chain
 
 
-def test_a_graph_that_is_exponential_when_written_out_says_so():
+def test_a_graph_whose_text_is_exponential_is_refused():
     doubling = Graph(tuple(Node("add", (3 + i, 3 + i) if i else (0, 0)) for i in range(60)), 63)
     for write in (doubling.expression, doubling.latex):
         with pytest.raises(GraphError, match="use its JSON"):
@@ -176,7 +176,7 @@ def test_hostile_text_gets_a_short_error_soon(text):
 
 
 @pytest.mark.parametrize("value", [None, 5, True, 0.5, b"x", ["x"], {"nodes": []}])
-def test_what_is_no_text_is_refused(value):
+def test_a_value_that_is_not_text_is_refused(value):
     with pytest.raises(GraphError, match="text"):
         Graph.parse(value)
 
@@ -195,7 +195,7 @@ _WORDS = st.sampled_from([*PRIMITIVES, "x", "v0", "v1", "0", "zero", *"+-*/(),",
 @settings(max_examples=400)
 @given(st.text() | st.lists(_WORDS, max_size=30).map("".join) | st.lists(_WORDS, max_size=30).map(" ".join))
 @example("x-" * 200)
-def test_whatever_the_text_it_is_a_graph_or_a_graph_error(text):
+def test_any_text_is_a_graph_or_a_graph_error(text):
     try:
         graph = Graph.parse(text)
     except GraphError as error:

@@ -99,7 +99,7 @@ def test_json_of_the_spec():
     assert json.loads(graph.to_json("other"))["space"] == "other"
 
 
-def test_json_without_operations_hands_x_through():
+def test_json_without_operations_is_x():
     assert Graph.from_json({"nodes": []}) == Graph((), X)
 
 
@@ -222,7 +222,7 @@ _PAIRS = st.tuples(
 
 
 @given(_VALUES | st.fixed_dictionaries({"nodes": st.lists(_PAIRS | _VALUES, max_size=4)}, optional={"output": _VALUES}))
-def test_whatever_the_json_it_is_a_graph_or_a_graph_error(document):
+def test_any_json_is_a_graph_or_a_graph_error(document):
     for source in (document, json.dumps(document)):
         try:
             graph = Graph.from_json(source)
@@ -244,7 +244,7 @@ def test_a_node_of_the_wrong_types(node):
         Graph((node,), 4)
 
 
-def test_text_for_people_is_cut_and_always_there():
+def test_text_for_people_is_cut_and_never_fails():
     builder = GraphBuilder()
     number = X
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""NormAct in numbers: types, memory formats, ugly shapes, and gradients against finite differences."""
+"""NormAct in numbers: types, memory formats, unusual shapes, and gradients against finite differences."""
 
 import itertools
 import warnings
@@ -43,42 +43,42 @@ SHAPES = [
 ]
 
 
-def layer_and_twin(name: str, channels: int) -> tuple[NormAct, NormAct]:
+def layer_in_two_types(name: str, channels: int) -> tuple[NormAct, NormAct]:
     """A layer in float32 with random parameters, and the same in float64."""
     layer = NormAct(name, channels, groups=2)
     with torch.no_grad():
         for seed, parameter in enumerate(layer.parameters()):
             parameter.add_(random(channels, seed=seed, dtype=torch.float32) / 2)
-    twin = NormAct(name, channels, groups=2, dtype=torch.float64)
-    twin.load_state_dict(layer.state_dict())
-    return layer, twin
+    exact_layer = NormAct(name, channels, groups=2, dtype=torch.float64)
+    exact_layer.load_state_dict(layer.state_dict())
+    return layer, exact_layer
 
 
 @pytest.mark.parametrize("dtype", UNIT)
 @pytest.mark.parametrize("name", zoo)
 def test_type_is_kept_and_values_are_rounded_once(name, dtype):
-    layer, twin = layer_and_twin(name, 6)
+    layer, exact_layer = layer_in_two_types(name, 6)
     if dtype == torch.float64:
         layer = layer.double()
     x = (random(3, 6, 5, 4) * 2 + 0.5).to(dtype).requires_grad_()
     wide = x.detach().double().requires_grad_()
     dy = random(3, 6, 5, 4, seed=1).to(dtype)
-    y, expected = layer(x), twin(wide)
+    y, expected = layer(x), exact_layer(wide)
     y.backward(dy)
     expected.backward(dy.double())
     assert y.dtype == x.grad.dtype == dtype
     assert layer.weight.grad.dtype == layer.weight.dtype
     # Computed in float32 (sums of 60 numbers, a few dozen roundings of 6e-8: 1e-5 covers them), then
-    # rounded once to the tensor's type. Float64 is the twin itself.
+    # rounded once to the tensor's type. In float64 it is the same layer.
     computed = 1e-12 if dtype == torch.float64 else 1e-5
     for found, exact in ((y, expected), (x.grad, wide.grad)):
         error = (found.double() - exact).abs()
         assert (error <= UNIT[dtype] * exact.abs() + computed * (1 + exact.abs().max())).all()
-    for (what, mine), his in zip(layer.named_parameters(), twin.parameters(), strict=True):
+    for (what, mine), his in zip(layer.named_parameters(), exact_layer.parameters(), strict=True):
         # Sums over the batch of products that were rounded as dy · y in float32.
         close(mine.grad.double(), his.grad, computed * 10 * (1 + his.grad.abs().max()))
         assert what
-    for mine, his in zip(layer.buffers(), twin.buffers(), strict=True):
+    for mine, his in zip(layer.buffers(), exact_layer.buffers(), strict=True):
         close(mine.double(), his, computed * (1 + his.abs().max()))
 
 
@@ -111,7 +111,7 @@ def test_a_module_may_be_moved_to_a_type(name, dtype):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", [*zoo, "mean_wh(x)", "v1"])
 def test_memory_format_is_kept(name, training):
-    layer, _ = layer_and_twin(name, 6)
+    layer, _ = layer_in_two_types(name, 6)
     layer.train(training)
     x = random(3, 6, 5, 4, dtype=torch.float32)
     plain, last = layer(x), layer(x.to(memory_format=torch.channels_last))
@@ -154,7 +154,7 @@ def test_ugly_shapes(name, shape):
 
 
 def distance_to_kinks(graph: Graph, leaves: tuple[torch.Tensor, ...]) -> float:
-    """How near any live operation's argument comes to where its derivative jumps or grows without bound."""
+    """The smallest distance of an argument of a live operation from where its derivative jumps or is unbounded."""
     nearest = float("inf")
     for number in graph.live:
         op, args = graph.node(number) if number >= FIRST else ("", ())
@@ -182,7 +182,7 @@ def gradcheck(layer: NormAct, x: torch.Tensor) -> None:
 
 
 def test_gradients_of_random_graphs():
-    """Sixty graphs that read x, are of moderate size at the probe and keep clear of kinks there."""
+    """Sixty graphs that read x, and whose values at the probe are of moderate size and away from kinks."""
     checked, x = 0, random(2, 4, 2, 2, seed=2) * 1.5
     parameters = [random(4, seed=seed) for seed in (5, 6)]
     for seed in itertools.count():
@@ -214,7 +214,7 @@ def test_gradients_of_random_graphs():
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", zoo)
 def test_gradients_of_the_zoo(name, training):
-    _, layer = layer_and_twin(name, 4)
+    _, layer = layer_in_two_types(name, 4)
     layer(random(3, 4, 2, 2, seed=9) * 2)
     layer.train(training)
     x = random(2, 4, 2, 2, seed=2) * 1.5

@@ -9,20 +9,20 @@ ROOT = Path(__file__).parents[1]
 WITH_SOFTSIGN = (
     "tests/new_primitive_checks.py",
     *("tests/test_primitives.py", "tests/test_differentiate.py", "tests/test_export.py"),  # generated from the row
-    "tests/test_published_spaces.py",
+    *("tests/test_published_spaces.py", "tests/test_search_space.py"),
 )
 
 
 def test_a_row_is_all_that_a_new_primitive_takes() -> None:
     """In an interpreter of its own, because the table of primitives is built once."""
     command = [sys.executable, "-m", "pytest", "-p", "tests.softsign", "-p", "no:cacheprovider", "-rs"]
-    chosen = ["-k", "new_primitive or softsign or published_spaces"]
+    chosen = ["-k", "new_primitive or softsign or published_spaces or search_space"]
     done = subprocess.run([*command, *WITH_SOFTSIGN, *chosen], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     summary = re.search(r"(\d+) passed", done.stdout)
     assert summary is not None, done.stdout
-    # Those above, two tests of published spaces, and at least ten that are generated from the row.
-    assert int(summary[1]) > 40, done.stdout
+    # Twenty of its own, twenty that are generated from the row, and those of search spaces.
+    assert int(summary[1]) > 60, done.stdout
 
 
 def test_a_row_without_cpp_is_refused_at_once() -> None:

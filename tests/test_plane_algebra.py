@@ -13,7 +13,8 @@ from evonas.kernels.plan.planner import plan_of
 from evonas.language.expression import add_text
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
 from evonas.language.primitive_table import OPERATIONS
-from evonas.language.simplify import Rewriter
+from evonas.language.rewriter import Rewriter
+from evonas.language.simplify import rewriter
 from evonas.layers.reference import apply
 from evonas.search_spaces import SPACES
 from evonas.settings.search_space import generator
@@ -45,7 +46,7 @@ ATOMS = [
 
 
 def rewriter_of(graph: Graph) -> Rewriter:
-    r = Rewriter(OPERATIONS)
+    r = rewriter(OPERATIONS)
     r.load(graph.nodes)
     return r
 

@@ -64,7 +64,6 @@ def value(op: Primitive, *args: np.ndarray, eps: float = EPS) -> np.ndarray:
 def test_the_names_are_those_of_the_spec():
     aggregations = {f"{m}_{i}" for m in ("mean", "rms", "std") for i in ("bwh", "whc", "wh", "whcg")}
     assert set(PRIMITIVES) == set(DEFINITIONS) | aggregations
-    assert len(PRIMITIVES) == 24
     assert all(name == op.name for name, op in PRIMITIVES.items())
 
 
@@ -292,7 +291,7 @@ def test_edges_in_float32():
 
 
 @pytest.mark.parametrize("op", [op for op in OPERATIONS.values() if op.moment is None and not op.of_planes])
-def test_every_operation_that_is_not_a_statistic_can_be_written_in_both_languages_of_kernels(op: Primitive) -> None:
+def test_every_element_wise_operation_has_triton_and_cpp_source(op: Primitive) -> None:
     assert op.has_own_sign == (op.name in {"add", "mul", "neg"})
     assert op.has_own_sign or (op.triton and op.cpp)
     for text in (op.triton, op.cpp):
@@ -311,6 +310,6 @@ def test_a_template_is_a_call_or_in_brackets_and_calls_what_is_there(op: Primiti
             assert re.search(rf"^inline {kind} {name}\({kind} ", CPP_HELPERS, re.M), f"{kind} {name}"
 
 
-def test_means_over_planes_are_means_of_what_is_there_by_index_set() -> None:
+def test_there_is_a_mean_over_planes_for_each_index_set() -> None:
     found = [op for op in OPERATIONS.values() if op.of_planes]
     assert {op.index_set for op in found} == set(IndexSet) and {op.moment for op in found} == {Moment.MEAN}

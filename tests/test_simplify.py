@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evonas.language import simplify
+from evonas.language import rewrite_rules, simplify
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
 from evonas.language.zoo import zoo
@@ -20,7 +20,7 @@ from evonas.settings.search_space import generator
 from tests.strategies import GROUPS, built, graphs, probe, reads_x, sampled, seeded_graphs, value_and_gradients
 
 EVONORM = SPACES["evonorm"]
-# Few operations meet one another more often, so that rules fire on what other rules left.
+# With few operations, rules apply more often to the results of other rules.
 DENSE = replace(EVONORM, operations=("add", "mul", "div", "max", "neg", "abs", "square", "mean", "std"), nodes=12)
 
 # Rule, the operations it is tried on (all of its own if empty), before, after.
@@ -70,9 +70,9 @@ CASES = [
     ("mean_I(mean_J(a)) = mean_I(a)", "", "{op}(mean_wh(x)) + x", "{op}(x) + x"),
     ("mean_I(mean_J(a)) = mean_I(a)", "mean_whc", "{op}(mean_whcg(x)) + x", "{op}(x) + x"),
 ]
-RULES = {rule.name: rule for rule in simplify.RULES}
-# Where a rule is filed under operations on which it can never be the one that fires: a neighbour on the
-# same argument comes first, or the operation is the form that the rule rewrites to.
+RULES = {rule.name: rule for rule in rewrite_rules.RULES}
+# Operations that a rule lists but never applies to: another rule for the same argument comes first, or the operation
+# is the form that the rule rewrites to.
 NEVER = {
     "f(-a) = -f(a)": {"neg"},
     "rms_I(k) = rms_wh(k)": {"rms_wh"},
@@ -90,9 +90,9 @@ def test_every_rule_has_a_case_for_every_operation():
     tried = {(rule, op) for rule, op, *_ in EXPANDED}
     filed = {
         (rule.name, op)
-        for rule in simplify.RULES
+        for rule in rewrite_rules.RULES
         for op in rule.ops
-        if op not in NEVER.get(rule.name, ()) and op in PRIMITIVES  # what derivatives add is tested with them
+        if op not in NEVER.get(rule.name, ()) and op in PRIMITIVES  # test_differentiate.py has those of derivatives
     }
     assert tried == filed
 
@@ -130,12 +130,12 @@ def test_rule(rule, op, before, after, monkeypatch):
         ("std_wh(x)", "std_whc(x)"),
     ],
 )
-def test_what_must_stay_apart(one, other):
+def test_different_functions_have_different_keys(one, other):
     assert Graph.parse(one).key != Graph.parse(other).key
 
 
 def assert_same_function(raw: Graph, canonical: Graph) -> bool:
-    """Compare values and gradients where they are finite; False where rounding alone moves them."""
+    """Compares values and gradients where they are finite; False where rounding alone changes them."""
     x, v0, v1 = probe(11)
     found, expected = (value_and_gradients(g, (x, v0, v1)) for g in (canonical, raw))
     # A rewrite changes rounding, which log, sqrt and div turn into a jump where an exact 0 becomes 1e-17.
@@ -170,8 +170,8 @@ def by_numpy(name, values):
 
 @pytest.mark.parametrize("outer", STATISTICS)
 @pytest.mark.parametrize("inner", STATISTICS)
-def test_a_statistic_of_a_statistic_is_what_numpy_makes_of_both(outer, inner):
-    """Some of them are one statistic less, and which those are is easily got wrong: a group is not within a channel."""
+def test_a_statistic_of_a_statistic_agrees_with_numpy(outer, inner):
+    """Some simplify to one statistic, and it is easy to get wrong which: a group is not within a channel."""
     raw = Graph.parse(f"{outer}({inner}(tanh(x)))")
     assert assert_same_function(raw, raw.canonical)
     leaves = probe(11)
@@ -185,7 +185,7 @@ def test_a_statistic_of_a_statistic_is_what_numpy_makes_of_both(outer, inner):
 @pytest.mark.parametrize("outer", AXES)
 @pytest.mark.parametrize("inner", AXES)
 def test_a_mean_of_a_mean_is_the_same_in_evaluation(outer, inner):
-    """Running values of both forms after two batches, which are alike: means of means are means."""
+    """Both forms have the same running values after two batches, because means of means are means."""
     raw = Graph.parse(f"x + mean_{outer}(mean_{inner}(tanh(x)))")
     layers = [NormAct(graph, 4, GROUPS, backend="reference", dtype=torch.float64) for graph in (raw, raw.canonical)]
     for layer in layers:
@@ -225,14 +225,14 @@ def test_canonical_form_is_its_own_canonical_form(graph):
     canonical = graph.canonical
     assert Graph(*simplify.simplify(canonical.nodes, canonical.live)) == canonical
     assert Graph(canonical.nodes, canonical.output).key == graph.key
-    # Nothing is dead, nothing is twice, and no rewrite made the graph larger.
+    # No node is dead or there twice, and no rewrite made the graph larger.
     assert [n for n in canonical.live if n >= FIRST] == list(range(FIRST, canonical.last + 1))
     assert len(set(canonical.nodes)) == len(canonical.nodes)
     assert len(canonical.nodes) <= len([n for n in graph.live if n >= FIRST])
 
 
 def respelled(graph: Graph, rng: np.random.Generator) -> Graph:
-    """The same graph with nodes in another order, dead and double nodes, and sums turned round."""
+    """The same graph with its nodes in another order, with dead and duplicate nodes, and arguments exchanged."""
     numbers = {number: number for number in range(FIRST)}
     waiting = [n for n in graph.live if n >= FIRST]
     nodes: list[Node] = []
@@ -273,7 +273,7 @@ KEY_OF_S0 = "01d2f5b86af0bafe"
 
 
 def test_a_long_chain_of_signs_has_a_canonical_form():
-    """Each f(-a) = -f(a) leaves nodes behind that the finished graph does not have."""
+    """Each f(-a) = -f(a) leaves dead nodes, which the finished graph does not have."""
     chain = Graph.parse("tanh(" * 100 + "-x" + ")" * 100)
     assert len(chain.canonical.nodes) == 101
     assert chain.key == Graph.parse("-" + "tanh(" * 100 + "x" + ")" * 100).key

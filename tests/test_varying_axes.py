@@ -1,4 +1,4 @@
-"""Extents against what varies in numbers: a value may vary over an axis only where its extent says so."""
+"""Extents against values: a value may vary over an axis only where its extent says so."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.strategies import GROUPS, extents, graphs, probe
 
 
 def varies_over(value: torch.Tensor) -> Extent:
-    """The axes over which a (b, c, h, w) value differs, groups of channels seen as an axis of their own."""
+    """The axes over which a (b, c, h, w) value differs, where groups of channels are an axis of their own."""
     b, c, h, w = value.shape
     cells = value.reshape(b, GROUPS, c // GROUPS, h * w)
     found = Extent.NONE
@@ -23,7 +23,7 @@ def varies_over(value: torch.Tensor) -> Extent:
 
 
 def test_each_flag_has_a_bit_of_its_own():
-    # The complement of a flag drops bits that are no member, so that FULL & ~PLANE once lost the channel.
+    # The complement of a flag drops bits without a name, so that FULL & ~PLANE once lost the channel.
     assert ~Extent.PLANE == Extent.BATCH | Extent.CHANNEL
     assert Extent.GROUP | Extent.MEMBER == Extent.CHANNEL
     assert Extent.CHANNEL | Extent.BATCH | Extent.PLANE == Extent.FULL

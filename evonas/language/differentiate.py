@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 from evonas.language.expression import add_text
 from evonas.language.node import FIRST, V0, V1, ZERO, X
-from evonas.language.simplify import Rewriter
+from evonas.language.rewriter import Rewriter
 
 DY, WEIGHT = "dy", "weight"
 """Leaves of a backward pass: the gradient of the layer's output, (b, c, h, w), and gamma, (c,)."""

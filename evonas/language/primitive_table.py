@@ -88,7 +88,7 @@ def _missing(row: Primitive, in_layers: bool) -> list[str]:
 
 
 PRIMITIVES: Mapping[str, Primitive] = table((*ELEMENTWISE, *AGGREGATIONS), in_layers=True)
-"""The 24 primitives by name: 12 element-wise operations, then 3 moments over 4 index sets."""
+"""The primitives by name: the element-wise operations, then three moments over four index sets."""
 
 OPERATIONS: Mapping[str, Primitive] = MappingProxyType(
     {**PRIMITIVES, **table((*DERIVATIVE_PRIMITIVES, ROOT, *MEANS_OVER_PLANES), in_layers=False, known=PRIMITIVES)}

@@ -6,32 +6,10 @@ to random arguments and compare. An identity that holds almost everywhere, but n
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from evonas.language.node import ZERO
-from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment, Parity, Primitive
+from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Moment, Parity, Primitive
+from evonas.language.rewriter import Rewriter, Rule
 from evonas.language.varying_axes import is_constant_over
-
-if TYPE_CHECKING:
-    from evonas.language.simplify import Rewriter
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """One identity.
-
-    Attributes:
-        name: the identity itself.
-        ops: the names of the operations that it may replace.
-        apply: `apply(rewriter, op, *args)` returns the number of the node that replaces `op(*args)`, or None where
-            the identity does not apply.
-    """
-
-    name: str
-    ops: tuple[str, ...]
-    apply: Callable[..., int | None]
 
 
 def _where(condition: bool, replacement: int) -> int | None:
@@ -172,3 +150,6 @@ RULES: tuple[Rule, ...] = (
 )
 """Every identity that the canonical form applies. Each leaves fewer nodes, or nodes that sort earlier, so rewriting
 terminates."""
+
+RULES_OF = {name: tuple(rule for rule in RULES if name in rule.ops) for name in OPERATIONS}
+"""The rules of each operation, by its name."""

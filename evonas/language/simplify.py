@@ -15,101 +15,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from evonas.language.node import FIRST, INPUTS, ONE, Node, NodeBuilder
-from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Primitive
-from evonas.language.rewrite_rules import RULES
-from evonas.language.varying_axes import INPUT_EXTENTS, Extent, result_extent
+from evonas.language.node import FIRST, Node
+from evonas.language.primitive_table import PRIMITIVES, Primitive
+from evonas.language.rewrite_rules import RULES_OF
+from evonas.language.rewriter import Rewriter
 
 
-class Rewriter:
-    """A graph being rebuilt, node by node, out of simplified nodes.
-
-    Args:
-        ops: the operations that its nodes may have.
-    """
-
-    def __init__(self, ops: Mapping[str, Primitive] = PRIMITIVES) -> None:
-        self.ops = ops
-        self.builder = NodeBuilder(limit=None, ops=ops)  # many of its nodes are replaced by later ones
-        self.extents: list[Extent] = list(INPUT_EXTENTS)
-        self._leaves: dict[str, int] = {}
-        # (height, digest) of each node, which do not depend on how it and its arguments are numbered.
-        self.identities: list[tuple[int, str]] = [(0, name) for name in INPUTS]
-
-    def add(self, name: str, *args: int) -> int:
-        """The number of the simplified form of `name(*args)`, whose arguments are simplified already."""
-        op = self.ops[name]
-        if op.commutative:
-            args = tuple(sorted(args, key=self.identities.__getitem__))
-        for rule in RULES_OF.get(name, ()):
-            replacement = rule.apply(self, op, *args)
-            if replacement is not None:
-                return replacement
-        number = self.builder.add(name, *args)
-        self._describe(number, name, args)
-        return number
-
-    def leaf(self, name: str, extent: Extent) -> int:
-        """The number of a leaf that is not an input; asking for the same name again gives the same leaf.
-
-        Args:
-            name: the name, which is not that of an operation.
-            extent: the axes that its value varies over.
-        """
-        number = self._leaves.get(name)
-        if number is None:
-            number = self._leaves[name] = self.builder.append(Node(name, ()))
-            self.extents.append(extent)
-            self.identities.append((0, name))
-        return number
-
-    def load(self, nodes: Sequence[Node], training: bool = True) -> None:
-        """Adds the nodes of a graph as they are, under their own numbers; it has to be called first.
-
-        Args:
-            nodes: the operations.
-            training: whether statistics over the batch are computed; in evaluation each is one number for each
-                channel, whatever its argument.
-        """
-        for number, node in enumerate(nodes, FIRST):
-            name, args = node
-            self.builder.append(node)
-            self._describe(number, name, args)
-            if not training and self.ops[name].index_set is IndexSet.BWH:
-                self.extents[number] = Extent.CHANNEL
-
-    def _describe(self, number: int, name: str, args: tuple[int, ...]) -> None:
-        if number == len(self.extents):
-            self.extents.append(result_extent(self.ops[name], [self.extents[a] for a in args]))
-            self.identities.append(self._identity(name, args))
-
-    def is_op(self, number: int, name: str) -> bool:
-        """Whether node `number` is an operation called `name`."""
-        return number >= FIRST and self.builder.nodes[number - FIRST].op == name
-
-    def argument(self, number: int, place: int = 0) -> int:
-        """An argument of the operation at `number`."""
-        return self.builder.nodes[number - FIRST].args[place]
-
-    def op(self, number: int) -> Primitive | None:
-        """The operation at `number`, None for an input or another leaf."""
-        return self.ops.get(self.builder.nodes[number - FIRST].op) if number >= FIRST else None
-
-    def is_one(self, number: int) -> bool:
-        """Whether the node is the constant 1."""
-        return number >= FIRST and self.builder.nodes[number - FIRST] == ONE
-
-    def one(self) -> int:
-        """The node that is the constant 1."""
-        return self.add(ONE.op, *ONE.args)
-
-    def _identity(self, name: str, args: tuple[int, ...]) -> tuple[int, str]:
-        parts = [self.identities[a] for a in args]
-        text = name + "(" + ",".join(digest_ for _, digest_ in parts) + ")"
-        return 1 + max(height for height, _ in parts), hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-RULES_OF = {name: tuple(rule for rule in RULES if name in rule.ops) for name in OPERATIONS}
+def rewriter(ops: Mapping[str, Primitive] = PRIMITIVES) -> Rewriter:
+    """An empty rewriter with the rules of the canonical form, for nodes of the operations `ops`."""
+    return Rewriter(ops, RULES_OF)
 
 
 def simplify(nodes: Sequence[Node], live: Sequence[int]) -> tuple[tuple[Node, ...], int]:
@@ -119,13 +33,13 @@ def simplify(nodes: Sequence[Node], live: Sequence[int]) -> tuple[tuple[Node, ..
         nodes: the operations.
         live: numbers of the nodes that the output depends on, in order; the last is the output.
     """
-    rewriter = Rewriter()
+    r = rewriter()
     numbers = {number: number for number in range(FIRST)}
     for number in live:
         if number >= FIRST:
             op, args = nodes[number - FIRST]
-            numbers[number] = rewriter.add(op, *(numbers[a] for a in args))
-    return _renumbered(rewriter.builder.nodes, numbers[live[-1]])
+            numbers[number] = r.add(op, *(numbers[a] for a in args))
+    return _renumbered(r.builder.nodes, numbers[live[-1]])
 
 
 def _renumbered(rewritten: Sequence[Node], output: int) -> tuple[tuple[Node, ...], int]:

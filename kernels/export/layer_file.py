@@ -109,7 +109,7 @@ def export_as(
         return export_layer(graph, path, class_name=name, provenance=provenance, triton=options.triton, force=force)
     if form in PROGRAMS:
         if options.size is None:
-            raise UsageError(f"a file for {form} is made for a number of channels: name it with --channels")
+            raise UsageError(f"the format {form} needs a fixed number of channels; set it with --channels")
         data = (to_pt2 if form == "pt2" else to_onnx)(graph, provenance, options.size)
     elif form == "json":
         data = to_json(graph, provenance, options.space)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from evonas.language.graph import FIRST, ZERO
 from evonas.language.primitive_table import OPERATIONS
-from evonas.language.simplify import Rewriter
+from evonas.language.rewriter import Rewriter
 from evonas.language.varying_axes import Extent
 
 

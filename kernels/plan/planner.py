@@ -19,7 +19,7 @@ from evonas.kernels.plan.walk import in_order
 from evonas.language.differentiate import DY, WEIGHT, pull
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
 from evonas.language.primitive_table import OPERATIONS, IndexSet, Moment
-from evonas.language.simplify import Rewriter
+from evonas.language.simplify import rewriter
 from evonas.language.varying_axes import Extent, is_constant_over
 
 _OF_PLANES = Extent.BATCH | Extent.CHANNEL
@@ -41,7 +41,7 @@ class Planner:
 
     def __init__(self, graph: Graph, training: bool) -> None:
         self.graph, self.training = graph, training
-        self.r = Rewriter(OPERATIONS)
+        self.r = rewriter(OPERATIONS)
         self.r.load(graph.nodes, training)
         self.statistics: dict[int, Statistic] = {}
         self.atoms: dict[int, tuple[int, SweptValue]] = {}  # by node: the number of its sweep, and its moments
