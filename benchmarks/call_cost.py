@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from evonas.kernels.compiled_layer import compiled_layer
 from evonas.kernels.cpp.calls import build_calls
+from evonas.kernels.layer_cache import compiled_layer
 from evonas.layers.backend import has_cpp, has_triton
 from evonas.layers.norm_act import NormAct
 from evonas.records.environment import environment

@@ -28,7 +28,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from evonas.kernels.cpp.calls import build_calls
-from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.plan.planner import plan_of
 from evonas.language.zoo import as_graph, zoo
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct

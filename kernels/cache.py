@@ -1,4 +1,4 @@
-"""The folder that generated code lies in."""
+"""The cache: the folder for generated code, and safe ways to write to it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """Where generated files go: $EVONAS_CACHE, or a folder for caches in the user's home."""
+    """The folder for generated files: $EVONAS_CACHE, or `~/.cache/evonas` if that is not set."""
     named = os.environ.get("EVONAS_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "evonas"
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes a file that several processes may write at once: each under a name of its own, and whole or not at all.
+    """Writes a file completely or not at all, even if several processes write it at the same time.
+
+    Each process writes to a temporary file, and then renames it.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: if the file cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=path.suffix)
@@ -33,13 +35,13 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keeps other processes waiting that ask for the same file, and is let go of when a process ends in whatever way.
+def locked(path: Path) -> Iterator[None]:
+    """Holds a lock on a file, for which other processes wait; the lock ends with the process, however that ends.
 
-    File systems that know no locks let all of them through.
+    On file systems without locks, nobody waits.
 
     Raises:
-        OSError: when the file cannot be made.
+        OSError: if the file cannot be created.
     """
     import fcntl
 
@@ -51,10 +53,10 @@ def alone(path: Path) -> Iterator[None]:
 
 
 def prune(folder: Path, most: int) -> None:
-    """Keeps the newest `most` files of a folder: a search makes thousands, and needs most of them once."""
+    """Deletes all but the newest `most` files of a folder; a search makes thousands, and uses most of them once."""
     files = []
     for path in folder.iterdir():
-        with suppress(OSError):  # another process prunes too
+        with suppress(OSError):  # another process may be pruning too
             files.append((path.stat().st_mtime, path))
     for _, path in sorted(files)[: max(0, len(files) - most)]:
         path.unlink(missing_ok=True)

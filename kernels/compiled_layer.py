@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-from evonas.language.graph import Graph
-from evonas.layers.build_clock import building
-from evonas.layers.running_values import running_names
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,28 +12,36 @@ if TYPE_CHECKING:
 
 
 NO_SECOND_DERIVATIVE = "kernels have no second derivative: use NormAct(..., backend='reference') there"
+"""The message of the error that a second derivative raises."""
 
 
 PARAMETERS = ("weight", "bias", "v0", "v1")
-"""What a layer is called with beside x, in order: (c,), of any floating type; v0 and v1 where the layer has them."""
+"""The parameters that a layer is called with in addition to x, in order. Each is (c,), of any floating type; v0 and v1
+are None if the layer does not use them."""
 
 
 class Settings(NamedTuple):
-    """What a layer knows beside its tensors; see `evonas.NormAct`."""
+    """The numbers that determine a layer, apart from its graph and its tensors.
+
+    Attributes:
+        groups: the number of groups of channels; it divides c.
+        eps: as in `evonas.NormAct`.
+        momentum: as in `evonas.NormAct`.
+    """
 
     groups: int
     eps: float
     momentum: float
 
 
-class How(NamedTuple):
-    """Which kernels a call takes.
+class KernelChoice(NamedTuple):
+    """The kernels that a call runs, and the settings with which it runs them.
 
     Attributes:
         backend: `triton` or `cpp`.
-        graph: JSON of the layer before its affine.
-        training: whether statistics over the batch are taken from the input.
-        settings: of the layer.
+        graph: the JSON of the layer before its affine.
+        training: whether statistics over the batch are computed from the input.
+        settings: the settings of the layer.
     """
 
     backend: str
@@ -51,24 +54,23 @@ class CompiledLayer(Protocol):
     """One graph in one mode, for inputs of any shape.
 
     Attributes:
-        running: names of running values, in the order of the graph's nodes.
-        densities: names of the parameters that have a gradient.
+        running: the names of running values, in the order of the graph's nodes.
     """
 
     @property
-    def running(self) -> tuple[str, ...]: ...  # noqa: D102  # as above
+    def running(self) -> tuple[str, ...]: ...  # noqa: D102  # documented above
 
     def stats_size(self, b: int, c: int, groups: int) -> int:
         """How many numbers the forward pass leaves for the backward pass."""
 
     def call(self, x: Tensor, parameters: Parameters, running: tuple[Tensor, ...], settings: Settings) -> Tensor | None:
-        """The layer's value with its derivative, where something faster than Python sees to both; None where not.
+        """The layer's value with its derivative, if something faster than Python computes both; None otherwise.
 
         Args:
             x: as for `forward`.
-            parameters: see `PARAMETERS`.
-            running: running values in the order of `running`, which are updated in training.
-            settings: of the layer.
+            parameters: the parameters in the order of `PARAMETERS`.
+            running: the running values in the order of `running`; training updates them in place.
+            settings: the settings of the layer.
         """
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
@@ -76,38 +78,12 @@ class CompiledLayer(Protocol):
 
         Args:
             x: (b, c, h, w), contiguous or channels last.
-            vectors: `weight` and `bias`, `v0` and `v1` where the layer has them, and running values, which are read
-                in evaluation and updated in training; (c,), of any floating type.
-            settings: of the layer.
+            vectors: by name, `weight` and `bias`, `v0` and `v1` if the layer uses them, and the running values, which
+                are read in evaluation and updated in place in training; (c,), of any floating type.
+            settings: the settings of the layer.
         """
 
     def backward(
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
-        """The gradients of `x` and of the parameters; `dy` has the type and memory format of `x`."""
-
-
-@lru_cache(maxsize=512)
-def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
-    """A layer that a process compiles once; in both modes alike where it has no statistics over the batch.
-
-    Args:
-        backend: `triton` or `cpp`.
-        graph: JSON of the layer before its affine.
-        training: whether statistics over the batch are taken from the input.
-    """
-    with building():
-        return _made(backend, graph, training)
-
-
-def _made(backend: str, graph: str, training: bool) -> CompiledLayer:
-    layer = Graph.from_json(graph)
-    if not training and not running_names(layer):
-        return compiled_layer(backend, graph, True)
-    if backend == "triton":
-        from evonas.kernels.triton.run import TritonLayer
-
-        return TritonLayer(layer, training)
-    from evonas.kernels.cpp.run import CppLayer
-
-    return CppLayer(layer, training)
+        """The gradients of `x` and of the parameters by name; `dy` has the type and memory format of `x`."""

@@ -1,21 +1,24 @@
-"""A layer's kernels in a plain call.
+"""Calls a layer's kernels from PyTorch.
 
-On small tensors, what PyTorch does around an operator costs more than the kernels. So a call that nothing traces goes
-straight from an autograd function to the launches, and running values are updated where they lie. Everything else
-goes by the operators of `torch_operator.py`.
+On small tensors, the work that PyTorch does around an operator takes longer than the kernels. So a plain call, one that
+nothing traces, goes straight from an autograd function to the launches, and running values are updated in place. All
+other calls use the operators of `torch_operator.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from evonas.kernels import torch_operator
-from evonas.kernels.compiled_layer import PARAMETERS, How, compiled_layer
-from evonas.kernels.torch_operator import dense, given, kept_in
-from evonas.layers.reference import memory_format
+from evonas.kernels.compiled_layer import PARAMETERS, KernelChoice
+from evonas.kernels.layer_cache import compiled_layer
+from evonas.kernels.torch_operator import compute_dtype, dense, like_input, vectors_by_name
+
+if TYPE_CHECKING:
+    from evonas.kernels.compiled_layer import Parameters
 
 
 class _Function(torch.autograd.Function):
@@ -28,12 +31,12 @@ class _Function(torch.autograd.Function):
         v0: Tensor | None,
         v1: Tensor | None,
         running: tuple[Tensor, ...],
-        how: How,
+        choice: KernelChoice,
     ) -> Tensor:
         x = dense(x)
-        y, stats = _forward(x, weight, bias, v0, v1, running, how)
-        ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if how.training else running))
-        ctx.how = how
+        y, stats = _forward(x, (weight, bias, v0, v1), running, choice)
+        ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if choice.training else running))
+        ctx.choice = choice
         ctx.set_materialize_grads(False)
         return y
 
@@ -42,38 +45,32 @@ class _Function(torch.autograd.Function):
         if dy is None:
             return (None,) * 7
         x, stats, weight, bias, v0, v1, *running = ctx.saved_tensors
-        how: How = ctx.how
+        choice: KernelChoice = ctx.choice
         parameters = (weight, bias, v0, v1)
-        if torch.is_grad_enabled():  # the operator says that there is no second derivative, should one be asked for
-            stacked = _stacked(running, kept_in(how.backend, x))
-            arguments = (dy, x, stats, *parameters, stacked, *how[:3], *how.settings)
+        if torch.is_grad_enabled():  # the operator raises the right error if a second derivative is asked for
+            stacked = _stacked(running, compute_dtype(choice.backend, x))
+            arguments = (dy, x, stats, *parameters, stacked, *choice[:3], *choice.settings)
             dx, *found = torch.ops.evonas.norm_act_backward(*arguments)
         else:
-            layer = compiled_layer(how.backend, how.graph, how.training)
-            vectors = given(*parameters)
-            if running:  # in training the batch's own are in `stats`
+            layer = compiled_layer(choice.backend, choice.graph, choice.training)
+            vectors = vectors_by_name(*parameters)
+            if running:  # in training the statistics of the batch are in `stats`
                 vectors.update(zip(layer.running, running, strict=True))
             if dy.dtype != x.dtype or dy.stride() != x.stride():
-                dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
-            gradients = layer.backward(dy, x, stats, vectors, how.settings)
+                dy = like_input(dy, x)
+            gradients = layer.backward(dy, x, stats, vectors, choice.settings)
             dx, found = gradients["x"], [gradients.get(name) for name in PARAMETERS]
         return (dx, *map(_of_type, parameters, found), None, None)
 
 
 def _forward(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    v0: Tensor | None,
-    v1: Tensor | None,
-    running: tuple[Tensor, ...],
-    how: How,
+    x: Tensor, parameters: Parameters, running: tuple[Tensor, ...], choice: KernelChoice
 ) -> tuple[Tensor, Tensor]:
-    layer = compiled_layer(how.backend, how.graph, how.training)
-    vectors = given(weight, bias, v0, v1)
+    layer = compiled_layer(choice.backend, choice.graph, choice.training)
+    vectors = vectors_by_name(*parameters)
     vectors.update(zip(layer.running, running, strict=True))
-    found = layer.forward(x, vectors, how.settings)
-    if running and how.training:  # a kernel wrote to them, which autograd does not see
+    found = layer.forward(x, vectors, choice.settings)
+    if running and choice.training:  # a kernel wrote to them, which autograd cannot see
         torch.autograd.graph.increment_version(running)
     return found
 
@@ -85,29 +82,29 @@ def norm_act(
     v0: Tensor | None,
     v1: Tensor | None,
     running: tuple[Tensor, ...],
-    how: How,
+    choice: KernelChoice,
 ) -> Tensor:
-    """The layer's value; in training `running` is updated.
+    """The layer's value; in training `running` is updated in place.
 
     Args:
-        x: (b, c, h, w), of a type that the backend takes.
-        weight, bias, v0, v1: (c,); v0 and v1 where the graph uses them.
+        x: (b, c, h, w), of a type that the backend supports.
+        weight, bias, v0, v1: (c,); v0 and v1 are None if the graph does not use them.
         running: the running value of each statistic over the batch, (c,), in the order of the graph's nodes.
-        how: the kernels, and the layer's settings; `groups` divides c.
+        choice: the kernels to run, and the layer's settings.
     """
+    parameters = (weight, bias, v0, v1)
     if _is_plain(x):
-        found = compiled_layer(how.backend, how.graph, how.training).call(
-            dense(x), (weight, bias, v0, v1), running, how.settings
-        )
+        layer = compiled_layer(choice.backend, choice.graph, choice.training)
+        found = layer.call(dense(x), parameters, running, choice.settings)
         if found is not None:
             return found
         if not torch.is_grad_enabled():
-            return _forward(dense(x), weight, bias, v0, v1, running, how)[0]
-        y: Tensor = _Function.apply(x, weight, bias, v0, v1, running, how)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            return _forward(dense(x), parameters, running, choice)[0]
+        y: Tensor = _Function.apply(x, *parameters, running, choice)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return y
-    stacked = _stacked(running, kept_in(how.backend, x))
-    y, _, updated = torch_operator.norm_act(x, weight, bias, v0, v1, stacked, *how[:3], *how.settings)
-    if how.training:
+    stacked = _stacked(running, compute_dtype(choice.backend, x))
+    y, _, updated = torch_operator.norm_act(x, *parameters, stacked, *choice[:3], *choice.settings)
+    if choice.training:
         with torch.no_grad():
             for buffer, values in zip(running, updated, strict=False):
                 buffer.copy_(values)
@@ -115,6 +112,7 @@ def norm_act(
 
 
 def _of_type(parameter: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+    """The gradient in the type of its parameter."""
     if parameter is None or gradient is None:
         return None
     return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)
@@ -125,7 +123,7 @@ def _stacked(running: Any, dtype: torch.dtype) -> Tensor | None:
 
 
 def _is_plain(x: Tensor) -> bool:
-    """Whether nothing traces or counts what is computed."""
+    """Whether a call is plain: PyTorch neither compiles it nor observes its operations."""
     return (
         not torch.compiler.is_compiling()
         and type(x) in (Tensor, torch.nn.Parameter)

@@ -1,10 +1,10 @@
-"""A layer's kernels as operators of PyTorch, which autograd, torch.compile and torch.export know.
+"""A layer's kernels as operators of PyTorch, which autograd, torch.compile and torch.export can handle.
 
-They are for tracing; a plain call goes by `torch_function.py`, which does the same at a fraction of the cost.
+They are for tracing; a plain call uses `torch_function.py`, which does the same at a fraction of the cost.
 
-The graph travels as its JSON, so that a traced program stands by itself. The operator returns new running values and
-changes nothing in place: only such operators can have a derivative. What is kept for the backward pass is x and
-a few numbers for each plane or cell.
+An operator of PyTorch takes tensors, numbers and text only. So the graph is passed as its JSON, and every setting is an
+argument of its own. The operator returns new running values and changes nothing in place, because only such operators
+can have a derivative. For the backward pass it keeps x and a few numbers for each plane or cell.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.kernels.compiled_layer import NO_SECOND_DERIVATIVE, PARAMETERS, Settings, compiled_layer
+from evonas.kernels.compiled_layer import NO_SECOND_DERIVATIVE, PARAMETERS, Settings
+from evonas.kernels.layer_cache import compiled_layer
 from evonas.layers.reference import memory_format
 
 
@@ -36,18 +37,18 @@ def norm_act(
     """The layer's value, the numbers that its backward pass needs, and the new running values.
 
     Args:
-        x: (b, c, h, w); contiguous or channels last, else it is copied.
-        weight, bias, v0, v1: (c,); v0 and v1 where the graph uses them.
-        running: (statistics over the batch, c), of `kept_in(backend, x)`; None without any.
+        x: (b, c, h, w); it is copied unless it is contiguous or channels last.
+        weight, bias, v0, v1: (c,); v0 and v1 are None if the graph does not use them.
+        running: (number of statistics over the batch, c), in `compute_dtype(backend, x)`; None if there are none.
         backend: `triton` or `cpp`.
-        graph: JSON of the layer before its affine.
-        training: whether statistics over the batch are taken from x.
+        graph: the JSON of the layer before its affine.
+        training: whether statistics over the batch are computed from x.
         groups, eps, momentum: as in `evonas.NormAct`; `groups` divides c.
     """
     x = dense(x)
-    values = x.new_empty((0, x.shape[1]), dtype=kept_in(backend, x)) if running is None else running.clone()
+    values = x.new_empty((0, x.shape[1]), dtype=compute_dtype(backend, x)) if running is None else running.clone()
     layer = compiled_layer(backend, graph, training)
-    vectors = given(weight, bias, v0, v1) | dict(zip(layer.running, values.unbind(), strict=True))
+    vectors = vectors_by_name(weight, bias, v0, v1) | dict(zip(layer.running, values.unbind(), strict=True))
     y, stats = layer.forward(x, vectors, Settings(groups, eps, momentum))
     return y, stats, values
 
@@ -66,9 +67,11 @@ def _(
     groups: int,
     *_: Any,
 ) -> Any:
-    kept = kept_in(backend, x)
-    stats = x.new_empty(compiled_layer(backend, graph, training).stats_size(x.shape[0], x.shape[1], groups), dtype=kept)
-    values = x.new_empty((0, x.shape[1]), dtype=kept) if running is None else torch.empty_like(running)
+    dtype = compute_dtype(backend, x)
+    stats = x.new_empty(
+        compiled_layer(backend, graph, training).stats_size(x.shape[0], x.shape[1], groups), dtype=dtype
+    )
+    values = x.new_empty((0, x.shape[1]), dtype=dtype) if running is None else torch.empty_like(running)
     return torch.empty_like(x, memory_format=memory_format(x)), stats, values
 
 
@@ -89,11 +92,11 @@ def norm_act_backward(
     eps: float,
     momentum: float,
 ) -> list[Tensor]:
-    """The gradients of x and, in `kept_in`, of weight, bias, v0 and v1; empty for those that are not there."""
+    """The gradients of x and, in `compute_dtype`, of weight, bias, v0 and v1; empty for those that are None."""
     x = dense(x)
-    dy = dy.to(x.dtype).contiguous(memory_format=memory_format(x))
+    dy = like_input(dy, x)
     layer = compiled_layer(backend, graph, training)
-    vectors = given(weight, bias, v0, v1)
+    vectors = vectors_by_name(weight, bias, v0, v1)
     if running is not None:
         vectors |= dict(zip(layer.running, running.unbind(), strict=True))
     found = layer.backward(dy, x, stats, vectors, Settings(groups, eps, momentum))
@@ -113,8 +116,8 @@ def _(
     backend: str,
     *_: Any,
 ) -> Any:
-    kept, parameters = kept_in(backend, x), (weight, bias, v0, v1)
-    vectors = [x.new_empty(0) if p is None else x.new_empty(x.shape[1], dtype=kept) for p in parameters]
+    dtype, parameters = compute_dtype(backend, x), (weight, bias, v0, v1)
+    vectors = [x.new_empty(0) if p is None else x.new_empty(x.shape[1], dtype=dtype) for p in parameters]
     return [torch.empty_like(x, memory_format=memory_format(x)), *vectors]
 
 
@@ -130,8 +133,8 @@ def _backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
         return (None,) * 12
     x, stats, weight, bias, v0, v1, running = ctx.saved_tensors
     dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, weight, bias, v0, v1, running, *ctx.settings)
-    given = zip((weight, bias, v0, v1), found, strict=True)
-    return (dx, *(None if p is None else g.to(p.dtype) for p, g in given), *(None,) * 7)
+    pairs = zip((weight, bias, v0, v1), found, strict=True)
+    return (dx, *(None if p is None else g.to(p.dtype) for p, g in pairs), *(None,) * 7)
 
 
 def _no_second_derivative(ctx: Any, *_: Any) -> Any:
@@ -142,8 +145,8 @@ norm_act.register_autograd(_backward, setup_context=_setup)
 norm_act_backward.register_autograd(_no_second_derivative)
 
 
-def given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:
-    """By name, those that are there."""
+def vectors_by_name(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:
+    """The parameters by name, without those that are None."""
     vectors = {"weight": weight, "bias": bias}
     if v0 is not None:
         vectors["v0"] = v0
@@ -152,11 +155,16 @@ def given(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) ->
     return vectors
 
 
-def kept_in(backend: str, x: Tensor) -> torch.dtype:
-    """What kernels compute in, and keep what they find in."""
+def compute_dtype(backend: str, x: Tensor) -> torch.dtype:
+    """The type in which kernels compute, and in which they store statistics and gradients of parameters."""
     return torch.float32 if backend == "triton" else x.dtype
 
 
 def dense(x: Tensor) -> Tensor:
-    """x, or a copy of it, in one of the two memory formats."""
+    """Returns x if it is contiguous or channels last, and otherwise a contiguous copy of it."""
     return x if x.is_contiguous() else x.contiguous(memory_format=memory_format(x))
+
+
+def like_input(dy: Tensor, x: Tensor) -> Tensor:
+    """Returns dy in the type and memory format of x."""
+    return dy.to(x.dtype).contiguous(memory_format=memory_format(x))

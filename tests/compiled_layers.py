@@ -23,21 +23,21 @@ SMALL = (
     "mean_wh(exp(-square(x + exp(exp(v1)))))",
     "max(mean_wh(exp(-square(x + exp(exp(v1))))), exp(-square(x + exp(exp(v1)))))",
 )
-"""Divisors below eps, some of them at a few positions, that are neither deviations nor beyond the clamp otherwise."""
+"""Divisors below eps, some of them only at a few positions, that the compiler cannot know to be beyond the clamp."""
 RUNNING = (
     "x / std_bwh(x) + mean_wh(tanh(x / std_bwh(x)))",
     "x / std_bwh(tanh(x / rms_bwh(x))) + mean_bwh(v1)",
     "x * mean_bwh(std_whcg(x)) / std_whc(tanh(x * rms_bwh(x)))",
     "x * rms_bwh(mean_bwh(tanh(x)))",
 )
-"""Layers whose running values become known after different sweeps, or without any."""
+"""Layers whose running values become known after different sweeps, or without a sweep."""
 NARROW = (
     "x * std_bwh(mean_whcg(x)) + mean_bwh(rms_whc(x))",
     "x / std_whcg(v1) + mean_whcg(v1 * v0)",
     "x * rms_whc(v1) / std_whc(std_whcg(x))",
     "x * mean_bwh(std_whcg(tanh(x)) * mean_whcg(v1))",
 )
-"""Layers with numbers of every kind: of a group, of a group of a sample, of a sample, of a channel, and single ones."""
+"""Layers with statistics of every extent: of a group, a group of a sample, a sample, a channel, and single numbers."""
 BRACKETS = (
     "tanh(-(x + v0)) + sigmoid(-(x - v1)) + (x + v0) * (x - v1) - (x - (v0 - v1) * x)"
     " + x / (v1 * std_wh(x)) / (x / std_wh(x)) + tanh(-(mean_wh(x) + v0) * x)"
@@ -47,9 +47,9 @@ LATER = (
     *(f"x * {_LATE}", f"{_LATE} * x", f"x / {_LATE}", f"x + {_LATE}", f"{_LATE} - x"),
     f"x * v1 + {_LATE} * mean_wh(x)",
 )
-"""Arguments of statistics that what a first sweep takes and what a second one does go into, one way or the other."""
+"""Arguments of statistics that depend on the results of a first and of a second sweep, in several forms."""
 UNEVEN = (2, 6, 4, 3)
-"""Two groups of three channels: neither is found by the number of the other."""
+"""Two groups of three channels, so that a number of groups cannot be mistaken for a number of channels."""
 SHAPES = [(2, 4, 5, 3), (3, 7, 1, 1), (1, 41, 7, 7), (2, 1, 3, 3)]
 
 
@@ -62,15 +62,15 @@ def compare(
     channels_last: bool = False,
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Holds value, gradients and running values to the reference.
+    """Compares value, gradients and running values with the reference.
 
     Args:
         graph: the layer before its affine.
-        shape: of x; with two groups where that divides its channels.
-        compiled: from a graph, and whether it is for training, to what computes it.
-        training: whether statistics over the batch are taken from x.
+        shape: the shape of x; there are two groups if its channels are divisible by two.
+        compiled: makes the compiled layer from a graph and whether it is for training.
+        training: whether statistics over the batch are computed from x.
         channels_last: the memory format.
-        dtype: of x.
+        dtype: the type of x.
     """
     random = torch.Generator().manual_seed(0)
     reference = NormAct(graph, shape[1], groups=2, dtype=torch.float64, backend="reference").train(training)
@@ -99,8 +99,8 @@ def compare(
         held = rough[name].isfinite() & exact.isfinite()  # by the type
         exact, given = exact[held], found[name].double()[held]
         size = max(1.0 if name == "y" else scale, float(exact.abs().max()) if len(exact) else 0.0)
-        # A unit is half the distance between neighbours near 1; sums of a few hundred values, and roots and quotients
-        # of them, lose some hundreds of it. What cancels loses more, in the reference as well, within a factor.
+        # A unit is the spacing of numbers near 1; sums of a few hundred values, and roots and quotients of them, lose
+        # some hundreds of it. Cancellation loses more, and in the reference as well, up to a factor.
         lost = float((rough[name][held].double() - exact).abs().max()) if len(exact) else 0.0
         close = {"rtol": 1000 * unit, "atol": max(170 * unit * size, 20 * lost)}
         torch.testing.assert_close(given, exact, **close, msg=lambda m, name=name: f"{name}: {m}")
@@ -117,7 +117,7 @@ def by_reference(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
 
 
 def candidates(count: int) -> list[tuple[str, Graph]]:
-    """Random graphs of both spaces that pass the cheap filters, with what reproduces each."""
+    """Random graphs of both spaces that pass the cheap filters, each with a label that reproduces it."""
     found = []
     for space in SPACES.values():
         filters, seed = CheapFilters(), 0
@@ -132,12 +132,12 @@ def candidates(count: int) -> list[tuple[str, Graph]]:
 def compare_many(
     count: int, compiled: Callable[[Graph, bool, int], CompiledLayer], dtype: Callable[[int], torch.dtype]
 ) -> None:
-    """Holds random graphs of both spaces to the reference, over shapes, memory formats and modes.
+    """Compares random graphs of both spaces with the reference, over shapes, memory formats and modes.
 
     Args:
-        count: graphs of each space.
-        compiled: as for `compare`, with the number of the graph.
-        dtype: of the input, by the number of the graph.
+        count: the number of graphs from each space.
+        compiled: as for `compare`, but it receives the number of the graph too.
+        dtype: gives the type of the input from the number of the graph.
     """
     for number, (label, graph) in enumerate(candidates(count)):
         shape = SHAPES[number % len(SHAPES)]
@@ -149,7 +149,7 @@ def compare_many(
 
 
 def at_once(work: Callable[[str], None], argument: str) -> None:
-    """Has three processes do the same, all of which have to end well."""
+    """Runs the same work in three processes, all of which must succeed."""
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=work, args=(argument,)) for _ in range(3)]
     for worker in workers:

@@ -14,7 +14,7 @@ from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
 from evonas.judging.functional_key import respond
 from evonas.kernels.cpp.build import compiler
 from evonas.kernels.cpp.run import CppLayer
-from evonas.kernels.export.export import export_layer
+from evonas.kernels.export.layer_file import export_layer
 from evonas.kernels.triton.run import TritonLayer
 from evonas.language.graph import Graph, Node
 from evonas.layers.norm_act import NormAct

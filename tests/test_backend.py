@@ -27,14 +27,14 @@ SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
 
 @pytest.fixture(autouse=True)
 def _nothing_compiled() -> Iterator[None]:
-    """PyTorch compiles one function eight times and then no more, whichever tests ask for it."""
+    """PyTorch compiles one function at most eight times, counted over all tests."""
     yield
     torch.compiler.reset()
 
 
 @pytest.fixture(params=["triton", "cpp", "cpp from Python"])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every backend that makes kernels, and every way to call them."""
+    """Every backend that makes kernels; C++ kernels also without their operator, called from Python."""
     name = str(request.param)
     if name == "cpp":
         assert build_calls() is None
@@ -44,7 +44,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def both(graph: str | Graph, backend: str, **settings: Any) -> tuple[NormAct, NormAct]:
-    """The same layer by the reference and by kernels."""
+    """The same layer, computed by the reference and by kernels."""
     reference = NormAct(graph, SHAPE[1], groups=2, backend="reference", **settings)
     with torch.no_grad():
         for p in reference.parameters():
@@ -79,7 +79,7 @@ def test_the_layer_is_the_same(name: str, backend: str) -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 def test_settings_reach_the_kernels(training: bool, backend: str) -> None:
-    """Groups that do not divide the channels, and eps and momentum that are seen in what they make."""
+    """Groups that do not divide the channels, and values of eps and momentum that change the results visibly."""
     graph, settings = "x / std_whcg(x) + rms_bwh(x) / v1", {"groups": 4, "eps": 0.25, "momentum": 0.3}
     layers = [NormAct(graph, SHAPE[1], backend=by, **settings) for by in ("reference", backend)]
     x = torch.randn(SHAPE)
@@ -93,7 +93,7 @@ SEVERAL = "x * mean_bwh(x) + std_bwh(tanh(x)) / rms_bwh(x) + mean_bwh(square(x))
 
 @pytest.mark.parametrize("training", [True, False])
 def test_what_is_traced_is_the_same(training: bool, backend: str) -> None:
-    """By the operators, with running values that differ from one another, and an input in each memory format."""
+    """A traced call uses the operators; here with different running values, and an input in each memory format."""
     layers = both(SEVERAL, backend)
     for layer in layers:
         for number, buffer in enumerate(layer.buffers()):
@@ -113,7 +113,7 @@ def test_what_is_traced_is_the_same(training: bool, backend: str) -> None:
 
 def test_running_values_of_another_type_and_with_gaps_are_updated(backend: str) -> None:
     reference, kernels = both("x * mean_bwh(x) + std_bwh(tanh(x)) / rms_bwh(x)", backend)
-    if backend == "cpp":  # Triton's kernels take what lies side by side
+    if backend == "cpp":  # Triton's kernels need contiguous vectors
         kernels.running_mean = torch.zeros(2 * SHAPE[1])[::2]
     kernels.running_var = torch.ones(SHAPE[1], dtype=torch.float64)
     x = torch.randn(SHAPE)

@@ -1,4 +1,4 @@
-"""C++ kernels against the reference in float64, and what surrounds them: builds, the cache, threads."""
+"""C++ kernels against the reference in float64; their builds, the cache, and threads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import torch
 
 from evonas.kernels.cpp import build as cpp_build
 from evonas.kernels.cpp.build import BuildError, Options, build, compiler
+from evonas.kernels.cpp.dialect import CPP, CPP_VECTORS
 from evonas.kernels.cpp.loops import MemoryLayout
 from evonas.kernels.cpp.run import CppLayer
 from evonas.kernels.cpp.source import Variant, cpp_source
+from evonas.kernels.plan.planner import plan_of
+from evonas.kernels.printing.value_writer import Body
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
@@ -77,7 +80,7 @@ OF_CELLS = ("x / std_wh(x)", "x - mean_whc(x)", "x / rms_whcg(x)", "x / (x + std
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("text", [*ELEMENTWISE, *OF_CELLS])
 def test_what_is_not_finite_stays_so(text: str, dtype: torch.dtype, channels_last: bool) -> None:
-    """A layer that diverges has to be seen to, whatever the compiler was allowed to assume."""
+    """NaN and infinity propagate, whatever the compiler may assume, so that a layer that diverges can be detected."""
     form = torch.channels_last if channels_last else torch.contiguous_format
     x = torch.randn(2, 4, 5, 5, dtype=dtype).contiguous(memory_format=form)
     x[0, 0, 0, 0], x[0, 1, 2, 2], x[1, 2, 3, 3], x[1, 3, 4, 4] = torch.nan, torch.inf, -torch.inf, 1e30
@@ -90,7 +93,7 @@ def test_what_is_not_finite_stays_so(text: str, dtype: torch.dtype, channels_las
         assert leaf.grad is not None
         found.append((y.detach(), leaf.grad))
     for right, given in zip(*found, strict=True):
-        # An infinite x makes its plane's variance no number, and the reference's quotient by its root mean square 0.
+        # An infinite x makes the variance of its plane NaN, and the reference's quotient by its root mean square 0.
         held = given.isfinite()
         assert bool((right.isfinite() | ~held).all())
         assert text in OF_CELLS or torch.equal(right.isfinite(), held)
@@ -101,7 +104,7 @@ def test_what_is_not_finite_stays_so(text: str, dtype: torch.dtype, channels_las
 
 def test_loading_a_layer_leaves_the_processor_as_it_is() -> None:
     def smallest() -> float:
-        return float((torch.tensor(1e-40) * 0.5).item())  # 0 where numbers below the normal ones are flushed
+        return float((torch.tensor(1e-40) * 0.5).item())  # 0 where subnormal numbers are flushed to zero
 
     assert smallest() > 0
     layer = NormAct("x * sigmoid(x)", 3, backend="cpp")
@@ -139,8 +142,15 @@ def test_threads_change_no_bit(name: str) -> None:
     ],
 )
 def test_kernels_read_as_they_should(layer: str, layout: MemoryLayout, golden: str) -> None:
-    own = cpp_source(zoo[layer], Variant(training=True, layout=layout)).split("}  // namespace\n")
+    own = cpp_source(plan_of(zoo[layer]), Variant(layout=layout)).split("}  // namespace\n")
     assert own[-2] + own[-1] == (GOLDEN / golden).read_text()
+
+
+def test_no_variable_may_have_the_name_of_a_helper() -> None:
+    """Neither of a function that works on vectors nor of one that works on numbers, nor of a template."""
+    assert {"load", "store", "narrow", "each", "square_root", "tanh", "kept", "share", "whole"} <= set(CPP.reserved)
+    body = Body(plan_of(zoo["dyt"]), CPP_VECTORS)
+    assert [body.fresh(name) for name in ("share", "ratio", "ratio")] == ["share_1", "ratio", "ratio_2"]
 
 
 def build_in(folder: str) -> None:
@@ -153,13 +163,13 @@ def build_in(folder: str) -> None:
 
 def test_workers_that_build_the_same_layer_at_once_leave_one(tmp_path: Path) -> None:
     at_once(build_in, str(tmp_path))
-    # Theirs, and the one that tells whether the compiler works; nothing half done.
+    # The layer's files, and those of the check that the compiler works; no temporary files.
     assert sorted(p.suffix for p in (tmp_path / "cpp").iterdir()) == [".cpp", ".cpp", ".so", ".so"]
 
 
 def test_a_library_that_was_cut_short_is_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
-    source = cpp_source(Graph.parse("tanh(x) + x"), Variant(training=False, backward=False))
+    source = cpp_source(plan_of(Graph.parse("tanh(x) + x"), training=False), Variant(backward=False))
     (tmp_path / "cpp").mkdir()
     monkeypatch.setattr(cpp_build.ctypes, "CDLL", lambda path: Path(path).read_bytes())
     whole = build(source)
@@ -175,12 +185,12 @@ def test_a_library_is_built_with_the_flags_that_it_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
-    source = 'extern "C" int told() { return TOLD; }\n'
-    told = [
-        cpp_build.loaded(source, lambda path: ctypes.CDLL(str(path))["told"](), Options(("-shared", flag), ()))
-        for flag in ("-DTOLD=1", "-DTOLD=2")
+    source = 'extern "C" int value() { return VALUE; }\n'
+    values = [
+        cpp_build.build_and_load(source, lambda path: ctypes.CDLL(str(path))["value"](), Options(("-shared", flag), ()))
+        for flag in ("-DVALUE=1", "-DVALUE=2")
     ]
-    assert told == [1, 2]
+    assert values == [1, 2]
 
 
 def test_whatever_a_library_depends_on_gives_it_another_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,9 +206,9 @@ def test_whatever_a_library_depends_on_gives_it_another_place(tmp_path: Path, mo
         *(place(), place("2"), place(options=Options(("-O1",), ("-lm",)))),
         *(place(options=Options(("-O2",), ("-lpthread",))), place(options=Options(("-O2",), ("-lm",), "calls"))),
     ]
-    for name, told in (("_version", lambda path: "another"), ("_processor", lambda: "another")):
+    for name, stand_in in (("_version", lambda path: "another"), ("_processor", lambda: "another")):
         with monkeypatch.context() as patch:
-            patch.setattr(cpp_build, name, told)
+            patch.setattr(cpp_build, name, stand_in)
             places.append(place())
     with monkeypatch.context() as patch:
         patch.setattr(cpp_build, "_version", lambda path: "the same")
@@ -209,7 +219,7 @@ def test_whatever_a_library_depends_on_gives_it_another_place(tmp_path: Path, mo
     assert place() == places[0]
 
 
-def test_a_compiler_that_fails_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     with pytest.raises(BuildError, match="could not compile"):
         build("this is not C++")
@@ -256,7 +266,7 @@ def test_divisors_inside_of_the_clamp(divisor: str) -> None:
 
 @pytest.mark.parametrize("name", ["exp", "tanh", "sigmoid"])
 def test_transcendental_functions_to_a_few_units_in_the_last_place(name: str) -> None:
-    """Over all that float32 holds, where results are below the smallest normal number too."""
+    """Over the whole range of float32, including subnormal results."""
     x = torch.cat([torch.linspace(-110, 95, 200_000), torch.logspace(-30, 1, 10_000), -torch.logspace(-30, 1, 10_000)])
     x = torch.cat([x, torch.tensor([torch.inf, -torch.inf, torch.nan, 0.0, -0.0, 88.72, 88.73, -103.97, -103.98])])
     if name == "sigmoid":  # 1 / (1 + exp(-x)), which is 0 where exp(-x) is infinite: below the smallest normal number

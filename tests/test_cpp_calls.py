@@ -1,4 +1,4 @@
-"""The operator that calls C++ kernels, against the same calls from Python."""
+"""The operator that calls C++ kernels, compared with the same calls from Python."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.kernels import compiled_layer as compiled
 from evonas.kernels.cpp import build as cpp_build
 from evonas.kernels.cpp import calls as cpp_calls
 from evonas.kernels.cpp import run as cpp_run
 from evonas.kernels.cpp.build import BuildError, Options, compiler
 from evonas.kernels.cpp.calls import Calls, build_calls
+from evonas.kernels.layer_cache import compiled_layer
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
 from tests.compiled_layers import at_once
@@ -34,7 +34,7 @@ def operator() -> Calls:
 
 
 def steps(layer: NormAct, x: Tensor) -> list[Tensor]:
-    """Everything that two steps of training and an evaluation leave behind."""
+    """All results of two training steps and an evaluation: outputs, gradients and running values."""
     found = []
     for _ in range(2):
         leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
@@ -53,7 +53,7 @@ def steps(layer: NormAct, x: Tensor) -> list[Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("name", zoo)
-def test_both_ways_give_the_same_bits(
+def test_the_operator_and_python_give_the_same_bits(
     name: str, channels_last: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x = torch.randn(SHAPE, dtype=dtype)
@@ -70,12 +70,12 @@ def test_both_ways_give_the_same_bits(
 
 
 def test_parameters_of_another_type_than_the_input() -> None:
-    """Kernels get copies; gradients have the parameters' type, and running values are written back."""
+    """Kernels receive copies; gradients have the type of the parameters, and running values are copied back."""
     wide = NormAct("evonorm-b0", SHAPE[1], backend="cpp").double()
     narrow = NormAct("evonorm-b0", SHAPE[1], backend="cpp")
     x = torch.randn(SHAPE)
     for a, b in zip(steps(wide, x), steps(narrow, x), strict=True):
-        # Running values are rounded to float32 on their way, once a step.
+        # Running values are rounded to float32 once in every step.
         torch.testing.assert_close(a.float(), b, rtol=1e-6, atol=1e-6)
     assert {p.grad.dtype for p in wide.parameters() if p.grad is not None} == {torch.float64}
 
@@ -86,7 +86,7 @@ def test_a_backward_pass_outlives_its_layer() -> None:
     x = torch.randn(SHAPE, requires_grad=True)
     y, wanted = layer(x), NormAct(layer.graph, SHAPE[1], backend="reference")(x)
     del layer
-    compiled.compiled_layer.cache_clear()
+    compiled_layer.cache_clear()
     gc.collect()
     (found,) = torch.autograd.grad(y.sum(), x)
     # Sums of 20 numbers of about 1 in float32, in two orders.
@@ -125,7 +125,7 @@ def test_threads_that_share_a_layer() -> None:
     assert found == [True] * 200
 
 
-def test_a_compiler_that_cannot_build_it_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_compiler_that_cannot_build_it_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     monkeypatch.setattr(cpp_calls, "_state", [])
     monkeypatch.setattr(cpp_calls, "_options", lambda: Options(("-std=c++20", "-w"), (), "calls"))  # without headers
@@ -147,12 +147,12 @@ def test_a_layer_that_was_cut_short_is_built_anew(monkeypatch: pytest.MonkeyPatc
     x = torch.randn(SHAPE)
 
     def value() -> Tensor:
-        compiled.compiled_layer.cache_clear()
+        compiled_layer.cache_clear()
         gc.collect()  # nothing has the library loaded any more
         return NormAct("tanh(x) * sigmoid(v1 * x)", SHAPE[1], backend="cpp")(x).detach()
 
     wanted = value()
-    compiled.compiled_layer.cache_clear()
+    compiled_layer.cache_clear()
     gc.collect()
     for library in (tmp_path / "cpp").glob("*.so"):
         library.unlink()
@@ -160,7 +160,7 @@ def test_a_layer_that_was_cut_short_is_built_anew(monkeypatch: pytest.MonkeyPatc
     assert torch.equal(value(), wanted)
 
 
-def test_a_compiler_that_builds_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_compiler_that_builds_nothing_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     monkeypatch.setattr(cpp_build, "compiler", lambda: "/bin/true")
     with pytest.raises(BuildError, match="cannot be loaded"):

@@ -1,4 +1,4 @@
-"""C++ kernels as they are built for processors with narrower vectors, against the reference in float64."""
+"""C++ kernels built for processors with narrower vectors, compared with the reference in float64."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SHAPES = [(2, 6, 3, 1), (2, 3, 5, 7)]
 
 
 def understood(processor: str) -> bool:
-    told = Path("/proc/cpuinfo")
-    return processor == "x86-64" or (told.exists() and " avx2 " in told.read_text())
+    cpuinfo = Path("/proc/cpuinfo")
+    return processor == "x86-64" or (cpuinfo.exists() and " avx2 " in cpuinfo.read_text())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("processor", ["x86-64", "haswell"])
 def test_narrower_vectors(processor: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With 128 bits, and with 256: what a processor has no instruction for is written out in the header."""
+    """With 128 and 256 bits, for which the header replaces missing instructions by plain C++."""
     if not understood(processor):
         pytest.skip("needs AVX2")
     whole = cpp_build._compile

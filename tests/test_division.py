@@ -1,4 +1,4 @@
-"""How kernels are divided among programs, and that their results do not depend on it."""
+"""The division of kernels among programs, on which results do not depend."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_planes_are_shared_where_there_are_too_few_of_them(shape: Shape, work: s
     (programs, pieces), division = over_planes(shape, work)
     if programs >= ENOUGH:
         assert pieces == 1
-    else:  # each goes over some four tiles, which the last of them may not fill
+    else:  # each processes about four tiles, the last of which may not be full
         assert pieces == 1 or division["span"] > 2 * division["BLOCK"]
         assert programs * pieces >= ENOUGH or division["span"] <= 4 * division["BLOCK"]
 
@@ -126,22 +126,22 @@ def test_programs_that_share_planes_find_what_one_does(text: str, channels_last:
 @pytest.mark.parametrize("on_chip", [False, True])
 @pytest.mark.parametrize("text", ["bn-relu", "evonorm-s0"])
 def test_kernels_for_one_shape_find_the_same(text: str, on_chip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_run, "_LARGE", 1)
+    monkeypatch.setattr(triton_run, "_CONSTANT_SIZES_FROM", 1)
     compare(zoo[text], (2, 4, 5, 3), partial(TritonLayer, on_chip=on_chip), channels_last=True)
 
 
 def test_kernels_are_compiled_for_so_many_shapes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(triton_run, "_LARGE", 60)
-    monkeypatch.setattr(triton_run, "_SHAPES_FIXED", 2)
+    monkeypatch.setattr(triton_run, "_CONSTANT_SIZES_FROM", 60)
+    monkeypatch.setattr(triton_run, "_MOST_CONSTANT_SHAPES", 2)
     layer = TritonLayer(zoo["evonorm-s0"], True)
 
-    def fixed(positions: int) -> bool:
+    def has_constant_sizes(positions: int) -> bool:
         launch = layer.work(Shape(2, 4, positions, 2, False)).forward[0]
         return launch.kernel is not getattr(layer.module, launch.kernel.__name__)
 
-    assert not fixed(7)  # 56 values
-    assert fixed(8) and fixed(9) and not fixed(10)
-    assert fixed(8)  # it stays so, however often it is asked for
+    assert not has_constant_sizes(7)  # 56 values
+    assert has_constant_sizes(8) and has_constant_sizes(9) and not has_constant_sizes(10)
+    assert has_constant_sizes(8)  # still, however often it is asked for
 
 
 class Kernel:

@@ -1,4 +1,4 @@
-"""Exported files: run without evonas and compared with NormAct; what they contain; where they are written."""
+"""Exported files: they are run without evonas and compared with NormAct; their content; and the writing of files."""
 
 import ast
 import os
@@ -12,7 +12,7 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.kernels.export import torch_helpers
-from evonas.kernels.export.export import export_layer
+from evonas.kernels.export.layer_file import export_layer
 from evonas.kernels.export.torch_source import to_torch
 from evonas.language.graph import FIRST, Graph, Node, X
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
@@ -61,7 +61,7 @@ def randomised(layer: NormAct) -> dict[str, torch.Tensor]:
 
 
 def prepared(graph: Graph, shape=SHAPE, dtype=torch.float64, channels_last=False, **changes):
-    """Arguments of the layer and of `exercise`, and what NormAct gives."""
+    """The arguments of the layer and of `exercise`, and the results of NormAct."""
     kept = torch.float64 if dtype == torch.float64 else torch.float32
     init = {"channels": shape[1], **SETTINGS, "dtype": kept, **changes}
     layer = NormAct(graph, **init)
@@ -70,7 +70,7 @@ def prepared(graph: Graph, shape=SHAPE, dtype=torch.float64, channels_last=False
 
 
 def in_a_fresh_interpreter(jobs, folder: Path):
-    """What `exercise` sees of each job's file, where there is no evonas."""
+    """The results of `exercise` for the file of each job, in an interpreter without evonas."""
     torch.save(jobs, folder / "jobs.pt")
     exercise_file = str(Path(__file__).with_name("exercise.py"))
     command = [sys.executable, "-I", "-c", CHILD, exercise_file, str(folder / "jobs.pt"), str(folder / "seen.pt")]
@@ -80,7 +80,7 @@ def in_a_fresh_interpreter(jobs, folder: Path):
 
 
 def is_tame(graph: Graph) -> bool:
-    """Reads x, is finite, and is conditioned so well that float32 gives four digits of float64's result."""
+    """Whether a graph depends on x, is finite, and is so well conditioned that float32 gives four digits."""
     if X not in graph.canonical.live:
         return False
     exact, single = (prepared(graph, dtype=dtype)[1] for dtype in (torch.float64, torch.float32))
@@ -136,7 +136,7 @@ def test_states_of_exported_layers_load_into_norm_act(compared):
 
 
 def row_value(op, args, dtype, running=None):
-    """What the row's source gives, evaluated as it stands in an exported file, and its gradients."""
+    """The value of a row's source, evaluated as in an exported file, and its gradients."""
     layer = torch_helpers.Tracking()
     layer.momentum = 0.1
     names = dict(zip("ab", args, strict=False))
@@ -189,7 +189,7 @@ def test_names_of_values_hide_nothing():
 
 @pytest.mark.parametrize("name", ["evonorm-s0", "bn-relu"])
 def test_golden(name):
-    """To accept a change: EVONAS_ACCEPT=1 pytest tests/test_export.py -k golden, and read the difference."""
+    """To accept a change, run EVONAS_ACCEPT=1 pytest tests/test_export.py -k golden, and read the difference."""
     text = to_torch(zoo[name], "Layer", ["published: Liu et al."], linear=None)
     path = GOLDEN / f"{name.replace('-', '_')}.txt"
     if os.environ.get("EVONAS_ACCEPT"):

@@ -1,4 +1,4 @@
-"""Layers as JSON, LaTeX, and programs for torch.export and ONNX: read back where there is no evonas, and compared."""
+"""Layers as JSON, LaTeX, and programs for torch.export and ONNX: they are read back without evonas and compared."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from evonas.errors import UsageError
 from evonas.kernels.export import formats
-from evonas.kernels.export.export import SUFFIXES, export_as
 from evonas.kernels.export.formats import Concrete
+from evonas.kernels.export.layer_file import SUFFIXES, ExportOptions, export_as
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
@@ -35,11 +35,11 @@ EVERYTHING = Graph.parse(
 GRAPHS = {"bn-relu": zoo["bn-relu"], "evonorm-s0": zoo["evonorm-s0"], "everything": EVERYTHING}
 SIZE = Concrete(6, groups=2, eps=1e-4)
 SHAPES = [(1, 6, 1, 1), (5, 6, 3, 7), (2, 6, 1, 4)]
-"""Batches, heights and widths of which none is the one that was traced."""
+"""Shapes that differ from the traced one in batch, height and width."""
 
 
 def trained(graph: Graph, folder: Path) -> tuple[NormAct, Concrete]:
-    """A layer with parameters and running values unlike those at the start, and its size with its state in a file."""
+    """A layer with random parameters and running values, and its size, with its state in a file."""
     layer = NormAct(graph, SIZE.channels, SIZE.groups, SIZE.eps).eval()
     random = torch.Generator().manual_seed(3)
     state = {name: torch.rand(v.shape, generator=random) + 0.5 for name, v in layer.state_dict().items()}
@@ -55,7 +55,7 @@ def inputs() -> list[Tensor]:
 
 def assert_onnx_agrees(graph: Graph, folder: Path) -> onnx.ModelProto:
     layer, size = trained(graph, folder)
-    path = export_as("onnx", graph, folder / "layer.onnx", provenance=FACTS, size=size, force=True)
+    path = export_as("onnx", graph, folder / "layer.onnx", ExportOptions(size=size), provenance=FACTS, force=True)
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     assert [one.shape[1] for one in (*session.get_inputs(), *session.get_outputs())] == [6, 6]
     for x in inputs():
@@ -106,7 +106,7 @@ def test_pt2(tmp_path: Path) -> None:
     cases = {}
     for number, graph in enumerate(GRAPHS.values()):
         layer, size = trained(graph, tmp_path)
-        path = export_as("pt2", graph, tmp_path / f"{number}.pt2", provenance=FACTS, size=size)
+        path = export_as("pt2", graph, tmp_path / f"{number}.pt2", ExportOptions(size=size), provenance=FACTS)
         runs = []
         for x in inputs():
             y = layer(x.requires_grad_())
@@ -121,7 +121,9 @@ def test_pt2(tmp_path: Path) -> None:
 
 def test_json_is_read_back(tmp_path: Path) -> None:
     for name, graph in zoo.items():
-        text = export_as("json", graph, tmp_path / f"{name}.json", provenance=FACTS, space="mine").read_text()
+        text = export_as(
+            "json", graph, tmp_path / f"{name}.json", ExportOptions(space="mine"), provenance=FACTS
+        ).read_text()
         document = json.loads(text)
         assert Graph.from_json(text) == graph
         assert document["space"] == "mine" and document["provenance"] == FACTS and document["key"] == graph.key
@@ -146,7 +148,7 @@ def test_nothing_is_overwritten_without_force(form: str, tmp_path: Path) -> None
     path = tmp_path / f"layer{SUFFIXES[form]}"
     path.symlink_to(tmp_path / "elsewhere")  # leads nowhere yet, and is something all the same
     with pytest.raises(UsageError, match="exists; use --force"):
-        export_as(form, zoo["dyt"], path, provenance={}, size=SIZE)
+        export_as(form, zoo["dyt"], path, ExportOptions(size=SIZE), provenance={})
     if form not in ("pt2", "onnx"):
         export_as(form, zoo["dyt"], path, provenance={}, force=True)
         assert not path.is_symlink() and [p.name for p in tmp_path.iterdir()] == [path.name]
@@ -156,7 +158,7 @@ def test_nothing_is_overwritten_without_force(form: str, tmp_path: Path) -> None
 def test_a_name_that_is_no_name_is_refused(form: str, tmp_path: Path) -> None:
     for name in ("../Layer", "class", "a b"):
         with pytest.raises(UsageError, match="class name"):
-            export_as(form, zoo["dyt"], tmp_path / "layer", class_name=name, provenance={}, size=SIZE)
+            export_as(form, zoo["dyt"], tmp_path / "layer", ExportOptions(size=SIZE, class_name=name), provenance={})
     assert not list(tmp_path.iterdir())
 
 
@@ -164,14 +166,14 @@ def test_a_program_needs_its_channels(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--channels"):
         export_as("pt2", zoo["dyt"], tmp_path / "layer.pt2", provenance={})
     with pytest.raises(UsageError, match="channels, groups and eps must be positive"):
-        export_as("pt2", zoo["dyt"], tmp_path / "layer.pt2", provenance={}, size=Concrete(0))
+        export_as("pt2", zoo["dyt"], tmp_path / "layer.pt2", ExportOptions(size=Concrete(0)), provenance={})
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "cannot be read"),
-        (b"nonsense", "is no state_dict"),
+        (b"nonsense", "is not a state_dict"),
         ({"weight": torch.ones(4)}, "is not the state of this layer"),
         ([1], "is not the state of this layer"),
     ],
@@ -183,7 +185,9 @@ def test_a_state_that_is_none_is_refused(content: object, message: str, tmp_path
     elif content is not None:
         torch.save(content, state)
     with pytest.raises(UsageError, match=message):
-        export_as("pt2", zoo["dyt"], tmp_path / "layer.pt2", provenance={}, size=Concrete(4, state=state))
+        export_as(
+            "pt2", zoo["dyt"], tmp_path / "layer.pt2", ExportOptions(size=Concrete(4, state=state)), provenance={}
+        )
 
 
 def test_without_onnx_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,4 +196,4 @@ def test_without_onnx_it_says_what_to_install(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(formats, "find_spec", missing)
     with pytest.raises(UsageError, match="pip install onnx onnxscript"):
-        export_as("onnx", zoo["dyt"], tmp_path / "layer.onnx", provenance={}, size=SIZE)
+        export_as("onnx", zoo["dyt"], tmp_path / "layer.onnx", ExportOptions(size=SIZE), provenance={})

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from evonas.errors import UsageError
-from evonas.kernels.export.copy_definitions import definitions
-from evonas.kernels.export.export import export_layer
+from evonas.kernels.export.copy_definitions import top_level_definitions
 from evonas.kernels.export.kernel_source import NAMES
+from evonas.kernels.export.layer_file import export_layer
 from evonas.kernels.export.torch_source import to_torch
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
@@ -42,7 +42,7 @@ def test_those_of_the_zoo_and_of_random_graphs_do(tmp_path: Path) -> None:
 
 
 def compare(graphs: Mapping[str, Graph], tmp_path: Path) -> None:
-    """The kernels of exported files, in a fresh interpreter, with the reference in float64."""
+    """Compares the kernels of exported files, run in a fresh interpreter, with the reference in float64."""
     jobs, cases = [], []
     for number, (label, graph) in enumerate(graphs.items()):
         path = str(export_layer(graph, tmp_path / f"layer_{number}.py"))
@@ -59,9 +59,9 @@ def compare(graphs: Mapping[str, Graph], tmp_path: Path) -> None:
     for (label, expected, dtype), seen in zip(cases, in_a_fresh_interpreter(jobs, tmp_path), strict=True):
         assert seen.keys() == expected.keys(), label
         for name, exact in expected.items():
-            # float32 rounds to 6e-8; sums and quotients of some hundred values to some hundred times it, and what
-            # cancels to that of the largest value. bfloat16 rounds inputs and results to 2^-8 of a value, of which
-            # sums over 60 positions keep a few.
+            # float32 rounds to 6e-8 of a value. Sums and quotients of some hundred values lose some hundred times
+            # that, and cancellation loses that of the largest value. bfloat16 rounds inputs and results to 2^-8 of a
+            # value, and sums over 60 positions lose a few times that.
             scale = max(1.0, float(exact.abs().max()))
             rtol, atol = (1e-4, 2e-5 * scale) if dtype == torch.float32 else (2.0**-6, 2.0**-5 * scale)
             close = {"rtol": rtol, "atol": atol}
@@ -143,7 +143,7 @@ def test_they_work_with_the_rest_of_pytorch(tmp_path: Path) -> None:
     assert not done.returncode, done.stderr
 
 
-def test_a_file_has_them_unless_told_otherwise(tmp_path: Path) -> None:
+def test_a_file_has_kernels_unless_they_are_switched_off(tmp_path: Path) -> None:
     with_them = export_layer(zoo["dyt"], tmp_path / "with.py").read_text()
     without = export_layer(zoo["dyt"], tmp_path / "without.py", triton=False).read_text()
     assert "@jit\ndef write_back(" in with_them and "backend: str" in with_them
@@ -164,4 +164,4 @@ def test_a_class_cannot_be_called_as_a_kernel(name: str) -> None:
 
 def test_no_name_is_defined_twice_in_a_file() -> None:
     # A layer's own functions in PyTorch and those that its kernels call stand in one file.
-    assert not set(definitions("export/torch_helpers.py")) & NAMES
+    assert not set(top_level_definitions("export/torch_helpers.py")) & NAMES

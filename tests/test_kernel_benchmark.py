@@ -17,7 +17,7 @@ from benchmarks.kernels import correctness, items, networks, shapes, tables
 from benchmarks.kernels.items import Item
 from benchmarks.kernels.preparing import tasks
 from benchmarks.kernels.rows import Rows, read
-from benchmarks.kernels.supervising import measure
+from benchmarks.kernels.supervising import Effort, measure
 from evonas.kernels.triton.run import TritonLayer
 from evonas.language.zoo import zoo
 from evonas.workers.anchors import resnet
@@ -100,7 +100,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, check=False, env={"CUDA_VISIBLE_DEVICES": ""}
     )
-    assert done.returncode == 1 and "PyTorch sees no GPU" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 1 and "PyTorch finds no GPU" in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(("layer", "way"), [("batchnorm", "eager"), ("evonorm-s0", "eager"), ("evonorm-s0", "ours")])
@@ -141,17 +141,15 @@ for line in sys.stdin:
 
 
 def supervised(folder: Path, names: list[str], seconds: float = 60.0) -> tuple[list[dict[str, Any]], list[str]]:
-    """What a run writes that measures items with such names, and what it left."""
+    """The rows of a run that measures items with such names, and the items that it did not begin."""
     rows = Rows(folder, {"machine": "none"})
     wanted = [Item(name, limit=0.5 if "hangs" in name else 30.0) for name in names]
     shown: list[dict[str, Any]] = []
     left = measure(
         wanted,
         rows,
-        deadline=monotonic() + seconds,
-        repeats=3,
-        processes=1,
-        told=shown.append,
+        Effort(deadline=monotonic() + seconds, repeats=3, processes=1),
+        on_row=shown.append,
         command=(sys.executable, "-c", WORKER),
     )
     return shown, [item.key for item in left]

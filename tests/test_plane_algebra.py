@@ -1,4 +1,4 @@
-"""Values taken apart into what is constant on planes and what varies on them."""
+"""Values are split into a part that varies within planes and coefficients that are constant on them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from evonas.kernels.plan.plan import plan_of
-from evonas.kernels.plan.plane_algebra import affine, factored, is_elementwise
+from evonas.kernels.plan.plane_algebra import affine, factored, varies_within_planes
+from evonas.kernels.plan.planner import plan_of
 from evonas.language.expression import add_text
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
 from evonas.language.primitive_table import OPERATIONS
@@ -21,10 +21,10 @@ from evonas.settings.search_space import generator
 from tests.strategies import GROUPS, probe
 from tests.test_plan import assert_computes
 
-# Few operations, so that what can be taken apart meets again.
+# Few operations, so that values which can be split occur often.
 LINEAR = replace(SPACES["evonorm"], operations=("add", "mul", "div", "neg", "square", "tanh", "mean", "std"), nodes=12)
 NAMES = {name: number for number, name in enumerate(INPUTS)}
-# A value, and what it is an affine function of; itself where nothing can be taken out.
+# A value, and its atom, of which it is an affine function; the value itself if it cannot be split.
 ATOMS = [
     ("x + v0", "x"),
     ("v0 - x", "x"),
@@ -45,7 +45,7 @@ ATOMS = [
 ]
 
 
-def taken(graph: Graph) -> Rewriter:
+def rewriter_of(graph: Graph) -> Rewriter:
     r = rewriter(OPERATIONS)
     r.load(graph.nodes)
     return r
@@ -71,11 +71,11 @@ def assert_equal(found: Tensor, right: Tensor, size: Tensor, name: str) -> None:
 
 @pytest.mark.parametrize(("text", "atom"), ATOMS)
 def test_the_atom_is_what_is_left_when_planes_are_taken_out(text: str, atom: str | None) -> None:
-    r = taken(Graph.parse(text))
+    r = rewriter_of(Graph.parse(text))
     number = FIRST + len(r.builder.nodes) - 1
     found = affine(r, number)
     assert found.atom == (None if atom is None else add_text(atom, r.builder.add, NAMES, OPERATIONS))
-    assert not is_elementwise(r, found.scale) and not is_elementwise(r, found.shift)
+    assert not varies_within_planes(r, found.scale) and not varies_within_planes(r, found.shift)
     values = values_of(r)
     product = values[found.scale] * values[ZERO if found.atom is None else found.atom]
     assert_equal(product + values[found.shift], values[number], values[number], text)
@@ -86,7 +86,7 @@ def test_values_are_what_they_are_taken_apart_into() -> None:
     apart = 0
     for seed in range(150):
         graph = LINEAR.random_graph(generator(seed))
-        r, label = taken(graph), f"{seed}: {graph.written()}"
+        r, label = rewriter_of(graph), f"{seed}: {graph.written()}"
         numbers = range(FIRST, graph.last + 1)
         parts = [(affine(r, n), factored(r, n)) for n in numbers]
         values = values_of(r)
@@ -94,7 +94,7 @@ def test_values_are_what_they_are_taken_apart_into() -> None:
             product = values[scale] * values[ZERO if atom is None else atom]
             assert_equal(product + values[shift], values[number], product.abs() + values[shift].abs(), label)
             assert_equal(values[plane] * values[rest], values[number], values[number], label)
-            assert not is_elementwise(r, plane)
+            assert not varies_within_planes(r, plane)
             apart += atom not in (None, number) or rest not in (r.one(), number)
     assert apart > 100
 

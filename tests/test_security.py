@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from evonas.db import open_store
 from evonas.errors import EvonasError
-from evonas.kernels.cpp.source import Variant, cpp_source
+from evonas.kernels.cpp.source import cpp_source
 from evonas.kernels.export.torch_source import to_torch
-from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.plan.planner import plan_of
 from evonas.kernels.triton.module import source_of
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
@@ -126,7 +126,7 @@ def test_kernels_hold_no_text_from_outside() -> None:
     """Sources are of a graph's operations, which are names of the table, and of numbers."""
     document = {**json.loads(zoo["evonorm-b0"].to_json()), "space": RUNS, "comment": RUNS}
     graph = Graph.from_json(json.dumps(document))
-    for source in (cpp_source(graph, Variant(True)), source_of(plan_of(graph)), to_torch(graph)):
+    for source in (cpp_source(plan_of(graph)), source_of(plan_of(graph)), to_torch(graph)):
         assert "pwned" not in source
 
 

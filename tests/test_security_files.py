@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from evonas.db import open_store
 from evonas.errors import EvonasError, UsageError
-from evonas.kernels.export.export import export_layer
+from evonas.kernels.export.layer_file import export_layer
 from evonas.language.zoo import zoo
 from tests.outside import LETTERS, RUNS, emptied, hostile, nothing_happens
 from tests.store_samples import CONFIG, query, small_database

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from evonas.kernels.compiled_layer import Settings
-from evonas.kernels.plan.plan import Plan, plan_of
-from evonas.kernels.plan.schedule import forward_joins
+from evonas.kernels.plan.plan import Plan
+from evonas.kernels.plan.planner import plan_of
+from evonas.kernels.plan.schedule import forward_reductions
 from evonas.kernels.triton import run as triton_run
 from evonas.kernels.triton.launches import Launch
 from evonas.kernels.triton.on_chip import OnChipKernels
 from evonas.kernels.triton.run import TritonLayer
-from evonas.kernels.triton.steps import backward_way, forward_way
+from evonas.kernels.triton.steps import backward_pass, forward_pass
 from evonas.kernels.triton.streaming import StreamingKernels
 from evonas.kernels.triton.tiles import Shape
 from evonas.language.graph import FIRST, Graph
@@ -87,25 +88,25 @@ def test_numbers_of_every_kind_and_running_values_of_several_sweeps(text: str, t
 
 
 def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
-    joined = 0
+    count = 0
     for label, graph in seeded_graphs(150):
         layer = Writers.of(graph)
-        forward = [step.kernel for step in forward_way(*layer).steps]
-        backward = [step.kernel for step in backward_way(*layer).steps]
+        forward = [step.kernel for step in forward_pass(*layer).steps]
+        backward = [step.kernel for step in backward_pass(*layer).steps]
         assert len(set(forward)) == len(forward) and len(set(backward)) == len(backward), label
-        joins = layer.streaming.forward_joins
+        reductions = layer.streaming.schedule.forward_reductions
         assert sorted(forward) == sorted(
             [f"sweep_{n + 1}" for n in range(len(layer.streaming.plan.sweeps))]
-            + [f"join_{n + 1}" for n in range(len(joins))]
+            + [f"join_{n + 1}" for n in range(len(reductions))]
             + ["write"]
         )
         assert forward[-1] == "write" and backward[-1] == "write_back"
-        for number, join in enumerate(joins, 1):
+        for number, reduction in enumerate(reductions, 1):
             place = forward.index(f"join_{number}")
             swept = {int(name.removeprefix("sweep_")) for name in forward[:place] if name.startswith("sweep_")}
-            assert len(swept) == join.after == max(swept, default=0), label
-        joined += len(joins)
-    assert joined > 30
+            assert len(swept) == reduction.after == max(swept, default=0), label
+        count += len(reductions)
+    assert count > 30
 
 
 def test_brackets_stand_where_they_are_needed() -> None:
@@ -113,7 +114,7 @@ def test_brackets_stand_where_they_are_needed() -> None:
 
 
 def sweep_needed(plan: Plan, number: int) -> int:
-    """After which sweep a node that is constant on planes can be computed, by going down to what sweeps take."""
+    """The number of the sweep after which a node that is constant on planes can be computed, found from its leaves."""
     leaves = {leaf: n for n, sweep in enumerate(plan.sweeps, 1) for t in sweep for leaf in (t.mean, t.variance)}
     raw = {s.node: (s.raw,) for s in plan.statistics}
     if number < FIRST or number in leaves:
@@ -123,12 +124,12 @@ def sweep_needed(plan: Plan, number: int) -> int:
 
 
 @pytest.mark.parametrize("argument", LATER)
-def test_joins_wait_for_the_last_sweep_that_they_need(argument: str) -> None:
+def test_reductions_wait_for_the_last_sweep_that_they_need(argument: str) -> None:
     for statistic in ("mean_whc", "std_whcg", "rms_bwh"):
         plan = plan_of(Graph.parse(f"x * {statistic}({argument})"))
-        joins = forward_joins(plan)
-        assert [join.after for join in joins] == [max(sweep_needed(plan, n) for n in join.nodes) for join in joins]
-        assert max(join.after for join in joins) == 2
+        reductions = forward_reductions(plan)
+        assert [r.after for r in reductions] == [max(sweep_needed(plan, n) for n in r.nodes) for r in reductions]
+        assert max(r.after for r in reductions) == 2
 
 
 def test_one_value_has_the_variance_that_it_has() -> None:
@@ -163,7 +164,7 @@ def test_kernels_run_on_the_gpu_that_the_input_is_on(monkeypatch: pytest.MonkeyP
     launched: list[Any] = []
     run = Launch.__call__
     monkeypatch.setattr(Launch, "__call__", lambda self, given: (launched.append(current[-1]), run(self, given))[1])
-    monkeypatch.setattr(triton_run, "elsewhere", lambda x: current[-1] != x.device)
+    monkeypatch.setattr(triton_run, "is_on_another_gpu", lambda x: current[-1] != x.device)
     monkeypatch.setattr(torch.cuda, "device", device)
     assert torch.equal(torch.autograd.grad(layer(x).sum(), x)[0], wanted)
     assert launched and set(launched) == {x.device}

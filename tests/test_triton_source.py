@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
 from pathlib import Path
 
 import pytest
 
-from evonas.kernels.plan.plan import plan_of
-from evonas.kernels.printing.dialects import TRITON
-from evonas.kernels.triton.helpers import tanh
+from evonas.kernels.export.copy_definitions import top_level_definitions
+from evonas.kernels.plan.planner import plan_of
+from evonas.kernels.printing.value_writer import Body
+from evonas.kernels.triton.dialect import TRITON
 from evonas.kernels.triton.kernel_parts import ARGUMENTS
-from evonas.kernels.triton.module import load, source_of
+from evonas.kernels.triton.module import import_from_cache, source_of
 from evonas.language.zoo import zoo
 from tests.strategies import seeded_graphs
 
@@ -43,20 +43,21 @@ def test_every_kernel_is_python_that_uses_what_it_defines() -> None:
                 assert arguments <= used | {"R", "BLOCK", "DEEP"}, f"{label}, {kernel.name}: unused"
 
 
-def test_helpers_are_those_that_there_are() -> None:
-    text = (Path(__file__).parent.parent / "kernels" / "triton" / "helpers.py").read_text()
-    assert set(re.findall(r"^def (\w+)", text, re.M)) == set(TRITON.reserved)
-    assert tanh is not None
+def test_no_variable_may_have_the_name_of_a_helper() -> None:
+    assert set(TRITON.reserved) == set(top_level_definitions("triton/helpers.py"))
+    assert "tanh" in TRITON.reserved
+    body = Body(plan_of(zoo["dyt"]), TRITON)
+    assert [body.fresh(name) for name in ("share", "ratio", "ratio")] == ["share_1", "ratio", "ratio_2"]
 
 
 def test_a_file_in_the_cache_that_was_changed_is_written_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     text = "value = 1\n"
-    module = load(text)
+    module = import_from_cache(text)
     assert module.__file__ is not None and Path(module.__file__).read_text() == text
     Path(module.__file__).write_text("value = 2\n")
     monkeypatch.delitem(__import__("sys").modules, module.__name__)
-    again = load(text)
+    again = import_from_cache(text)
     assert again.value == 1 and Path(again.__file__ or "").read_text() == text
-    assert load(text) is again
+    assert import_from_cache(text) is again
     assert [p.suffix for p in tmp_path.rglob("*") if p.is_file()] in ([".py"], [".py", ".pyc"], [".pyc", ".py"])

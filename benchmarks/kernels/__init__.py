@@ -1,17 +1,18 @@
-"""Triton kernels on a GPU: right, and how fast. Needs torch, triton and numpy alone.
+"""Measures Triton kernels on a GPU: whether they are right, and how fast. It needs only torch, triton and numpy.
 
     python -m benchmarks.kernels --minutes 9 -o FOLDER
 
-A GPU may be had for minutes, so the most important is measured first, each row is on the disk as soon as it is known,
-and the same command goes on where the last one stopped. In order: what the machine is and how fast it copies;
-everything compiled, and looked at for correctness against the reference in float64, in as many processes as there are
-cores; layers on ResNet-50's shapes in bfloat16, channels last, beside the reference run eagerly, `nn.BatchNorm2d` with
-a ReLU, and the reference under `torch.compile`; each kernel alone; what a call costs the host; training steps of a
-whole ResNet-50; other tiles and ways to write kernels; other formats and types; what a profiler says; further shapes.
+A GPU may be available for only a few minutes, so the most important figures come first, each row is written to the disk
+at once, and the same command continues where the last one stopped. In order: the machine and the speed of its copies;
+compiling everything, and checking it against the reference in float64, in as many processes as there are cores; layers
+on the shapes of ResNet-50 in bfloat16, channels last, compared with the reference run eagerly, with `nn.BatchNorm2d`
+and a ReLU, and with the reference under `torch.compile`; each kernel on its own; the time of the host for a call;
+training steps of a whole ResNet-50; other tiles and constant sizes; other formats and types; the figures of a profiler;
+further shapes.
 
-All contenders of a row are measured side by side, with the L2 cache flushed before each call, beside the bytes that
-have to be moved and the bandwidth of a copy of the same size. `torch.compile` has rows of its own, later on, and
-`nn.BatchNorm2d` is measured once for each shape, beside `bn-relu`. FOLDER gets `rows-….jsonl`, a file for each code,
-version and GPU, and `kernels.json`, the summary of the last. Without a GPU, `--device cpu` looks at correctness in
-Triton's interpreter.
+All contenders of a row are measured one after another, with the L2 cache flushed before each call. The row also holds
+the bytes that have to be moved, and the bandwidth of a copy of the same size. `torch.compile` has rows of its own later
+on, and `nn.BatchNorm2d` is measured once for each shape, together with `bn-relu`. FOLDER receives `rows-….jsonl`, one
+file for each combination of code, versions and GPU, and `kernels.json`, the summary of the last one. Without a GPU,
+`--device cpu` checks correctness in Triton's interpreter.
 """

@@ -1,4 +1,4 @@
-"""See `benchmarks.kernels`."""
+"""The command `python -m benchmarks.kernels`, which the docstring of the package describes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,19 @@ def main() -> None:
     from benchmarks.kernels.items import PARTS
 
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels")
-    parser.add_argument("--minutes", type=float, default=9.0, help="after which nothing is measured any more")
+    parser.add_argument("--minutes", type=float, default=9.0, help="time after which nothing more is measured")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for rows and their summary")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS), help="what to measure")
-    parser.add_argument("--repeats", type=int, default=15, help="calls of which the median is taken")
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="that compile at once")
-    parser.add_argument("--caches", type=Path, help="a folder for what is compiled; one beside the rows by default")
-    parser.add_argument("--taste", action="store_true", help="the first item of each part alone")
-    parser.add_argument("--commit", help="of the code, where the tree came without its history")
-    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="cpu: correctness, interpreted")
+    parser.add_argument("--repeats", type=int, default=15, help="number of calls, of which the median is reported")
+    parser.add_argument(
+        "--processes", type=int, default=os.cpu_count(), help="number of processes that compile at the same time"
+    )
+    parser.add_argument("--caches", type=Path, help="a folder for compiled code; by default, one next to the rows")
+    parser.add_argument("--taste", action="store_true", help="measure only the first item of each part")
+    parser.add_argument("--commit", help="commit of the code, if the tree has no git history")
+    parser.add_argument(
+        "--device", choices=["cuda", "cpu"], default="cuda", help="cpu: check correctness in the interpreter"
+    )
     arguments = parser.parse_args()
     end = monotonic() + 60 * arguments.minutes
     caches = (arguments.caches or arguments.output / "caches").resolve()
@@ -37,10 +41,10 @@ def main() -> None:
     import torch
 
     if not torch.cuda.is_available():
-        sys.exit("PyTorch sees no GPU here; --device cpu looks at correctness in Triton's interpreter")
+        sys.exit("PyTorch finds no GPU; --device cpu checks correctness in Triton's interpreter")
     from benchmarks.kernels.items import Item, items
     from benchmarks.kernels.rows import Rows, identity
-    from benchmarks.kernels.supervising import measure
+    from benchmarks.kernels.supervising import Effort, measure
     from benchmarks.kernels.tables import printed, summary, text
 
     rows = Rows(arguments.output, identity(torch.cuda.get_device_name(), arguments.repeats, arguments.commit))
@@ -49,19 +53,20 @@ def main() -> None:
         wanted = [item for part in PARTS for item in [i for i in wanted if i.part == part][:1]]
     begun = monotonic()
 
-    def tell(row: dict[str, Any]) -> None:
+    def show(row: dict[str, Any]) -> None:
         print(f"{monotonic() - begun:6.1f} s  {printed(row)}", flush=True)
 
-    left = measure(wanted, rows, deadline=end, repeats=arguments.repeats, processes=arguments.processes or 1, told=tell)
+    effort = Effort(deadline=end, repeats=arguments.repeats, processes=arguments.processes or 1)
+    left = measure(wanted, rows, effort, on_row=show)
     found = summary(rows)
     (arguments.output / "kernels.json").write_text(text(found))
     if left:
-        print(f"{len(left)} of {len(wanted)} not measured, from {left[0].key} on; the same command goes on there")
+        print(f"{len(left)} of {len(wanted)} not measured, from {left[0].key} on; the same command continues there")
     sys.exit(1 if found["wrong"] or found["failed"] else 0)
 
 
 def _interpreted(folder: Path, end: float) -> int:
-    """Correctness on a CPU, in Triton's interpreter; the exit code."""
+    """Checks correctness on a CPU, in Triton's interpreter; returns the exit code."""
     import numpy
     import triton
     from triton.runtime.errors import InterpreterError
@@ -77,7 +82,7 @@ def _interpreted(folder: Path, end: float) -> int:
         if item.key in known:
             continue
         if monotonic() > end:
-            print("the time is up; the same command goes on here")
+            print("the time is up; the same command continues here")
             break
         try:
             found = correctness(item.given, "cpu")

@@ -1,4 +1,4 @@
-"""What is measured side by side: the same layer computed in several ways, and what it stands in the place of."""
+"""The contenders: the same layer computed in several ways, and the layers that it replaces."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from evonas.layers.norm_act import NormAct
 TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 NATIVE = "nn.BatchNorm2d + ReLU"
 WAYS = ("ours", "eager", NATIVE, f"{NATIVE} + affine")
-"""Our kernels, the reference in PyTorch, and what networks have today: as they have it, and with the affine that our
-layers end with, so that both do the same."""
+"""Our kernels, the reference in PyTorch, and the usual layers of networks: as they are, and followed by the affine that
+our layers end with, so that both do the same work."""
 COMPILED = {"compiled": None, "compiled, max-autotune": "max-autotune-no-cudagraphs"}
-"""The reference under `torch.compile`, by the mode that it is asked for; the layers before and after are what would be
-captured in a CUDA graph, so that is left out of the second."""
+"""The reference under `torch.compile`, with the mode of each. The second mode is without CUDA graphs, which would
+capture the layers before and after too."""
 
 
 class BatchNormRelu(nn.Module):
-    """PyTorch's batch normalisation, and a ReLU in place, as ResNets have them.
+    """PyTorch's batch normalisation and an in-place ReLU, as in ResNets.
 
     Args:
-        channels: c of the input.
-        affine: whether to multiply and shift afterwards too, as our layers do.
+        channels: the number of channels of the input.
+        affine: whether to scale and shift at the end too, as our layers do.
     """
 
     def __init__(self, channels: int, affine: bool = False) -> None:
@@ -47,9 +47,9 @@ def contender(way: str, layer: str, channels: int) -> Any:
     """One of `WAYS` or `COMPILED` on the GPU, in training.
 
     Args:
-        way: see there.
-        layer: a name in the zoo or an expression.
-        channels: of the input.
+        way: the contender.
+        layer: a name from the zoo or an expression.
+        channels: the number of channels of the input.
     """
     if way in COMPILED:
         torch._dynamo.reset()  # a function is compiled for at most eight inputs, and then no more

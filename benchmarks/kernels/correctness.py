@@ -1,4 +1,4 @@
-"""Kernels on this machine against the reference in float64."""
+"""Compares kernels on this machine with the reference in float64."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from evonas.settings.search_space import generator
 
 SHAPES = ((2, 64, 14, 14), (3, 7, 41, 41), (1, 41, 7, 7), (8, 32, 1, 1), (4, 128, 56, 56))
 _ROUNDING = {torch.float32: 0.0, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10}
-"""What storing a value in the type may change of it, twice as much as rounding to the nearest does: the value before it
-is not exact either. Float32's own is in what the reference is allowed."""
+"""The relative error that storing a value in a type may cause: twice that of rounding to nearest, since the value
+before is not exact either. The rounding of float32 is part of the tolerance anyway."""
 _MAY_DIFFER = 1e-5
 _SMALLEST = 2.0**-24
-"""Half of what float16 tells apart next to zero."""
+"""Half of the spacing of float16 next to zero."""
 
 
 @cache
 def random_graphs(count: int) -> tuple[tuple[str, Graph], ...]:
-    """Random graphs of both spaces that pass the cheap filters, the same every time."""
+    """Random graphs of both spaces that pass the cheap filters, each with a label; the same every time."""
     graphs: list[tuple[str, Graph]] = []
     for space in SPACES.values():
         filters, seed, found = CheapFilters(), 0, 0
@@ -49,16 +49,16 @@ def check(
     channels_last: bool = False,
     device: str = "cuda",
 ) -> list[str]:
-    """What differs between kernels and the reference, in words; nothing when the kernels are right.
+    """Compares kernels with the reference; returns a sentence for each difference, and none if the kernels are right.
 
-    Compared are the output, the gradients of x and of the parameters, and the running values, for random inputs and
-    parameters that the type can hold.
+    The output, the gradients of x and of the parameters, and the running values are compared, for random inputs and
+    parameters that the type can represent.
 
     Args:
         graph: the layer.
-        shape, dtype, channels_last: of the input.
-        training: the layer's mode.
-        device: where; `cpu` runs kernels in Triton's interpreter.
+        shape, dtype, channels_last: shape, type and memory format of the input.
+        training: whether the layer is in training mode.
+        device: the device; `cpu` runs kernels in Triton's interpreter.
     """
     source = torch.Generator().manual_seed(sum(shape))
     exact = NormAct(graph, shape[1], backend="reference", dtype=torch.float64).train(training)
@@ -82,16 +82,16 @@ def check(
             continue
         right, close, got = right[held], near[name][held].double(), found[name][held].double()
         lost = float((close - right).abs().max())
-        # As in the tests: float32's rounding of what a layer is made of, and what the reference loses by it; then what
-        # it costs to store the result, or to read dy, in a shorter type.
+        # As in the tests: the rounding of float32 inside a layer, and the error that it causes in the reference; then
+        # the error of storing the result, or of reading dy, in a shorter type.
         allowed = max(1e-4 * max(1.0, float(right.abs().max())), 20 * lost)
         if name == "x" and _lone(exact, shape):
             # Terms of dy / √eps cancel, a few of them, each rounded.
             allowed = max(allowed, 4 * torch.finfo(torch.float32).eps * float(dy.abs().max()) / exact.eps**0.5)
         stored = _ROUNDING[dtype] if name in ("x", "y") else 0.0
         over = (got - right).abs() - stored * right.abs() - (_SMALLEST if stored else 0.0)
-        # NaN counts as wrong. Where a maximum has two values that differ by rounding, a gradient goes to one or the
-        # other, which among millions of values happens: one in 100,000 of those may be another number.
+        # NaN counts as wrong. If the arguments of a maximum differ only by rounding, the gradient may go to either of
+        # them. That happens among millions of values, so one in 100,000 gradients of x may be another number.
         wrong = int((~(over <= allowed)).sum())
         may_differ = _MAY_DIFFER * right.numel() if name == "x" and bool(got.isfinite().all()) else 0.0
         if wrong > may_differ:

@@ -1,4 +1,4 @@
-"""What there is to measure, the most important first: a GPU may be had for minutes only."""
+"""The items to measure, the most important first, since a GPU may be available for only a few minutes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from benchmarks.kernels.shapes import MAIN, Shape, mobilenetv2, resnet50
 from evonas.language.zoo import zoo
 
 LAYERS = ("bn-relu", "evonorm-s0", "evonorm-b0", "x * sigmoid(x) / rms_bwh(x * sigmoid(x))")
-"""One that normalises as nn.BatchNorm2d does, one that looks at a sample alone, one that needs moments of planes and of
-the batch, and one that a search found."""
+"""One layer that normalises as nn.BatchNorm2d does, one that uses statistics of single samples, one that needs moments
+of planes and of the batch, and one that a search found."""
 PARTS = ("machine", "prepare", "layers", "compiled", "launches", "host", "networks", "variants", "profile")
 RANDOM_GRAPHS = 20
 NETWORK_BATCH = 128
@@ -32,8 +32,8 @@ class Item:
 
     Attributes:
         part: one of `PARTS`.
-        given: what tells it apart within the part, as JSON has it.
-        limit: seconds after which it is given up.
+        given: what identifies it within the part, as JSON values.
+        limit: the seconds after which it is given up.
     """
 
     part: str
@@ -42,7 +42,7 @@ class Item:
 
     @property
     def key(self) -> str:
-        """What names it in the rows."""
+        """Its name in the rows."""
         words = (f"{'x'.join(map(str, v)) if isinstance(v, list | tuple) else v}" for v in self.given.values())
         return " / ".join([self.part, *words])
 
@@ -56,7 +56,7 @@ def _cases(shapes: tuple[Shape, ...], dtype: str, last: bool) -> list[dict[str, 
 
 
 def items() -> Iterator[Item]:
-    """All of them, in order."""
+    """All items, in order."""
     rest = tuple(s for s in dict.fromkeys((*resnet50(), *mobilenetv2())) if s not in MAIN)
     main = _cases(MAIN, "bfloat16", True)
     yield Item("machine", limit=45)
@@ -88,14 +88,14 @@ def _networks() -> Iterator[Item]:
 
 
 KERNELS = ("sweep_1", "write", "total", "write_back", "forward_on_chip", "backward_on_chip")
-"""Those whose tiles are varied."""
+"""The kernels whose tiles are varied."""
 
 
 def checks() -> Iterator[dict[str, Any]]:
-    """What correctness is looked at for: the zoo in every type, mode and format, and random graphs in float32.
+    """The checks of correctness: the zoo in every type, mode and format, and random graphs in float32.
 
-    The benchmark's layers are looked at on its own shapes too, with fewer samples, for the reference in float64 takes
-    much memory.
+    The layers of the benchmark are checked on its own shapes too, with fewer samples, because the reference in float64
+    takes much memory.
     """
     for dtype in TYPES:
         for number, layer in enumerate((*zoo, *(layer for layer in LAYERS if layer not in zoo))):

@@ -1,4 +1,4 @@
-"""What the GPU is and does at best."""
+"""The properties of the GPU, and its best bandwidth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SIZES = (4, 16, 64, 256, 1024, 4096)
 
 
 def described(repeats: int) -> dict[str, Any]:
-    """Multiprocessors, caches, clocks, bandwidth of copies by their size in MiB, and whose batch norm PyTorch runs."""
+    """Multiprocessors, caches, clocks, bandwidth of copies by size in MiB, and the batch norm that PyTorch runs."""
     properties = torch.cuda.get_device_properties()
     bandwidth = {size: copy_bandwidth(size * _MIB // 4, torch.float32, repeats) for size in _SIZES}
     return {
@@ -39,7 +39,7 @@ def batch_norm_backend(dtype: torch.dtype) -> str:
 
 
 def _clocks() -> str:
-    """What the driver says of clocks and power, right after work; a sentence where it does not answer."""
+    """The driver's report of clocks and power right after work, or a sentence on why there is none."""
     query = "name,driver_version,clocks.sm,clocks.mem,clocks.max.sm,power.draw,temperature.gpu"
     command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv"]
     try:

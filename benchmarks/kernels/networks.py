@@ -17,31 +17,31 @@ from evonas.layers.norm_act import NormAct
 from evonas.workers.anchors.resnet import RESNET50, ResNet, ResNetConfig
 
 WAYS = ("ours", "eager", "compiled", "ours, compiled")
-"""Kernels, the reference, and torch.compile of the whole network with the reference or the kernels in it."""
+"""Kernels, the reference, and torch.compile of the whole network with the reference or with the kernels."""
 SIZE = 224
 """Height and width of images."""
 
 
 @dataclass(frozen=True)
 class Layers:
-    """What the network is built with.
+    """Builds the layers of the network.
 
     Attributes:
-        layer: a name in the zoo or an expression; `batchnorm` for `nn.BatchNorm2d` and a ReLU in place.
-        backend: of `NormAct`.
+        layer: a name from the zoo or an expression; `batchnorm` for `nn.BatchNorm2d` and an in-place ReLU.
+        backend: the backend of `NormAct`.
     """
 
     layer: str
     backend: str
 
     def norm_act(self, channels: int) -> nn.Module:
-        """The layer of a position."""
+        """The layer at one position."""
         if self.layer == "batchnorm":
             return BatchNormRelu(channels)
         return NormAct(self.layer, channels, backend=self.backend)
 
     def norm(self, channels: int) -> nn.Module:
-        """Never asked for: every position of a pre-activation network has an activation."""
+        """Never called, because every position of a pre-activation network has an activation."""
         raise NotImplementedError(f"a position of {channels} channels without an activation")
 
 
@@ -51,10 +51,12 @@ def training_step(
     """A call that trains a network on one batch of random images: forward, backward and a step of SGD.
 
     Args:
-        layer: see `Layers`.
+        layer: as in `Layers`.
         way: one of `WAYS`.
-        device, dtype: where, and the type that autocast computes convolutions in; float32 for no autocast.
-        batch, size: images, and their height and width.
+        device: the device.
+        dtype: the type in which autocast computes convolutions; float32 for no autocast.
+        batch: the number of images.
+        size: their height and width.
         config: the network.
     """
     torch.manual_seed(0)
@@ -77,10 +79,10 @@ def training_step(
 
 
 def measured(layer: str, way: str, dtype: torch.dtype, batch: int, repeats: int) -> dict[str, Any]:
-    """Seconds of a step, what the host needs to ask for it, and peak memory: ResNet-50, channels last.
+    """The seconds of a step, the seconds of the host for it, and the peak memory, for ResNet-50 in channels last.
 
-    The step's is the median over steps that follow one another without waiting, as in training, each from the end of
-    the one before on the GPU to its own.
+    The time of a step is the median over steps that follow one another without waiting, as in training, each measured
+    on the GPU from the end of the step before to its own end.
     """
     torch._dynamo.reset()
     torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
-"""What needs no clock, done in many processes at once: kernels compiled into shared caches, and correctness.
+"""Work that is not timed, in many processes at once: compiling kernels into shared caches, and checking correctness.
 
-Compiling takes longer than measuring, and one process compiles on one core. Caches lie in `$EVONAS_CACHE`,
-`$TRITON_CACHE_DIR` and `$TORCHINDUCTOR_CACHE_DIR`, where the process that measures finds them.
+Compiling takes longer than measuring, and one process compiles on one core. The caches are in `$EVONAS_CACHE`,
+`$TRITON_CACHE_DIR` and `$TORCHINDUCTOR_CACHE_DIR`, where the measuring process finds them.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from typing import Any
 from benchmarks.kernels.items import NETWORK_BATCH, Item, checks, items
 
 _HEADROOM = 8.0
-"""Seconds left to end processes in."""
-
-
+"""The seconds reserved for ending the processes."""
 _FIRST = 48
-"""Items whose kernels are compiled before correctness is looked at."""
+"""The number of items whose kernels are compiled before correctness is checked."""
 
 
 def tasks(parts: Collection[str]) -> Iterator[Item]:
-    """What is done ahead for some parts, the longest and the most important first."""
+    """The tasks to do in advance for some parts, the longest and the most important first."""
     wanted = [item for item in items() if item.part in parts]
     yield from (item for item in wanted if item.part == "networks" and "compiled" in item.given["way"])
     ahead = [item for item in wanted if item.part in ("layers", "compiled")]
@@ -36,19 +34,19 @@ def tasks(parts: Collection[str]) -> Iterator[Item]:
 
 
 def prepared(
-    seconds: float, processes: int, parts: Collection[str], known: set[str], tell: Callable[[dict[str, Any]], None]
+    seconds: float, processes: int, parts: Collection[str], known: set[str], on_row: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Does as much as there is time for, and tells of each check as soon as it is done.
+    """Does as many tasks as there is time for, and reports each check as soon as it is done.
 
     Args:
-        seconds: after which whatever runs is ended.
-        processes: how many work at once.
-        parts: whose items are compiled for.
-        known: keys of checks that have a row.
-        tell: takes the row of a check.
+        seconds: the time after which running tasks are ended.
+        processes: how many processes work at once.
+        parts: the parts for whose items kernels are compiled.
+        known: the keys of checks that have a row already.
+        on_row: receives the row of each check.
 
     Returns:
-        how many tasks were done, how many failed and with what, how many were not come to.
+        The number of tasks, how many were done, the errors of those that failed, and the keys of those not done.
     """
     deadline = monotonic() + seconds - _HEADROOM
     waiting = [task for task in tasks(parts) if task.key not in known]
@@ -68,7 +66,7 @@ def prepared(
                 if error is not None:
                     failed[task.key] = f"{type(error).__name__}: {error}"[:300]
                 if task.part == "correctness":
-                    tell(row | ({"failed": failed[task.key]} if error is not None else future.result()))
+                    on_row(row | ({"failed": failed[task.key]} if error is not None else future.result()))
     finally:
         for process in list((pool._processes or {}).values()):
             with suppress(OSError):
@@ -83,7 +81,7 @@ def prepared(
 
 
 def _alone() -> None:
-    """Each process compiles by itself: as many again for each would be too many."""
+    """Makes a process compile on its own, since further processes for each would be too many."""
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
     import torch
 

@@ -1,4 +1,4 @@
-"""What Nsight Compute says of a layer's kernels: their share of the hardware's limits, and what warps wait for."""
+"""The figures of Nsight Compute for a layer's kernels: their share of the hardware's limits, and why warps wait."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SECONDS = 55.0
 
 
 def profiled(given: Mapping[str, Any], repeats: int) -> dict[str, Any]:
-    """The figures of each kernel of a training step by name, or a sentence why there are none."""
+    """The figures of each kernel of a training step by name, or a sentence on why there are none."""
     tool = shutil.which("ncu")
     if tool is None:
-        return {"failed": "there is no ncu on the path"}
+        return {"failed": "ncu is not on the path"}
     command = [tool, "--csv", "--page", "details", "--clock-control", "none", "--kernel-name", _KERNELS]
     command += [word for section in _SECTIONS for word in ("--section", section)]
     command += [sys.executable, "-m", "benchmarks.kernels.profiling", json.dumps(dict(given))]

@@ -1,4 +1,4 @@
-"""What was measured, a line of JSON each, written as soon as it is known."""
+"""The measured rows, each a line of JSON that is written at once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import triton
 
 ROOT = Path(__file__).parents[2]
 _SOURCES = ("evonas", "kernels", "search_spaces", "workers", "benchmarks/kernels")
-"""Folders whose Python files decide what is measured."""
+"""The folders whose Python files determine what is measured."""
 
 
 def source_digest() -> str:
-    """A digest of the text of everything that a measurement runs."""
+    """A digest of the text of all code that a measurement runs."""
     digest = hashlib.blake2b(digest_size=8)
     for folder in _SOURCES:
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -27,12 +27,12 @@ def source_digest() -> str:
 
 
 def identity(machine: str, repeats: int, commit: str | None = None) -> dict[str, str | int | None]:
-    """Which code measured on which machine: rows of two identities are never compared.
+    """The identity of a measurement: its code and its machine. Rows of two identities are never compared.
 
     Args:
-        machine: what the GPU is called.
-        repeats: calls of a timing.
-        commit: of the code; what git says by default, if it does.
+        machine: the name of the GPU.
+        repeats: the number of calls of each timing.
+        commit: the commit of the code; by default, the one that git reports, if any.
     """
     command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -49,12 +49,12 @@ def identity(machine: str, repeats: int, commit: str | None = None) -> dict[str,
 class Rows:
     """A file of rows of one identity; another identity has a file of its own.
 
-    A row is an object with a `key`, which says what was measured, and what was found: figures, or `failed` with a
-    sentence. Rows are added at the end and flushed, so that a kill loses the one that is being measured, and half a
-    line at the end of a file is passed over.
+    A row is an object with a `key`, which says what was measured, and either figures or `failed` with a sentence. Rows
+    are appended and flushed, so that a kill loses only the row that is being measured; an incomplete line at the end of
+    a file is skipped.
 
     Args:
-        folder: where the files lie; made where it does not exist.
+        folder: the folder of the files, which is created if it does not exist.
         who: the identity.
 
     Attributes:
@@ -70,7 +70,7 @@ class Rows:
             self.add({"key": "identity", **who})
 
     def add(self, row: Mapping[str, Any]) -> None:
-        """One more row, on the disk before this returns."""
+        """Appends a row, which is on the disk before this returns."""
         text = json.dumps(row)
         with self.path.open("a+b") as file:
             if file.seek(0, 2) and not self._ends_with_a_line():
@@ -87,7 +87,7 @@ class Rows:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a file, without lines that a kill cut short."""
+    """The rows of a file, without incomplete lines."""
     for line in path.read_text().splitlines():
         try:
             row = json.loads(line)

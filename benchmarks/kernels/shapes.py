@@ -1,4 +1,4 @@
-"""The inputs of norm-activation layers in two networks, as published, for 224×224 images."""
+"""The input shapes of normalisation-activation layers in two published networks, for 224×224 images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MAIN: tuple[Shape, ...] = (
     *((128, c, size, size) for c, size in ((64, 112), (256, 56), (512, 28), (1024, 14), (2048, 7))),
     (32, 256, 56, 56),
 )
-"""One for each size of ResNet-50's planes, and one at a smaller batch: what is measured first."""
+"""One shape for each size of ResNet-50's planes, and one at a smaller batch; these are measured first."""
 
 
 def resnet50(batch: int = 128) -> list[Shape]:
-    """Of a pre-activation ResNet-50: the stem, then the narrow and the wide layers of each stage."""
+    """The shapes of a pre-activation ResNet-50: the stem, then the narrow and the wide layers of each stage."""
     shapes = [(batch, 64, 112, 112)]
     for narrow, wide, size in _RESNET_STAGES:
         shapes += [(batch, narrow, size, size), (batch, wide, size, size)]
@@ -24,5 +24,5 @@ def resnet50(batch: int = 128) -> list[Shape]:
 
 
 def mobilenetv2(batch: int = 128) -> list[Shape]:
-    """Of MobileNetV2 at width 1: the expanded layers, before and after each change of size, and the last."""
+    """The shapes of MobileNetV2 at width 1: the expanded layers around each change of size, and the last layer."""
     return [(batch, c, size, size) for c, size in (*_MOBILENET, *_MOBILENET_END)]

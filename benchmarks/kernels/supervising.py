@@ -1,4 +1,4 @@
-"""Has items measured in a process of its own, keeps the time, and writes rows as they come."""
+"""Runs the measuring process, watches its time, and writes rows as they come."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
@@ -17,18 +18,18 @@ from benchmarks.kernels.items import Item
 from benchmarks.kernels.rows import ROOT, Rows
 
 _START = 45.0
-"""Seconds that a process may take to import what it needs."""
+"""The seconds that a process may take for its imports."""
 
 
 class Worker:
-    """A process that measures, with everything that it starts in a group of its own.
+    """A measuring process, in a process group of its own with everything that it starts.
 
     Args:
-        command: what to start; see `benchmarks.kernels.worker` for what it answers.
+        command: the command that starts it; `benchmarks.kernels.worker` describes its answers.
 
     Raises:
-        EOFError: from `answer`, when the process has ended.
-        TimeoutError: from `answer`, when the time is up.
+        EOFError: from `answer`, if the process has ended.
+        TimeoutError: from `answer`, if the time is up.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -45,13 +46,13 @@ class Worker:
         self._selector.register(self._answers, selectors.EVENT_READ)
 
     def order(self, order: dict[str, Any]) -> None:
-        """Has it measure an item."""
-        with suppress(BrokenPipeError):  # it has ended, which the next answer tells
+        """Orders it to measure an item."""
+        with suppress(BrokenPipeError):  # the process has ended, as the next call of `answer` reports
             self._orders.write(json.dumps(order).encode() + b"\n")
             self._orders.flush()
 
     def answer(self, deadline: float) -> dict[str, Any]:
-        """What it says next, waited for until a moment of `time.monotonic`."""
+        """Its next answer, which is waited for until `deadline` on the clock `time.monotonic`."""
         while b"\n" not in self._buffer:
             if not self._selector.select(max(0.0, deadline - monotonic())):
                 raise TimeoutError
@@ -64,7 +65,7 @@ class Worker:
         return answer
 
     def end(self) -> int:
-        """Ends it and what it started; its exit code."""
+        """Ends the process and everything that it started; returns its exit code."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self._selector.close()
@@ -73,32 +74,44 @@ class Worker:
         return self.process.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure, and with what effort.
+
+    Attributes:
+        deadline: the time on the clock `time.monotonic` after which no item is begun; an item that runs then is ended
+            without a row.
+        repeats: the number of calls of each timing.
+        processes: how many processes compile at the same time.
+    """
+
+    deadline: float
+    repeats: int
+    processes: int
+
+
 def measure(
     wanted: Iterable[Item],
     rows: Rows,
+    effort: Effort,
     *,
-    deadline: float,
-    repeats: int,
-    processes: int,
-    told: Callable[[dict[str, Any]], None],
+    on_row: Callable[[dict[str, Any]], None],
     command: Sequence[str] = (sys.executable, "-u", "-m", "benchmarks.kernels.worker"),
 ) -> list[Item]:
-    """Measures what has no row yet.
+    """Measures the items that have no row yet.
 
-    An item that raises, takes longer than its limit or ends its process has a row that says so, and the next one is
-    taken in a new process. What was not come to within an item (`not_done`) is gone on with by the next call.
+    An item that raises, takes longer than its limit or ends its process gets a row that says so, and the next item runs
+    in a new process. Tasks within an item that were not done (`not_done`) are continued by the next call.
 
     Args:
-        wanted: in order.
-        rows: where rows go, and which are known.
-        deadline: a moment of `time.monotonic` after which nothing is begun; what runs then is ended without a row.
-        repeats: calls of a timing.
-        processes: that compile at once.
-        told: is shown each row.
-        command: of the process that measures.
+        wanted: the items, in order.
+        rows: the rows, which say what has been measured and receive the new rows.
+        effort: how long to measure, and with what effort.
+        on_row: receives each row.
+        command: the command that starts the measuring process.
 
     Returns:
-        what was not come to.
+        The items that were not begun.
     """
     wanted = list(wanted)
     known = {row["key"] for row in rows if not row.get("not_done")}
@@ -108,14 +121,14 @@ def measure(
 
     def add(row: dict[str, Any]) -> None:
         rows.add(row)
-        told(row)
+        on_row(row)
 
     try:
-        while waiting and monotonic() < deadline:
+        while waiting and monotonic() < effort.deadline:
             item, start = waiting[0], worker is None
             worker = worker or Worker(command)
-            limit = min(monotonic() + item.limit + _START * start, deadline)
-            order = {"key": item.key, "repeats": repeats, "processes": processes, "parts": parts}
+            limit = min(monotonic() + item.limit + _START * start, effort.deadline)
+            order = {"key": item.key, "repeats": effort.repeats, "processes": effort.processes, "parts": parts}
             worker.order(order | {"known": sorted(known), "seconds": limit - monotonic() - _START * start})
             try:
                 while (answer := worker.answer(limit)).get("row", {}).get("key") != item.key:
@@ -124,7 +137,7 @@ def measure(
                 add(answer["row"])
             except (EOFError, TimeoutError) as error:
                 code, worker = worker.end(), None
-                if isinstance(error, TimeoutError) and monotonic() >= deadline:
+                if isinstance(error, TimeoutError) and monotonic() >= effort.deadline:
                     break
                 why = "took longer than" if isinstance(error, TimeoutError) else f"the process ended with {code} within"
                 add({"key": item.key, "part": item.part, **item.given, "failed": f"{why} {item.limit:.0f} s"})

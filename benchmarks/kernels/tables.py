@@ -1,4 +1,4 @@
-"""Rows as a person reads them, and what they come to."""
+"""Rows for people to read, and their summary."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmarks.kernels.contenders import COMPILED, NATIVE, WAYS
 from benchmarks.kernels.shapes import MAIN, Shape
 
 Row = Mapping[str, Any]
-_LARGE = 64e6
-"""Bytes of x from which on a copy's bandwidth is what bounds a kernel."""
+_BANDWIDTH_BOUND = 64e6
+"""From this number of bytes of x on, the speed of a kernel is limited by the bandwidth of memory."""
 
 
 def printed(row: Row) -> str:
-    """A row in a line: microseconds, shares of the copy's bandwidth, ratios to our time."""
+    """A row as one line: microseconds, shares of the bandwidth of a copy, ratios to our time."""
     head = row["key"]
     if "failed" in row and isinstance(row["failed"], str):
         return f"{head}: {row['failed']}"
@@ -64,7 +64,7 @@ def _kernel(kernel: Row) -> str:
 
 
 def _best(row: Row) -> list[Row]:
-    """The tile that is chosen, and the fastest with sizes fixed and open."""
+    """The tile that launches choose, and the fastest one, each with constant sizes and without."""
     best: dict[str, Row] = {}
     for found in row["found"]:
         if "seconds" in found:
@@ -81,12 +81,12 @@ def _variant(found: Row) -> str:
 
 
 def summary(rows: Iterable[Row]) -> dict[str, Any]:
-    """One object of everything: the identity, rows by part, and what they come to.
+    """The identity, the rows by part, and their summary as one object.
 
     Returns:
-        `wrong`: keys of checks with faults; `failed`: keys of items that could not be measured, with why; `means`: see
-        `means`, over the shapes of `MAIN`; `means_of_all`, over all that were measured; and the rows of each part,
-        without what is the same in all.
+        `wrong`: the checks that found differences, by key; `failed`: the reasons why items could not be measured, by
+        key; `means`: the result of `means` over the shapes of `MAIN`; `means_of_all`: the same over all measured
+        shapes; and the rows of each part.
     """
     known = {row["key"]: row for row in rows}
     document: dict[str, Any] = {"identity": known.pop("identity", {})}
@@ -101,7 +101,7 @@ def summary(rows: Iterable[Row]) -> dict[str, Any]:
 
 
 def text(document: Mapping[str, Any]) -> str:
-    """A summary as JSON with a row a line and four digits a figure: that is what timings are good for."""
+    """A summary as JSON, with one row to a line and four digits to a figure, as timings are no more accurate."""
     parts = []
     for key, value in document.items():
         if isinstance(value, list):
@@ -121,10 +121,10 @@ def _rounded(value: Any) -> Any:
 
 
 def means(parts: Mapping[str, list[Row]], shapes: Collection[Shape] | None = None) -> list[dict[str, Any]]:
-    """For each layer, type and format: geometric means over the given shapes, or over all that were measured.
+    """For each layer, type and format: geometric means over the given shapes, or over all measured shapes.
 
-    `shares` are ours of a copy's bandwidth at the floor of bytes, on tensors of 64 MB and more; `faster` is how many
-    times as long each contender takes on the same shapes.
+    `shares` are the shares of a copy's bandwidth that our kernels reach, counting the fewest bytes that have to be
+    moved, on tensors of 64 MB and more. `faster` says how many times as long each contender takes on the same shapes.
     """
     cases: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {}
     natives: dict[tuple[str, str, str], Row] = {}
@@ -138,7 +138,7 @@ def means(parts: Mapping[str, list[Row]], shapes: Collection[Shape] | None = Non
     found = []
     for (layer, dtype, form), by_shape in cases.items():
         whole = [row for row in by_shape.values() if "forward" in row.get("ours", {})]
-        large = [row for row in whole if row["bytes_of_x"] >= _LARGE]
+        large = [row for row in whole if row["bytes_of_x"] >= _BANDWIDTH_BOUND]
         one: dict[str, Any] = {"layer": layer, "dtype": dtype, "format": form, "shapes": len(whole)}
         for way in ("forward", "both"):
             one[f"shares_{way}"] = _mean(row["ours"][f"share_{way}"] for row in large)

@@ -1,4 +1,4 @@
-"""What each part does with an item: the figures of a row."""
+"""Measures the items of each part; the results are the figures of a row."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from benchmarks.kernels.contenders import NATIVE, TYPES, WAYS, contender
 from benchmarks.kernels.correctness import check, random_graphs
 from benchmarks.kernels.items import NETWORK_BATCH, RANDOM_GRAPHS
 from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, host_seconds, peak_bytes
-from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.plan.planner import plan_of
 from evonas.language.primitive_table import IndexSet
 from evonas.language.zoo import as_graph
 from evonas.layers.norm_act import NormAct
 from evonas.layers.reference import groups_dividing
 
 HELD = (16384, 8192)
-"""Values of the largest cell that the registers of a program hold: of x, and of x and dy."""
+"""The most values in a cell that the registers of a program hold: for x alone, and for x and dy."""
 SMALL = (1, 64, 7, 7)
-"""Where the launch is all that a call costs."""
+"""A shape for which a call takes hardly longer than its launches."""
 Given = Mapping[str, Any]
 
 
 def input_of(given: Given) -> tuple[Tensor, Tensor]:
-    """A random x that needs its gradient, and dy."""
+    """A random x that requires its gradient, and a random dy."""
     form = torch.channels_last if given["format"] == "nhwc" else torch.contiguous_format
     shape, dtype = tuple(given["shape"]), TYPES[given["dtype"]]
     x, dy = (torch.randn(shape, device="cuda").to(dtype).contiguous(memory_format=form) for _ in range(2))
@@ -37,10 +37,10 @@ def input_of(given: Given) -> tuple[Tensor, Tensor]:
 
 
 def floor(given: Given) -> tuple[int, int]:
-    """Times that a tensor of x's size has to be read or written, forward and backward.
+    """How often a tensor of x's size has to be read or written, forward and backward.
 
-    Where a cell, a group say, is larger than registers hold, that is what the streaming plan needs; whether our kernels
-    do hold it is their affair.
+    If a cell, such as a group, does not fit into registers, these are the passes of the streaming plan. Whether our
+    kernels do hold a cell that fits does not count here.
     """
     plan, (_, c, h, w) = plan_of(as_graph(given["layer"])), given["shape"]
     channels = {IndexSet.WHCG: c // groups_dividing(c, 32), IndexSet.WHC: c, IndexSet.WH: 1}
@@ -90,12 +90,12 @@ def _timed(module: Callable[[Tensor], Tensor], x: Tensor, dy: Tensor, repeats: i
 
 
 def compiled(given: Given, repeats: int) -> dict[str, Any]:
-    """The same for the reference under `torch.compile`, with our kernels once more beside it."""
+    """The same for the reference under `torch.compile`, with our kernels again for comparison."""
     return layers(given, repeats, ("ours", given["mode"]))
 
 
 def launches(given: Given, repeats: int) -> dict[str, Any]:
-    """Each kernel of our layer alone: seconds, and its share of a copy's bandwidth for what it reads and writes."""
+    """Each kernel of our layer on its own: its seconds, and the share of a copy's bandwidth that it reaches."""
     x, _ = input_of(given)
     bandwidth = copy_bandwidth(x.numel(), x.dtype, repeats)
     found = []
@@ -108,7 +108,7 @@ def launches(given: Given, repeats: int) -> dict[str, Any]:
 
 
 def host(given: Given, repeats: int) -> dict[str, Any]:
-    """What a call costs on a small tensor, and whether a CUDA graph of a training step gives the same."""
+    """The time of a call on a small tensor, and whether a CUDA graph of a training step gives the same result."""
     x, dy = input_of({**given, "shape": SMALL, "dtype": "float32", "format": "nchw"})
     row: dict[str, Any] = {"shape": list(SMALL)}
     for way in ("ours", NATIVE):
@@ -122,7 +122,7 @@ def host(given: Given, repeats: int) -> dict[str, Any]:
 
 
 def _captured(layer: str, x: Tensor, dy: Tensor, repeats: int) -> dict[str, Any]:
-    """A captured step of the layer: how far it is from the plain one, and how long a replay takes."""
+    """A captured training step of the layer: its difference from the plain one, and the time of a replay."""
     module = NormAct(layer, x.shape[1], backend="triton", device="cuda")
     x = x.detach().clone().requires_grad_()
     (wanted,) = torch.autograd.grad(module(x), x, dy)
@@ -150,7 +150,7 @@ def network(given: Given, repeats: int) -> dict[str, Any]:
 
 
 def correctness(given: Given, device: str = "cuda") -> dict[str, Any]:
-    """What is wrong with a layer's kernels, as a list of sentences."""
+    """The differences between a layer's kernels and the reference, as a list of sentences."""
     b, c, h, w = given["shape"]
     form = {"channels_last": given["format"] == "nhwc", "device": device}
     if "random" in given:

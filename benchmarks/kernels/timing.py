@@ -1,4 +1,4 @@
-"""Times of calls on a GPU: its own, with cold caches and the host's work out of the way, and the host's apart."""
+"""Times of calls on a GPU: that of the GPU alone, with cold caches, and that of the host."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 _FLUSHED = 256 * 2**20
-"""Bytes that are read and written between calls: several times what any L2 cache holds."""
+"""The bytes that are read and written between calls, several times the size of any L2 cache."""
 _WARM_UP = 3
 _CYCLES = 2.0e9
-"""Cycles of a second that `torch.cuda._sleep` counts, at the most; a GPU that runs slower sleeps longer."""
+"""The most cycles a second that `torch.cuda._sleep` counts; a GPU that runs slower sleeps longer."""
 _LONGEST_WAIT = 2e-3
-"""Seconds that the GPU is kept busy at most while the host asks for a call's work."""
+"""The most seconds for which the GPU is kept busy while the host submits the work of a call."""
 
 
 @lru_cache(maxsize=1)
@@ -25,16 +25,15 @@ def _to_flush(device: int) -> Tensor:
 
 
 def gpu_seconds(call: Callable[[], object], repeats: int) -> float:
-    """The median time of the GPU alone for a call's work, from its first kernel to its last.
+    """The median time in seconds that the GPU alone takes for a call, from its first kernel to its last.
 
-    Before each call the L2 cache is filled with something else, by a kernel that reads and writes, and the GPU is
-    kept busy for longer than the host needs to ask for the work, so that launches do not count: short kernels would
-    otherwise be as slow as Python. Work that takes the host more than 2 ms to ask for is timed with what is left of
-    that.
+    Before each call a kernel fills the L2 cache with other data, and the GPU is kept busy for longer than the host
+    needs to submit the work. So launches do not count; otherwise short kernels would seem as slow as Python. If the
+    host needs more than 2 ms to submit the work, the remainder counts.
 
     Args:
-        call: what to time; run a few times before.
-        repeats: calls of which the median is taken.
+        call: the call to time; it is run a few times first.
+        repeats: the number of calls, of which the median is taken.
     """
     flush, waiting = _to_flush(torch.cuda.current_device()), min(2.0 * host_seconds(call, 5), _LONGEST_WAIT)
     marks = []
@@ -51,7 +50,7 @@ def gpu_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def host_seconds(call: Callable[[], object], repeats: int) -> float:
-    """The median time that the host takes to ask for a call's work, with nothing before it in the queue."""
+    """The median time in seconds that the host takes to submit the work of a call, with an empty queue."""
     for _ in range(_WARM_UP):
         call()
     times = []
@@ -65,7 +64,7 @@ def host_seconds(call: Callable[[], object], repeats: int) -> float:
 
 
 def peak_bytes(call: Callable[[], object]) -> int:
-    """Memory that a call takes at most beyond what was taken before it."""
+    """The peak memory of a call in bytes, less the memory that was allocated before it."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -75,7 +74,7 @@ def peak_bytes(call: Callable[[], object]) -> int:
 
 
 def copy_bandwidth(elements: int, dtype: torch.dtype, repeats: int) -> float:
-    """Bytes a second, read and written, of a copy of a tensor of this size."""
+    """The bytes that a copy of a tensor of this size reads and writes in a second."""
     source = torch.randn(elements, device="cuda").to(dtype)
     target = torch.empty_like(source)
     seconds = gpu_seconds(lambda: target.copy_(source), repeats)

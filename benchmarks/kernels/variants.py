@@ -1,4 +1,4 @@
-"""Kernels with other tiles than those that are chosen for them, with sizes as constants and without."""
+"""Measures kernels with other tiles than those chosen for them, with sizes as constants and without."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from evonas.layers.norm_act import NormAct
 from evonas.layers.reference import groups_dividing
 
 SIZES = ("fixed", "open")
-"""Whether kernels are compiled for a shape alone, as they are for large inputs, or for any."""
+"""Whether kernels are compiled for one shape, as they are for large inputs, or for any shape."""
 _OF_X = ("x", "y", "dy", "dx")
 
 
 def shape_of(given: Mapping[str, Any]) -> Shape:
-    """What the launches of an item depend on."""
+    """The shape on which the launches of an item depend."""
     b, c, h, w = given["shape"]
     return Shape(b, c, h * w, groups_dividing(c, 32), given["format"] == "nhwc" and h * w > 1)
 
@@ -32,14 +32,14 @@ def shape_of(given: Mapping[str, Any]) -> Shape:
 def launches(
     given: Mapping[str, Any], sizes: str = "fixed", on_chip: bool = True
 ) -> Iterator[tuple[Launch, dict[str, Tensor], int]]:
-    """The launches of a layer's training step in order, what they run on, and how many tensors like x each moves.
+    """The launches of a layer's training step in order, their tensors, and how many tensors like x each moves.
 
-    What one finds the next one reads, so they have to be run in order once.
+    Each launch reads the results of those before it, so all of them have to run in order once.
     """
     b, c, h, w = given["shape"]
     shape, graph = shape_of(given), as_graph(given["layer"])
     layer = TritonLayer(graph, True, on_chip)
-    work = layer.work(shape) if sizes == "fixed" else layer.open_work(shape)
+    work = layer.work(shape) if sizes == "fixed" else layer.work_for_any_shape(shape)
     form = torch.channels_last if given["format"] == "nhwc" else torch.contiguous_format
     tensors = {
         name: torch.randn(b, c, h, w, device="cuda").to(TYPES[given["dtype"]]).contiguous(memory_format=form)
@@ -60,8 +60,8 @@ def measured(given: Mapping[str, Any], repeats: int) -> dict[str, Any]:
     """One kernel of a layer with every tile: seconds, registers, spilled bytes, programs.
 
     Args:
-        given: an item's; its `kernel` is one of `items.KERNELS`.
-        repeats: of each timing; 0 runs each once, which compiles it, and times nothing.
+        given: the description of an item; its `kernel` is one of `items.KERNELS`.
+        repeats: the number of calls of each timing; 0 runs each kernel once, which compiles it, and times nothing.
     """
     on_chip = given["kernel"].endswith("_on_chip")
     found: list[dict[str, Any]] = []
@@ -93,13 +93,13 @@ def _looked_at(launch: Launch, tensors: Mapping[str, Tensor], repeats: int) -> d
     try:
         kernel = launch.kernel[launch.grid](*values, **launch.constants)
         seconds = {"seconds": gpu_seconds(lambda: launch(tensors), max(5, repeats // 2))} if repeats else {}
-    except OutOfResources as error:  # that a tile does not fit is a finding
+    except OutOfResources as error:  # that a tile does not fit is a result too
         return {"failed": f"{type(error).__name__}: {error}"[:200]}
     return {"registers": kernel.n_regs, "spilled": kernel.n_spills, **seconds}
 
 
 def _varied(launch: Launch, given: Mapping[str, Any]) -> Iterator[Launch]:
-    """The launch as it is chosen, and with other tiles; as many programs share a plane as would of those."""
+    """The launch as chosen, and with other tiles, each divided among programs as such tiles would be."""
     yield launch
     _, c, h, w = given["shape"]
     if launch.kernel.__name__.endswith("_on_chip"):
@@ -111,7 +111,7 @@ def _varied(launch: Launch, given: Mapping[str, Any]) -> Iterator[Launch]:
     for rows, block, warps in _tiles(c, h * w, shape.channels_last):
         grid, division = divided(shape, rows, block, warps)
         if grid[1] > launch.grid[1]:
-            continue  # there is no room for what so many programs find of a plane
+            continue  # the buffer has no room for the results of so many programs on one plane
         lanes = {"LANES": block if shape.channels_last else 1} if "LANES" in launch.constants else {}
         if (other := {**division, **lanes}) != launch.constants:
             yield _anew(launch, grid, other)
@@ -122,7 +122,7 @@ def _anew(launch: Launch, grid: tuple[int, ...], constants: Mapping[str, int]) -
 
 
 def _tiles(channels: int, positions: int, last: bool) -> list[tuple[int, int, int]]:
-    """Rows, positions and warps to try."""
+    """The rows, positions and warps to try."""
     if last:
         sizes = [(64, 16, 4), (64, 32, 4), (64, 64, 8), (64, 64, 4), (32, 64, 4), (128, 16, 4), (32, 32, 2)]
         most = power_of_2(channels)

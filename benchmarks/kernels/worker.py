@@ -1,10 +1,10 @@
-"""The process that measures: takes keys of items from its input, a line each, and answers with lines of JSON.
+"""The measuring process: it reads orders from its input, one line each, and answers with lines of JSON.
 
     {"begin": KEY}  an item is begun
-    {"row": {...}}  what was found; `failed` in it, with a sentence, where the item raised
+    {"row": {...}}  the results; `failed` in it, with a sentence, if the item raised an error
 
-It ends with its input. Whoever started it keeps the time and ends it when an item takes too long; a GPU that has met an
-illegal access answers nothing more, so after such an error the process ends by itself.
+It ends when its input ends. The process that started it watches the time and ends it if an item takes too long. After
+an illegal memory access a GPU is unusable for a process, so after such an error this one ends on its own.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _LOST = ("illegal memory access", "device-side assert", "launch failure", "misal
 
 
 def main() -> None:
-    """Works through what it is told to."""
+    """Works through its orders."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # text that libraries print must not mix with the answers
 
-    def tell(answer: dict[str, Any]) -> None:
+    def send(answer: dict[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
 
     from benchmarks.kernels.items import items
@@ -33,11 +33,11 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         item = known[order["key"]]
-        tell({"begin": item.key})
+        send({"begin": item.key})
         row = {"key": item.key, "part": item.part, **item.given}
         try:
             if item.part == "prepare":
-                row |= _prepared(order, tell)
+                row |= _prepared(order, send)
             else:
                 from benchmarks.kernels.tasks import done
 
@@ -45,16 +45,16 @@ def main() -> None:
         except Exception as error:
             traceback.print_exc()
             row["failed"] = f"{type(error).__name__}: {error}"[:500]
-        tell({"row": row})
+        send({"row": row})
         if any(words in row.get("failed", "") for words in _LOST):
             sys.exit(1)
 
 
-def _prepared(order: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _prepared(order: dict[str, Any], send: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     from benchmarks.kernels.preparing import prepared
 
     known = set(order["known"])
-    return prepared(order["seconds"], order["processes"], order["parts"], known, lambda row: tell({"row": row}))
+    return prepared(order["seconds"], order["processes"], order["parts"], known, lambda row: send({"row": row}))
 
 
 if __name__ == "__main__":

@@ -53,8 +53,8 @@ def export(
     storage: options.Storage = options.STORAGE,
 ) -> None:
     """Write a layer as a file that works without evonas: a PyTorch module, a program, JSON, or a formula."""
-    from evonas.kernels.export.export import PROGRAMS, SUFFIXES, export_as
     from evonas.kernels.export.formats import Concrete
+    from evonas.kernels.export.layer_file import PROGRAMS, SUFFIXES, ExportOptions, export_as
 
     if form is None:
         chosen = next((one for one, suffix in SUFFIXES.items() if suffix == output.suffix.lower()), "py")
@@ -66,17 +66,9 @@ def export(
     if concrete and channels is None:
         raise UsageError(f"the format {chosen} needs a fixed number of channels; set it with --channels")
     graph, facts, space = _layer(candidate, storage)
-    export_as(
-        chosen,
-        graph,
-        output,
-        class_name=name,
-        provenance=facts,
-        size=Concrete(**concrete) if concrete else None,
-        space=space,
-        triton=triton,
-        force=force,
-    )
+    size = Concrete(**concrete) if concrete else None
+    details = ExportOptions(class_name=name, triton=triton, space=space, size=size)
+    export_as(chosen, graph, output, details, provenance=facts, force=force)
     typer.echo(f"wrote {output}")
 
 

@@ -117,7 +117,7 @@ def show(
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     """Prints plain text without wrapping lines, so that a kernel can go into a file."""
-    from evonas.kernels.plan.plan import plan_of
+    from evonas.kernels.plan.planner import plan_of
     from evonas.kernels.triton.module import source_of
 
     planned = plan_of(graph)

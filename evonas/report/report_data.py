@@ -164,7 +164,7 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
 
 
 def _top_layer(found: ResultRow, scores: LayerScores) -> TopLayer:
-    from evonas.kernels.plan.plan import plan_of
+    from evonas.kernels.plan.planner import plan_of
 
     return TopLayer(found, scores, response(found.graph), plan_of(found.graph))
 

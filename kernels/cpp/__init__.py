@@ -1,1 +1,1 @@
-"""A plan as C++: its source, building it, and calling it."""
+"""A plan in C++: writing its source, building it, and calling it."""

@@ -1,23 +1,24 @@
-"""How C++ kernels read and write what is constant on planes: one number at a time, or W channels at once.
+"""How C++ kernels read and write values that are constant on planes: one number at a time, or W channels at once.
 
-Where channels lie side by side, W of them are gone over together, and so is what belongs to their planes; elsewhere
-a kernel goes over planes one by one.
+Where channels are adjacent in memory, W of them are processed together, and so are the numbers of their planes.
+Elsewhere a kernel processes planes one by one.
 """
 
 from __future__ import annotations
 
-from evonas.kernels.printing.dialects import CPP, CPP_VECTORS, Dialect
+from evonas.kernels.cpp.dialect import CPP, CPP_VECTORS
+from evonas.kernels.printing.dialects import Dialect
 
 _SIDE_BY_SIDE = ("plane", "c")
 _OF_GROUPS = "c // (C // G)"
 
 
-def read(address: str, index: str, dialect: Dialect) -> str:
-    """The number of plane (b, c), or those of the `left` channels from c on.
+def read_expression(address: str, index: str, dialect: Dialect) -> str:
+    """The expression for the number of plane (b, c), or for the numbers of the `left` channels from c on.
 
     Args:
-        address: pointer to the first number of a value.
-        index: which of its numbers belongs to channel c of sample b, as in `evonas.kernels.printing.buffer_layout`.
+        address: the pointer to the first number of a value.
+        index: the index of the number for channel c of sample b, as in `evonas.kernels.printing.buffer_layout`.
         dialect: `CPP` or `CPP_VECTORS`.
     """
     if dialect is CPP:
@@ -30,8 +31,8 @@ def read(address: str, index: str, dialect: Dialect) -> str:
     return f"all({_element(address, index)})"
 
 
-def write(address: str, index: str, value: str, dialect: Dialect) -> str:
-    """The statement that writes what `read` reads."""
+def write_statement(address: str, index: str, value: str, dialect: Dialect) -> str:
+    """The statement that writes `value` to the place that `read_expression` reads."""
     if dialect is CPP:
         return f"{_element(address, index)} = {value};"
     assert dialect is CPP_VECTORS
@@ -43,6 +44,6 @@ def write(address: str, index: str, value: str, dialect: Dialect) -> str:
 
 
 def _element(address: str, index: str) -> str:
-    """`buffer + 2 * planes` and an index as an element of the buffer."""
+    """The element of a buffer at an address such as `buffer + 2 * planes` and an index."""
     buffer, plus, offset = address.partition(" + ")
     return f"{buffer}[{offset}{plus}{index.replace('//', '/').replace('b + c * 0', 'b').replace('c * 0', '0')}]"

@@ -1,4 +1,4 @@
-"""From C++ source to a library that is loaded, by the system's compiler."""
+"""Builds C++ source into a library with the system's compiler, and loads it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Options:
     """How the compiler is called.
 
     Attributes:
-        flags: before the source.
-        libraries: after it.
-        folder: of the cache, where what it makes goes. Each is pruned by itself.
+        flags: its arguments before the source.
+        libraries: its arguments after the source.
+        folder: the folder within the cache for the libraries. Each folder is pruned separately.
     """
 
     flags: tuple[str, ...]
@@ -40,18 +40,19 @@ class Options:
 KERNELS = Options(
     (
         *("-std=c++17", "-shared", "-fPIC", "-O2", "-march=native", "-w"),
-        # Not -ffast-math: it takes it that every number is one, and loading what is built with it changes the
-        # processor's mode for the whole process.
+        # Not -ffast-math: it assumes that NaN does not occur, and loading a library built with it changes the
+        # floating-point mode of the whole process.
         *("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-freciprocal-math", "-ffp-contract=fast"),
     ),
     ("-lm", "-lpthread"),
 )
-"""For a layer's file, which stands by itself."""
+"""The options for a layer's file, which needs no other source."""
 _COMPILERS = ("g++", "clang++")
-_NO_COMPILER = "no C++ compiler: install g++ or clang++, or say where one is in $CXX"
-_KEPT, _PRUNED_EVERY = 4096, 64  # files of 10 to 40 KiB, two for each library; builds of a process
+_NO_COMPILER = "no C++ compiler: install g++ or clang++, or set $CXX to the path of one"
+_KEPT = 4096  # files of 10 to 40 KiB, two for each library
+_PRUNED_EVERY = 64  # builds of a process
 _builds = itertools.count(1)
-_SECONDS = 120  # a compiler that takes longer hangs
+_SECONDS = 120  # a compiler that takes longer is assumed to hang
 
 
 class BuildError(EvonasError):
@@ -60,67 +61,69 @@ class BuildError(EvonasError):
 
 @cache
 def trouble() -> str | None:
-    """What is wrong with the C++ compiler, in words; None where it builds what kernels are made of."""
+    """A sentence on what is wrong with the C++ compiler; None if it builds the helpers that kernels use."""
     if compiler() is None:
         return _NO_COMPILER
     try:
-        build(f'#define DOUBLE 0\n{helpers()}\nextern "C" int works() {{ return 1; }}\n')
+        build(f'#define DOUBLE 0\n{helpers_text()}\nextern "C" int works() {{ return 1; }}\n')
     except BuildError as error:
         return str(error).strip().splitlines()[0]
     except OSError as error:
-        return f"the cache {cache_folder()} cannot be used, name another by $EVONAS_CACHE: {error.strerror}"
+        return f"the cache folder {cache_folder()} cannot be used; set $EVONAS_CACHE to another one: {error.strerror}"
     return None
 
 
 @cache
-def helpers() -> str:
-    """What every file begins with."""
+def helpers_text() -> str:
+    """The text of `helpers.h`, with which every layer's file begins."""
     return (Path(__file__).parent / "helpers.h").read_text()
 
 
 @cache
 def compiler() -> str | None:
-    """The path of the C++ compiler: that of $CXX, else g++ or clang++; None where there is none."""
+    """The path of the C++ compiler: the one in $CXX, otherwise g++ or clang++; None if there is none."""
     named = os.environ.get("CXX")
     found = (shutil.which(name) for name in ([named] if named else _COMPILERS))
     return next((path for path in found if path), None)
 
 
 def build(source: str) -> ctypes.CDLL:
-    """The library of a layer's source, from the cache or built for it, and loaded.
+    """Loads the library of a layer's source, which is built if it is not in the cache.
 
     Raises:
-        BuildError, OSError: as `loaded`.
+        BuildError, OSError: as `build_and_load`.
     """
-    return loaded(source, lambda path: ctypes.CDLL(str(path)))
+    return build_and_load(source, lambda path: ctypes.CDLL(str(path)))
 
 
-def loaded(source: str, load: Callable[[Path], Loaded], options: Options = KERNELS) -> Loaded:
-    """What `load` makes of the library of a source. One that was cut short, by a disk that was full say, is built anew.
+def build_and_load(source: str, load: Callable[[Path], Loaded], options: Options = KERNELS) -> Loaded:
+    """Returns what `load` returns for the library of a source, which is built if it is not in the cache.
+
+    A library that cannot be loaded, for example because a full disk cut it short, is built again.
 
     Raises:
-        BuildError: when there is no compiler, or it fails, or what it builds cannot be loaded.
-        OSError: when the cache cannot be written to.
+        BuildError: if there is no compiler, if it fails, or if its result cannot be loaded.
+        OSError: if the cache cannot be written to.
     """
-    path = library(source, options)
+    path = library_path(source, options)
     try:
         return load(path)
     except (OSError, RuntimeError):
         path.unlink(missing_ok=True)
-    path = library(source, options)
+    path = library_path(source, options)
     try:
         return load(path)
     except (OSError, RuntimeError) as error:
         path.unlink(missing_ok=True)
-        raise BuildError(f"what {compiler()} builds cannot be loaded: {error}") from error
+        raise BuildError(f"the library that {compiler()} built cannot be loaded: {error}") from error
 
 
-def library(source: str, options: Options = KERNELS) -> Path:
-    """The library of a source, from the cache or built for it.
+def library_path(source: str, options: Options = KERNELS) -> Path:
+    """The path of the library of a source, which is built if it is not in the cache.
 
     Raises:
-        BuildError: when there is no compiler, or it fails.
-        OSError: when the cache cannot be written to.
+        BuildError: if there is no compiler, or it fails.
+        OSError: if the cache cannot be written to.
     """
     compiled = _place(source, options)
     if not compiled.exists():
@@ -130,8 +133,8 @@ def library(source: str, options: Options = KERNELS) -> Path:
     return compiled
 
 
-def built(source: str, options: Options = KERNELS) -> Path | None:
-    """The library of a source where it lies in the cache."""
+def cached_library(source: str, options: Options = KERNELS) -> Path | None:
+    """The path of the library of a source if it is in the cache; None otherwise."""
     try:
         path = _place(source, options)
     except BuildError:
@@ -140,10 +143,10 @@ def built(source: str, options: Options = KERNELS) -> Path | None:
 
 
 def _place(source: str, options: Options) -> Path:
-    """Where the library of a source lies.
+    """The path of the library of a source in the cache, whether it is there or not.
 
-    The key is the source, the compiler with its version, its flags, and what the processor can do: a folder
-    that several machines share holds a library for each kind.
+    Its name is a digest of the source, the compiler and its version, the flags, and the abilities of the processor, so
+    that a folder which several machines share holds a library for each kind of machine.
     """
     path = compiler()
     if path is None:
@@ -156,7 +159,7 @@ def _place(source: str, options: Options) -> Path:
 def _compile(source: str, library: Path, options: Options) -> None:
     path, text = compiler(), library.with_suffix(".cpp")
     write_whole(text, source)
-    # Workers may build the same layer at once: each under a name of its own, and whole or not at all.
+    # Workers may build the same layer at the same time: each uses a temporary name, and renames a complete file.
     handle, temporary = tempfile.mkstemp(dir=library.parent, suffix=".so")
     os.close(handle)
     try:
@@ -182,10 +185,10 @@ def _version(path: str) -> str:
 
 @cache
 def _processor() -> str:
-    """What -march=native looks at."""
+    """The properties of the processor that -march=native depends on."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
-    told = [line for line in lines if line.startswith(("flags", "Features", "model name"))]
-    return "\n".join([platform.machine(), platform.processor(), *sorted(set(told))])
+    features = {line for line in lines if line.startswith(("flags", "Features", "model name"))}
+    return "\n".join([platform.machine(), platform.processor(), *sorted(features)])

@@ -1,6 +1,6 @@
-// Calls a layer's kernels from PyTorch: one operator for every layer, with its autograd node. Python would take longer
-// to find the arguments than kernels take on small tensors. `cpp_calls.py` puts the order of a `Call`'s fields before
-// this text, and builds it once for each PyTorch.
+// Calls a layer's kernels from PyTorch: one operator for all layers, with its autograd node. On small tensors, Python
+// would take longer to collect the arguments than the kernels take to run. `calls.py` puts the order of the fields of a
+// `Call` before this text, and builds it once for each PyTorch.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
@@ -25,7 +25,7 @@ using Vector = std::optional<Tensor>;
 
 typedef void (*Entry)(const int64_t* call, long long threads);
 
-// A library stays loaded while a form or a node of an autograd graph needs it.
+// A library stays loaded as long as a form or a node of an autograd graph needs it.
 struct Library {
     explicit Library(const std::string& path) : handle(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
         TORCH_CHECK(handle, "cannot load ", path, ": ", dlerror());
@@ -36,7 +36,8 @@ struct Library {
     void* handle;
 };
 
-// A layer's kernels, and all that follows from the settings and from the shape, type and memory format of an input.
+// A layer's kernels, and everything that follows from the settings and from the shape, type and memory format of an
+// input.
 struct Form : torch::CustomClassHolder {
     Form(const std::string& path, bool training, at::IntArrayRef sizes, at::ArrayRef<double> reals, at::IntArrayRef rows)
         : library(path),
@@ -56,24 +57,26 @@ struct Form : torch::CustomClassHolder {
     const Entry forward, backward;
     const bool training;
     const std::vector<int64_t> counts;
-    const int64_t threads, stats, totals, running;  // threads worth starting; numbers that the passes leave; vectors
+    // The threads worth starting, the sizes of the two buffers, and the number of running values.
+    const int64_t threads, stats, totals, running;
     const std::vector<double> reals;
-    const std::vector<int64_t> rows;  // of the gradients of weight, bias, v0 and v1 among those found, or -1
+    // The rows of the gradients of weight, bias, v0 and v1; -1 if there is none.
+    const std::vector<int64_t> rows;
     const int64_t gradients;
 };
 
-// A vector of the type of x, without gaps.
+// A vector in the type of x, contiguous.
 Tensor as(const Tensor& vector, const Tensor& x) {
     return vector.scalar_type() == x.scalar_type() && vector.is_contiguous()
                ? vector
                : vector.to(x.scalar_type()).contiguous();
 }
 
-// The fields of a `Call`, each of 8 bytes; what it points to has to live until it was run.
+// The fields of a `Call`, each of 8 bytes. The tensors that it points to have to live until it has run.
 struct Call {
     Call(const Form& form, const Tensor& x, at::ArrayRef<Tensor> vectors, at::TensorList running)
         : words(N_POINTERS + form.running + N_COUNTS + N_REALS, 0) {
-        const int first = at_v0_ptr;  // v0, v1, weight and bias lie in this order
+        const int first = at_v0_ptr;  // v0, v1, weight and bias follow in this order
         for (size_t i = 0; i < vectors.size(); ++i)
             if (vectors[i].defined()) point(first + i, own(vectors[i], x));
         for (size_t i = 0; i < running.size(); ++i) point(N_POINTERS + i, own(running[i], x));
@@ -94,7 +97,7 @@ struct Call {
     c10::SmallVector<Tensor, 8> owned;
 };
 
-// Hands gradients through that are themselves to have a gradient, and refuses to give it.
+// Passes on gradients that are to have a gradient themselves, and raises an error when that is asked for.
 struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
     static Tensor forward(AutogradContext*, const Tensor& gradient, at::TensorList) { return gradient.view_as(gradient); }
     static variable_list backward(AutogradContext*, variable_list) {
@@ -106,7 +109,7 @@ struct Function : torch::autograd::Function<Function> {
     static Tensor forward(
         AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, const Vector& v0,
         const Vector& v1, at::TensorList running, int64_t number) {
-        const at::AutoDispatchBelowADInplaceOrView below;  // nothing in here is to be looked at by autograd
+        const at::AutoDispatchBelowADInplaceOrView below;  // autograd must not record anything in here
         auto form = c10::intrusive_ptr<Form>::reclaim_copy(reinterpret_cast<Form*>(number));
         const Tensor vectors[] = {v0.value_or(Tensor()), v1.value_or(Tensor()), weight, bias};
         Tensor y = at::empty_like(x), stats = at::empty({form->stats}, x.options());
@@ -119,7 +122,7 @@ struct Function : torch::autograd::Function<Function> {
             const auto* own = call.owned.end() - running.size();
             for (size_t i = 0; i < running.size(); ++i) {
                 if (!own[i].is_same(running[i])) running[i].copy_(own[i]);
-                // So that autograd refuses to go back through what has read the values before.
+                // So that autograd rejects a backward pass through operations that read the old values.
                 if (!running[i].is_inference()) running[i].unsafeGetTensorImpl()->bump_version();
             }
         } else {
@@ -147,7 +150,7 @@ struct Function : torch::autograd::Function<Function> {
             const int64_t channels = x.size(1), planes = x.size(0) * channels;
             found[0] = at::empty_like(x);
             const Tensor gradients = at::empty({form.gradients, channels}, x.options());
-            // The totals, and the gradients of every plane.
+            // The totals, followed by the gradients of every plane.
             const Tensor between = at::empty({form.totals + form.gradients * planes}, x.options());
             const at::ArrayRef<Tensor> all(saved);
             Call call(form, x, all.slice(2, 4), all.slice(6));
@@ -158,7 +161,7 @@ struct Function : torch::autograd::Function<Function> {
             call.point(at_densities_ptr, between, form.totals);
             call.point(at_gradients_ptr, gradients);
             call.run(form.backward, form);
-            const int of[] = {4, 5, 2, 3};  // where weight, bias, v0 and v1 were saved
+            const int of[] = {4, 5, 2, 3};  // the places of weight, bias, v0 and v1 among the saved tensors
             for (int i = 0; i < 4; ++i)
                 if (form.rows[i] >= 0)
                     found[i + 1] = gradients.select(0, form.rows[i]).to(saved[of[i]].scalar_type());

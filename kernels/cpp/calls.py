@@ -1,7 +1,7 @@
-"""The operator that calls C++ kernels for PyTorch, itself in C++ and built once for each PyTorch.
+"""The operator that calls C++ kernels from PyTorch, which is written in C++ and built once for each PyTorch.
 
-`torch_function.py` does the same in Python, where this is not at hand. The results have the same bits, and a call takes
-a third of the time: see `python -m benchmarks.call_cost`.
+`torch_function.py` does the same in Python if this operator has not been built. The results have the same bits, and a
+call takes a third of the time, as `python -m benchmarks.call_cost` measures.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from evonas.kernels.cache import alone, cache_folder
+from evonas.kernels.cache import cache_folder, locked
 from evonas.kernels.compiled_layer import NO_SECOND_DERIVATIVE
-from evonas.kernels.cpp.build import BuildError, Options, built, loaded
+from evonas.kernels.cpp.build import BuildError, Options, build_and_load, cached_library
 from evonas.kernels.cpp.source import COUNTS, POINTERS, REALS
 from evonas.layers.build_clock import building
 
@@ -25,12 +25,13 @@ _FOLDER = "calls"
 
 
 class Calls(NamedTuple):
-    """What `calls.h` registers.
+    """The operators that `calls.h` registers.
 
     Attributes:
-        norm_act: from x, weight, bias, v0, v1, running values and a form's number to y; autograd knows it.
-        make_form: see `Form` there; its number.
-        forget_form: what was made of a form stays usable for the backward passes that need it.
+        norm_act: computes y from x, weight, bias, v0, v1, the running values and the number of a form; it is
+            differentiable.
+        make_form: makes a `Form` of `calls.h`, and returns its number.
+        forget_form: releases a form, which stays usable for the backward passes that need it.
     """
 
     norm_act: Callable[..., Tensor]
@@ -39,30 +40,30 @@ class Calls(NamedTuple):
 
 
 _state: list[Calls | None] = []
-"""Empty before the first look."""
+"""Empty until `calls` is called for the first time."""
 
 
 def calls() -> Calls | None:
-    """The operator, where it was built before; None where it was not."""
+    """The operators if they have been built before; None otherwise."""
     if not _state:
-        _state.append(_loaded(built(_source(), _options())))
+        _state.append(_loaded(cached_library(_source(), _options())))
     return _state[0]
 
 
 @cache
 def build_calls() -> str | None:
-    """Builds the operator where it is missing: ten seconds, once for each machine and PyTorch.
+    """Builds the operators if they are missing, which takes ten seconds once for each machine and PyTorch.
 
-    Of processes that ask at once, one builds and the others wait.
+    If several processes ask at the same time, one builds and the others wait.
 
     Returns:
-        None when there is one, else what went wrong, in words. Layers are then called from Python.
+        None if the operators are there, otherwise a sentence on what went wrong. Layers are then called from Python.
     """
     if calls() is not None:
         return None
     try:
-        with building(), alone(cache_folder() / _FOLDER / "lock"):
-            _state[:] = [loaded(_source(), _registered, _options())]
+        with building(), locked(cache_folder() / _FOLDER / "lock"):
+            _state[:] = [build_and_load(_source(), _registered, _options())]
     except (BuildError, OSError) as error:
         return str(error).strip().splitlines()[0]
     return None
@@ -73,7 +74,7 @@ def _loaded(path: Path | None) -> Calls | None:
         return None
     try:
         return _registered(path)
-    except (OSError, RuntimeError):  # cut short, or of a PyTorch that was replaced since
+    except (OSError, RuntimeError):  # the file is incomplete, or PyTorch has been replaced since
         path.unlink(missing_ok=True)
         return None
 
@@ -85,12 +86,12 @@ def _registered(path: Path) -> Calls:
 
 @cache
 def _source() -> str:
-    """`calls.h`, after the order of a `Call`'s fields."""
+    """The text of `calls.h`, preceded by the order of the fields of a `Call`."""
     fields = ", ".join(f"at_{name}" for name in POINTERS)
     sizes = f"N_POINTERS, N_COUNTS = {len(COUNTS)}, N_REALS = {len(REALS)}"
-    said = f'#define NO_SECOND_DERIVATIVE "{NO_SECOND_DERIVATIVE}"'
+    message = f'#define NO_SECOND_DERIVATIVE "{NO_SECOND_DERIVATIVE}"'
     text = (Path(__file__).parent / "calls.h").read_text()
-    return f"// For PyTorch {torch.__version__}\nenum {{ {fields}, {sizes} }};\n{said}\n\n{text}"
+    return f"// For PyTorch {torch.__version__}\nenum {{ {fields}, {sizes} }};\n{message}\n\n{text}"
 
 
 @cache

@@ -1,7 +1,8 @@
-"""The kernels of a plan as C++: sweeps and writing over the planes of a sample, joins over cells.
+"""Writes the kernels of a plan in C++: sweeps over the planes of a sample, and reductions across planes.
 
-What Triton does in kernels of its own is a function here, called for one sample after the other, so that what one
-leaves in the cache the next one finds there; only statistics over the batch stand between two goes over the samples.
+Each kernel of the Triton version is a function here. Functions are called one after another for the same sample, so
+that each finds in the processor's cache what the one before left there. Only a reduction over the batch has to wait for
+all samples.
 """
 
 from __future__ import annotations
@@ -9,25 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from evonas.kernels.cpp.access import read, write
+from evonas.kernels.cpp.access import read_expression, write_statement
+from evonas.kernels.cpp.dialect import CPP, CPP_VECTORS
 from evonas.kernels.cpp.loops import MemoryLayout, Rows, Section, Tiles, function, loops
-from evonas.kernels.plan.plan import Plan, Taken
-from evonas.kernels.plan.schedule import Join
-from evonas.kernels.printing.buffers import JOINED, Buffers
-from evonas.kernels.printing.dialects import CPP, CPP_VECTORS
+from evonas.kernels.plan.plan import Plan, SweptValue
+from evonas.kernels.plan.schedule import PlaneReduction, Step, StepKind
+from evonas.kernels.printing.buffer_layout import cell_index
+from evonas.kernels.printing.buffers import CELL_NAMES, Buffers
 from evonas.kernels.printing.value_writer import Body, Level
-from evonas.language.differentiate import DY
-from evonas.language.graph import FIRST, X
-from evonas.language.primitive_table import IndexSet, Moment
+from evonas.language.graph import X
+from evonas.language.primitive_table import IndexSet
 from evonas.language.varying_axes import Extent
 
 
 class CppKernels(Buffers):
-    """Writes them.
+    """Writes the C++ functions of a layer.
 
     Args:
         plan, running: as for `Buffers`.
-        layout: of the input.
+        layout: the memory layout of the input.
     """
 
     def __init__(self, plan: Plan, running: dict[int, str], layout: MemoryLayout = MemoryLayout.PLANES) -> None:
@@ -35,51 +36,65 @@ class CppKernels(Buffers):
         self.layout = layout
         self.dialect = CPP_VECTORS if layout.of_channels else CPP
 
-    def sweep(self, number: int) -> str:
-        """One sweep before the one that writes: means, then variances from the means, plane by plane."""
-        taken = self.plan.sweeps[number - 1]
-        body = self._prepared([t.value for t in taken])
-        means = self._tiles(body, sums=taken)
-        middle = Rows([f"const auto {self.leaf(t.mean)} = {_total(self.leaf(t.mean))} / T(HW);" for t in taken])
+    def source(self, step: Step) -> str:
+        """The function of a step of the plan."""
+        match step.kind:
+            case StepKind.SWEEP:
+                with_variances = bool(step.swept[0].variance)
+                return (self._sweep if with_variances else self._totals)(step.name, step.swept)
+            case StepKind.WRITE:
+                return self._write(step.name)
+            case StepKind.WRITE_BACK:
+                return self._write_back(step.name, step.swept)
+        assert step.reduction is not None  # no other kind is left
+        if step.spans_batch:
+            return self._over_batch(step.name, step.reduction)
+        return self._over_cells(step.name, step.reduction)
+
+    def _sweep(self, name: str, swept: Sequence[SweptValue]) -> str:
+        """A sweep of the forward pass: for each plane means, and then variances from the means."""
+        body = self._prepared([s.value for s in swept])
+        means = self._tiles(body, sums=swept)
+        middle = Rows([f"const auto {self.leaf(s.mean)} = {_total(self.leaf(s.mean))} / T(HW);" for s in swept])
         inner = self._inner(body)
         deviations = {}
-        for one, value in zip(taken, inner.values([t.value for t in taken]), strict=True):
+        for one, value in zip(swept, inner.values([s.value for s in swept]), strict=True):
             deviations[_total(self.leaf(one.variance))] = f"square({_bracketed(value)} - {self.leaf(one.mean)})"
         squares = Tiles(_flat(inner), {"x": "x_ptr"}, deviations)
         last = []
-        for one in taken:
+        for one in swept:
             mean, variance = self.leaf(one.mean), self.leaf(one.variance)
             last.append(self._writes(one.mean, mean))
             last.append(self._writes(one.variance, f"{_total(variance)} / T(HW)"))
-        return self._loops(f"sweep_{number}", [Rows(_flat(body)), means, middle, squares, Rows(last)])
+        return self._loops(name, [Rows(_flat(body)), means, middle, squares, Rows(last)])
 
-    def write(self) -> str:
-        """What writes y."""
+    def _write(self, name: str) -> str:
+        """The sweep that writes y."""
         body = self._prepared([self.plan.output])
-        for name in ("weight", "bias"):
-            body.line(f"const auto {name} = {read(f'{name}_ptr', 'c', self.dialect)};")
+        for vector in ("weight", "bias"):
+            body.line(f"const auto {vector} = {read_expression(f'{vector}_ptr', 'c', self.dialect)};")
         inner = self._inner(body)
         (value,) = inner.values([self.plan.output])
         tiles = Tiles(_flat(inner), {"x": "x_ptr"}, stores={"y_ptr": f"{_bracketed(value)} * weight + bias"})
-        return self._loops("write", [Rows(_flat(body)), tiles])
+        return self._loops(name, [Rows(_flat(body)), tiles])
 
-    def totals(self) -> str:
-        """The reduction sweep of the backward pass."""
-        taken = self.plan.totals
-        body = self._prepared([t.value for t in taken])
-        tiles = self._tiles(body, sums=taken)
-        last = Rows([self._writes(t.mean, f"{_total(self.leaf(t.mean))} / T(HW)") for t in taken])
-        return self._loops("total", [Rows(_flat(body)), tiles, last])
+    def _totals(self, name: str, swept: Sequence[SweptValue]) -> str:
+        """The reduction sweep of the backward pass, which finds means only."""
+        body = self._prepared([s.value for s in swept])
+        tiles = self._tiles(body, sums=swept)
+        last = Rows([self._writes(s.mean, f"{_total(self.leaf(s.mean))} / T(HW)") for s in swept])
+        return self._loops(name, [Rows(_flat(body)), tiles, last])
 
-    def write_back(self) -> str:
-        """What writes dx and the sums of the parameters' gradients over each plane.
+    def _write_back(self, function_name: str, fused: Sequence[SweptValue]) -> str:
+        """The sweep that writes dx and the gradients of the parameters, summed over each plane.
 
-        Where dx depends on no total, it takes the totals too.
+        Args:
+            function_name: the name of the function.
+            fused: the totals, if dx depends on none of them, so that this sweep finds them on the way.
         """
         plan = self.plan
-        fused = plan.totals if plan.one_sweep_back else ()
-        tiled = [plan.dx, *(t.value for t in fused)]
-        body = self._prepared(tiled, [*tiled, *plan.densities.values()], without={t.mean for t in fused})
+        tiled = [plan.dx, *(s.value for s in fused)]
+        body = self._prepared(tiled, [*tiled, *plan.densities.values()], without={s.mean for s in fused})
         tiles = self._tiles(body, sums=fused, dx=True)
         last = body.inner()
         for one in fused:
@@ -89,46 +104,47 @@ class CppKernels(Buffers):
         last.rows(plan.densities.values())
         for row, node in enumerate(plan.densities.values()):
             value = f"{_bracketed(last.row(node))} * T(HW)"
-            last.line(write(f"densities_ptr + {row} * planes", "plane", value, self.dialect))
-        return self._loops("write_back", [Rows(_flat(body)), tiles, Rows(_flat(last))])
-
-    def join(self, name: str, join: Join) -> str:
-        """What joins planes: within the sample b, or over the batch."""
-        return self._over_batch(name, join) if join.index_set is IndexSet.BWH else self._over_cells(name, join)
+            last.line(write_statement(f"densities_ptr + {row} * planes", "plane", value, self.dialect))
+        return self._loops(function_name, [Rows(_flat(body)), tiles, Rows(_flat(last))])
 
     def sum_densities(self) -> str:
-        """What adds up the parameters' gradients over the samples."""
+        """The function that sums the gradients of the parameters over the samples, in their order."""
         lines = [f"for (i64 k = 0; k < {len(self.densities)}; ++k)", "    for (i64 c = 0; c < C; c += W) {"]
         lines += ["        const i64 left = C - c;", "        D sum = {};", "        for (i64 b = 0; b < B; ++b)"]
         lines += ["            sum += wide(load(densities_ptr + k * planes + b * C + c, left));"]
         lines += ["        store(gradients_ptr + k * C + c, narrow(sum), left);", "    }"]
         return function("sum_densities", lines, "const Call& call")
 
-    def _over_cells(self, name: str, join: Join) -> str:
-        grouped = join.index_set is IndexSet.WHCG
+    def _over_cells(self, name: str, reduction: PlaneReduction) -> str:
+        """A reduction across the planes of one sample."""
+        grouped = reduction.index_set is IndexSet.WHCG
         lines = ["for (i64 g = 0; g < G; ++g) {"] if grouped else ["{"]
         lines.append(f"    const i64 width = C{' / G' if grouped else ''}, start = {'g * width' if grouped else '0'};")
         body = Body(self.plan, CPP)
-        for node in join.nodes:
-            inner, argument = body.inner(), self._argument(node)
+        for node in reduction.nodes:
+            inner, argument = body.inner(), self.reduced(node)
             self._load(inner, [argument])
             inner.rows([argument])
-            mean = body.fresh(f"{JOINED[join.index_set]}_mean")
+            mean = body.fresh(f"{CELL_NAMES[reduction.index_set]}_mean")
             lines += [f"    double {mean}_sum = 0;", "    for (i64 c = start; c < start + width; ++c) {"]
             lines += ["        const i64 plane = b * C + c;", *("        " + line for line in _flat(inner))]
             lines += [f"        {mean}_sum += {inner.row(argument)};", "    }"]
-            at = {Extent.BATCH | Extent.GROUP: "b * G + g", Extent.BATCH: "b", Extent.GROUP: "g"}
             lines.append(f"    const T {mean} = T({mean}_sum / width);")
-            lines.append("    " + write(self.address(node), at.get(self.plan.extents[node], "0"), mean, CPP))
+            index = cell_index(self.plan.extents[node])
+            lines.append("    " + write_statement(self.address(node), index, mean, CPP))
             body.name(node, mean, Level.SCALAR)
         return function(name, [*lines, "}"])
 
-    def _over_batch(self, name: str, join: Join) -> str:
-        """W channels at a time, whatever the memory format: what is read of a sample lies side by side."""
+    def _over_batch(self, name: str, reduction: PlaneReduction) -> str:
+        """A reduction over the batch, and the update of running values.
+
+        It processes W channels at a time whatever the memory format, since the numbers that it reads of a sample are
+        adjacent.
+        """
         lines = ["for (i64 c = 0; c < C; c += W) {", "    const i64 left = C - c;"]
         body = Body(self.plan, CPP_VECTORS)
-        for node in join.nodes:
-            inner, argument = body.inner(), self._argument(node)
+        for node in reduction.nodes:
+            inner, argument = body.inner(), self.reduced(node)
             self._load(inner, [argument])
             inner.rows([argument])
             mean = body.fresh("batch_mean")
@@ -136,28 +152,29 @@ class CppKernels(Buffers):
             lines += ["        const i64 plane = b * C + c;", *("        " + line for line in _flat(inner))]
             lines += [f"        {mean}_sum += wide({inner.row(argument)});", "    }"]
             lines.append(f"    const V {mean} = narrow({mean}_sum / double(B));")
-            lines.append("    " + write(self.address(node), _of_channels(self.plan.extents[node]), mean, CPP_VECTORS))
+            index = _index_over_batch(self.plan.extents[node])
+            lines.append("    " + write_statement(self.address(node), index, mean, CPP_VECTORS))
             body.name(node, mean, Level.ROW)
-        if join.running:
+        if reduction.running:
             lines.append("    const i64 b = 0, plane = c;")
-            for node in join.running:
+            for node in reduction.running:
                 lines += ["    " + line for line in self._update(body, node)]
         return function(name, [*lines, "}"], "const Call& call")
 
     def _update(self, body: Body, node: int) -> list[str]:
-        """The running value of a statistic over the batch."""
-        statistic = body.statistics[node]
-        assert statistic.raw is not None  # in training
+        """The lines that update the running value of a statistic over the batch."""
+        raw = body.statistics[node].raw
+        assert raw is not None  # as it is in training
         start = len(body.lines)
-        self._load(body, [statistic.raw])
-        body.rows([statistic.raw])
-        batch = _bracketed(body.row(statistic.raw)) + (" * unbias" if statistic.moment is Moment.STD else "")
+        self._load(body, [raw])
+        body.rows([raw])
         address = f"{self.running[node]}_ptr"
-        value = f"(1 - momentum) * {read(address, 'c', CPP_VECTORS)} + momentum * {batch}"
-        return [*(s.strip() for s in body.lines[start:]), write(address, "c", value, CPP_VECTORS)]
+        old = read_expression(address, "c", CPP_VECTORS)
+        value = self.updated_running_value(node, old, _bracketed(body.row(raw)), "1")
+        return [*(s.strip() for s in body.lines[start:]), write_statement(address, "c", value, CPP_VECTORS)]
 
     def _prepared(self, tiled: Sequence[int], loaded: Sequence[int] = (), without: Collection[int] = ()) -> Body:
-        """A body that has what tiles need of their planes."""
+        """A body that has loaded and computed the numbers of planes that tiles need."""
         body = Body(self.plan, self.dialect)
         self._load(body, loaded or tiled, without)
         body.rows(tiled)
@@ -168,35 +185,33 @@ class CppKernels(Buffers):
         inner.in_tiles = True
         inner.name(X, "x", Level.TILE)
         if reads_dy:
-            leaf = next(n for n, node in enumerate(self.plan.nodes, FIRST) if node.op == DY)
-            inner.name(leaf, "dy", Level.TILE)
+            inner.name(self.dy, "dy", Level.TILE)
         return inner
 
-    def _tiles(self, body: Body, sums: Sequence[Taken], dx: bool = False) -> Tiles:
+    def _tiles(self, body: Body, sums: Sequence[SweptValue], dx: bool = False) -> Tiles:
+        """The loop over positions that sums some values and, with `dx`, stores dx."""
         reads_dy = dx or not (sums and sums[0].variance)
         inner = self._inner(body, reads_dy)
-        wanted = [*([self.plan.dx] if dx else []), *(t.value for t in sums)]
+        wanted = [*([self.plan.dx] if dx else []), *(s.value for s in sums)]
         values = inner.values(wanted)
         stores = {"dx_ptr": values.pop(0)} if dx else {}
-        totals = {_total(self.leaf(t.mean)): value for t, value in zip(sums, values, strict=True)}
+        totals = {_total(self.leaf(s.mean)): value for s, value in zip(sums, values, strict=True)}
         return Tiles(_flat(inner), {"x": "x_ptr", **({"dy": "dy_ptr"} if reads_dy else {})}, totals, stores)
 
     def _load(self, body: Body, wanted: Sequence[int], without: Collection[int] = ()) -> None:
-        """Loads what some nodes depend on that is constant on planes."""
+        """Loads the leaves that are constant on planes and that some nodes depend on, except those of `without`."""
         for number in body.reached(wanted):
-            if self.plan.varies(number) or number in without:
+            if self.plan.varies_within_planes(number) or number in without:
                 continue
-            name, value = body.fresh(self.leaf(number)), read(self.address(number), self.index(number), body.dialect)
-            if number in body.statistics and body.statistics[number].moment is not Moment.MEAN:
-                value = f"square_root({value} + eps)"  # a running value
+            name = body.fresh(self.leaf(number))
+            value = read_expression(self.address(number), self.index(number), body.dialect)
+            if self.is_rooted_when_loaded(number):
+                value = f"square_root({value} + eps)"
             body.line(f"const auto {name} = {value};")
             body.name(number, name, Level.ROW)
 
     def _writes(self, number: int, value: str) -> str:
-        return write(self.address(number), self.index(number), value, self.dialect)
-
-    def _argument(self, node: int) -> int:
-        return self.plan.nodes[node - FIRST].args[0]
+        return write_statement(self.address(number), self.index(number), value, self.dialect)
 
     def _loops(self, name: str, sections: Sequence[Section]) -> str:
         return loops(name, sections, self.layout)
@@ -210,8 +225,8 @@ def _bracketed(text: str) -> str:
     return text if re.fullmatch(r"\w+(\([^()]*\))?", text) else f"({text})"
 
 
-def _of_channels(extent: Extent) -> str:
-    """The index of a value that does not vary over the batch."""
+def _index_over_batch(extent: Extent) -> str:
+    """The index of a value that does not vary over the batch, for channels `c`."""
     if extent & Extent.CHANNEL == Extent.CHANNEL:
         return "c"
     return "c // (C // G)" if extent & Extent.GROUP else "0"

@@ -1,8 +1,9 @@
-// What generated C++ kernels call. They compute in T, which is double where DOUBLE is 1, and count in 64 bits.
+// Functions that generated C++ kernels call. They compute in T, which is double if DOUBLE is 1 and float otherwise, and
+// count in 64 bits.
 //
-// Loops go over W numbers at a time, the vectors of the compiler's own language, and nothing in them branches. Values
-// that are not numbers stay so, and infinities do: a layer that diverges has to be seen to. No header of the standard
-// library is included, for it takes longer to read than the kernels to compile.
+// Loops process W numbers at a time, as vectors of the compiler's vector extension, and do not branch. NaN and infinity
+// propagate, so that a layer that diverges can be detected. No header of the standard library is included, because
+// reading one takes longer than compiling the kernels.
 
 typedef long long i64;
 
@@ -12,7 +13,7 @@ namespace {
 
 #if DOUBLE
 typedef double T;
-typedef i64 I;  // a whole number as wide as T
+typedef i64 I;  // an integer as wide as T
 #else
 typedef float T;
 typedef int I;
@@ -29,8 +30,8 @@ const int W = BYTES / sizeof(T);
 
 typedef T V __attribute__((vector_size(BYTES)));
 typedef T Unaligned __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
-typedef double D __attribute__((vector_size(W * sizeof(double))));  // what sums over samples are kept in
-typedef I M __attribute__((vector_size(BYTES)));  // whole numbers, and what comparisons give: -1 where they hold
+typedef double D __attribute__((vector_size(W * sizeof(double))));  // for sums over samples
+typedef I M __attribute__((vector_size(BYTES)));  // integers, and results of comparisons: -1 where they hold
 
 inline V all(T a) { return V{} + a; }
 inline V all(V a) { return a; }
@@ -47,12 +48,12 @@ inline M lanes() {
     return numbers;
 }
 
-// The first `left` numbers, and zeros.
+// The first `left` numbers, followed by zeros.
 inline V first(V a, i64 left) { return left >= W ? a : lanes() < M{} + I(left) ? a : V{}; }
 inline V first(T a, i64 left) { return first(all(a), left); }
 
-// Loads and stores the first `left` numbers, without touching what follows them; instructions for that are used where
-// the processor has them.
+// Loads and stores of the first `left` numbers, which do not touch the memory after them. They use special instructions
+// if the processor has these.
 #if defined(__AVX512F__)
 inline unsigned mask_of(i64 left) { return (1u << left) - 1; }
 #if DOUBLE
@@ -84,7 +85,7 @@ inline void store(T* to, V a, i64 left) {
 }
 inline void store(T* to, T a, i64 left) { store(to, all(a), left); }
 
-// Numbers that lie `apart`, the first `left` of them.
+// Loads and stores of the first `left` numbers at a distance of `apart` numbers from one another.
 #if defined(__AVX512F__) && !defined(__clang__)
 inline unsigned mask_up_to(i64 left) { return left >= W ? (1u << W) - 1 : mask_of(left); }
 #if DOUBLE
@@ -114,7 +115,7 @@ inline void scatter(T* to, V a, i64 apart, i64 left) {
 #endif
 inline void scatter(T* to, T a, i64 apart, i64 left) { scatter(to, all(a), apart, left); }
 
-// From and to the numbers of groups of `width` channels, for the channels from c on.
+// Loads the numbers of groups of `width` channels for the channels from c on, and stores them.
 inline V spread(const T* from, i64 c, i64 width, i64 left) {
     if (width == 1) return load(from + c, left);
     V a = {};
@@ -129,7 +130,7 @@ inline void collect(T* to, V a, i64 c, i64 width, i64 left) {
     for (int i = 0; i < W && i < left; ++i) to[(c + i) / width] = a[i];
 }
 
-// The sum of all W, half and half.
+// The sum of all W numbers, by adding halves.
 inline T sum_of(V a) {
 #if defined(__clang__)
     for (int n = W / 2; n; n /= 2)
@@ -169,22 +170,22 @@ inline V tanh(V a) { return each<::tanh>(a); }
 // Exponential, logarithm and hyperbolic tangent of float32, the first two after Cephes (Moshier 1989), to 2 units in
 // the last place.
 
-// a 2^n for whole n, infinite or 0 where that is out of range. The power is applied in halves, so that results below
-// the smallest normal number are right as well.
+// a 2^n for integer n, which is infinite or 0 if out of range. The power is applied in two halves, so that subnormal
+// results are right as well.
 #if defined(__AVX512F__) && !defined(__clang__)
 inline V scaled(V a, V n) { return __builtin_ia32_scalefps512_mask(a, n, a, -1, 4); }
 #else
 inline V scaled(V a, V n) {
-    const M k = whole(select(n == n, n, V{})), half = k >> 1;  // no whole number is near what is none
+    const M k = whole(select(n == n, n, V{})), half = k >> 1;  // NaN has no integer near it
     return a * of_bits((half + 127) << 23) * of_bits((k - half + 127) << 23);
 }
 #endif
 
-// 2^n e^r with |r| <= ln 2 / 2. What is not a number passes every step.
+// 2^n e^r with |r| <= ln 2 / 2. NaN passes through every step.
 inline V exponential(V a) {
     V x = select(a < -104.0f, all(-104.0f), a);
     x = select(x > 89.0f, all(89.0f), x);
-    const float shift = 12582912.0f;  // 1.5 * 2^23: so large that adding it rounds to a whole number
+    const float shift = 12582912.0f;  // 1.5 * 2^23: so large that adding it rounds to an integer
     const V n = (x * 1.44269504088896341f + shift) - shift;
     const V r = x - n * 0.693359375f - n * -2.12194440e-4f;
     V p = all(1.9875691500e-4f);
@@ -196,7 +197,7 @@ inline V exponential(V a) {
     return scaled(p * (r * r) + r + 1.0f, n);
 }
 
-// Of a positive normal number or infinity: e ln 2 + ln m with m in [sqrt(1/2), sqrt 2).
+// For a positive normal number or infinity: e ln 2 + ln m with m in [sqrt(1/2), sqrt 2).
 inline V logarithm(V a) {
     const M e = (bits_of(a) - 0x3f3504f3) >> 23;
     const V f = of_bits(bits_of(a) - (e << 23)) - 1.0f, z = f * f, n = __builtin_convertvector(e, V);
@@ -210,7 +211,7 @@ inline V logarithm(V a) {
     p = p * f - 2.4999993993e-1f;
     p = p * f + 3.3333331174e-1f;
     const V y = f + (p * f * z - 0.5f * z + n * -2.12194440e-4f) + n * 0.693359375f;
-    return select(a < __builtin_inff(), y, a);  // infinity, or not a number
+    return select(a < __builtin_inff(), y, a);  // infinity or NaN
 }
 
 // (1 - e) / (1 + e) with e = exp(-2 |a|) loses digits near 0, where the series a - a^3/3 + 2a^5/15 - 17a^7/315
@@ -228,13 +229,13 @@ inline V sigmoid(V a) { return T(1) / (T(1) + exponential(-a)); }
 inline V square(V a) { return a * a; }
 inline V sign(V a) { return select(a > T(0), all(1), select(a < T(0), all(-1), select(a == a, V{}, a))); }
 
-// The larger; not a number where either is none.
+// The larger of two numbers; NaN if either is NaN.
 inline V maximum(V a, V b) { return select(a == a, select(a > b, a, b), a); }
 
-// What max(a, b) hands to a of its gradient: 1, 0, or 1/2 at a tie.
+// The share of its gradient that max(a, b) passes to a: 1, 0, or 1/2 at a tie.
 inline V share(V a, V b) { return select(a > b, all(1), select(a < b, V{}, all(0.5))); }
 
-// y where |y| >= eps, else eps with the sign of y (+ for 0); and 1 where that leaves y alone, else 0.
+// y if |y| >= eps, otherwise eps with the sign of y (+ for 0); and 1 if that leaves y unchanged, otherwise 0.
 inline V away_from_zero(V y, T eps) { return select(magnitude(y) < eps, select(y < T(0), all(-eps), all(eps)), y); }
 inline V kept(V y, T eps) { return select(magnitude(y) >= eps, all(1), V{}); }
 
@@ -244,7 +245,7 @@ inline V signed_root(V a, T eps) { return sign(a) * square_root(magnitude(a) + e
 inline V log_slope(V a, T eps) { return square(sign(a)) / (magnitude(a) + eps); }
 inline V root_slope(V a, T eps) { return square(sign(a)) / (T(2) * square_root(magnitude(a) + eps)); }
 
-// The same of what is constant on planes, alone or beside what is not.
+// The same functions of values that are constant on planes, alone or combined with values that are not.
 inline T exponential(T a) { return exponential(all(a))[0]; }
 inline T tanh(T a) { return tanh(all(a))[0]; }
 inline T sigmoid(T a) { return sigmoid(all(a))[0]; }

@@ -1,9 +1,9 @@
-"""Loops over the planes of one sample, as C++, for each way in which an input may lie in memory.
+"""Writes loops over the planes of one sample in C++, for each memory layout of the input.
 
-A kernel is a row of sections: what is computed once for each plane, and loops over the positions of a plane that add
-up or store. Contiguous planes are gone over one by one, and W positions make a vector; where channels lie side by
-side, W of those do, and what belongs to their planes is a vector as well. Of contiguous planes that would leave much
-of a vector empty, W are gone over at once too, and their values are gathered.
+A kernel is a sequence of sections: lines that are computed once for each plane, and loops over the positions of a plane
+that sum or store values. Contiguous planes are processed one by one, and W positions form a vector. Where channels are
+adjacent, W channels form a vector, and the numbers of their planes are vectors too. Contiguous planes that are too
+small to fill a vector are also processed W at a time, and their values are gathered.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import Enum
 
 @dataclass(frozen=True)
 class Rows:
-    """What is computed once for each plane: lines that may name `b`, `c` and `plane`."""
+    """Lines that are computed once for each plane; they may use `b`, `c` and `plane`."""
 
     lines: Sequence[str]
 
@@ -26,10 +26,10 @@ class Tiles:
     """A loop over the positions of a plane.
 
     Attributes:
-        lines: what is computed at each.
-        reads: variables that are loaded, and the pointers that they are loaded from.
-        sums: variables that are added to, each by what.
-        stores: what is stored, and the pointers.
+        lines: the lines that are computed at each position.
+        reads: the variables that are loaded, each with its pointer.
+        sums: the variables that are summed, each with the value that is added.
+        stores: the pointers that are stored to, each with the value that is stored.
     """
 
     lines: Sequence[str]
@@ -42,7 +42,7 @@ Section = Rows | Tiles
 
 
 class MemoryLayout(Enum):
-    """How an input lies in memory, and what makes a vector of it."""
+    """How an input is laid out in memory, and which of its values form a vector."""
 
     PLANES = "contiguous"
     SMALL_PLANES = "contiguous, of small planes"
@@ -50,16 +50,16 @@ class MemoryLayout(Enum):
 
     @property
     def of_channels(self) -> bool:
-        """Whether neighbouring channels make a vector, or neighbouring positions."""
+        """Whether neighbouring channels form a vector, rather than neighbouring positions."""
         return self is not MemoryLayout.PLANES
 
 
 @dataclass(frozen=True)
 class _Form:
-    """How one layout is gone over: the heads of the loops over planes and positions, and sums of tiles.
+    """The loops for one layout: the heads of the loops over planes and positions, and templates of statements.
 
-    A sum is written by its name and what is added: before the loop over positions, in it, and after it. A load is
-    written by its pointer, a store by that and the value.
+    A sum has three templates, for the lines before, inside and after the loop over positions, which are filled with its
+    name and the value that is added. A load is filled with its pointer, a store with its pointer and value.
     """
 
     planes: tuple[str, str]
@@ -82,7 +82,7 @@ _CHANNELS = _Form(
     ("for (i64 c = 0; c < C; c += W) {", "    const i64 plane = b * C + c, left = C - c;"),
     ("    for (i64 p = 0; p < HW; ++p) {", "        const i64 at = (b * HW + p) * C + c;"),
     "    V {0} = {{}};",
-    "{0} += {1};",  # in lanes beyond the last channel, what nobody reads
+    "{0} += {1};",  # lanes beyond the last channel hold numbers that nobody reads
     "",
 )
 _SMALL_PLANES = replace(
@@ -95,7 +95,7 @@ _FORMS = {MemoryLayout.PLANES: _PLANES, MemoryLayout.SMALL_PLANES: _SMALL_PLANES
 
 
 def loops(name: str, sections: Sequence[Section], layout: MemoryLayout) -> str:
-    """The function for one sample `b`."""
+    """The function that processes one sample `b`."""
     form = _FORMS[layout]
     lines = list(form.planes)
     for section in sections:
@@ -112,7 +112,7 @@ def loops(name: str, sections: Sequence[Section], layout: MemoryLayout) -> str:
 
 
 def function(name: str, lines: Sequence[str], of: str = "const Call& call, const i64 b") -> str:
-    """A function that unpacks from `call` what its lines name."""
+    """A function that unpacks the arguments which its lines use from `call`."""
     text = "\n".join(_indented(lines, 1))
     pointers = list(dict.fromkeys(re.findall(r"\b\w+_ptr\b", text)))
     unpacked = [f"    T* const __restrict {w} = call.{w};" for w in pointers]

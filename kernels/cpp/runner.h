@@ -1,5 +1,5 @@
-// Going over the samples of a batch, by several threads where that is worth it. Which thread takes a sample changes
-// no bit of the result: everything that is added up over samples is added up in their order, afterwards.
+// Runs a function on every sample of a batch, in several threads if that is worth it. The result does not depend on
+// which thread processes a sample: sums over samples are computed afterwards, in the order of the samples.
 
 #include <pthread.h>
 
@@ -19,7 +19,7 @@ void* go_over(void* argument) {
     return nullptr;
 }
 
-// Backwards, a second go meets first what the one before left in the cache.
+// In reverse order, a second run begins with the samples that the first one left in the cache.
 void over_samples(void (*work)(const Call&, i64), const Call& call, i64 threads, bool backwards) {
     const i64 most = 64;
     threads = threads < call.B ? threads : call.B;

@@ -1,1 +1,1 @@
-"""A layer as a file for people who do not have evonas."""
+"""Writing a layer to a file that people without evonas can use."""

@@ -1,4 +1,4 @@
-"""Copies definitions out of a file as text, for exported files: those that some code uses, and what these use."""
+"""Copies definitions out of a file as text, for exported files: those that some code uses, directly or indirectly."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pathlib import Path
 
 
 @cache
-def definitions(file: str) -> Mapping[str, str]:
-    """The source of each function, class and constant at the top of a file of `kernels/`, by name.
+def top_level_definitions(file: str) -> Mapping[str, str]:
+    """The source of each function, class and constant at the top level of a file of `kernels/`, by name.
 
-    It is read and not imported, so that it may need what is not installed.
+    The file is read as text and not imported, so it may import packages that are not installed.
+
+    Args:
+        file: its path below `kernels/`.
     """
     text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
     lines, body = text.splitlines(), ast.parse(text).body
@@ -25,7 +28,7 @@ def definitions(file: str) -> Mapping[str, str]:
         elif isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name, first = statement.targets[0].id, statement.lineno
             after = body[number + 1] if number + 1 < len(body) else None
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):  # what documents it
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):  # its docstring
                 last = after.end_lineno
         else:
             continue
@@ -33,8 +36,8 @@ def definitions(file: str) -> Mapping[str, str]:
     return found
 
 
-def needed(known: Mapping[str, str], source: str) -> Sequence[str]:
-    """The names of those definitions that `source` uses, and of those that these use, in their order."""
+def used_definitions(known: Mapping[str, str], source: str) -> Sequence[str]:
+    """The names of the definitions that `source` uses, directly or through other definitions, in their order."""
     wanted: set[str] = set()
     queue = [source]
     while queue:

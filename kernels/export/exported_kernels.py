@@ -1,7 +1,7 @@
-"""What exported files with Triton kernels need to run them: the printer copies its text from here.
+"""The code with which exported files run their Triton kernels; the printer copies its text from here.
 
-It stands here as real code, so that type checkers see it. It uses torch, Triton where that is installed, and
-`evonas.kernels.triton.tiles`, whose text is copied likewise.
+It is real code here so that type checkers see it. It uses torch, Triton if that is installed, and
+`evonas.kernels.triton.tiles`, whose text is copied too.
 """
 
 from __future__ import annotations

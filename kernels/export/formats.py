@@ -1,4 +1,4 @@
-"""A layer in the formats of others: JSON, LaTeX, and programs that torch.export and ONNX's runtimes run."""
+"""A layer in other formats: JSON, LaTeX, and programs for torch.export and for ONNX runtimes."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _EXAMPLE = (3, 8, 9)
-"""Batch, height and width of the input that is traced, different, so that none is taken for another."""
+"""Batch, height and width of the input that is traced; all differ, so that none is mistaken for another."""
 _OPSET = 18
 
 
 @dataclass(frozen=True, slots=True)
 class Concrete:
-    """What a program needs beyond the graph.
+    """The size of the layer in a program, and its state.
 
     Attributes:
         channels, groups, eps: as in `evonas.NormAct`.
-        state: a file with the `state_dict` of a trained layer, as `torch.save` writes it.
+        state: a file with the `state_dict` of a trained layer, as `torch.save` writes it; None for a new layer.
     """
 
     channels: int
@@ -45,17 +45,17 @@ class Concrete:
 
 
 def to_json(graph: Graph, facts: Mapping[str, str], space: str = "evonorm") -> bytes:
-    """A document that `Graph.from_json` reads, with the layer as text, its key, and where it comes from."""
+    """A JSON document that `Graph.from_json` reads; it also holds the layer's expression, key and provenance."""
     document = json.loads(graph.to_json(space))
     document |= {"key": graph.key, "expression": graph.written(), "provenance": dict(facts)}
     return (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def to_latex(graph: Graph, facts: Mapping[str, str]) -> bytes:
-    """A displayed formula with its affine, below comments that say where it comes from.
+    """A displayed formula with the affine, below comments that say where the layer comes from.
 
     Raises:
-        UsageError: for a graph whose formula is too long to be written.
+        UsageError: if the formula of the graph is too long to be written.
     """
     try:
         formula = graph.latex()
@@ -67,12 +67,12 @@ def to_latex(graph: Graph, facts: Mapping[str, str]) -> bytes:
 
 
 def to_pt2(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
-    """A program in evaluation that `torch.export.load` reads, for any batch, height and width.
+    """A program in evaluation mode that `torch.export.load` reads, for any batch, height and width.
 
-    Where the layer comes from is the extra file `provenance.json`.
+    The extra file `provenance.json` says where the layer comes from.
 
     Raises:
-        UsageError: for numbers out of range, or a state that is not the layer's.
+        UsageError: if a number is out of range, or the state does not belong to the layer.
     """
     file = io.BytesIO()
     torch.export.save(_program(graph, size), file, extra_files={"provenance.json": json.dumps(dict(facts))})
@@ -80,12 +80,12 @@ def to_pt2(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
 
 
 def to_onnx(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
-    """A model of ONNX in evaluation, from `x` to `y`, for any batch, height and width; float32.
+    """An ONNX model in evaluation mode, from `x` to `y` in float32, for any batch, height and width.
 
-    Where the layer comes from stands in the model's metadata.
+    The metadata of the model say where the layer comes from.
 
     Raises:
-        UsageError: as `to_pt2`, and where the packages onnx and onnxscript are not installed.
+        UsageError: as `to_pt2`, and if the packages onnx and onnxscript are not installed.
     """
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         raise UsageError("ONNX needs two packages that are not installed: pip install onnx onnxscript")
@@ -100,7 +100,7 @@ def to_onnx(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
             verbose=False,
             custom_translation_table={torch.ops.aten.copysign.Tensor: _copysign()},
         )
-    assert made is not None  # it is, with dynamo
+    assert made is not None  # with dynamo, the exporter returns the model
     model = made.model_proto
     for name, value in facts.items():
         model.metadata_props.add(key=quoted(name), value=quoted(value))
@@ -116,7 +116,7 @@ def _program(graph: Graph, size: Concrete) -> ExportedProgram:
 
 
 def _module(graph: Graph, size: Concrete) -> nn.Module:
-    """The layer as an exported file has it: plain PyTorch, without kernels."""
+    """The layer in plain PyTorch, as in an exported file without kernels."""
     scope: dict[str, Any] = {"__name__": "layer"}
     exec(compile(to_torch(graph), "<layer>", "exec"), scope)
     try:
@@ -129,8 +129,8 @@ def _module(graph: Graph, size: Concrete) -> nn.Module:
             state = torch.load(size.state, map_location="cpu", weights_only=True)
         except OSError as error:
             raise UsageError(f"{shown} cannot be read: {error.strerror}") from None
-        except Exception as error:  # what a file that is none raises is not documented
-            raise UsageError(f"{shown} is no state_dict that torch.save wrote: {shorten(str(error))}") from None
+        except Exception as error:  # torch does not document what it raises for other files
+            raise UsageError(f"{shown} is not a state_dict that torch.save wrote: {shorten(str(error))}") from None
         try:
             module.load_state_dict(state)
         except (RuntimeError, TypeError, AttributeError) as error:
@@ -139,10 +139,10 @@ def _module(graph: Graph, size: Concrete) -> nn.Module:
 
 
 def _copysign() -> Callable[..., Any]:
-    """What `torch.copysign` is in ONNX, which has no such operator; here the sign of -0 never matters."""
+    """The translation of `torch.copysign` to ONNX, which lacks it; the sign of -0 never matters in a layer."""
     from onnxscript import opset18
 
-    op: Any = opset18  # whose annotations reject what it accepts
+    op: Any = opset18  # its annotations reject arguments that it accepts
 
     def copysign(size: Any, sign: Any) -> Any:
         size = op.Abs(size)
@@ -153,7 +153,7 @@ def _copysign() -> Callable[..., Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that it could do more with."""
+    """Silences the exporter's remarks on packages with which it could do more."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

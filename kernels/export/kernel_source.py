@@ -1,7 +1,7 @@
-"""Prints what an exported file holds of Triton: a layer's kernels, and the functions that run them in order.
+"""Writes the Triton part of an exported file: a layer's kernels, and the functions that run them in order.
 
-The kernels are those that `evonas.kernels.triton.module` writes, in training and, where batch statistics make a
-difference, in evaluation. What runs them is printed as straight code, one call for each kernel.
+The kernels are those that `evonas.kernels.triton.module` writes, for training and, if the layer has batch statistics,
+for evaluation. The functions that run them are straight-line code, with one call for each kernel.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evonas.kernels.export.copy_definitions import definitions, needed
-from evonas.kernels.plan.plan import plan_of
-from evonas.kernels.printing.buffer_layout import Slots
+from evonas.kernels.export.copy_definitions import top_level_definitions, used_definitions
+from evonas.kernels.plan.planner import plan_of
+from evonas.kernels.printing.buffer_layout import BufferLayout
 from evonas.kernels.printing.docstring import WIDTH
 from evonas.kernels.triton.module import kernels_text
 from evonas.kernels.triton.on_chip import OnChipKernels
-from evonas.kernels.triton.steps import KernelStep, Way, backward_way, forward_way
+from evonas.kernels.triton.steps import KernelPass, KernelStep, backward_pass, forward_pass
 from evonas.kernels.triton.streaming import StreamingKernels
 from evonas.language.graph import INPUTS, V0, V1, Graph
 from evonas.layers.running_values import running_names
 
 _PASSES = "PASSES"
 _FILES = ("export/exported_kernels.py", "triton/tiles.py")
-NAMES = frozenset(name for file in (*_FILES, "triton/helpers.py") for name in definitions(file))
-"""What the copied text defines."""
+NAMES = frozenset(name for file in (*_FILES, "triton/helpers.py") for name in top_level_definitions(file))
+"""The names that the copied text defines."""
 IMPORTS = """
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -40,7 +40,7 @@ try:  # without Triton, or a GPU, PyTorch computes the layer
 except ImportError:
     triton = tl = None
 """
-"""What a file with kernels imports."""
+"""The imports of a file with kernels."""
 _SIZES = {
     "planes": "shape.b * shape.c",
     "B * G": "shape.b * shape.groups",
@@ -71,8 +71,8 @@ class KernelSource:
     """The parts of a file that belong to kernels.
 
     Attributes:
-        method: of the layer's class, which computes it by kernels.
-        text: everything else, to stand after the class.
+        method: the method of the layer's class that computes it by kernels.
+        text: everything else, which follows the class.
     """
 
     method: str
@@ -85,12 +85,12 @@ def kernel_source(graph: Graph) -> KernelSource:
     modes = [_Mode(graph, True, ""), *([_Mode(graph, False, "_evaluation")] if running else [])]
     own = [part for mode in modes for part in (mode.kernels, *mode.functions())]
     method = _method(graph, list(running.values()), "\n".join(own))
-    known = {name: text for file in _FILES for name, text in definitions(file).items()}
-    used = needed(known, "\n\n".join(["jit, Passes, runs_kernels", *own, textwrap.dedent(method)]))
-    helpers = definitions("triton/helpers.py")
-    helping = [helpers[name] for name in needed(helpers, "\n\n".join(own))]
+    known = {name: text for file in _FILES for name, text in top_level_definitions(file).items()}
+    used = used_definitions(known, "\n\n".join(["jit, Passes, runs_kernels", *own, textwrap.dedent(method)]))
+    helpers = top_level_definitions("triton/helpers.py")
+    helping = [helpers[name] for name in used_definitions(helpers, "\n\n".join(own))]
     tail = [f"{_PASSES}{m.suffix.upper()} = Passes(forward_pass{m.suffix}, backward_pass{m.suffix})" for m in modes]
-    # The kernels' lines are as Triton's are usually written, some longer than others of the file.
+    # Kernels are written in the usual style of Triton, with longer lines than the rest of the file.
     copied = [known[name] for name in used]
     parts = [*copied, "# fmt: off", *helping, *(m.kernels for m in modes), "# fmt: on"]
     parts += [function for mode in modes for function in mode.functions()]
@@ -100,20 +100,20 @@ def kernel_source(graph: Graph) -> KernelSource:
 
 
 class _Mode:
-    """One layer in training or evaluation."""
+    """The kernels of a layer in training or in evaluation, and the functions that run them."""
 
     def __init__(self, graph: Graph, training: bool, suffix: str) -> None:
         running = running_names(graph)
         plan = plan_of(graph, training)
         self.suffix = suffix
         self.streaming, on_chip = StreamingKernels(plan, running), OnChipKernels(plan, running)
-        text = kernels_text(plan, self.streaming, on_chip)
+        text = kernels_text(self.streaming, on_chip)
         self.kernels = re.sub(r"^def (\w+)\(", rf"def \1{suffix}(", text, flags=re.M)
-        self._ways = forward_way(self.streaming, on_chip), backward_way(self.streaming, on_chip)
+        self._passes = forward_pass(self.streaming, on_chip), backward_pass(self.streaming, on_chip)
 
     def functions(self) -> tuple[str, str]:
-        """The source of what runs the kernels forward, and of what runs them backward."""
-        forward, backward = self._ways
+        """The sources of the functions that run the forward and the backward pass."""
+        forward, backward = self._passes
         kernels = self.streaming
         ahead = [
             f"def forward_pass{self.suffix}(x: Tensor, shape: Shape, given: Given) -> tuple[Tensor, Tensor]:",
@@ -143,26 +143,26 @@ class _Mode:
         ]
         return "\n".join(ahead), "\n".join(back)
 
-    def _rows(self, way: Way) -> list[str]:
-        """How many sums of a channel there are for each parameter."""
+    def _rows(self, backward: KernelPass) -> list[str]:
+        """The lines that find the number of partial sums of each channel for each parameter."""
         if not self.streaming.plan.one_sweep_back:
             return ["    rows = shape.b"]
-        return [f"    (_, pieces), _ = {_grid(way.steps[-1])}", "    rows = shape.b * pieces"]
+        return [f"    (_, pieces), _ = {_grid(backward.steps[-1])}", "    rows = shape.b * pieces"]
 
-    def _launches(self, way: Way) -> Iterator[str]:
-        if way.at_once is None:
-            yield from (self._launch(step, "    ") for step in way.steps)
+    def _launches(self, one: KernelPass) -> Iterator[str]:
+        if one.on_chip is None:
+            yield from (self._launch(step, "    ") for step in one.steps)
             return
-        yield f"    whole = {_grid(way.at_once)}"
-        yield f"    if fits(whole, shape.channels_last, {way.back}):"
-        yield f"        launch({way.at_once.kernel}{self.suffix}, whole, given)"
+        yield f"    whole = {_grid(one.on_chip)}"
+        yield f"    if fits(whole, shape.channels_last, {one.backward}):"
+        yield f"        launch({one.on_chip.kernel}{self.suffix}, whole, given)"
         yield "    else:"
-        yield from (self._launch(step, "        ") for step in way.steps)
+        yield from (self._launch(step, "        ") for step in one.steps)
 
     def _launch(self, step: KernelStep, indent: str) -> str:
         kernel, grid = f"{step.kernel}{self.suffix}", _grid(step)
         if step.merge is not None:
-            names = f"{kernel}, {step.merge}{self.suffix}, {grid}, {step.buffer}, {step.slots}, given"
+            names = f"{kernel}, {step.merge}{self.suffix}, {grid}, {step.buffer}, {step.per_plane}, given"
             line = f"{indent}launch_shared({names})"
             return line if len(line) <= WIDTH else f"{indent}launch_shared(\n{indent}    {names}\n{indent})"
         return f"{indent}launch({kernel}, {grid}, given)"
@@ -170,8 +170,8 @@ class _Mode:
 
 def _method(graph: Graph, running: list[str], kernels: str) -> str:
     vectors = [INPUTS[node] for node in (V0, V1) if node in graph.live]
-    taken = set(re.findall(r"\w+", " ".join(re.findall(r"^def \w+\((.*?)\):", kernels, re.M | re.S))))
-    given = ["**shape.numbers()", *(f'"{s}": self.{s}' for s in ("eps", "momentum") if s in taken)]
+    used = set(re.findall(r"\w+", " ".join(re.findall(r"^def \w+\((.*?)\):", kernels, re.M | re.S))))
+    given = ["**shape.numbers()", *(f'"{s}": self.{s}' for s in ("eps", "momentum") if s in used)]
     given += [f'"{name}_ptr": self.{name}' for name in running]
     inner = ", ".join(given)
     if len(inner) > 72:
@@ -181,7 +181,7 @@ def _method(graph: Graph, running: list[str], kernels: str) -> str:
     update += "".join(f"            torch.autograd.graph.increment_version(self.{name})\n" for name in running)
     update += "        return y\n"
     return _CHOICE.format(
-        groups="self.groups" if "G" in taken else "1",
+        groups="self.groups" if "G" in used else "1",
         given=inner,
         passes="passes" if running else _PASSES,
         names=named,
@@ -203,10 +203,10 @@ def _grid(step: KernelStep) -> str:
     return f"{step.division}({', '.join(['shape', *settings])})"
 
 
-def _size(slots: Slots) -> str:
-    """How many numbers a buffer holds, as an expression."""
+def _size(layout: BufferLayout) -> str:
+    """The size of a buffer in numbers, as an expression."""
     terms = []
-    for kind, count in slots.counts().items():
+    for kind, count in layout.counts().items():
         size = _SIZES[kind]
         terms.append(str(count) if size == "1" else f"{count} * {size}" if count > 1 else size)
     return " + ".join(terms) or "0"

@@ -1,8 +1,8 @@
-"""What exported files are made of besides their graph: the printer copies from here what a layer uses.
+"""The functions and methods that exported files call; the printer copies those that a layer uses.
 
-The functions, and the methods of `Tracking`, stand here as real code, so that type checkers and tests see
-them. They use torch and each other only; `evonas.kernels.export.torch_source` copies their text, and follows the
-names they call. The sources in `evonas.language.primitive_table` may call any of them.
+They are real code here so that type checkers and tests see them. They use only torch and each other.
+`evonas.kernels.export.torch_source` copies their text, and that of the functions that they call. The sources in
+`evonas.language.primitive_table` may call any of them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Prints a graph as PyTorch source: one module file that needs only torch and reads as if written by hand.
+"""Writes a graph as PyTorch source: one module file that needs only torch and reads as if it was written by hand.
 
-What an operation looks like stands in its row (`evonas.language.primitive_table`), the helper functions stand as real
-code in `evonas.kernels.export.torch_helpers`; this file knows neither. Nothing from outside reaches the source as code:
-class names are checked to be free identifiers, and all other text passes through `quoted`.
+The source of an operation is in its row of `evonas.language.primitive_table`, and the helper functions are real code in
+`evonas.kernels.export.torch_helpers`; this file knows neither. No text from users becomes code: class names are checked
+to be unused identifiers, and all other text passes through `quoted`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from evonas.errors import UsageError, shorten
 from evonas.kernels.export import torch_helpers
 from evonas.kernels.export.kernel_source import IMPORTS, NAMES, KernelSource, kernel_source
 from evonas.kernels.export.torch_templates import BACKEND, CLASS
+from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.docstring import formula, quoted, wrapped
+from evonas.language.expression import difference
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph
-from evonas.language.primitive_table import PRIMITIVES, Moment
-from evonas.layers.running_values import running_names
+from evonas.language.primitive_table import PRIMITIVES
+from evonas.layers.running_values import running_names, starts
 
-# A sum with one negated term is written as a difference, as a person would.
-_SUM, _NEGATION, _DIFFERENCE = "{0} + {1}", "-{0}", "{0} - {1}"
+_DIFFERENCE = "{0} - {1}"
+"""The template of a sum with one negated term, which people write as a difference."""
 _FUNCTIONS = {name: f for name, f in vars(torch_helpers).items() if isinstance(f, FunctionType)}
 _METHODS = {name: f for name, f in vars(torch_helpers.Tracking).items() if isinstance(f, FunctionType)}
 _CALL = re.compile(r"\b\w+(?=\()")
@@ -39,21 +41,21 @@ def to_torch(
     linear: Graph | None = None,
     triton: bool = False,
 ) -> str:
-    """The source of a module file with the class `class_name`, which is `NormAct` of this very graph.
+    """The source of a module file with a class that is `NormAct` of exactly this graph.
 
     Its parameters and buffers have the names that `NormAct(graph, …)` gives them, so their states are
-    interchangeable; export the graph that was trained, not another spelling of it.
+    interchangeable. Export the graph that was trained, not another graph of the same function.
 
     Args:
         graph: the layer before its affine.
         class_name: the name of the class.
-        header: lines for the file's docstring, of any content.
+        header: lines for the file's docstring; they may hold anything.
         linear: a layer for positions without an activation, written as a second class with `Linear`
             appended to its name.
         triton: whether to add the layer's Triton kernels, which compute it on a GPU.
 
     Raises:
-        UsageError: when `class_name` is no identifier, a keyword, or used by the file itself.
+        UsageError: if `class_name` is not an identifier, is a keyword, or is used by the file itself.
     """
     check_class_name(class_name)
     kernels = kernel_source(graph) if triton else None
@@ -78,16 +80,16 @@ def to_torch(
 
 
 def check_class_name(name: str) -> str:
-    """`name`, if a class in the file may be called so.
+    """Returns `name` if a class in the file may have it.
 
     Raises:
-        UsageError: if not.
+        UsageError: if it may not.
     """
     if not isinstance(name, str) or not name.isidentifier() or keyword.iskeyword(name):
-        raise UsageError(f"the class name should be a Python identifier such as MyLayer, not {shorten(name)}")
-    # Python reads identifiers in this normal form, in which two that look different may be one.
+        raise UsageError(f"the class name must be a Python identifier such as MyLayer, not {shorten(name)}")
+    # Python normalises identifiers to this form, in which two that look different may be the same.
     if unicodedata.normalize("NFKC", name) != name:
-        raise UsageError(f"the class name {shorten(name)} should be in Unicode's normal form NFKC")
+        raise UsageError(f"the class name {shorten(name)} must be in Unicode normalization form NFKC")
     if name in {*vars(builtins), *_FUNCTIONS, *NAMES, *re.findall(r"\w+", IMPORTS), "annotations"}:
         raise UsageError(f"the file itself uses the name {name!r}; give the class another")
     return name
@@ -100,9 +102,7 @@ def _class(graph: Graph, name: str, summary: str, kernels: KernelSource | None =
     used = body + "".join(methods) + (kernels.method if kernels else "")
     vectors = [(INPUTS[node], start) for node, start in ((V0, 0.0), (V1, 1.0)) if node in graph.live]
     state = [f"        self.{v} = nn.Parameter(vector({start}))\n" for v, start in vectors]
-    for node, buffer in running.items():
-        start = 0.0 if PRIMITIVES[graph.node(node).op].moment is Moment.MEAN else 1.0
-        state.append(f'        self.register_buffer("{buffer}", vector({start}))\n')
+    state += [f'        self.register_buffer("{name}", vector({start}))\n' for name, start in starts(graph).items()]
     reads = {setting: f"self.{setting}" in used for setting in ("groups", "eps", "momentum")}
     values = {"groups": "groups_dividing(channels, groups)", "eps": "eps", "momentum": "momentum"}
     settings = [f"        self.{s} = {values[s]}\n" for s, is_read in reads.items() if is_read]
@@ -130,7 +130,7 @@ def _class(graph: Graph, name: str, summary: str, kernels: KernelSource | None =
 
 
 def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
-    """One statement per node; a negation that is only ever subtracted is part of the differences."""
+    """One statement for each node; a negation that is used only in differences is written as part of them."""
     live = set(graph.live)
     if any("{count}" in PRIMITIVES[graph.node(n).op].source for n in live if n >= FIRST):
         yield "count = x.numel() // self.channels"
@@ -139,14 +139,10 @@ def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
             yield f"{INPUTS[node]} = per_channel(self.{INPUTS[node]}, x.dtype)"
     names = dict(enumerate(INPUTS))
     statements = {number: _value(graph, number) for number in graph.live if number >= FIRST}
-    # Backwards, because whether a node is needed depends on the later ones.
-    needed = {graph.output}
-    for number in sorted(statements, reverse=True):
-        if number in needed:
-            needed.update(statements[number][1])
+    needed = set(in_order([graph.output], lambda n: statements[n][1] if n in statements else ()))
     if ZERO in needed:
         yield "zero = x.new_zeros(1, 1, 1, 1)"
-    taken: dict[str, int] = {}
+    uses: dict[str, int] = {}
     for number, (template, args) in statements.items():
         if number not in needed:
             continue
@@ -161,26 +157,23 @@ def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
             yield f"return {value}"
             return
         noun = "difference" if template == _DIFFERENCE else PRIMITIVES[graph.node(number).op].noun
-        taken[noun] = taken.get(noun, 0) + 1
-        names[number] = noun if taken[noun] == 1 else f"{noun}_{taken[noun]}"
+        uses[noun] = uses.get(noun, 0) + 1
+        names[number] = noun if uses[noun] == 1 else f"{noun}_{uses[noun]}"
         yield f"{names[number]} = {value}"
     yield f"return {names[graph.output]}"
 
 
 def _value(graph: Graph, number: int) -> tuple[str, tuple[int, ...]]:
-    """The template of a node's value and the nodes it is to be filled with."""
+    """The template of a node's value, and the nodes that fill it."""
+    sides = difference(graph.nodes, number)
+    if sides:
+        return _DIFFERENCE, sides
     op, args = graph.node(number)
-    template = PRIMITIVES[op].source
-    if template == _SUM:
-        negations = [a >= FIRST and PRIMITIVES[graph.node(a).op].source == _NEGATION for a in args]
-        if sum(negations) == 1:
-            place = negations.index(True)
-            return _DIFFERENCE, (args[1 - place], graph.node(args[place]).args[0])
-    return template, args
+    return PRIMITIVES[op].source, args
 
 
 def _copied(functions: Mapping[str, FunctionType], source: str) -> list[str]:
-    """The sources of the functions that `source` calls, and of those that these call, in their order."""
+    """The sources of the functions that `source` calls, directly or through other functions, in their order."""
     wanted: set[str] = set()
     queue = [source]
     while queue:

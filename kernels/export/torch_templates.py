@@ -1,4 +1,4 @@
-"""The text of an exported class, to be filled in by `evonas.kernels.export.torch_source`."""
+"""The text of an exported class, which `evonas.kernels.export.torch_source` fills in."""
 
 from __future__ import annotations
 
@@ -79,4 +79,4 @@ BACKEND = {
         if runs_kernels(x, self.backend):
             return self._by_kernels(x)""",
 }
-"""What a class has that can be computed by kernels."""
+"""The parts of a class that is computed by kernels."""

@@ -1,1 +1,1 @@
-"""From a graph to a plan: which passes over x find which statistics, and what is written."""
+"""From a graph to a plan and its schedule: which sweeps over x find which statistics, and what is written when."""

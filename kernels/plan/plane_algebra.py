@@ -1,81 +1,88 @@
-"""Algebra on nodes of which some factors are constant on every plane."""
+"""Splits values into a part that varies within planes and coefficients that are constant on every plane."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from evonas.language.graph import FIRST, ZERO
+from evonas.language.primitive_table import OPERATIONS
 from evonas.language.rewriter import Rewriter
 from evonas.language.varying_axes import Extent
 
 
 class Affine(NamedTuple):
-    """scale · atom + shift, where scale and shift are constant on planes; atom None stands for shift alone."""
+    """scale · atom + shift, where scale and shift are constant on planes; if atom is None, the value is shift alone."""
 
     scale: int
     atom: int | None
     shift: int
 
 
-def is_elementwise(r: Rewriter, number: int) -> bool:
-    """Whether a value varies within a plane."""
+def varies_within_planes(r: Rewriter, number: int) -> bool:
+    """Whether a node's value varies within (h, w) planes."""
     return bool(r.extents[number] & Extent.PLANE)
 
 
 def affine(r: Rewriter, number: int) -> Affine:
-    """A node as an affine function, with coefficients constant on planes, of a node that is none itself.
+    """A node as an affine function of an atom, with coefficients that are constant on planes.
 
-    So the moments of a normalised x follow from those of x. Coefficients are added to `r`.
+    The atom cannot be split any further. The moments of a value thus follow from those of its atom: for a normalised x,
+    from those of x.
+
+    Args:
+        r: holds the node, and receives the nodes of the coefficients.
+        number: the node.
     """
-    if not is_elementwise(r, number):
+    if not varies_within_planes(r, number):
         return Affine(ZERO, None, number)
     itself = Affine(r.one(), number, ZERO)
     if number < FIRST:
         return itself
     name, args = r.builder.nodes[number - FIRST]
-    match name:
-        case "neg":
-            scale, atom, shift = affine(r, args[0])
-            return Affine(r.add("neg", scale), atom, r.add("neg", shift))
-        case "add":
-            one, other = (affine(r, a) for a in args)
-            if None in (one.atom, other.atom) or one.atom == other.atom:
-                atom = other.atom if one.atom is None else one.atom
-                return Affine(r.add("add", one.scale, other.scale), atom, r.add("add", one.shift, other.shift))
-        case "mul" if not all(is_elementwise(r, a) for a in args):
-            plane, inner = sorted(args, key=lambda a: is_elementwise(r, a))
-            scale, atom, shift = affine(r, inner)
-            return Affine(r.add("mul", scale, plane), atom, r.add("mul", shift, plane))
-        case "div" if not is_elementwise(r, args[1]):
-            scale, atom, shift = affine(r, args[0])
-            return Affine(r.add("div", scale, args[1]), atom, r.add("div", shift, args[1]))
+    op = OPERATIONS.get(name)  # None for a leaf
+    if op is not None and op.linear:
+        parts = [affine(r, a) for a in args]
+        atoms = {part.atom for part in parts} - {None}
+        if len(atoms) == 1:
+            scale, shift = r.add(name, *(p.scale for p in parts)), r.add(name, *(p.shift for p in parts))
+            return Affine(scale, atoms.pop(), shift)
+    elif op is not None and op.bilinear and not all(varies_within_planes(r, a) for a in args):
+        plane, inner = sorted(args, key=lambda a: varies_within_planes(r, a))
+        scale, atom, shift = affine(r, inner)
+        return Affine(r.add(name, scale, plane), atom, r.add(name, shift, plane))
+    elif name == "div" and not varies_within_planes(r, args[1]):
+        scale, atom, shift = affine(r, args[0])
+        return Affine(r.add("div", scale, args[1]), atom, r.add("div", shift, args[1]))
     return itself
 
 
 def factored(r: Rewriter, number: int) -> tuple[int, int]:
-    """A node as a product of something constant on planes and of something free of such factors."""
-    if not is_elementwise(r, number):
+    """A node as the product of a node that is constant on planes and one that has no such factor.
+
+    Args:
+        r: holds the node, and receives the nodes of the factors.
+        number: the node.
+    """
+    if not varies_within_planes(r, number):
         return number, r.one()
     if number < FIRST:
         return r.one(), number
     name, args = r.builder.nodes[number - FIRST]
-    match name:
-        case "neg":
-            plane, rest = factored(r, args[0])
-            return r.add("neg", plane), rest
-        case "mul":
-            (one, left), (other, right) = (factored(r, a) for a in args)
-            return r.add("mul", one, other), r.add("mul", left, right)
-        case "div":
-            plane, rest = factored(r, args[0])
-            if is_elementwise(r, args[1]):
-                return plane, r.add("div", rest, args[1])
-            return r.add("div", plane, args[1]), rest
-        case "square":
-            plane, rest = factored(r, args[0])
-            return r.add("square", plane), r.add("square", rest)
-        case "add":
-            (one, left), (other, right) = (factored(r, a) for a in args)
-            if left == right:
-                return r.add("add", one, other), left
+    op = OPERATIONS.get(name)  # None for a leaf
+    if op is not None and op.linear:
+        parts = [factored(r, a) for a in args]
+        rests = {rest for _, rest in parts}
+        if len(rests) == 1:
+            return r.add(name, *(plane for plane, _ in parts)), rests.pop()
+    elif op is not None and op.bilinear:
+        (one, left), (other, right) = (factored(r, a) for a in args)
+        return r.add(name, one, other), r.add(name, left, right)
+    elif name == "div":
+        plane, rest = factored(r, args[0])
+        if varies_within_planes(r, args[1]):
+            return plane, r.add("div", rest, args[1])
+        return r.add("div", plane, args[1]), rest
+    elif name == "square":
+        plane, rest = factored(r, args[0])
+        return r.add("square", plane), r.add("square", rest)
     return r.one(), number

@@ -1,20 +1,21 @@
-"""From a graph to its plan.
+"""Plans a layer: from a graph to its plan.
 
 Forward: the argument of every statistic is written as scale · atom + shift with coefficients that are constant on
-planes, so that the moments of its planes follow from those of the atom, and a normalisation of a normalisation costs
-no sweep. An atom is swept as soon as the statistics inside of it are known.
+planes. The moments of its planes then follow from those of the atom, and a normalisation of a normalisation costs no
+sweep. An atom is swept as soon as the statistics that it depends on are known.
 
-Backward: adjoints are linear in their seeds. From the output, with dy, and from the argument of every statistic, with
-the derivative of its moment, the rows' derivatives lead back to x, to the parameters and to earlier statistics,
-through element-wise values only. What reaches a statistic from each seed is averaged over planes in one sweep, since
-none of it depends on any statistic's adjoint. The adjoints then follow from one another, last to first, by arithmetic
-on numbers of each plane, and a second sweep writes dx.
+Backward: adjoints are linear in their seeds. They are propagated by the derivatives of the primitives, through values
+that vary within planes only, from the output, with dy as the seed, and from the argument of every statistic, with the
+derivative of its moment as the seed. They reach x, the parameters and earlier statistics. What reaches a statistic from
+each seed is averaged over planes in one sweep, since none of it depends on the adjoint of any statistic. The adjoints
+then follow from one another, last to first, by arithmetic on one number for each plane, and a second sweep writes dx.
 """
 
 from __future__ import annotations
 
-from evonas.kernels.plan.plan import Plan, Statistic, Taken
-from evonas.kernels.plan.plane_algebra import affine, factored, is_elementwise
+from evonas.kernels.plan.plan import Plan, Statistic, SweptValue
+from evonas.kernels.plan.plane_algebra import affine, factored, varies_within_planes
+from evonas.kernels.plan.walk import in_order
 from evonas.language.differentiate import DY, WEIGHT, pull
 from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
 from evonas.language.primitive_table import OPERATIONS, IndexSet, Moment
@@ -24,22 +25,33 @@ from evonas.language.varying_axes import Extent, is_constant_over
 _OF_PLANES = Extent.BATCH | Extent.CHANNEL
 
 
+def plan_of(graph: Graph, training: bool = True) -> Plan:
+    """The plan of a layer.
+
+    Args:
+        graph: the layer before its affine; its nodes keep their numbers.
+        training: whether statistics over the batch are computed from the input; otherwise their running values are
+            inputs of the kernels.
+    """
+    return Planner(graph, training).plan()
+
+
 class Planner:
-    """Plans one layer; see the module. The arguments are those of `plan_of`."""
+    """Plans one layer as the module's docstring describes; the arguments are those of `plan_of`."""
 
     def __init__(self, graph: Graph, training: bool) -> None:
         self.graph, self.training = graph, training
         self.r = rewriter(OPERATIONS)
         self.r.load(graph.nodes, training)
         self.statistics: dict[int, Statistic] = {}
-        self.atoms: dict[int, tuple[int, Taken]] = {}  # by value: its sweep, and what that takes
-        self.sweep_of: dict[int, int] = {}  # of the leaves of atoms
-        self.totals: dict[int, Taken] = {}
+        self.atoms: dict[int, tuple[int, SweptValue]] = {}  # by node: the number of its sweep, and its moments
+        self.sweep_of: dict[int, int] = {}  # for the leaves of atoms
+        self.totals: dict[int, SweptValue] = {}
 
     def plan(self) -> Plan:
-        """The plan; to be called once."""
+        """The plan; call this only once."""
         self._require(self.graph.output)
-        rates, dx, densities = self._backward()
+        factors, dx, densities = self._backward()
         sweep_of = [sweep for sweep, _ in self.atoms.values()]
         sweeps = [[t for sweep, t in self.atoms.values() if sweep == i + 1] for i in range(max(sweep_of, default=0))]
         return Plan(
@@ -47,32 +59,32 @@ class Planner:
             training=self.training,
             nodes=tuple(self.r.builder.nodes),
             extents=tuple(self.r.extents),
-            sweeps=tuple(tuple(taken) for taken in sweeps),
+            sweeps=tuple(tuple(sweep) for sweep in sweeps),
             statistics=tuple(self.statistics.values()),
             output=self.graph.output,
             totals=tuple(self.totals.values()),
-            rates=rates,
+            adjoint_factors=factors,
             dx=dx,
             densities=densities,
-            saved=self._saved([dx, *rates.values(), *densities.values(), *self.totals]),
+            saved=self._saved([dx, *factors.values(), *densities.values(), *self.totals]),
         )
 
     def _require(self, number: int) -> int:
-        """Plans the statistics that a node depends on; the sweep after which it can be computed."""
-        after, stack, seen = 0, [number], set[int]()
-        while stack:
-            current = stack.pop()
-            if current < FIRST or current in seen:
-                continue
-            seen.add(current)
+        """Plans the statistics that a node depends on; returns the number of the sweep after which it is known."""
+        after = 0
+        # The last argument first: this order decides that of the plan's statistics, which recorded plans show.
+        for current in in_order([number], lambda n: self._arguments(n)[::-1]):
             if self._is_statistic(current):
                 if current not in self.statistics:
                     self._plan_statistic(current)
                 after = max(after, self.statistics[current].after)
             else:
                 after = max(after, self.sweep_of.get(current, 0))
-                stack += self.r.builder.nodes[current - FIRST].args
         return after
+
+    def _arguments(self, number: int) -> tuple[int, ...]:
+        """The arguments of a node, up to statistics, which are planned separately."""
+        return () if number < FIRST or self._is_statistic(number) else self.r.builder.nodes[number - FIRST].args
 
     def _is_statistic(self, number: int) -> bool:
         op = self.r.op(number)
@@ -88,14 +100,14 @@ class Planner:
         self.statistics[number] = Statistic(number, op.moment, op.index_set, self.r.extents[number], raw, after)
 
     def _raw(self, moment: Moment, index_set: IndexSet, argument: int) -> int:
-        """The node of a raw moment, by the law of total variance over the planes of a cell."""
+        """The node of a raw moment of a cell, from the moments of its planes by the law of total variance."""
         r = self.r
         scale, atom, mean = affine(r, argument)
         variance = ZERO
         if atom is not None:
-            taken = self._swept(atom)
-            mean = r.add("add", r.add("mul", scale, taken.mean), mean)
-            variance = r.add("mul", r.add("square", scale), taken.variance)
+            swept = self._swept(atom)
+            mean = r.add("add", r.add("mul", scale, swept.mean), mean)
+            variance = r.add("mul", r.add("square", scale), swept.variance)
         if moment is Moment.MEAN:
             return self._over(index_set, mean)
         if moment is Moment.RMS:
@@ -106,73 +118,69 @@ class Planner:
         return self._over(index_set, r.add("add", variance, between))
 
     def _over(self, index_set: IndexSet, value: int) -> int:
-        """The mean over the planes of a cell of what is constant on planes."""
+        """The mean, over the planes of a cell, of a value that is constant on planes."""
         if is_constant_over(self.r.extents[value], index_set):
             return value
         return self.r.add(f"planes_{index_set.value}", value)
 
     def _centre(self, index_set: IndexSet, argument: int) -> int:
-        """The mean that deviations are taken from."""
+        """The mean from which deviations are measured."""
         centre = self.r.add(f"mean_{index_set.value}", argument)
         self._require(centre)
         return centre
 
-    def _swept(self, atom: int) -> Taken:
+    def _swept(self, atom: int) -> SweptValue:
+        """The moments of an atom, which is given a sweep if it has none yet."""
         if atom not in self.atoms:
             sweep, number = 1 + self._require(atom), len(self.atoms) + 1
-            taken = Taken(atom, self.r.leaf(f"mean{number}", _OF_PLANES), self.r.leaf(f"var{number}", _OF_PLANES))
-            self.atoms[atom] = (sweep, taken)
-            self.sweep_of[taken.mean] = self.sweep_of[taken.variance] = sweep
+            mean, variance = (self.r.leaf(f"{moment}{number}", _OF_PLANES) for moment in ("mean", "var"))
+            self.atoms[atom] = (sweep, SweptValue(atom, mean, variance))
+            self.sweep_of[mean] = self.sweep_of[variance] = sweep
         return self.atoms[atom][1]
 
     def _backward(self) -> tuple[dict[int, int], int, dict[str, int]]:
-        """The rates of the statistics, dx and the densities of the parameters."""
+        """The adjoint factors of the statistics, dx, and the densities of the parameters."""
         r, output = self.r, self.graph.output
         dy, weight = r.leaf(DY, Extent.FULL), r.leaf(WEIGHT, Extent.CHANNEL)
-        gains: dict[int, int] = {}  # of statistics and parameters on planes, of x at each position
+        # Adjoints found so far: those of statistics and parameters as means over planes, that of x at each position.
+        gains: dict[int, int] = {}
         self._spread(gains, output, r.add("mul", weight, dy), r.one())
-        rates = {}
+        factors = {}
         for number, statistic in reversed(list(self.statistics.items())):
             if statistic.raw is None or gains.get(number, ZERO) == ZERO:
                 continue
             argument = r.argument(number)
-            rate = self._over(statistic.index_set, gains[number])
+            factor = self._over(statistic.index_set, gains[number])
             seed = r.one()
             if statistic.moment is not Moment.MEAN:
-                rate, seed = r.add("div", rate, number), argument
+                factor, seed = r.add("div", factor, number), argument
             if statistic.moment is Moment.STD:
                 seed = r.add("add", argument, r.add("neg", self._centre(statistic.index_set, argument)))
-            rates[number] = rate
-            self._spread(gains, argument, seed, rate)
+            factors[number] = factor
+            self._spread(gains, argument, seed, factor)
         densities = {INPUTS[v]: gains.get(v, ZERO) for v in (V0, V1) if v in self.graph.live}
         densities |= {"weight": self._mean(r.add("mul", dy, output)), "bias": self._mean(dy)}
-        return rates, gains.get(X, ZERO), densities
+        return factors, gains.get(X, ZERO), densities
 
-    def _spread(self, gains: dict[int, int], root: int, seed: int, rate: int) -> None:
-        """Adds what statistics, parameters and x gain when `root` has the adjoint rate · seed."""
+    def _spread(self, gains: dict[int, int], root: int, seed: int, factor: int) -> None:
+        """Adds to the adjoints of statistics, parameters and x what an adjoint factor · seed of `root` contributes."""
         r = self.r
         adjoints = pull(r, root, seed, lambda number: not self._is_statistic(number))
         for number, adjoint in adjoints.items():
             if number == X or number in (V0, V1) or self._is_statistic(number):
-                gained = r.add("mul", rate, adjoint if number == X else self._mean(adjoint))
+                gained = r.add("mul", factor, adjoint if number == X else self._mean(adjoint))
                 gains[number] = r.add("add", gains.get(number, ZERO), gained)
 
     def _mean(self, value: int) -> int:
-        """The mean of a value on every plane; what varies within planes joins the reduction sweep."""
+        """The mean of a value on every plane; a factor that varies within planes is added to the reduction sweep."""
         plane, rest = factored(self.r, value)
-        if not is_elementwise(self.r, rest):
+        if not varies_within_planes(self.r, rest):
             return self.r.add("mul", plane, rest)
         if rest not in self.totals:
-            self.totals[rest] = Taken(rest, self.r.leaf(f"total{len(self.totals) + 1}", _OF_PLANES))
+            self.totals[rest] = SweptValue(rest, self.r.leaf(f"total{len(self.totals) + 1}", _OF_PLANES))
         return self.r.add("mul", plane, self.totals[rest].mean)
 
     def _saved(self, used: list[int]) -> tuple[int, ...]:
-        """The statistics among what some nodes depend on."""
-        stack, seen = list(used), set[int]()
-        while stack:
-            current = stack.pop()
-            if current >= FIRST and current not in seen:
-                seen.add(current)
-                if current not in self.statistics:
-                    stack += self.r.builder.nodes[current - FIRST].args
-        return tuple(number for number in self.statistics if number in seen)
+        """The statistics that some nodes depend on."""
+        below = set(in_order(used, self._arguments))
+        return tuple(number for number in self.statistics if number in below)

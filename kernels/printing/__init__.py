@@ -1,1 +1,1 @@
-"""What Triton and C++ printers share: values as lines of a kernel, and the layout of buffers."""
+"""What the Triton and the C++ printer share: values as lines of a kernel, and the layout of buffers."""

@@ -1,7 +1,7 @@
-"""Where the numbers of planes and cells lie in a buffer: one run of each for every value, without gaps.
+"""Where a buffer holds the numbers of planes and cells: one contiguous run for every value, without gaps.
 
-A value that varies over batch and channel takes B · C numbers, one of a group B · G, one of a channel C, and so on.
-Runs of one kind follow one another, so that every address is a sum of few products.
+A value for each sample and channel takes B · C numbers, one for each sample and group B · G, one for each channel C,
+and so on. Runs of one kind follow one another, so that every address is a sum of few products.
 """
 
 from __future__ import annotations
@@ -18,15 +18,21 @@ KINDS: Mapping[Extent, tuple[str, str]] = {
     Extent.GROUP: ("G", "c // (C // G)"),
     Extent.NONE: ("1", "c * 0"),
 }
-"""For each extent without the plane: how many numbers, and which of them is that of channels `c` of samples `b`."""
+"""For each extent without the plane: the count of numbers, and the index of the one for channels `c` of samples `b`."""
 
 
-class Slots:
+def cell_index(extent: Extent) -> str:
+    """The index of a mean across planes among those of all cells, in code for one cell of sample `b` or group `g`."""
+    at = {Extent.BATCH | Extent.GROUP: "b * G + g", Extent.BATCH: "b", Extent.GROUP: "g"}
+    return at.get(extent, "0")
+
+
+class BufferLayout:
     """The layout of one buffer.
 
     Args:
-        name: of the pointer to it.
-        values: the nodes that it holds, and what each varies over.
+        name: the name of the pointer to it.
+        values: the nodes that it holds, each with the axes that it varies over.
     """
 
     def __init__(self, name: str, values: Iterable[tuple[int, Extent]]) -> None:
@@ -46,7 +52,7 @@ class Slots:
         return tuple(self._place)
 
     def address(self, node: int, buffer: str | None = None) -> str:
-        """The pointer to the first number of a value, in another buffer of the same layout if one is named."""
+        """The pointer to the first number of a value, in this buffer or in a named one of the same layout."""
         extent, place = self._place[node]
         terms = []
         for kind, (size, _) in KINDS.items():
@@ -58,7 +64,7 @@ class Slots:
         return " + ".join([buffer or self._name, *terms])
 
     def index(self, node: int) -> str:
-        """Which of its numbers belongs to channels `c` of samples `b`."""
+        """The index of a value's number for channels `c` of samples `b`."""
         return KINDS[self._place[node][0]][1]
 
     def size(self, b: int, c: int, groups: int) -> int:
@@ -67,5 +73,5 @@ class Slots:
         return sum(count * sizes[kind] for kind, count in self.counts().items())
 
     def counts(self) -> Mapping[str, int]:
-        """How many values of each kind there are, by the first part of `KINDS`, where there are any."""
+        """The number of values of each kind that occurs, by the first entry of `KINDS`."""
         return {KINDS[kind][0]: count for kind, count in self._count.items() if count}

@@ -1,67 +1,96 @@
-"""Where kernels find what is constant on planes: the layout of their buffers, and what they call it."""
+"""Where kernels find values that are constant on planes: the layout of their buffers, and the names of values."""
 
 from __future__ import annotations
 
 from evonas.kernels.plan.plan import Plan
-from evonas.kernels.plan.schedule import backward_joins, forward_joins
-from evonas.kernels.printing.buffer_layout import Slots
-from evonas.language.differentiate import WEIGHT
+from evonas.kernels.plan.schedule import schedule_of
+from evonas.kernels.printing.buffer_layout import BufferLayout
+from evonas.language.differentiate import DY, WEIGHT
 from evonas.language.graph import FIRST, INPUTS, V0, V1
-from evonas.language.primitive_table import OPERATIONS, IndexSet
+from evonas.language.primitive_table import OPERATIONS, IndexSet, Moment
 
-JOINED = {IndexSet.BWH: "batch", IndexSet.WHCG: "group", IndexSet.WHC: "layer"}
-"""What a cell of an index set is called."""
+CELL_NAMES = {IndexSet.BWH: "batch", IndexSet.WHCG: "group", IndexSet.WHC: "layer"}
+"""What generated code calls a cell of an index set that spans planes."""
 
 
 class Buffers:
-    """What every writer of kernels for one plan knows.
+    """What every writer of kernels for one plan has in common.
 
     Args:
-        plan: of the layer.
+        plan: the plan of the layer.
         running: the name of the running value of each statistic over the batch, by node.
 
     Attributes:
-        stats: what the forward pass finds and the backward pass needs.
-        sums: what the backward pass finds on its way.
-        densities: names of the parameters, in the order of the rows of their buffer.
+        schedule: the steps of the plan, in the order in which they run.
+        stats: the layout of the numbers that the forward pass leaves for the backward pass.
+        sums: the layout of the numbers that the backward pass computes on its way.
+        densities: the names of the parameters, in the order of the rows of their buffer.
     """
 
     def __init__(self, plan: Plan, running: dict[int, str]) -> None:
         self.plan, self.running = plan, running
-        self.forward_joins, self.backward_joins = forward_joins(plan), backward_joins(plan)
+        self.schedule = schedule_of(plan)
         self.densities = tuple(plan.densities)
-        taken = [n for sweep in plan.sweeps for t in sweep for n in (t.mean, t.variance)]
-        saved = [*taken, *(n for join in self.forward_joins for n in join.nodes)]
-        totals = [*(t.mean for t in plan.totals), *(n for join in self.backward_joins for n in join.nodes)]
-        self.stats = Slots("stats_ptr", ((n, plan.extents[n]) for n in saved))
-        self.sums = Slots("totals_ptr", ((n, plan.extents[n]) for n in totals))
+        forward, backward = self.schedule.forward_reductions, self.schedule.backward_reductions
+        swept = [leaf for sweep in plan.sweeps for value in sweep for leaf in value.leaves]
+        saved = [*swept, *(n for reduction in forward for n in reduction.nodes)]
+        totals = [*(value.mean for value in plan.totals), *(n for reduction in backward for n in reduction.nodes)]
+        self.stats = BufferLayout("stats_ptr", ((n, plan.extents[n]) for n in saved))
+        self.sums = BufferLayout("totals_ptr", ((n, plan.extents[n]) for n in totals))
+
+    @property
+    def dy(self) -> int:
+        """The leaf that stands for dy."""
+        return next(n for n, node in enumerate(self.plan.nodes, FIRST) if node.op == DY)
 
     def leaf(self, number: int) -> str:
-        """What a kernel calls a value that it is given or takes."""
+        """What kernels call an input, a leaf, or a statistic."""
         if number < FIRST:
             return INPUTS[number]
         op = self.plan.nodes[number - FIRST].op
         if op in OPERATIONS and OPERATIONS[op].of_planes:
             index_set = OPERATIONS[op].index_set
-            assert index_set is not None  # it reduces
-            return f"{JOINED[index_set]}_mean"
+            assert index_set is not None  # a mean across planes has one
+            return f"{CELL_NAMES[index_set]}_mean"
         return OPERATIONS[op].noun if op in OPERATIONS else op
+
+    def reduced(self, node: int) -> int:
+        """The node that a mean across planes is the mean of."""
+        return self.plan.nodes[node - FIRST].args[0]
 
     def address(self, number: int) -> str:
         """The pointer to the first number of a value that is constant on planes."""
         if number in (V0, V1):
             return f"{INPUTS[number]}_ptr"
-        for slots in (self.stats, self.sums):
-            if number in slots:
-                return slots.address(number)
+        for layout in (self.stats, self.sums):
+            if number in layout:
+                return layout.address(number)
         if number in self.running:
             return f"{self.running[number]}_ptr"
         assert self.plan.nodes[number - FIRST].op == WEIGHT
         return "weight_ptr"
 
     def index(self, number: int) -> str:
-        """Which of its numbers belongs to channels `c` of samples `b`."""
-        for slots in (self.stats, self.sums):
-            if number in slots:
-                return slots.index(number)
+        """The index of a value's number for channels `c` of samples `b`."""
+        for layout in (self.stats, self.sums):
+            if number in layout:
+                return layout.index(number)
         return "c"
+
+    def is_rooted_when_loaded(self, number: int) -> bool:
+        """Whether a leaf is the root of the running value that kernels load for it."""
+        moment = next((s.moment for s in self.plan.statistics if s.node == number), None)
+        return moment not in (None, Moment.MEAN)
+
+    def updated_running_value(self, node: int, old: str, batch: str, one: str) -> str:
+        """The new running value of a statistic over the batch, as source.
+
+        Args:
+            node: the statistic.
+            old: the running value before.
+            batch: the raw moment of this batch; variances are made unbiased.
+            one: how the language writes the number 1.
+        """
+        moment = next(s.moment for s in self.plan.statistics if s.node == node)
+        unbiased = f"{batch} * unbias" if moment is Moment.STD else batch
+        return f"({one} - momentum) * {old} + momentum * {unbiased}"

@@ -1,24 +1,26 @@
-"""In what the languages differ that kernels are written in."""
+"""The differences between the languages in which kernels are written."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from evonas.language.primitive import Primitive
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How values are spelt.
+    """How a language writes values.
 
     Attributes:
-        of: the source of an operation that is written as a call.
-        definition, tile_definition: of a variable that is constant on planes or not, by name and value.
-        beside_tiles: a row of numbers where it meets tiles.
-        zero, one: the constants.
-        inverse: of a row, where tiles that are divided by it are multiplied by that instead; None where they are not.
-        reserved: what kernels call; no variable may be called so.
+        of: gives the source of an operation that is written as a call.
+        definition: defines a variable that is constant on planes, from its name and value.
+        tile_definition: defines a variable that varies within planes, from its name and value.
+        beside_tiles: how a row of numbers is written in an expression with tiles.
+        zero, one: how the constants are written.
+        inverse: how the inverse of a row is written, if tiles are multiplied by it instead of divided by the row; None
+            if they are divided.
+        reserved: names of the helpers that kernels call, which no variable may have.
     """
 
     of: Callable[[Primitive], str]
@@ -29,38 +31,3 @@ class Dialect:
     one: str
     inverse: str | None
     reserved: tuple[str, ...]
-
-
-TRITON = Dialect(
-    of=lambda op: op.triton,
-    definition="{} = {}",
-    tile_definition="{} = {}",
-    beside_tiles="{}[:, None]",
-    zero="0.0",
-    one="1.0",
-    inverse="1.0 / {}",
-    reserved=(
-        *("away_from_zero", "folded", "joined", "kept", "log_slope", "maximum", "merged", "moments"),
-        *("plane_sum", "root_slope", "share", "sign", "signed_log", "signed_root", "square", "tanh"),
-    ),
-)
-"""The calls are those of `evonas.kernels.triton.helpers`."""
-
-CPP = Dialect(
-    of=lambda op: op.cpp,
-    definition="const T {} = {};",
-    tile_definition="const auto {} = {};",
-    beside_tiles="{}",
-    zero="T(0)",
-    one="T(1)",
-    inverse=None,
-    reserved=(
-        *("away_from_zero", "exponential", "kept", "log_slope", "logarithm", "magnitude", "maximum", "root_slope"),
-        *("share", "sigmoid", "sign", "signed_log", "signed_root", "square", "square_root", "tanh"),
-        *("all", "collect", "first", "lanes", "load", "narrow", "spread", "store", "wide", "whole"),
-    ),
-)
-"""The calls are those of `kernels/cpp/helpers.h`; a row is a number, for planes are gone over one by one."""
-
-CPP_VECTORS = replace(CPP, definition="const auto {} = {};")
-"""A row is that of W channels, or a number where it is the same for all of them."""

@@ -1,4 +1,4 @@
-"""Text for the docstrings of exported files: the formula, and what a user wrote, which may be anything."""
+"""Text for the docstrings of exported files: the formula, and text from users, which may hold anything."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from evonas.errors import GraphError
 from evonas.language.graph import Graph
 
 WIDTH = 100
-"""Longest line of an exported file, in characters."""
+"""The longest line of an exported file, in characters."""
 LONGEST_FORMULA = 2000
-"""A formula longer than this, in characters, is left out of the docstring: nobody would read it."""
+"""A formula of more characters than this is left out of the docstring, since nobody would read it."""
 
 
 def quoted(text: str) -> str:
-    r"""`text` as it may stand in a raw docstring: on one line, unable to end it, with nothing invisible.
+    r"""`text` made safe for a raw docstring: on one line, unable to end it, without invisible characters.
 
-    Double quotes become apostrophes, and what does not print (newlines, control and bidirectional
-    characters, lone surrogates) is spelled out as \n or \u202e.
+    Double quotes become apostrophes. Characters that do not print (newlines, control and bidirectional
+    characters, lone surrogates) are written as escapes such as \n or \u202e.
     """
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text).replace('"', "'"))
 
 
 def formula(graph: Graph, indent: str = "", *, in_latex: bool) -> list[str]:
-    """Lines of a docstring with the graph as an expression and, if asked for, as LaTeX."""
+    """Lines of a docstring that show the graph as an expression and, with `in_latex`, as LaTeX."""
     try:
         text, latex = graph.expression(), graph.latex()
     except GraphError:
@@ -37,7 +37,7 @@ def formula(graph: Graph, indent: str = "", *, in_latex: bool) -> list[str]:
 
 
 def wrapped(text: str, first: str, rest: str) -> Iterator[str]:
-    """`text` in lines of at most `WIDTH`, broken where neither an expression nor LaTeX minds a space."""
+    """`text` in lines of at most `WIDTH`, broken where a space changes neither an expression nor LaTeX."""
     line = first
     for part in re.split(r"(?= )|(?=\\)|(?<=\()", text):
         fresh = line in (first, rest)

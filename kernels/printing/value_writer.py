@@ -1,8 +1,8 @@
-"""Values of a plan as lines of a kernel, in Triton or in C++.
+"""Writes values of a plan as lines of a kernel, in Triton or in C++.
 
 A kernel works on tiles of R planes by BLOCK positions. A value is a tile, a row of R numbers that are constant on
-their planes, or a scalar. Rows that tiles need are computed before the loop over positions; what is used once and
-short stands where it is used.
+their planes, or a scalar. Rows that tiles need are computed before the loop over positions. A short value that is used
+once is written where it is used.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from evonas.kernels.plan.plan import Plan
+from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.dialects import Dialect
 from evonas.language.expression import Written
 from evonas.language.graph import FIRST, INPUTS, ZERO, X
+from evonas.language.node import ONE
 from evonas.language.primitive_table import ATOM, OPERATIONS, PRODUCT, SUM, Moment
 
 _LONGEST = 70
-"""Characters of an expression that may stand inside of another."""
+"""The most characters of an expression that is written inside another one."""
 
 
 class Level(IntEnum):
-    """What a value is inside of a kernel."""
+    """What a value is inside a kernel."""
 
     SCALAR = 0
     ROW = 1
@@ -32,7 +34,7 @@ class Level(IntEnum):
 
 
 class Value(NamedTuple):
-    """A value as it is written."""
+    """A value as it is written, how tightly its text binds, and what it is inside the kernel."""
 
     text: str
     binds: int
@@ -40,11 +42,11 @@ class Value(NamedTuple):
 
 
 class Body:
-    """The lines of one kernel, and the values that they have given names to.
+    """The lines of one kernel, and the values that have names in them.
 
     Args:
-        plan: whose nodes are written.
-        dialect: the language that they are written in.
+        plan: the plan whose nodes are written.
+        dialect: the language in which they are written.
     """
 
     def __init__(self, plan: Plan, dialect: Dialect) -> None:
@@ -54,113 +56,96 @@ class Body:
         self.lines: list[str] = []
         self.indent = "    "
         self.in_tiles = False
-        self._inverses: dict[int, str] = {}  # of rows, by node
-        self._taken: Counter[str] = Counter()
+        self._inverses: dict[int, str] = {}  # the names of the inverses of rows, by node
+        self._used_names: Counter[str] = Counter()
 
     def inner(self) -> Body:
-        """A body for lines inside of a loop, which knows what this one knows and takes none of its names."""
+        """A body for lines inside a loop, which knows the values of this one and uses none of its names again."""
         inner = Body(self.plan, self.dialect)
         inner.known |= self.known
         inner.indent = self.indent + "    "
         inner.in_tiles = self.in_tiles
         inner._inverses |= self._inverses
-        inner._taken = Counter(self._taken)
+        inner._used_names = Counter(self._used_names)
         return inner
 
     def line(self, text: str = "") -> None:
-        """Adds a line as it is, at the present depth."""
+        """Adds a line as it is, with the current indentation."""
         self.lines.append(self.indent + text if text else "")
 
     def name(self, number: int, text: str, level: Level) -> None:
-        """Says that a node is called `text` from here on."""
+        """Records that `text` stands for a node from here on."""
         self.known[number] = Value(text, ATOM, level)
 
     def fresh(self, noun: str) -> str:
-        """A name for a variable that no other has."""
-        self._taken[noun] += 1
-        taken = self._taken[noun] > 1 or noun in self.dialect.reserved
-        return f"{noun}_{self._taken[noun]}" if taken else noun
+        """A name that no other variable has."""
+        self._used_names[noun] += 1
+        clashes = self._used_names[noun] > 1 or noun in self.dialect.reserved
+        return f"{noun}_{self._used_names[noun]}" if clashes else noun
 
     def reached(self, wanted: Iterable[int]) -> list[int]:
-        """Leaves that some nodes depend on: inputs, what sweeps take, means over planes, and given statistics."""
+        """The leaves that some nodes depend on: inputs, results of sweeps, means across planes, and running values."""
         return [n for n in self._order(wanted) if self._is_leaf(n)]
 
     def rows(self, wanted: Iterable[int]) -> None:
-        """Writes what is constant on planes among some nodes, and what tiles among them need."""
+        """Writes those of some nodes that are constant on planes, and the rows that tiles among them need."""
         order = self._order(wanted)
-        used = {a for n in order if self.plan.varies(n) for a in self._arguments(n)}
-        # A negated row is written as a difference, beside the tile.
+        used = {a for n in order if self.plan.varies_within_planes(n) for a in self._arguments(n)}
+        # A tile plus a negated row is written as a difference, so the row itself is written.
         outer = {self._arguments(n)[0] if self._is_negation(n) else n for n in used} | set(wanted)
-        by_rows = {a for n in order if not self.plan.varies(n) for a in self._arguments(n)}
+        by_rows = {a for n in order if not self.plan.varies_within_planes(n) for a in self._arguments(n)}
         late = {n for n in used if self._is_negation(n)} - outer - by_rows
-        self._write([n for n in order if not self.plan.varies(n) and n not in late], outer)
+        self._write([n for n in order if not self.plan.varies_within_planes(n) and n not in late], outer)
         for number in order:
-            if self.dialect.inverse is not None and self.plan.varies(number):
+            if self.dialect.inverse is not None and self.plan.varies_within_planes(number):
                 self._invert(number, self.dialect.inverse)
 
     def values(self, wanted: Collection[int]) -> list[str]:
-        """Writes some nodes and what they need; how each of them is then referred to, as a tile."""
+        """Writes some nodes and everything they need; returns how each of them is then referred to, as a tile."""
         self._write(self._order(wanted), set(wanted))
         return [self.tile(n) for n in wanted]
 
     def tile(self, number: int) -> str:
-        """A known node as it is written beside tiles."""
+        """A known node as it is written in an expression with tiles."""
         return self._beside(number, Level.TILE).text
 
     def row(self, number: int) -> str:
-        """A known node that is constant on planes, as it is written beside rows."""
+        """A known node that is constant on planes, as it is written in an expression with rows."""
         return self.known[number].text
 
     def _invert(self, number: int, inverse: str) -> None:
-        """Writes the inverse of the row that a tile is divided by: a division takes as long as eight products."""
+        """Writes the inverse of the row that a tile is divided by, as a division takes as long as eight products."""
         if self._is_leaf(number) or self.plan.nodes[number - FIRST].op != "div":
             return
         divisor = self._arguments(number)[1]
-        if divisor in self._inverses or self.plan.varies(divisor) or not self._is_large(divisor):
+        if divisor in self._inverses or self.plan.varies_within_planes(divisor) or not self._is_beyond_clamp(divisor):
             return
         self._inverses[divisor] = self.fresh("inverse")
         text = inverse.format(self._beside(divisor, Level.ROW).within(PRODUCT + 1))
         self.line(self.dialect.definition.format(self._inverses[divisor], text))
 
     def _is_negation(self, number: int) -> bool:
-        constant = number >= FIRST and not self.plan.varies(number)
+        constant = number >= FIRST and not self.plan.varies_within_planes(number)
         return constant and not self._is_leaf(number) and self.plan.nodes[number - FIRST].op == "neg"
 
     def _is_leaf(self, number: int) -> bool:
         if number < FIRST:
             return number != ZERO
-        name, args = self.plan.nodes[number - FIRST]
-        given = number in self.statistics and self.statistics[number].raw is None
-        return not args or given or OPERATIONS[name].of_planes
+        return not self.plan.arguments(number) or OPERATIONS[self.plan.nodes[number - FIRST].op].of_planes
 
     def _arguments(self, number: int) -> tuple[int, ...]:
-        if number < FIRST or self._is_leaf(number):
-            return ()
-        if number in self.statistics:
-            return (self.statistics[number].raw or ZERO,)
-        return self.plan.nodes[number - FIRST].args
+        return () if self._is_leaf(number) else self.plan.arguments(number)
 
     def _order(self, wanted: Iterable[int]) -> list[int]:
-        """What some nodes depend on that has no name yet, and they themselves, arguments first."""
-        order: list[int] = []
-        seen: set[int] = set()
-        stack = [(number, False) for number in reversed(list(wanted))]
-        while stack:
-            number, done = stack.pop()
-            if done:
-                order.append(number)
-            elif number not in seen and number not in self.known:
-                seen.add(number)
-                stack.append((number, True))
-                stack += [(a, False) for a in reversed(self._arguments(number))]
-        return order
+        """The nodes without a name that some nodes depend on, including these themselves, arguments first."""
+        return in_order(wanted, self._arguments, self.known)
 
     def _write(self, order: list[int], named: Collection[int]) -> None:
         uses = Counter(a for n in order for a in self._arguments(n))
         for number in order:
             value = self._expression(number)
             if value.binds == ATOM and value.text in {self.dialect.one, *(v.text for v in self.known.values())}:
-                self.known[number] = value  # a constant, or another name for the same
+                self.known[number] = value  # a constant, or a second name for a value that has one
             elif number in named or len(value.text) > _LONGEST or (uses[number] > 1 and not self._is_negation(number)):
                 variable = self.fresh(self._noun(number))
                 definition = self.dialect.tile_definition if self.in_tiles else self.dialect.definition
@@ -180,14 +165,14 @@ class Body:
                 return raw
             return Value(self.dialect.of(OPERATIONS["root"]).format(raw.text), ATOM, raw.level)
         name, args = self.plan.nodes[number - FIRST]
-        if (name, args) == ("exp", (ZERO,)):
+        if (name, args) == ONE:
             return Value(self.dialect.one, ATOM, Level.SCALAR)
         level = max(self.known[a].level for a in args)
         written = [self._beside(a, level) for a in args]
         op = OPERATIONS[name]
         match name:
             case "add":
-                return self._sum(number, written, level)
+                return self._sum(written, level)
             case "mul":
                 left, right = written
                 return Value(f"{left.within(PRODUCT)} * {right.within(PRODUCT + 1)}", PRODUCT, level)
@@ -195,21 +180,21 @@ class Body:
                 text = self._inverses[args[1]]
                 inverse = text if self.known[args[1]].level is Level.SCALAR else self.dialect.beside_tiles.format(text)
                 return Value(f"{written[0].within(PRODUCT)} * {inverse}", PRODUCT, level)
-            case "div" if self._is_large(args[1]):
+            case "div" if self._is_beyond_clamp(args[1]):
                 return Value(f"{written[0].within(PRODUCT)} / {written[1].within(PRODUCT + 1)}", PRODUCT, level)
             case "div":
                 return Value(f"{written[0].within(PRODUCT)} / away_from_zero({written[1].text}, eps)", PRODUCT, level)
             case "neg":
                 text = written[0].within(PRODUCT)
-                # Twice the sign would be something else in C++.
+                # Two minus signs in a row would be the decrement operator in C++.
                 return Value(text[1:] if text.startswith("-") else f"-{text}", PRODUCT, level)
         return Value(self.dialect.of(op).format(*(w.within(SUM) for w in written)), ATOM, level)
 
-    def _sum(self, number: int, written: list[Written], level: Level) -> Value:
-        args = self._arguments(number)
-        signs = [w.text.startswith("-") and w.binds == PRODUCT for w in written]
-        if signs.count(True) == 1 and args[0] != args[1]:
-            minus, plus = written[signs.index(True)], written[signs.index(False)]
+    def _sum(self, written: list[Written], level: Level) -> Value:
+        """A sum, or a difference if exactly one term begins with a minus sign: that of a negation or of its product."""
+        negative = [w.text.startswith("-") and w.binds == PRODUCT for w in written]
+        if negative.count(True) == 1:
+            minus, plus = written[negative.index(True)], written[negative.index(False)]
             return Value(f"{plus.within(SUM)} - {minus.text[1:]}", SUM, level)
         return Value(f"{written[0].within(SUM)} + {written[1].within(SUM + 1)}", SUM, level)
 
@@ -219,14 +204,14 @@ class Body:
             return Written(text, binds)
         if binds == ATOM or re.fullmatch(r"-\w+", text):
             return Written(self.dialect.beside_tiles.format(text), binds)
-        # What an earlier part of the kernel needed once, and wrote where it needed it.
+        # An earlier part of the kernel needed it once, and so wrote it where it was needed.
         return Written(self.dialect.beside_tiles.format(f"({text})"), ATOM)
 
-    def _is_large(self, number: int) -> bool:
-        """Whether a divisor is at least √eps, so that no clamp is needed."""
+    def _is_beyond_clamp(self, number: int) -> bool:
+        """Whether a divisor is at least √eps whatever the input, so that it needs no clamp at eps."""
         if number < FIRST:
             return False
         name, args = self.plan.nodes[number - FIRST]
         if name == "max":
-            return any(self._is_large(a) for a in args)
-        return name in OPERATIONS and OPERATIONS[name].moment in (Moment.RMS, Moment.STD)
+            return any(self._is_beyond_clamp(a) for a in args)
+        return name in OPERATIONS and OPERATIONS[name].at_least_root_eps

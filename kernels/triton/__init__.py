@@ -1,1 +1,1 @@
-"""A plan as Triton kernels: their source, their tiles, and launching them."""
+"""A plan in Triton: writing its kernels, choosing their tiles, and launching them."""

@@ -1,4 +1,4 @@
-"""What a layer's kernels need of a GPU, found by compiling them for it; no GPU is needed for that.
+"""Finds the registers and memory that a layer's kernels use on a GPU, by compiling them for it; it needs no GPU.
 
 python -m evonas.kernels.triton.gpu_resources evonorm-s0 --arch 90
 """
@@ -30,22 +30,22 @@ SHAPES = tuple(
     for odd in (0, 1)
     for number, (b, c, size) in enumerate(_SIZES)
 )
-"""Those of ResNet-50 at a batch that fills a GPU and one that does not, and a search's, in both memory formats; those
-that tell most first."""
+"""Shapes of ResNet-50 at a batch that fills a GPU and at one that does not, and shapes of a search, in both memory
+formats. The most telling ones come first."""
 _OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr")
 _FLOATS = ("eps", "momentum", "unbias")
 
 
 @dataclass(frozen=True, slots=True)
 class GPUResources:
-    """Of one kernel.
+    """The resources that one kernel uses.
 
     Attributes:
-        layer, kernel, shape: which.
+        layer, kernel, shape: the kernel, and the shape of the input for which it is launched.
         arch: the compute capability, such as 90.
-        registers: of a thread.
-        spilled: bytes of a thread's local memory, where what finds no register goes.
-        shared: bytes of a program's shared memory.
+        registers: the registers of each thread.
+        spilled: the bytes of each thread's local memory, which holds values that do not fit into registers.
+        shared: the bytes of each program's shared memory.
     """
 
     layer: str
@@ -60,17 +60,17 @@ class GPUResources:
 def resources(
     layer: str, arch: int, dtype: str = "bf16", training: bool = True, shapes: Sequence[Shape] = SHAPES
 ) -> Iterator[GPUResources]:
-    """Compiles the kernels of a layer to machine code, as they are launched for some shapes, and reads what they need.
+    """Compiles the kernels of a layer as they are launched for some shapes, and yields the resources of each.
 
     Args:
-        layer: a name in the zoo or an expression.
-        arch: 80 for an A100, 90 for an H100 or H200.
-        dtype: Triton's name of the type of x: fp32, fp16 or bf16.
-        training: whether in training.
-        shapes: of x.
+        layer: a name from the zoo or an expression.
+        arch: the compute capability: 80 for an A100, 90 for an H100 or H200.
+        dtype: Triton's name for the type of x: fp32, fp16 or bf16.
+        training: whether to compile the kernels for training, rather than evaluation.
+        shapes: the shapes of x.
 
     Raises:
-        RuntimeError: when the compiler's report cannot be read.
+        RuntimeError: if the report of the compiler cannot be read.
     """
     kernels = TritonLayer(as_graph(layer), training)
     for shape in shapes:
@@ -86,25 +86,25 @@ def resources(
                 report = subprocess.run(command, capture_output=True, text=True, check=True)
             found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", report.stdout)}
             if not {"REG", "STACK", "LOCAL", "SHARED"} <= set(found):
-                raise RuntimeError(f"no resource usage of {name} in: {report.stdout}")
+                raise RuntimeError(f"cuobjdump reported no resource usage of kernel {name}: {report.stdout}")
             spilled = found["STACK"] + found["LOCAL"]
             yield GPUResources(layer, name, shape, arch, found["REG"], spilled, found["SHARED"])
 
 
 def _compiled(launch: Launch, arch: int, dtype: str) -> Any:
-    """A launch's kernel as Triton would compile it: sizes that 16 divides are known to be so, and 1 is a constant."""
+    """A launch's kernel, compiled as Triton would: it knows which sizes are multiples of 16, and 1 is a constant."""
     kernel, constants = launch.kernel, dict(launch.constants)
     options = {"num_warps": constants.pop("num_warps", 4)}
     known = dict(zip(kernel.arg_names, launch.values, strict=False)) | constants
-    whole = {p.name: known[p.name] for p in kernel.params if p.is_constexpr or known[p.name] == 1}
-    signature = {a: "constexpr" if a in whole else _type(a, dtype) for a in kernel.arg_names}
+    constant = {p.name: known[p.name] for p in kernel.params if p.is_constexpr or known[p.name] == 1}
+    signature = {a: "constexpr" if a in constant else _type(a, dtype) for a in kernel.arg_names}
     aligned = [
         number
         for number, (name, kind) in enumerate(signature.items())
         if kind.startswith("*") or (kind == "i32" and known[name] % 16 == 0)
     ]
     attributes = {(number,): [["tt.divisibility", 16]] for number in aligned}
-    source = ASTSource(fn=kernel, signature=signature, constexprs=whole, attrs=attributes)
+    source = ASTSource(fn=kernel, signature=signature, constexprs=constant, attrs=attributes)
     return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
 
@@ -119,10 +119,10 @@ def _type(argument: str, dtype: str) -> str:
 def main() -> None:
     """Prints the resources of some layers as lines of JSON."""
     parser = argparse.ArgumentParser(prog="python -m evonas.kernels.triton.gpu_resources", description=__doc__)
-    parser.add_argument("layer", nargs="+", help="a name in the zoo or an expression")
+    parser.add_argument("layer", nargs="+", help="a name from the zoo or an expression")
     parser.add_argument("--arch", type=int, nargs="+", default=[80, 90])
     parser.add_argument("--dtype", default="bf16", choices=["fp32", "fp16", "bf16"])
-    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes")
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many of the shapes to compile for")
     arguments = parser.parse_args()
     for layer in arguments.layer:
         for arch in arguments.arch:

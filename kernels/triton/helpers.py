@@ -1,6 +1,6 @@
-"""What generated Triton kernels call: the primitives that Triton has not, and the merging of moments.
+"""Functions that generated Triton kernels call: primitives that Triton lacks, and the merging of moments.
 
-Everything is float32. Values that are not numbers stay so: a layer that diverges has to be seen to.
+They compute in float32. NaN propagates, so that a layer that diverges can be detected.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the Triton kernels of a layer have in common: arguments, loads, and what each program owns."""
+"""What the Triton kernels of a layer have in common: arguments, loads, and the planes that each program owns."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ import textwrap
 from collections import Counter
 
 from evonas.kernels.printing.buffers import Buffers
-from evonas.kernels.printing.dialects import TRITON
 from evonas.kernels.printing.docstring import WIDTH
 from evonas.kernels.printing.value_writer import Body, Level
-from evonas.language.differentiate import DY
-from evonas.language.graph import FIRST, X
-from evonas.language.primitive_table import Moment
+from evonas.kernels.triton.dialect import TRITON
+from evonas.language.graph import X
 
 ARGUMENTS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
     *("stats_ptr", "totals_ptr", "densities_ptr", "found_ptr", "parts_ptr"),
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
 )
-"""Every argument that a kernel may have, in order; then come running values, and what its division is made of."""
+"""Every argument that a kernel may have, in order; running values and the parts of its division follow."""
 SIZES = ("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "span")
-"""Those of them, and of a division, that follow from the shape and are no constants of a kernel."""
+"""Those of these arguments and of a division that follow from the shape and are not constants of a kernel."""
 
 
 class Kernels(Buffers):
-    """What every writer of Triton kernels for one plan knows; the arguments are those of `Buffers`."""
+    """What every writer of Triton kernels for one plan has in common; the arguments are those of `Buffers`."""
 
     def store_densities(self, body: Body, each: str = "planes") -> None:
-        """Stores the sums of the parameters' gradients over each plane, or over the part of it that a program owns.
+        """Stores the gradients of the parameters, summed over each plane or over the part of it that a program owns.
 
         Args:
-            body: where.
-            each: how many numbers there are for each parameter.
+            body: the kernel.
+            each: how many numbers the buffer holds for each parameter, as source.
         """
         body.rows(self.plan.densities.values())
         for row, node in enumerate(self.plan.densities.values()):
@@ -40,7 +38,7 @@ class Kernels(Buffers):
             body.line(f"tl.store(densities_ptr + {row} * {each} + plane, {value}, mask=inside)")
 
     def owning_planes(self) -> Body:
-        """The head of a kernel whose programs own R channels of a sample."""
+        """The head of a kernel in which each program owns R channels of a sample."""
         body = Body(self.plan, TRITON)
         body.line("tiles = tl.cdiv(C, R)")
         body.line("b = (tl.program_id(0) // tiles).to(tl.int64)")
@@ -50,12 +48,12 @@ class Kernels(Buffers):
         return body
 
     def locate(self, body: Body) -> None:
-        """Where the program's rows start: 64 bits to the sample, and 32 inside of it, which take half the registers."""
+        """Finds where the program's rows start: 64 bits for the sample, 32 inside it to save half the registers."""
         body.line("sample = b * stride_b")
         body.line("rows = c * stride_c")
 
     def load_tiles(self, body: Body, reads_dy: bool, offset: str = "") -> None:
-        """Loads x, and dy, at BLOCK positions from an offset on."""
+        """Loads x and, with `reads_dy`, dy at the BLOCK positions from an offset on."""
         body.line(f"p = {offset}tl.arange(0, BLOCK)")
         body.line("here = inside[:, None] & (p < HW)[None, :]")
         body.line("at = rows[:, None] + (p * stride_p)[None, :]")
@@ -63,29 +61,27 @@ class Kernels(Buffers):
         body.name(X, "x", Level.TILE)
         if reads_dy:
             body.line("dy = tl.load(dy_ptr + sample + at, mask=here, other=0.0).to(tl.float32)")
-            leaf = next((n for n, node in enumerate(self.plan.nodes, FIRST) if node.op == DY), None)
-            assert leaf is not None  # every plan has one
-            body.name(leaf, "dy", Level.TILE)
+            body.name(self.dy, "dy", Level.TILE)
 
     def load_rows(self, body: Body, wanted: list[int], without: set[int] | frozenset[int] = frozenset()) -> None:
-        """Loads what some nodes depend on that is constant on planes."""
+        """Loads the leaves that are constant on planes and that some nodes depend on, except those of `without`."""
         for number in body.reached(wanted):
-            if self.plan.varies(number) or number in without:
+            if self.plan.varies_within_planes(number) or number in without:
                 continue
             name = body.fresh(self.leaf(number))
             address = f"{self.address(number)} + {self.index(number)}"
             body.line(f"{name} = tl.load({address}, mask=inside, other=0.0).to(tl.float32)")
-            if number in body.statistics and body.statistics[number].moment is not Moment.MEAN:
-                body.line(f"{name} = tl.sqrt_rn({name} + eps)")  # a running value
+            if self.is_rooted_when_loaded(number):
+                body.line(f"{name} = tl.sqrt_rn({name} + eps)")
             body.name(number, name, Level.ROW)
 
 
 def kernel(name: str, body: Body, *constants: str) -> str:
-    """The source of a kernel, with those arguments that it uses."""
+    """The source of a kernel, with the arguments that it uses and some constants."""
     text = "\n".join(_used(body.lines))
     used = [a for a in ARGUMENTS if re.search(rf"\b{a}\b", text)]
     used += sorted(set(re.findall(r"\brunning_\w+_ptr\b", text)))
-    # A space that lines are not broken at, between a name and its type.
+    # A no-break space between a name and its type, at which lines are not broken.
     signature = ", ".join([*used, *(c if c in SIZES else f"{c}:\u00a0tl.constexpr" for c in constants)])
     if len(name) + len(signature) > WIDTH - len("def ():"):
         lines = textwrap.wrap(signature, WIDTH - 1, initial_indent="    ", subsequent_indent="    ")
@@ -95,14 +91,14 @@ def kernel(name: str, body: Body, *constants: str) -> str:
 
 
 def tile_of(value: str) -> str:
-    """A value as a whole tile, whatever it is; Triton broadcasts no plain numbers."""
+    """A value as a whole tile, whatever its shape; Triton does not broadcast plain numbers."""
     if value in (TRITON.zero, TRITON.one):
         return f"tl.full([R, BLOCK], {value}, tl.float32)"
     return f"tl.broadcast_to({value}, [R, BLOCK])"
 
 
 def _used(lines: list[str]) -> list[str]:
-    """The lines without definitions of variables that no other line names."""
+    """The lines without the definitions of variables that no other line uses."""
     while True:
         words = Counter(word for line in lines for word in re.findall(r"\w+", line))
         defined = (re.match(r"\s*(\w+) = ", line) for line in lines)

@@ -1,4 +1,4 @@
-"""Which kernels of a layer run for an input, on how many programs, with tiles of which size."""
+"""Chooses the kernels that run for an input, their numbers of programs, and the sizes of their tiles."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evonas.kernels.triton.on_chip import OnChipKernels
-from evonas.kernels.triton.steps import KernelStep, backward_way, forward_way
+from evonas.kernels.triton.steps import KernelStep, backward_pass, forward_pass
 from evonas.kernels.triton.streaming import StreamingKernels
 from evonas.kernels.triton.tiles import Grid, Shape, merging
 
@@ -20,11 +20,11 @@ class Launch:
     """One kernel with everything but its tensors.
 
     Attributes:
-        kernel: what Triton makes of the source.
-        grid: how many programs.
-        values: its arguments in order; those of tensors are to be filled in.
-        tensors: where they stand, and the names of what their pointers point to.
-        constants: sizes of tiles and the number of warps.
+        kernel: the function that Triton makes of the source.
+        grid: the number of programs along each axis.
+        values: its arguments in order, with None in the places of tensors.
+        tensors: the places of the tensors, each with the name of the tensor.
+        constants: the sizes of tiles and the number of warps.
     """
 
     kernel: Any
@@ -35,11 +35,11 @@ class Launch:
     _compiled: dict[tuple[Any, ...], Callable[..., None]] = field(default_factory=dict, repr=False, compare=False)
 
     def __call__(self, given: Mapping[str, Tensor]) -> None:
-        """Runs it on tensors, by name.
+        """Runs the kernel on tensors, given by name.
 
-        Triton finds the compiled kernel by everything that it is handed, at every launch, which takes longer than short
-        kernels do. Here all but the tensors is the same every time, so what it found is kept by their types, whether
-        they lie at multiples of 16 bytes, which is what it looks at, and where they are.
+        At every launch, Triton looks the compiled kernel up by all arguments, which takes longer than a short kernel
+        runs. Here only the tensors change from launch to launch, so the compiled kernel is kept by the properties of
+        tensors that Triton looks at: their types, whether their addresses are multiples of 16 bytes, and their device.
         """
         values: list[Any] = list(self.values)
         for place, name in self.tensors:
@@ -51,7 +51,7 @@ class Launch:
             compiled(*values, *(self.constants[name] for name in self.kernel.arg_names[len(values) :]))
             return
         kernel = self.kernel[self.grid](*values, **self.constants)
-        if kernel is not None:  # as it is in Triton's interpreter, which compiles nothing
+        if kernel is not None:  # Triton's interpreter compiles nothing and returns None
             self._compiled[key] = kernel[(*self.grid, 1, 1)[:3]]
 
 
@@ -60,9 +60,10 @@ class Work:
     """Everything that runs for inputs of one shape.
 
     Attributes:
-        forward, backward: in order.
-        stats, totals: numbers that their buffers hold.
-        parts, parts_back: numbers that programs which share planes find before they are merged, forward and backward.
+        forward, backward: the launches of each pass, in order.
+        stats, totals: how many numbers these buffers hold.
+        parts, parts_back: how many numbers programs that share planes compute before these are merged, in the forward
+            and in the backward pass.
         pieces: how many programs share a plane in the last kernel of the backward pass.
     """
 
@@ -79,8 +80,8 @@ class Launches:
     """Chooses the launches of a layer.
 
     Args:
-        streaming, on_chip: writers of its kernels.
-        kernel: by name, what Triton makes of it.
+        streaming, on_chip: the writers of its kernels.
+        kernel: gives the function that Triton makes of a kernel, by its name.
         use_on_chip: whether to hold whole cells on chip where they fit.
     """
 
@@ -92,23 +93,23 @@ class Launches:
         use_on_chip: bool,
     ) -> None:
         self._streaming, self._kernel, self._use_on_chip = streaming, kernel, use_on_chip
-        self._forward, self._backward = forward_way(streaming, on_chip), backward_way(streaming, on_chip)
+        self._forward, self._backward = forward_pass(streaming, on_chip), backward_pass(streaming, on_chip)
 
     def of(self, shape: Shape, eps: float, momentum: float) -> Work:
-        """The work for inputs of a shape."""
+        """Everything that runs for inputs of a shape."""
         numbers = {**shape.numbers(), "eps": eps, "momentum": momentum}
-        ways = [way.taken(shape, self._use_on_chip) for way in (self._forward, self._backward)]
-        forward, backward = ([launch for step in steps for launch in self._of(step, shape, numbers)] for steps in ways)
+        both = [steps.steps_for(shape, self._use_on_chip) for steps in (self._forward, self._backward)]
+        forward, backward = ([launch for step in steps for launch in self._of(step, shape, numbers)] for steps in both)
         stats, sums = (
-            slots.size(shape.b, shape.c, shape.groups) for slots in (self._streaming.stats, self._streaming.sums)
+            layout.size(shape.b, shape.c, shape.groups) for layout in (self._streaming.stats, self._streaming.sums)
         )
-        parts, parts_back = (_parts(steps, shape) for steps in ways)
+        parts, parts_back = (_parts(steps, shape) for steps in both)
         one_sweep = self._streaming.plan.one_sweep_back
-        pieces = _pieces(ways[1][-1].grid(shape)) if one_sweep else 1
+        pieces = _pieces(both[1][-1].grid(shape)) if one_sweep else 1
         return Work(tuple(forward), tuple(backward), stats, sums, parts, parts_back, pieces)
 
     def _of(self, step: KernelStep, shape: Shape, numbers: Mapping[str, int | float]) -> Iterator[Launch]:
-        """A step's kernel, and what merges its results where several programs share planes."""
+        """The launch of a step's kernel and, if programs share planes, of the one that merges their results."""
         grid = step.grid(shape)
         if step.merge is None or _pieces(grid) == 1:
             yield self._launch(step.kernel, grid, numbers, step.buffer)
@@ -125,9 +126,9 @@ class Launches:
 
 
 def _parts(steps: tuple[KernelStep, ...], shape: Shape) -> int:
-    """The numbers that programs which share planes find in the largest of some steps."""
-    shared = [(_pieces(step.grid(shape)), step.slots) for step in steps if step.merge is not None]
-    return max((pieces * slots for pieces, slots in shared if pieces > 1), default=0) * shape.b * shape.c
+    """How many numbers programs that share planes compute in the largest of some steps."""
+    shared = [(_pieces(step.grid(shape)), step.per_plane) for step in steps if step.merge is not None]
+    return max((pieces * count for pieces, count in shared if pieces > 1), default=0) * shape.b * shape.c
 
 
 def _pieces(grid: Grid) -> int:

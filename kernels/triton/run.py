@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from evonas.kernels.compiled_layer import Settings
-from evonas.kernels.plan.plan import plan_of
+from evonas.kernels.plan.planner import plan_of
 from evonas.kernels.triton.launches import Launches, Work
-from evonas.kernels.triton.module import fixed, load, source
+from evonas.kernels.triton.module import import_from_cache, module_text, with_constant_sizes
 from evonas.kernels.triton.on_chip import OnChipKernels
 from evonas.kernels.triton.streaming import StreamingKernels
 from evonas.kernels.triton.tiles import Shape
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SHAPES_KNOWN = 256
-_LARGE = 2**20
-"""Values of an input from which on kernels are compiled for its shape alone: that takes a second for each, once, and
-saves a tenth to a half of the time of large ones. Small inputs are those of a search, which has no time to compile."""
-_SHAPES_FIXED = 32
-"""Shapes that this is done for: where sizes differ from call to call it would never end."""
+_CONSTANT_SIZES_FROM = 2**20
+"""From this number of values on, an input gets kernels that are compiled for its shape alone. Compiling takes a second
+for each shape, once, and saves a tenth to a half of the time of a large input. A search has small inputs, and no time
+to compile."""
+_MOST_CONSTANT_SHAPES = 32
+"""The most shapes for which this is done; if sizes differed from call to call, compiling would never end."""
 
 
 class TritonLayer:
@@ -36,15 +37,15 @@ class TritonLayer:
 
     Args:
         graph: the layer before its affine.
-        training: whether statistics over the batch are taken from it.
+        training: whether statistics over the batch are computed from the input.
         on_chip: whether to hold whole cells on chip where they fit.
 
     Attributes:
-        plan: what the kernels carry out.
-        running: names of running values, in the order of the graph's nodes.
-        kernels: what writes them.
-        source: their text.
-        module: the module that it is.
+        plan: the plan that the kernels follow.
+        running: the names of running values, in the order of the graph's nodes.
+        kernels: the writer of the streaming kernels.
+        source: the text of all kernels.
+        module: the module with this text.
     """
 
     def __init__(self, graph: Graph, training: bool, on_chip: bool = True) -> None:
@@ -52,46 +53,46 @@ class TritonLayer:
         names = running_names(graph)
         self.running = tuple(names.values())
         self.kernels, cells = StreamingKernels(self.plan, names), OnChipKernels(self.plan, names)
-        self.source = source(self.plan, self.kernels, cells)
-        self.module = load(self.source)
+        self.source = module_text(self.kernels, cells)
+        self.module = import_from_cache(self.source)
         self._cells, self._on_chip = cells, on_chip
         self._launches = self._launches_of(self.module)
-        self._fixed: Launches | None = None
-        self._fixed_for: set[Shape] = set()
+        self._constant: Launches | None = None  # by kernels with sizes as constants
+        self._constant_shapes: set[Shape] = set()
         self._work = lru_cache(_SHAPES_KNOWN)(self._work_of)
 
     @property
     def names(self) -> list[str]:
-        """Of the kernels, in the order in which they stand in the source."""
+        """The names of the kernels, in the order of the source."""
         return re.findall(r"^def (\w+)\(", self.source, re.M)
 
     def stats_size(self, b: int, c: int, groups: int) -> int:
-        """See `CompiledLayer`."""
+        """How many numbers the forward pass leaves for the backward pass."""
         return self.kernels.stats.size(b, c, groups)
 
     def work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
-        """Which kernels run for inputs of a shape, each with everything but its tensors."""
-        new = shape not in self._fixed_for
-        if shape.b * shape.c * shape.positions < _LARGE or (new and len(self._fixed_for) >= _SHAPES_FIXED):
-            return self.open_work(shape, eps, momentum)
-        if self._fixed is None:
-            self._fixed = self._launches_of(load(fixed(self.source)))
-        self._fixed_for.add(shape)
-        return self._fixed.of(shape, eps, momentum)
+        """The launches for inputs of a shape, each with everything but its tensors."""
+        is_new, is_full = shape not in self._constant_shapes, len(self._constant_shapes) >= _MOST_CONSTANT_SHAPES
+        if shape.b * shape.c * shape.positions < _CONSTANT_SIZES_FROM or (is_new and is_full):
+            return self.work_for_any_shape(shape, eps, momentum)
+        if self._constant is None:
+            self._constant = self._launches_of(import_from_cache(with_constant_sizes(self.source)))
+        self._constant_shapes.add(shape)
+        return self._constant.of(shape, eps, momentum)
 
-    def open_work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
-        """The same by kernels that serve any shape, however large it is."""
+    def work_for_any_shape(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
+        """The same with kernels that serve any shape, however large the input."""
         return self._launches.of(shape, eps, momentum)
 
     def _launches_of(self, module: ModuleType) -> Launches:
         return Launches(self.kernels, self._cells, lambda name: getattr(module, name), self._on_chip)
 
     def call(self, *_: object) -> None:
-        """See `CompiledLayer`: Triton's kernels are launched from Python."""
+        """Returns None: nothing faster than Python launches Triton's kernels."""
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
-        """See `CompiledLayer`; float32, float16 or bfloat16."""
-        if elsewhere(x):
+        """The layer's value for x in float32, float16 or bfloat16, and the numbers that its backward pass needs."""
+        if is_on_another_gpu(x):
             with torch.cuda.device(x.device):
                 return self.forward(x, vectors, settings)
         work = self._work(x.shape, x.is_contiguous(), settings)
@@ -107,8 +108,8 @@ class TritonLayer:
     def backward(
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
-        """See `CompiledLayer`; gradients of parameters are float32."""
-        if elsewhere(x):
+        """The gradients of x, in its type, and of the parameters, in float32."""
+        if is_on_another_gpu(x):
             with torch.cuda.device(x.device):
                 return self.backward(dy, x, stats, vectors, settings)
         work = self._work(x.shape, x.is_contiguous(), settings)
@@ -125,10 +126,10 @@ class TritonLayer:
 
     def _work_of(self, shape: torch.Size, contiguous: bool, settings: Settings) -> Work:
         b, c, h, w = shape
-        # Of strides alone: a 1×1 plane or a single channel is both, and goes as contiguous.
+        # With 1×1 planes or a single channel the two memory formats are the same, which counts as contiguous.
         return self.work(Shape(b, c, h * w, settings.groups, not contiguous), settings.eps, settings.momentum)
 
 
-def elsewhere(x: Tensor) -> bool:
-    """Whether x is on another GPU than the current one, on which Triton launches kernels."""
+def is_on_another_gpu(x: Tensor) -> bool:
+    """Whether x is on another GPU than the current one, where Triton launches kernels."""
     return x.is_cuda and x.get_device() != torch.cuda.current_device()

@@ -1,27 +1,27 @@
-"""In which order a layer's kernels run forward and backward, each with how it is divided among programs."""
+"""The kernels of a layer's two passes in the order in which they run, each with its division among programs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evonas.kernels.plan.schedule import Join
+from evonas.kernels.plan.schedule import PlaneReduction, Step, StepKind
 from evonas.kernels.triton import tiles
-from evonas.kernels.triton.on_chip import OnChipKernels
+from evonas.kernels.triton.on_chip import BACKWARD, FORWARD, OnChipKernels
 from evonas.kernels.triton.streaming import StreamingKernels
 from evonas.language.primitive_table import IndexSet
 
 
 @dataclass(frozen=True, slots=True)
 class KernelStep:
-    """One kernel.
+    """One kernel of a pass.
 
     Attributes:
         kernel: its name.
-        division: the name of the function of `evonas.kernels.triton.tiles` that gives its grid.
-        settings: what that function takes after the shape.
-        merge: the kernel that merges what several programs found of planes, where they share them.
-        buffer: where it is found then, or found at once: `stats` or `totals`.
-        slots: how many numbers of each plane that buffer holds.
+        division: the name of the function in `evonas.kernels.triton.tiles` that gives its grid.
+        settings: the arguments of that function after the shape.
+        merge: the kernel that merges the results where several programs share a plane; None if it needs none.
+        buffer: the buffer that the results end up in, `stats` or `totals`.
+        per_plane: how many numbers of each plane that buffer holds.
     """
 
     kernel: str
@@ -29,76 +29,77 @@ class KernelStep:
     settings: tuple[bool | str, ...] = ()
     merge: str | None = None
     buffer: str = ""
-    slots: int = 0
+    per_plane: int = 0
 
     def grid(self, shape: tiles.Shape) -> tiles.Grid:
-        """For inputs of a shape."""
+        """The grid and the division for inputs of a shape."""
         found: tiles.Grid = getattr(tiles, self.division)(shape, *self.settings)
         return found
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """One pass of a layer, forward or backward.
+class KernelPass:
+    """The kernels of one pass of a layer.
 
     Attributes:
-        steps: what runs, in order.
-        at_once: the one kernel that does it all where cells fit on chip, if there is one.
-        back: whether it is the backward pass.
+        steps: the streaming kernels, in order.
+        on_chip: the one kernel that does the work of all of them where whole cells fit on chip; None if there is none.
+        backward: whether this is the backward pass.
     """
 
     steps: tuple[KernelStep, ...]
-    at_once: KernelStep | None
-    back: bool
+    on_chip: KernelStep | None
+    backward: bool
 
-    def taken(self, shape: tiles.Shape, on_chip: bool = True) -> tuple[KernelStep, ...]:
-        """The steps for inputs of a shape; `on_chip` if cells may be held there."""
+    def steps_for(self, shape: tiles.Shape, use_on_chip: bool = True) -> tuple[KernelStep, ...]:
+        """The kernels to run for inputs of a shape; with `use_on_chip`, cells may be held on chip."""
         if (
-            on_chip
-            and self.at_once is not None
-            and tiles.fits(self.at_once.grid(shape), shape.channels_last, self.back)
+            use_on_chip
+            and self.on_chip is not None
+            and tiles.fits(self.on_chip.grid(shape), shape.channels_last, self.backward)
         ):
-            return (self.at_once,)
+            return (self.on_chip,)
         return self.steps
 
 
-def forward_way(streaming: StreamingKernels, on_chip: OnChipKernels) -> Way:
-    """The forward pass."""
-    steps: list[KernelStep] = []
-    for after in range(len(streaming.plan.sweeps) + 1):
-        if after:
-            slots = streaming.stats.counts()["planes"]
-            steps.append(KernelStep(f"sweep_{after}", "over_planes", ("reduce",), f"merge_{after}", "stats", slots))
-        for number, join in enumerate(streaming.forward_joins, 1):
-            if join.after == after:
-                steps.append(_join(f"join_{number}", join))
-    steps.append(KernelStep("write", "over_planes", ("write",)))
-    return Way(tuple(steps), _held("forward_on_chip", on_chip, False) if on_chip.possible else None, False)
+def forward_pass(streaming: StreamingKernels, on_chip: OnChipKernels) -> KernelPass:
+    """The forward pass, from the writers of a layer's kernels."""
+    steps = tuple(_kernel_step(step, streaming) for step in streaming.schedule.forward)
+    return KernelPass(steps, _holding(FORWARD, on_chip, False) if on_chip.has_forward else None, False)
 
 
-def backward_way(streaming: StreamingKernels, on_chip: OnChipKernels) -> Way:
-    """The backward pass."""
-    last = KernelStep(
-        "write_back", "over_planes", ("write back and reduce" if streaming.plan.one_sweep_back else "write back",)
-    )
-    if streaming.plan.one_sweep_back:
-        return Way((last,), None, True)
-    joins = [_join(f"join_back_{number}", join) for number, join in enumerate(streaming.backward_joins, 1)]
-    slots = streaming.sums.counts()["planes"]
-    steps = (KernelStep("total", "over_planes", ("reduce",), "merge_total", "totals", slots), *joins, last)
-    return Way(steps, _held("backward_on_chip", on_chip, True) if on_chip.possible else None, True)
+def backward_pass(streaming: StreamingKernels, on_chip: OnChipKernels) -> KernelPass:
+    """The backward pass, from the writers of a layer's kernels."""
+    steps = tuple(_kernel_step(step, streaming) for step in streaming.schedule.backward)
+    return KernelPass(steps, _holding(BACKWARD, on_chip, True) if on_chip.has_backward else None, True)
 
 
-def _join(name: str, join: Join) -> KernelStep:
-    if join.index_set is IndexSet.BWH:
-        return KernelStep(name, "over_batch", (bool(join.nodes),))
-    return KernelStep(name, "over_groups" if join.index_set is IndexSet.WHCG else "over_samples")
+def _kernel_step(step: Step, streaming: StreamingKernels) -> KernelStep:
+    match step.kind:
+        case StepKind.SWEEP:
+            layout = streaming.layout_of(step.swept)
+            buffer = "stats" if layout is streaming.stats else "totals"
+            return KernelStep(step.name, "over_planes", ("reduce",), step.merge, buffer, layout.counts()["planes"])
+        case StepKind.WRITE:
+            return KernelStep(step.name, "over_planes", ("write",))
+        case StepKind.WRITE_BACK:
+            work = "write back and reduce" if streaming.plan.one_sweep_back else "write back"
+            return KernelStep(step.name, "over_planes", (work,))
+    assert step.reduction is not None  # no other kind is left
+    return _reduction_step(step.name, step.reduction)
 
 
-def _held(name: str, kernels: OnChipKernels, back: bool) -> KernelStep:
+def _reduction_step(name: str, reduction: PlaneReduction) -> KernelStep:
+    if reduction.index_set is IndexSet.BWH:
+        return KernelStep(name, "over_batch", (bool(reduction.nodes),))
+    return KernelStep(name, "over_groups" if reduction.index_set is IndexSet.WHCG else "over_samples")
+
+
+def _holding(name: str, kernels: OnChipKernels, backward: bool) -> KernelStep:
+    """A kernel whose programs hold whole cells."""
     match kernels.cell:
         case IndexSet.WHCG:
-            return KernelStep(name, "holding_groups", (back,))
+            return KernelStep(name, "holding_groups", (backward,))
         case IndexSet.WHC:
-            return KernelStep(name, "holding_samples", (back,))
-    return KernelStep(name, "holding_planes", (back,))
+            return KernelStep(name, "holding_samples", (backward,))
+    return KernelStep(name, "holding_planes", (backward,))

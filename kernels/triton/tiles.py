@@ -1,6 +1,6 @@
-"""How a kernel is divided among programs: its grid, and the sizes of its tiles.
+"""How the work of a kernel is divided among programs: its grid, and the sizes of its tiles.
 
-Exported files have the text of these, so they use nothing but Python.
+Exported files contain the text of these functions, so they use only Python itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A plan carried out in PyTorch, literally: what kernels are held to when they differ from the reference.
+"""Interprets a plan literally in PyTorch: a second opinion when kernels differ from the reference.
 
-Slow, and for tests. It evaluates element-wise nodes only inside of sweeps, from x, dy and what the plan says is
-known by then, and everything else from values that are constant on planes; so a plan that asks for a value too
-early, or for one that was not saved, fails here.
+It evaluates nodes that vary within planes only inside sweeps, from x, dy and the values that the plan says are known by
+then, and all other nodes from values that are constant on planes. So a plan that uses a value too early, or one that
+was not saved, fails here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from evonas.kernels.plan.plan import Plan, Statistic, Taken
+from evonas.kernels.plan.plan import Plan, Statistic, SweptValue
 from evonas.language.differentiate import DY, WEIGHT
 from evonas.language.graph import FIRST, V0, V1, ZERO, X
 from evonas.language.primitive_table import OPERATIONS
@@ -21,16 +21,16 @@ from evonas.layers.reference import apply, rooted
 
 
 @dataclass
-class CarryOut:
-    """One layer at work on one batch.
+class PlanInterpreter:
+    """Computes one layer on one batch.
 
     Args:
-        plan: what to do.
+        plan: the plan to follow.
         x: (b, c, h, w), float64 for comparisons.
-        parameters: `v0`, `v1`, `weight` and `bias`, (c,) each; those that the layer has.
-        groups: divides c.
+        parameters: `v0`, `v1`, `weight` and `bias`, (c,) each; without those that the layer lacks.
+        groups: the number of groups, which divides c.
         eps: the layer's epsilon.
-        given: in evaluation, the raw value of each statistic over the batch, (c,), by node.
+        running: in evaluation, the running value of each statistic over the batch, (c,), by node.
     """
 
     plan: Plan
@@ -38,7 +38,7 @@ class CarryOut:
     parameters: Mapping[str, Tensor]
     groups: int
     eps: float = 1e-5
-    given: Mapping[int, Tensor] = field(default_factory=dict)
+    running: Mapping[int, Tensor] = field(default_factory=dict)
     values: dict[int, Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class CarryOut:
         """The layer's value."""
         for sweep in range(len(self.plan.sweeps) + 1):
             if sweep:
-                self._take(self.plan.sweeps[sweep - 1], {X: self.x})
+                self._sweep(self.plan.sweeps[sweep - 1], {X: self.x})
             for statistic in self.plan.statistics:
                 if statistic.after == sweep:
                     self.values[statistic.node] = self._statistic(statistic)
@@ -60,9 +60,9 @@ class CarryOut:
         plan, saved = self.plan, {n: self.values[n] for n in self.plan.saved}
         self.values = {**self._start(), **saved, self._leaf(WEIGHT): self._vector("weight", 1.0)}
         element = {X: self.x, self._leaf(DY): dy}
-        self._take(plan.totals, element)
-        for rate in plan.rates.values():
-            self.values[rate] = self._value(rate, {})
+        self._sweep(plan.totals, element)
+        for factor in plan.adjoint_factors.values():
+            self.values[factor] = self._value(factor, {})
         planes = self.x[:, :, :1, :1].shape
         found = {}
         for name, node in plan.densities.items():
@@ -81,20 +81,22 @@ class CarryOut:
     def _leaf(self, name: str) -> int:
         return FIRST + [n.op for n in self.plan.nodes].index(name)
 
-    def _take(self, taken: tuple[Taken, ...], element: Mapping[int, Tensor]) -> None:
-        for one in taken:
+    def _sweep(self, swept: tuple[SweptValue, ...], element: Mapping[int, Tensor]) -> None:
+        for one in swept:
             value = self._value(one.value, element).expand(self.x.shape)
             self.values[one.mean] = value.mean((2, 3), keepdim=True)
             if one.variance:
                 self.values[one.variance] = value.var((2, 3), correction=0, keepdim=True)
 
     def _statistic(self, statistic: Statistic) -> Tensor:
-        given = statistic.raw is None
-        raw = self.given[statistic.node].view(1, -1, 1, 1) if given else self._value(statistic.raw or ZERO, {})
+        if statistic.raw is None:
+            raw = self.running[statistic.node].view(1, -1, 1, 1)
+        else:
+            raw = self._value(statistic.raw, {})
         return rooted(statistic.moment, raw, self.eps)
 
     def _value(self, number: int, element: Mapping[int, Tensor]) -> Tensor:
-        """The value of a node; those of `element` are there only inside of a sweep."""
+        """The value of a node; those of `element` are known only inside a sweep."""
         known: dict[int, Tensor] = {**self.values, **element}
         stack = [number]
         while stack:
@@ -105,7 +107,7 @@ class CarryOut:
             name, args = self.plan.nodes[current - FIRST]
             missing = [a for a in args if a not in known]
             assert not missing or args, name  # a leaf that is not known yet
-            assert element or not self.plan.varies(current)
+            assert element or not self.plan.varies_within_planes(current)
             if missing:
                 stack += missing
                 continue

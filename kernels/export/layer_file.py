@@ -1,9 +1,10 @@
-"""Writes a layer as a file for people who do not have evonas."""
+"""Writes a layer to a file that people without evonas can use."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from evonas.errors import UsageError, shorten
@@ -12,9 +13,9 @@ from evonas.kernels.export.torch_source import check_class_name, to_torch
 from evonas.language.graph import Graph
 
 SUFFIXES = {"py": ".py", "json": ".json", "pt2": ".pt2", "onnx": ".onnx", "latex": ".tex"}
-"""The formats of `export_as`, and how their files usually end."""
+"""The formats of `export_as`, each with the usual suffix of its files."""
 PROGRAMS = ("pt2", "onnx")
-"""Formats of programs, which are made for a number of channels."""
+"""The formats that hold a program, which is made for a fixed number of channels."""
 
 
 def export_layer(
@@ -30,26 +31,26 @@ def export_layer(
 ) -> Path:
     """Write `graph` to `path` as one self-contained Python module that needs only torch.
 
-    The class takes the arguments of `evonas.NormAct` less the graph and has the same parameters and
-    buffers as `NormAct(graph, …)`, so that a `state_dict` of either loads into the other. That holds for
-    this very graph: another spelling of it may number its running values differently.
+    The class takes the arguments of `evonas.NormAct` except the graph, and has the same parameters and
+    buffers as `NormAct(graph, …)`, so that the `state_dict` of either loads into the other. That holds for
+    exactly this graph: another graph of the same function may number its running values differently.
 
     Args:
         graph: the layer before its affine.
         path: the file; its folder must exist.
         class_name: the name of the class.
-        provenance: where the layer comes from, for the file's docstring; lines, or values by name. Text
-            of any content: what could end the docstring or hide in it is spelled out.
+        provenance: where the layer comes from, for the file's docstring: lines, or values by name. The text may
+            hold anything; characters that could end the docstring or hide in it are escaped.
         scores: the layer's scores by name, for the file's docstring.
-        force: whether a file that is there may be replaced.
+        force: whether to replace a file that exists.
         linear: a layer for positions without an activation, written as a second class.
-        triton: whether the file holds the layer's Triton kernels, which compute it where there is Triton and a GPU.
+        triton: whether the file holds the layer's Triton kernels, which compute it if Triton and a GPU are there.
 
     Returns:
-        The path that was written.
+        The path of the file.
 
     Raises:
-        UsageError: for a bad class name, a file that exists, or a place that cannot be written to.
+        UsageError: if the class name is not valid, the file exists, or it cannot be written.
     """
     lines = provenance
     if isinstance(provenance, str):
@@ -62,45 +63,56 @@ def export_layer(
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """What each format needs beyond the graph.
+
+    Attributes:
+        class_name: the name of the class, for `py`.
+        triton: whether the file holds Triton kernels, for `py`.
+        space: the name of the search space, for `json`.
+        size: the size of the layer, for `pt2` and `onnx`.
+    """
+
+    class_name: str = "Layer"
+    triton: bool = True
+    space: str = "evonorm"
+    size: Concrete | None = None
+
+
 def export_as(
     form: str,
     graph: Graph,
     path: str | Path,
+    options: ExportOptions = ExportOptions(),
     *,
-    class_name: str = "Layer",
     provenance: Mapping[str, str],
-    size: Concrete | None = None,
-    space: str = "evonorm",
-    triton: bool = True,
     force: bool = False,
 ) -> Path:
-    """Write `graph` to `path` in one of the formats `SUFFIXES`; `evonas.kernels.export.formats` says what each holds.
+    """Write `graph` to `path` in one of the formats of `SUFFIXES`, which `evonas.kernels.export.formats` describes.
 
     Args:
         form: the format.
         graph: the layer before its affine.
         path: the file; its folder must exist.
-        class_name: the name of the class, for `py`.
-        provenance: where the layer comes from, by name; text of any content.
-        size: for `pt2` and `onnx`.
-        space: the name of the search space, for `json`.
-        triton: whether `py` holds Triton kernels.
-        force: whether a file that is there may be replaced.
+        options: what the format needs beyond the graph.
+        provenance: where the layer comes from, by name; the text may hold anything.
+        force: whether to replace a file that exists.
 
     Raises:
-        UsageError: for what cannot be written so, or a file that exists, or a place that cannot be written to.
+        UsageError: if the layer cannot be written in this format, the file exists, or it cannot be written.
     """
-    path = Path(path)
-    check_class_name(class_name)
+    path, name = Path(path), options.class_name
+    check_class_name(name)
     check_place(path, force=force)  # before the work
     if form == "py":
-        return export_layer(graph, path, class_name=class_name, provenance=provenance, triton=triton, force=force)
+        return export_layer(graph, path, class_name=name, provenance=provenance, triton=options.triton, force=force)
     if form in PROGRAMS:
-        if size is None:
-            raise UsageError(f"a file for {form} is made for a number of channels: name it with --channels")
-        data = (to_pt2 if form == "pt2" else to_onnx)(graph, provenance, size)
+        if options.size is None:
+            raise UsageError(f"the format {form} needs a fixed number of channels; set it with --channels")
+        data = (to_pt2 if form == "pt2" else to_onnx)(graph, provenance, options.size)
     elif form == "json":
-        data = to_json(graph, provenance, space)
+        data = to_json(graph, provenance, options.space)
     else:
         data = to_latex(graph, provenance)
     write_file(path, data, force=force)
@@ -108,7 +120,7 @@ def export_as(
 
 
 def check_place(path: Path, *, force: bool) -> None:
-    """Raises UsageError when a file exists and `force` is not given, or it could not be written."""
+    """Raises UsageError if a file exists and `force` is not given, or if it could not be written."""
     shown = shorten(str(path), 200)
     try:
         if path.is_dir():
@@ -122,10 +134,10 @@ def check_place(path: Path, *, force: bool) -> None:
 
 
 def write_file(path: Path, data: bytes, *, force: bool) -> None:
-    """Write a file whole or not at all: under another name first, which then becomes `path`.
+    """Write a file completely or not at all: a temporary file is written first and then renamed to `path`.
 
     Raises:
-        UsageError: when the file exists and `force` is not given, or it cannot be written.
+        UsageError: if the file exists and `force` is not given, or if it cannot be written.
     """
     check_place(path, force=force)
     try:
@@ -141,6 +153,6 @@ def write_file(path: Path, data: bytes, *, force: bool) -> None:
 
 
 def _cannot_write(path: Path, error: OSError | ValueError) -> UsageError:
-    # A ValueError is a name that no file can have.
+    # A ValueError is raised for a name that no file can have.
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return UsageError(f"cannot write {shorten(str(path), 200)}: {reason}")

@@ -1,0 +1,38 @@
+"""Compiles layers, each once in a process."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from evonas.kernels.compiled_layer import CompiledLayer
+from evonas.language.graph import Graph
+from evonas.layers.build_clock import building
+from evonas.layers.running_values import running_names
+
+_graph_of = lru_cache(maxsize=512)(Graph.from_json)
+"""Graphs by their JSON, so that training and evaluation, and both backends, share one parsed graph."""
+
+
+@lru_cache(maxsize=512)
+def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
+    """The compiled form of a layer; the same in both modes if it has no statistics over the batch.
+
+    Operators of PyTorch can carry a graph only as text. Every call looks its layer up here, and finds it faster by a
+    text than by a `Graph`, because Python stores the hash of a text.
+
+    Args:
+        backend: `triton` or `cpp`.
+        graph: the JSON of the layer before its affine.
+        training: whether statistics over the batch are computed from the input.
+    """
+    with building():
+        layer = _graph_of(graph)
+        if not training and not running_names(layer):
+            return compiled_layer(backend, graph, True)
+        if backend == "triton":  # imported only when used: Triton may be missing
+            from evonas.kernels.triton.run import TritonLayer
+
+            return TritonLayer(layer, training)
+        from evonas.kernels.cpp.run import CppLayer
+
+        return CppLayer(layer, training)
