@@ -185,7 +185,7 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["rerank", "--cpus-per-worker", "0"], "cpus_per_worker must be at least 1"),
         (["resume", "--recycle-after", "0"], "recycle_after must be at least 1"),
         (["search", "--data", "cifar10"], "say where they are with --data-dir"),
-        (["search", "--data", "npz", "--data-dir", "."], "holds no .npz file"),
+        (["search", "--data", "npz", "--data-dir", "."], "contains no .npz file"),
         (["search", "--core-minutes", "-1"], "core_minutes must be positive"),
         (["search", "--set", "deadline=nan"], "deadline must be positive"),
         (["search", "--seed", str(10**30)], "seed must be below"),
