@@ -7,7 +7,7 @@ from functools import partial
 from evonas.kernels.compiled_layer import KernelChoice, Settings
 from evonas.kernels.cpp.build import compiler, trouble
 from evonas.kernels.torch_function import norm_act
-from evonas.layers.backend import Call, Kernels, register
+from evonas.layers.backend import Call, KernelProvider, register
 
 
 def _bind(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
@@ -21,4 +21,4 @@ def _build_calls() -> object:
     return build_calls()
 
 
-register(Kernels(_bind, trouble, compiler, _build_calls))
+register(KernelProvider(_bind, trouble, compiler, _build_calls))

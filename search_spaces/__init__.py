@@ -21,7 +21,7 @@ def _own(_: str, found: object) -> SearchSpace | None:
     return found if isinstance(found, SearchSpace) else None
 
 
-REGISTRY = Registry("search space", SPACES, _own, "a SearchSpace")
+SPACE_REGISTRY = Registry("search space", SPACES, _own, "a SearchSpace")
 
 
 def space_named(name: str) -> SearchSpace:
@@ -30,4 +30,4 @@ def space_named(name: str) -> SearchSpace:
     Raises:
         UsageError: when no space has this name.
     """
-    return REGISTRY.find(name)
+    return SPACE_REGISTRY.find(name)

@@ -16,12 +16,13 @@ from evonas.evolution.failed_attempts import FailedAttempts
 from evonas.evolution.gc_pause import rare_collections
 from evonas.evolution.history import History
 from evonas.evolution.propose import Proposer, SpaceExhausted
+from evonas.evolution.tasks_in_flight import TasksInFlight
 from evonas.judging.cheap_filters import ResumableFilters
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.records.store_retry import retry_while_unavailable
 from evonas.records.timekeeping import DATABASE, LOADING, PROPOSING, SHOWING, WAITING, Timekeeper
-from evonas.settings.candidate import Candidate, Evaluation, Status
+from evonas.settings.candidate import Candidate, Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +65,7 @@ class Search:
         self.proposer = Proposer(self.config)
         self.proposer.filters = self._filters = filters or ResumableFilters(self.config.twins)
         self._history = History(self.config)
-        self._out: dict[int, Task] = {}  # the latest attempt at each evaluation in flight, by index
+        self._in_flight = TasksInFlight(self._submit, self.config.max_attempts)
         self._attempts = FailedAttempts()
         missing = [name for name in references if name not in run.references]
         # Negative indices distinguish them from candidates.
@@ -95,13 +96,13 @@ class Search:
 
     def _run_to_end(self) -> None:
         for index, name in self._references.items():
-            self._submit(published_task(name, index, 1, self.config.protocol))
+            self._in_flight.add(published_task(name, index, 1, self.config.protocol))
         for index in sorted(self._history.candidates.keys() - self._history.evaluations.keys()):
             self._history.apply_until(index - self.config.lookahead)
-            self._submit(self._task(index))
+            self._in_flight.add(self._task(index))
         while True:
             self._draw()
-            if not self._out:
+            if not self._in_flight:
                 return
             # If there is more to draw, do not wait for results.
             self._collect(0.0 if self._may_draw() else POLL_SECONDS)
@@ -152,13 +153,13 @@ class Search:
                 for observer in self.observers:
                     observer.drawn(candidate)
         for task in tasks:
-            self._submit(task)
+            self._in_flight.add(task)
 
     def _may_draw(self, unsent: int = 0) -> bool:
         """Whether another candidate may be drawn, and a worker is free for it after `unsent` drawn ones."""
         history, config = self._history, self.config
         # One more than run at the same time, so that no worker waits for the next draw.
-        if len(self._out) + unsent > self.executor.capacity:
+        if len(self._in_flight) + unsent > self.executor.capacity:
             return False
         if self._exhausted or history.drawn >= config.budget:
             return False
@@ -172,7 +173,6 @@ class Search:
         return Task(index, 1, graph, self.config.protocol, floors=self._history.hurdles.floors())
 
     def _submit(self, task: Task) -> None:
-        self._out[task.index] = task
         self._time.sent(task.index)
         self.executor.submit(task)
 
@@ -182,15 +182,12 @@ class Search:
             arrived = self.executor.poll(timeout)
         finished: list[Evaluation] = []
         for evaluation in arrived:
-            task = self._out.get(evaluation.index)
-            failed = evaluation.status is Status.FAILED
-            if task is None or (failed and evaluation.attempts < task.attempt):
-                continue  # a duplicate: the candidate is finished, or another attempt is in flight
-            del self._out[evaluation.index]
+            task = self._in_flight.take(evaluation)
+            if task is None:
+                continue
             self._time.came_back(evaluation.index, evaluation.wall)
             evaluation = self._attempts.charged(evaluation)
-            if failed and task.attempt < self.config.max_attempts:
-                self._submit(replace(task, attempt=task.attempt + 1))
+            if self._in_flight.retry(task, evaluation):
                 continue
             self._attempts.forget(evaluation.index)
             if evaluation.index < 0:
@@ -200,7 +197,7 @@ class Search:
         self._finish(finished)
         with self._time.during(SHOWING):
             for observer in self.observers:
-                observer.tick(len(self._out))
+                observer.tick(len(self._in_flight))
 
     def _finish_reference(self, evaluation: Evaluation) -> None:
         name = self._references[evaluation.index]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from evonas.evolution.executor import Executor, Task, published_task
+from evonas.evolution.tasks_in_flight import TasksInFlight
 from evonas.language.zoo import as_graph, zoo
-from evonas.settings.candidate import Status
 
 if TYPE_CHECKING:
     from evonas.language.graph import Graph
@@ -68,21 +68,15 @@ def carry_out(
         progress: is notified of the number of remaining tasks.
         later: the number of tasks that will follow in another call, which count as remaining.
     """
-    pending = {task.index: task for task in tasks}
+    in_flight = TasksInFlight(executor.submit, max_attempts)
     for task in tasks:
-        executor.submit(task)
+        in_flight.add(task)
     if progress is not None:
-        progress.tick(len(pending) + later)
-    while pending:
+        progress.tick(len(in_flight) + later)
+    while in_flight:
         for evaluation in executor.poll(_POLL_SECONDS):
-            asked = pending.get(evaluation.index)
-            if asked is None or evaluation.attempts < asked.attempt:
-                continue  # a duplicate
-            if evaluation.status is Status.FAILED and asked.attempt < max_attempts:
-                pending[evaluation.index] = replace(asked, attempt=asked.attempt + 1)
-                executor.submit(pending[evaluation.index])
-                continue
-            del pending[evaluation.index]
-            yield evaluation
+            answered = in_flight.take(evaluation)
+            if answered is not None and not in_flight.retry(answered, evaluation):
+                yield evaluation
         if progress is not None:
-            progress.tick(len(pending) + later)
+            progress.tick(len(in_flight) + later)

@@ -158,11 +158,11 @@ def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
         (ANCHORS, anchors),
         (DATA_SETS, [protocol.data]),
         (FILTERS, protocol.filters),
-        (objectives.REGISTRY, further),
+        (objectives.OBJECTIVE_REGISTRY, further),
     )
     sources = plugins.load_named_files(name for _, names in of_kind for name in names)
     points = [(r.group, point) for r, names in of_kind for name in names if (point := r.entry_point(name)) is not None]
-    own = [objectives.REGISTRY.find(name) for name in further if name not in objectives.OBJECTIVES]
+    own = [objectives.OBJECTIVE_REGISTRY.find(name) for name in further if name not in objectives.OBJECTIVES]
     recorded = (*plugins.plugin_records(sources, points), *map(objectives.objective_record, own))
     protocol = dataclasses.replace(protocol, plugins=recorded)
     check_protocol(protocol)

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeGuard
 
 from evonas.errors import GraphError, shorten
 from evonas.language.primitive import INPUTS
-from evonas.language.primitive_table import PRIMITIVES, Primitive
+from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, Primitive
 
 __all__ = [
     "FIRST",
@@ -130,6 +130,19 @@ def without_dead_nodes(nodes: Sequence[Node], output: int) -> tuple[tuple[Node, 
             numbers[number] = FIRST + len(kept)
             kept.append(Node(op, tuple(numbers[a] for a in args)))
     return tuple(kept), numbers[output]
+
+
+def is_at_least_root_eps(nodes: Sequence[Node], number: int) -> bool:
+    """Whether a node is at least √eps whatever the input: an rms, a standard deviation, or a maximum with one.
+
+    As a divisor it is outside of the clamp, because eps < 1.
+    """
+    if number < FIRST:
+        return False
+    name, args = nodes[number - FIRST]
+    if name == "max":
+        return any(is_at_least_root_eps(nodes, a) for a in args)
+    return name in OPERATIONS and OPERATIONS[name].at_least_root_eps
 
 
 def check_size(nodes: Sequence[object]) -> None:

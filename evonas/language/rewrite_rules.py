@@ -6,7 +6,7 @@ to random arguments and compare. An identity that holds almost everywhere, but n
 
 from __future__ import annotations
 
-from evonas.language.node import ZERO
+from evonas.language.node import ZERO, is_at_least_root_eps
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Moment, Parity, Primitive
 from evonas.language.rewriter import Rewriter, Rule
 from evonas.language.varying_axes import is_constant_over
@@ -87,16 +87,7 @@ def _mean_of_mean(r: Rewriter, op: Primitive, a: int) -> int | None:
 
 
 def _kept_of_large(r: Rewriter, op: Primitive, a: int) -> int | None:
-    """A divisor of at least √eps is outside of the clamp, because eps < 1."""
-    return r.one() if _is_large(r, a) else None
-
-
-def _is_large(r: Rewriter, a: int) -> bool:
-    """Whether a ≥ √eps whatever the input, as for a standard deviation and for its maximum with anything."""
-    op = r.op(a)
-    if op is not None and op.name == "max":
-        return _is_large(r, r.argument(a)) or _is_large(r, r.argument(a, 1))
-    return op is not None and op.at_least_root_eps
+    return r.one() if is_at_least_root_eps(r.builder.nodes, a) else None
 
 
 def _index_set(op: Primitive) -> IndexSet:

@@ -26,7 +26,7 @@ Call = Callable[..., "Tensor"]
 
 
 @dataclass(frozen=True, slots=True)
-class Kernels:
+class KernelProvider:
     """The functions that make and call kernels.
 
     Attributes:
@@ -42,15 +42,15 @@ class Kernels:
     build_calls: Callable[[], object]
 
 
-_registered: list[Kernels] = []
+_registered: list[KernelProvider] = []
 
 
-def register(kernels: Kernels) -> None:
-    """Has all layers use `kernels`; `evonas.kernels.registration` calls this when it is imported."""
-    _registered[:] = [kernels]
+def register(provider: KernelProvider) -> None:
+    """Has all layers use `provider`; `evonas.kernels.registration` calls this when it is imported."""
+    _registered[:] = [provider]
 
 
-def kernels() -> Kernels:
+def kernel_provider() -> KernelProvider:
     """The registered functions, after importing the package that registers them."""
     if not _registered:
         import_module("evonas.kernels.registration")
@@ -80,4 +80,4 @@ def has_triton() -> bool:
 @cache
 def has_cpp() -> bool:
     """Whether there is a working C++ compiler."""
-    return kernels().cpp_trouble() is None
+    return kernel_provider().cpp_trouble() is None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from evonas.layers.backend import has_cpp, has_triton, kernels
+from evonas.layers.backend import has_cpp, has_triton, kernel_provider
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ def for_training(backend: str, device: str) -> str:
     """
     backend = "cpp" if backend == "auto" and device == "cpu" and has_cpp() else backend
     if backend == "cpp":
-        kernels().build_calls()
+        kernel_provider().build_calls()
     return backend
 
 

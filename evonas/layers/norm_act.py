@@ -12,7 +12,7 @@ from evonas.errors import UsageError, shorten
 from evonas.language.graph import INPUTS, V0, V1, Graph
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.language.zoo import as_graph
-from evonas.layers.backend import check_backend, kernels
+from evonas.layers.backend import check_backend, kernel_provider
 from evonas.layers.backend_choice import choose_backend
 from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
 from evonas.layers.running_values import running_names, starts, update
@@ -177,4 +177,4 @@ def computed_by(network: nn.Module, backend: str) -> None:
 @lru_cache(maxsize=1024)
 def _bound(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
     """The kernels of a layer, bound to its settings once rather than at each call."""
-    return kernels().bind(backend, graph, training, groups, eps, momentum)
+    return kernel_provider().bind(backend, graph, training, groups, eps, momentum)

@@ -58,9 +58,9 @@ def memory() -> str:
 
 def compiler_version() -> str:
     """The version line of the C++ compiler that builds kernels for CPUs, which affects the rounding of results."""
-    from evonas.layers.backend import kernels
+    from evonas.layers.backend import kernel_provider
 
-    found = kernels().compiler()
+    found = kernel_provider().compiler()
     return "none" if found is None else _output_of([found, "--version"]).partition("\n")[0] or "unknown"
 
 

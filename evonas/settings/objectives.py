@@ -107,7 +107,7 @@ def _user_objective(text: str, found: object) -> Objective | None:
     return None
 
 
-REGISTRY = Registry(
+OBJECTIVE_REGISTRY = Registry(
     "objective", OBJECTIVES, _user_objective, "an evonas.settings.objectives.Objective with a function `measure`"
 )
 
@@ -123,7 +123,7 @@ def objective_named(name: str, plugins: Sequence[str] = ()) -> Objective:
         UsageError: there is no such objective.
     """
     found = _recorded_objectives(tuple(plugins)).get(name)
-    return REGISTRY.find(name) if found is None else found
+    return OBJECTIVE_REGISTRY.find(name) if found is None else found
 
 
 def objective_record(objective: Objective) -> str:
@@ -163,7 +163,7 @@ def check_objectives(names: Sequence[str], anchors: Sequence[str], plugins: Sequ
         raise UsageError("at least one objective is needed; 'anchors' stands for the accuracy on each anchor")
     for name in names:
         known = name == ANCHOR_ACCURACIES or name in anchors or name in OBJECTIVES or name in recorded
-        if not known and not is_reference(name) and REGISTRY.entry_point(name) is None:
+        if not known and not is_reference(name) and OBJECTIVE_REGISTRY.entry_point(name) is None:
             raise unknown("objective", name, (ANCHOR_ACCURACIES, *anchors, *OBJECTIVES))
     accuracies = [name for name in names if name in anchors]
     if len(set(names)) < len(names) or (ANCHOR_ACCURACIES in names and accuracies):

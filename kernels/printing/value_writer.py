@@ -18,7 +18,7 @@ from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.dialects import Dialect
 from evonas.language.expression import Written
 from evonas.language.graph import FIRST, INPUTS, ZERO, X
-from evonas.language.node import ONE
+from evonas.language.node import ONE, is_at_least_root_eps
 from evonas.language.primitive_table import ATOM, OPERATIONS, PRODUCT, SUM, Moment
 
 _LONGEST = 70
@@ -118,7 +118,9 @@ class Body:
         if self._is_leaf(number) or self.plan.nodes[number - FIRST].op != "div":
             return
         divisor = self._arguments(number)[1]
-        if divisor in self._inverses or self.plan.varies_within_planes(divisor) or not self._is_beyond_clamp(divisor):
+        if divisor in self._inverses or self.plan.varies_within_planes(divisor):
+            return
+        if not is_at_least_root_eps(self.plan.nodes, divisor):
             return
         self._inverses[divisor] = self.fresh("inverse")
         text = inverse.format(self._beside(divisor, Level.ROW).within(PRODUCT + 1))
@@ -180,7 +182,7 @@ class Body:
                 text = self._inverses[args[1]]
                 inverse = text if self.known[args[1]].level is Level.SCALAR else self.dialect.beside_tiles.format(text)
                 return Value(f"{written[0].within(PRODUCT)} * {inverse}", PRODUCT, level)
-            case "div" if self._is_beyond_clamp(args[1]):
+            case "div" if is_at_least_root_eps(self.plan.nodes, args[1]):
                 return Value(f"{written[0].within(PRODUCT)} / {written[1].within(PRODUCT + 1)}", PRODUCT, level)
             case "div":
                 return Value(f"{written[0].within(PRODUCT)} / away_from_zero({written[1].text}, eps)", PRODUCT, level)
@@ -206,12 +208,3 @@ class Body:
             return Written(self.dialect.beside_tiles.format(text), binds)
         # An earlier part of the kernel needed it once, and so wrote it where it was needed.
         return Written(self.dialect.beside_tiles.format(f"({text})"), ATOM)
-
-    def _is_beyond_clamp(self, number: int) -> bool:
-        """Whether a divisor is at least √eps whatever the input, so that it needs no clamp at eps."""
-        if number < FIRST:
-            return False
-        name, args = self.plan.nodes[number - FIRST]
-        if name == "max":
-            return any(self._is_beyond_clamp(a) for a in args)
-        return name in OPERATIONS and OPERATIONS[name].at_least_root_eps

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evonas.errors import UsageError, shorten
-from evonas.settings.objectives import REGISTRY
+from evonas.settings.objectives import OBJECTIVE_REGISTRY
 
 if TYPE_CHECKING:
     from evonas.workers.trial.trial import Trial
@@ -30,7 +30,7 @@ def measure_objective(name: str, trial: Trial) -> float:
     """
     if name in _MEASURES:
         return _MEASURES[name](trial)
-    own = REGISTRY.find(name).measure
+    own = OBJECTIVE_REGISTRY.find(name).measure
     assert own is not None, "a user's objective has a function `measure`"
     value = own(trial)
     if not isinstance(value, int | float) or math.isnan(value):
