@@ -128,3 +128,18 @@ def test_a_search_leaves_the_garbage_collector_as_it_was() -> None:
         assert gc.get_threshold()[0] > before[0] and gc.get_freeze_count() > frozen
         raise ZeroDivisionError
     assert gc.get_threshold() == before and gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("run_id", ["last", "1", 1.0, True])
+@pytest.mark.parametrize("call", [evonas.resume, evonas.rerank])
+def test_a_run_is_named_by_its_number(call: Any, run_id: object) -> None:
+    """What is not a number is a wrong argument, and not a damaged database."""
+    store = MemoryStore()
+    store.create_run(CONFIG, {})
+    with pytest.raises(UsageError, match="run_id must be the number of a run, or None for the latest, not "):
+        call(run_id, storage=store, executor=FakeExecutor())
+
+
+def test_anchors_are_several() -> None:
+    with pytest.raises(UsageError, match="anchors must be a tuple of names, not 'resnet-small'"):
+        evonas.EvaluationProtocol(anchors="resnet-small")  # type: ignore[arg-type]

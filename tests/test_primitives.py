@@ -74,7 +74,7 @@ def test_row_is_whole(op):
         assert op.name == f"{Moment(op.moment).value}_{IndexSet(op.index_set).value}"
         assert (op.evaluate, op.arity) == (None, 1)
     else:
-        assert op.arity == {"add": 2, "mul": 2, "div": 2, "max": 2}.get(op.name, 1)
+        assert op.arity == (2 if "{1}" in op.source else 1)
 
 
 @pytest.mark.parametrize("eps", [EPS, 1e-3])
@@ -214,7 +214,6 @@ def test_a_row_for_derivatives_alone_needs_no_text_of_layers():
 def test_commutative(op):
     a, b = arguments(op)
     assert np.array_equal(value(op, a, b), value(op, b, a)) == op.commutative
-    assert op.commutative == (op.name != "div")
 
 
 def gradients(op: Primitive, *args: float) -> list[float]:

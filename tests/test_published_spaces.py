@@ -27,8 +27,10 @@ def written(graph: Graph) -> str:
     return " ".join(f"{op}{args}" for op, args in graph.nodes) + f" -> {graph.output}"
 
 
-@pytest.mark.parametrize(("name", "seed"), DRAWN)
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("seed", [0, 2020])
 def test_a_seed_draws_and_mutates_what_it_always_did(name: str, seed: int) -> None:
+    """For a new space, this fails and shows the two digests to write down above."""
     space = SPACES[name]
     drawn, mutated = sha256(), sha256()
     for index in range(500):
@@ -36,9 +38,9 @@ def test_a_seed_draws_and_mutates_what_it_always_did(name: str, seed: int) -> No
         drawn.update(written(graph).encode())
         child, _ = space.mutate(graph, generator(seed, index, 1))
         mutated.update(written(child).encode())
-    assert drawn.hexdigest()[:16] == DRAWN[name, seed]
-    assert mutated.hexdigest()[:16] == MUTATED[name, seed]
+    pinned = DRAWN.get((name, seed)), MUTATED.get((name, seed))
+    assert (drawn.hexdigest()[:16], mutated.hexdigest()[:16]) == pinned
 
 
-def test_every_space_is_pinned() -> None:
-    assert {name for name, _ in DRAWN} == set(SPACES)
+def test_no_published_space_is_gone() -> None:
+    assert {name for name, _ in DRAWN} <= set(SPACES)

@@ -117,7 +117,7 @@ def resume(
     execution: ExecutorOptions,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Continue a run that was interrupted or killed. It reaches the same candidates."""
+    """Continue a run that was interrupted or killed. It draws the same candidates as without the interruption."""
     with assemble.open_storage(storage, create=False) as store:
         found = options.find_run(store, run)
         check_free(store, found.id)  # before workers are started in vain

@@ -14,7 +14,7 @@ from typing import Any, Unpack
 from evonas.evolution.executor import Executor
 from evonas.evolution.loop import Search
 from evonas.evolution.observer import Observer
-from evonas.front.assemble import configure, latest_run, open_storage
+from evonas.front.assemble import chosen_run, configure, open_storage
 from evonas.front.make_executor import Workers, make_executor
 from evonas.language.graph import Graph
 from evonas.records import results
@@ -155,7 +155,7 @@ def resume(
         StorageError: if the database cannot be used.
     """
     store = open_storage(storage)
-    run = latest_run(store) if run_id is None else store.run(run_id)
+    run = chosen_run(store, run_id)
     config = run.config
     check_free(store, run.id)  # before workers are started in vain
     warn_of_changes(run)

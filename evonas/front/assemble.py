@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evonas.errors import UsageError
+from evonas.errors import UsageError, shorten
 from evonas.judging.cheap_filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
 from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
@@ -124,6 +124,19 @@ def latest_run(store: Store) -> RunInfo:
     if not ids:
         raise UsageError("there are no runs here yet; start one with `evonas search`")
     return store.run(ids[-1])
+
+
+def chosen_run(store: Store, run_id: int | None) -> RunInfo:
+    """The run of a store with a number, or the latest one for None.
+
+    Raises:
+        UsageError: if `run_id` is not an integer, or the store has no such run.
+    """
+    if run_id is None:
+        return latest_run(store)
+    if not isinstance(run_id, int) or isinstance(run_id, bool):
+        raise UsageError(f"run_id must be the number of a run, or None for the latest, not {shorten(run_id)}")
+    return store.run(run_id)
 
 
 def named_space(name: str) -> SearchSpace:

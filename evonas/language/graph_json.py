@@ -43,7 +43,7 @@ def read(source: str | bytes | Mapping[str, object]) -> tuple[tuple[Node, ...], 
             document: object = json.loads(source)
         except (ValueError, RecursionError) as error:
             reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-            raise GraphError(f"a graph must be JSON, but {reason}") from None
+            raise GraphError(f"a graph must be JSON: {reason}") from None
     else:
         document = source
     if not isinstance(document, Mapping):

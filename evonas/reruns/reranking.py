@@ -14,7 +14,7 @@ from typing import Unpack
 from evonas.evolution.executor import Executor
 from evonas.evolution.trainings import Progress
 from evonas.front.api import DEFAULT_STORAGE
-from evonas.front.assemble import latest_run, open_storage
+from evonas.front.assemble import chosen_run, open_storage
 from evonas.front.make_executor import Workers, check_executor, make_executor
 from evonas.records.retraining import Layer, RetrainingStage
 from evonas.records.run_info import RunInfo
@@ -75,7 +75,7 @@ def rerank(
         store = open_storage(storage, create=False)
         if not isinstance(storage, Store):
             stack.enter_context(store)
-        run = latest_run(store) if run_id is None else store.run(run_id)
+        run = chosen_run(store, run_id)
         if transfer is not None:
             load_named_files([transfer])
         plan = plan_reranking(store, run, request)

@@ -91,6 +91,8 @@ class EvaluationProtocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if isinstance(self.anchors, str):
+            raise UsageError(f"anchors must be a tuple of names, not {shorten(self.anchors)}")
         if not self.anchors:
             raise UsageError("anchors is empty; at least one anchor is needed to score a candidate")
         if len(set(self.anchors)) < len(self.anchors):
