@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from warnings import warn
 
+from evonas import moved_modules
+
 if TYPE_CHECKING:
     from evonas.errors import EvonasError, GraphError, StorageError, UsageError
     from evonas.front.api import Result, resume, search
@@ -56,6 +58,8 @@ __all__ = [
     "transfer",
     "zoo",
 ]
+
+moved_modules.install()
 
 __version__ = "0.1.0"
 

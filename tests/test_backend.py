@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.layers.backend_choice import BREAK_EVEN, choose_backend
 from evonas.layers.norm_act import NormAct
+
+ROOT = Path(__file__).parent.parent
 
 SHAPE = (2, 6, 4, 3)
 SOME = ("evonorm-b0", "evonorm-s0", "bn-relu", "dyt")
@@ -361,3 +366,28 @@ def test_without_triton(monkeypatch: pytest.MonkeyPatch) -> None:
         assert NormAct(zoo["dyt"], 4)(torch.randn(1, 4, 2, 2)).shape == (1, 4, 2, 2)
     finally:
         backends.has_triton.cache_clear()
+
+
+COLD = """
+import sys
+import torch
+from evonas.layers.norm_act import NormAct, computed_by
+backend, made = sys.argv[1:]
+layer = NormAct("evonorm-s0", 4, backend="reference" if made == "set" else backend)
+if made == "set":
+    computed_by(layer, backend)
+x = torch.randn(2, 4, 3, 3)
+compiled = torch.compile(layer, backend="eager", fullgraph=True)
+torch.testing.assert_close(compiled(x), layer(x))
+torch.export.export(NormAct("evonorm-s0", 4, backend=backend), (x,), strict=True)
+"""
+
+
+@pytest.mark.parametrize("made", ["built", "set"])
+@pytest.mark.parametrize("backend", ["triton", "cpp", "reference"])
+def test_the_first_call_of_a_process_is_traced(backend: str, made: str) -> None:
+    """In a process in which no kernel was called before, torch.compile finds them registered."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-c", COLD, backend, made]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr

@@ -94,3 +94,20 @@ def test_a_result_that_comes_twice_counts_once() -> None:
     found = list(carry_out(TASKS, executor, max_attempts=2))
     assert {e.status for e in found} == {Status.SCORED} and len(found) == 6 and len(executor.submitted) == 12
     assert sorted(e.index for e in carry_out(TASKS, Twice(2, 3))) == list(range(6))
+
+
+def test_a_late_success_of_an_earlier_attempt_is_not_taken_for_the_latest() -> None:
+    """Lists of trainings use the same numbers again, so it may be the result of another training."""
+
+    class Late(FakeExecutor):
+        def poll(self, timeout: float) -> Sequence[Evaluation]:
+            late = [Evaluation(0, Status.SCORED, {"wide": 0.25}, attempts=1)]
+            return [*(late if any(t.attempt == 2 for t in self.submitted) else []), *super().poll(timeout)]
+
+    def flaky(task: Task) -> Evaluation:
+        if task.attempt == 1:
+            return Evaluation(task.index, Status.FAILED, reason="the worker died", attempts=1)
+        return Evaluation(task.index, Status.SCORED, {"wide": 0.5}, attempts=2)
+
+    (found,) = carry_out(TASKS[:1], Late(1, 3, flaky), max_attempts=2)
+    assert found.scores == {"wide": 0.5}

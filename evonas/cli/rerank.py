@@ -91,7 +91,8 @@ def _layers(ranking: Ranking) -> Table:
     title = f"run {ranking.run_id}: accuracy after {ranking.steps} steps, seeds {_span(ranking.seeds)}"
     caption = (
         f"mean over anchors and seeds ± half the width of its 95% interval; held-out: on {ranking.held_out:.0%} of the "
-        f"training split, which is left out of training; test: on the test split, which is used once, {tested}"
+        "training split, which is left out of training; test: on the test split, on which each layer is measured once, "
+        f"{tested}"
     )
     if ranking.transfer:
         caption += f"; transfer: on the test split with {ranking.transfer}, which the search never saw"

@@ -65,7 +65,7 @@ class Search:
         self.proposer = Proposer(self.config)
         self.proposer.filters = self._filters = filters or ResumableFilters(self.config.twins)
         self._history = History(self.config)
-        self._in_flight = TasksInFlight(self._submit, self.config.max_attempts)
+        self._in_flight = TasksInFlight(self._submit, self.config.max_attempts, late_success=True)
         self._attempts = FailedAttempts()
         missing = [name for name in references if name not in run.references]
         # Negative indices distinguish them from candidates.

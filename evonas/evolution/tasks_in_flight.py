@@ -19,10 +19,12 @@ class TasksInFlight:
     Args:
         submit: passes a task to the executor.
         max_attempts: how often a task is attempted if it fails.
+        late_success: whether an earlier attempt than the latest may still succeed. A search takes it, for the result is
+            the same; where numbers of tasks come again with other tasks, it may be the result of another.
     """
 
-    def __init__(self, submit: Callable[[Task], None], max_attempts: int) -> None:
-        self._submit, self._max_attempts = submit, max_attempts
+    def __init__(self, submit: Callable[[Task], None], max_attempts: int, *, late_success: bool = False) -> None:
+        self._submit, self._max_attempts, self._late_success = submit, max_attempts, late_success
         self._tasks: dict[int, Task] = {}
 
     def __len__(self) -> int:
@@ -36,11 +38,13 @@ class TasksInFlight:
     def take(self, evaluation: Evaluation) -> Task | None:
         """The task that an evaluation answers, which is then no longer in flight; None for a duplicate.
 
-        An executor may report an attempt twice, for instance when a worker is lost after its result has arrived: the
-        task has then been evaluated, or a failure is one of an earlier attempt than the latest.
+        An attempt that is reported twice, for instance because a worker was lost after its result had arrived, is a
+        duplicate: its task has been evaluated, or a later attempt is in flight.
         """
         task = self._tasks.get(evaluation.index)
-        if task is None or (evaluation.status is Status.FAILED and evaluation.attempts < task.attempt):
+        if task is None:
+            return None
+        if evaluation.attempts < task.attempt and (evaluation.status is Status.FAILED or not self._late_success):
             return None
         return self._tasks.pop(evaluation.index)
 

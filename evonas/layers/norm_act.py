@@ -81,6 +81,7 @@ class NormAct(nn.Module):
             raise UsageError(f"momentum must be between 0 and 1, not {shorten(momentum)}")
         check_backend(backend)
         self.graph, self.backend = as_graph(graph), backend
+        self._load_kernels()
         self._json = self.graph.to_json()  # the form in which operators take a graph
         self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
         self._groups_used = groups_dividing(channels, groups)
@@ -97,6 +98,15 @@ class NormAct(nn.Module):
         self._running = running_names(self.graph)
         for name, start in starts(self.graph).items():
             self.register_buffer(name, vector(start))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self._load_kernels()
+
+    def _load_kernels(self) -> None:
+        """Has kernels registered before the first call, which torch.compile may trace: it cannot trace an import."""
+        if self.backend != "reference":
+            kernel_provider()
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's value at `x`, (b, c, h, w) with c = `channels`.
@@ -172,6 +182,7 @@ def computed_by(network: nn.Module, backend: str) -> None:
     for module in network.modules():
         if isinstance(module, NormAct):
             module.backend = backend
+            module._load_kernels()
 
 
 @lru_cache(maxsize=1024)
