@@ -56,6 +56,7 @@ MOVED = {
     "evonas.hurdles": "evonas.judging.hurdles",
     "evonas.hypervolume": "evonas.judging.hypervolume",
     "evonas.json_form": "evonas.language.graph_json",
+    "evonas.kernels.cache": "evonas.cache",
     "evonas.layer": "evonas.layers.norm_act",
     "evonas.layout": "evonas.report.graph_layout",
     "evonas.lease": "evonas.records.coordinator_claim",

@@ -17,7 +17,7 @@ from evonas.db import open_store
 from tests import store_samples
 
 ROOT = Path(__file__).parents[1]
-CORE = ("errors", "language", "layers", "settings", "swapping", "judging", "records", "evolution")
+CORE = ("errors", "cache", "language", "layers", "settings", "swapping", "judging", "records", "evolution")
 """The rooms of evonas from the lowest to the highest: each imports those before it and knows nothing of the others."""
 JOINING = ("front", "reruns", "report", "cli")
 """The rooms above, in the same order; they bring the four that lie beside evonas together, while something runs."""

@@ -16,8 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from evonas.cache import cache_folder, prune, write_whole
 from evonas.errors import EvonasError
-from evonas.kernels.cache import cache_folder, prune, write_whole
 
 Loaded = TypeVar("Loaded")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from evonas.kernels.cache import cache_folder, locked
+from evonas.cache import cache_folder, locked
 from evonas.kernels.compiled_layer import NO_SECOND_DERIVATIVE
 from evonas.kernels.cpp.build import BuildError, Options, build_and_load, cached_library
 from evonas.kernels.cpp.source import COUNTS, POINTERS, REALS

@@ -8,7 +8,7 @@ import re
 import sys
 from types import ModuleType
 
-from evonas.kernels.cache import cache_folder, write_whole
+from evonas.cache import cache_folder, write_whole
 from evonas.kernels.plan.plan import Plan
 from evonas.kernels.triton.dialect import TRITON
 from evonas.kernels.triton.kernel_parts import SIZES

@@ -94,6 +94,24 @@ _ROWS = (
     ),
     Anchor("vgg-small", "vgg", vgg.VGG, vgg.VGG_SMALL, "plain network without shortcuts, for images of about 12×12"),
     Anchor(
+        "resnet-medium", "resnet", resnet.ResNet, resnet.RESNET_MEDIUM, "as resnet-small, for images of 24×24 to 32×32"
+    ),
+    Anchor(
+        "mobilenet-medium",
+        "mobilenet",
+        InvertedNet,
+        mobilenet.MOBILENET_MEDIUM,
+        "as mobilenet-small, for images of 24×24 to 32×32",
+    ),
+    Anchor(
+        "efficientnet-medium",
+        "efficientnet",
+        InvertedNet,
+        efficientnet.EFFICIENTNET_MEDIUM,
+        "as efficientnet-small, for images of 24×24 to 32×32",
+    ),
+    Anchor("vgg-medium", "vgg", vgg.VGG, vgg.VGG_MEDIUM, "as vgg-small, for images of 24×24 to 32×32"),
+    Anchor(
         "resnet50",
         "resnet",
         resnet.ResNet,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from evonas.workers.anchors.inverted_residuals import InvertedConfig, InvertedStage
-from evonas.workers.anchors.mobilenet import MOBILENET_SMALL
+from evonas.workers.anchors.mobilenet import MOBILENET_MEDIUM, MOBILENET_SMALL
 
 EFFICIENTNET_B0 = InvertedConfig(
     stages=(
@@ -24,3 +24,4 @@ EFFICIENTNET_B0 = InvertedConfig(
 
 # All kernels are 3×3, because the gradient of a 5×5 depthwise convolution takes ten times as long on a CPU.
 EFFICIENTNET_SMALL = replace(MOBILENET_SMALL, narrows_head=True, squeeze_ratio=0.25)
+EFFICIENTNET_MEDIUM = replace(MOBILENET_MEDIUM, narrows_head=True, squeeze_ratio=0.25)

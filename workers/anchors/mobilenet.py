@@ -20,3 +20,16 @@ MOBILENETV2 = InvertedConfig(
 MOBILENET_SMALL = InvertedConfig(
     stages=(InvertedStage(4, 16, 1, 1), InvertedStage(4, 24, 1, 2)), stem_width=16, head_width=96
 )
+
+MOBILENET_MEDIUM = InvertedConfig(
+    stages=(
+        InvertedStage(1, 16, 1, 1),
+        InvertedStage(4, 16, 1, 1),
+        InvertedStage(4, 24, 1, 2),
+        InvertedStage(4, 32, 2, 2),
+        InvertedStage(4, 48, 1, 1),
+    ),
+    stem_width=16,
+    head_width=192,
+)
+"""A third of the blocks of MobileNetV2, and less than half of its width."""

@@ -64,6 +64,14 @@ RESNET_SMALL = ResNetConfig(
     stem_pool=False,
 )
 
+RESNET_MEDIUM = ResNetConfig(
+    stages=(ResNetStage(1, 8, 1), ResNetStage(1, 16, 2), ResNetStage(2, 32, 2), ResNetStage(1, 64, 1)),
+    stem_width=16,
+    stem_kernel=3,
+    stem_stride=1,
+)
+"""A third of the blocks of ResNet-50, and an eighth of its width."""
+
 
 class Bottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolutions, each after a norm-act, around a shortcut.

@@ -44,6 +44,7 @@ VGG16 = VGGConfig((VGGStage(2, 64), VGGStage(2, 128), VGGStage(3, 256), VGGStage
 """Table 1 of the paper, column D. The last pooling reduces 32×32 images to 1×1."""
 
 VGG_SMALL = VGGConfig((VGGStage(1, 16), VGGStage(2, 32), VGGStage(1, 64)))
+VGG_MEDIUM = VGGConfig((VGGStage(1, 16), VGGStage(2, 32), VGGStage(2, 64)))
 
 
 class VGG(nn.Module):

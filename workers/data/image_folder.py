@@ -1,4 +1,4 @@
-"""Images in folders: DIR/train/CLASS/*.png and so on, with optional test and validation folders."""
+"""Images in folders: DIR/train/CLASS/*.png and so on, with optional test and validation folders; or an archive."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from PIL import Image
 
 from evonas.errors import UsageError
 from evonas.workers.data.dataset import DataSet, from_splits
+from evonas.workers.data.image_archive import read_archive
 from evonas.workers.data.splits import Split
 
 _ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -23,12 +24,22 @@ def load_image_folder(place: Path, image_size: int | None = None) -> DataSet:
     no test folder, a stratified tenth of the training images takes its place, and likewise for validation (or val).
 
     Args:
-        place: the folder that contains train.
+        place: the folder that contains train, or a tar or zip archive of one (`evonas.workers.data.image_archive`).
         image_size: the short side that images are resampled to before they are cropped to the centre square;
             with None, all images must have the same size.
 
     Raises:
         UsageError: A folder or file is missing, empty, damaged or unlike the others; the message names it.
+    """
+    splits = read_folder(place, image_size) if place.is_dir() else read_archive(place, image_size, read_folder)
+    classes = int(splits["train"].labels.max()) + 1  # every class has an image
+    return from_splits("image-folder", classes, splits["train"], splits.get("validation"), splits.get("test"))
+
+
+def read_folder(place: Path, image_size: int | None) -> dict[str, Split]:
+    """Read the images of a folder, by split: "train", and "validation" and "test" if they are there.
+
+    Arguments and errors are those of `load_image_folder`.
     """
     names = [name for name in ("validation", "val") if (place / name).is_dir()]
     if len(names) == 2:
@@ -43,8 +54,7 @@ def load_image_folder(place: Path, image_size: int | None = None) -> DataSet:
         if (place / folder).is_dir():
             parts[part] = _files(place / folder, classes)
     size, mode = _common([path for files in parts.values() for path, _ in files], image_size)
-    splits = {part: _read(files, size, mode, image_size) for part, files in parts.items()}
-    return from_splits("image-folder", len(classes), splits["train"], splits.get("validation"), splits.get("test"))
+    return {part: _read(files, size, mode, image_size) for part, files in parts.items()}
 
 
 def _folders(place: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The cache: the folder for generated code, and safe ways to write to it."""
+"""The cache: the folder for generated code and decoded images, and safe ways to write to it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """The folder for generated files: $EVONAS_CACHE, or `~/.cache/evonas` if that is not set."""
+    """The folder for generated files and decoded images: $EVONAS_CACHE, or `~/.cache/evonas` if that is not set."""
     named = os.environ.get("EVONAS_CACHE")
     return Path(named) if named else Path.home() / ".cache" / "evonas"
 

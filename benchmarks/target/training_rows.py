@@ -1,0 +1,120 @@
+"""Trainings outside a search, as lines of JSON: what identifies each, and carrying out the missing ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from evonas.evolution.executor import Executor
+from evonas.evolution.trainings import carry_out, training_task
+from evonas.language.graph import Graph
+from evonas.language.zoo import as_graph, zoo
+from evonas.settings.candidate import Status
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+
+LAYERS = Path(__file__).parent / "layers.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training of one layer.
+
+    Attributes:
+        layer: the name of a published layer, or an expression.
+        protocol: the name of the protocol within its benchmark.
+        anchor: the network.
+        seed: of weights and batches.
+        score: accuracy on the split that the benchmark scores, 0 if the training diverged.
+        diverged: whether it did.
+        seconds: core-seconds.
+    """
+
+    layer: str
+    protocol: str
+    anchor: str
+    seed: int
+    score: float
+    diverged: bool
+    seconds: float
+
+    @property
+    def key(self) -> tuple[str, str, str, int]:
+        """What identifies the training."""
+        return self.layer, self.protocol, self.anchor, self.seed
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A layer to train on every anchor of a protocol, whose seed is that of the training."""
+
+    layer: str
+    name: str
+    protocol: EvaluationProtocol
+    split: str = "test"
+
+
+def layers(*origins: str) -> list[str]:
+    """Return the layers of ``layers.json``, or those of some origins."""
+    rows = json.loads(LAYERS.read_text())
+    return [row["layer"] for row in rows if not origins or row["origin"] in origins]
+
+
+def read(path: Path) -> list[Row]:
+    """Return the rows of a file; none if there is no file. A line cut off by a kill is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(Row(**json.loads(line)))
+        except ValueError:
+            continue
+    return rows
+
+
+def missing(jobs: Iterable[Job], rows: Sequence[Row]) -> list[Job]:
+    """Return the jobs with the anchors that are not in the rows."""
+    done = {row.key for row in rows}
+    found = []
+    for job in jobs:
+        seed = job.protocol.seed
+        left = tuple(a for a in job.protocol.anchors if (job.layer, job.name, a, seed) not in done)
+        if left:
+            found.append(replace(job, protocol=replace(job.protocol, anchors=left)))
+    return found
+
+
+def train(jobs: Sequence[Job], executor: Executor, path: Path) -> Iterator[Row]:
+    """Carry out jobs, each anchor as a task of its own, append each row to the file, and yield it."""
+    singles = [replace(j, protocol=replace(j.protocol, anchors=(a,))) for j in jobs for a in j.protocol.anchors]
+    tasks = [
+        training_task(
+            _layer(job.layer), number, job.protocol, split="validation" if job.split == "validation" else "test"
+        )
+        for number, job in enumerate(singles)
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        for evaluation in carry_out(tasks, executor, max_attempts=2):
+            job = singles[evaluation.index]
+            if evaluation.status is not Status.SCORED:
+                print(f"failed: {job.layer} on {job.protocol.anchors[0]}: {evaluation.reason}", flush=True)
+                continue
+            (anchor,) = job.protocol.anchors
+            score = evaluation.scores[anchor]
+            row = Row(
+                job.layer,
+                job.name,
+                anchor,
+                job.protocol.seed,
+                round(score, 6),
+                "diverged" in evaluation.reason,
+                round(evaluation.core_seconds, 3),
+            )
+            file.write(json.dumps(asdict(row)) + "\n")
+            file.flush()
+            yield row
+
+
+def _layer(text: str) -> Graph | str:
+    return text if text in zoo else as_graph(text)
