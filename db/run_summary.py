@@ -6,12 +6,13 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, and_, case, func, select
 
-from evonas.db.models import CandidateRow, Drawing, EvaluationRow, Outcome, TrainingRow
+from evonas.db.models import CandidateRow, Drawing, EvaluationRow, Outcome, RetrainingRow, TrainingRow
+from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import FilterSummary, RunSummary
 from evonas.records.store import by_frequency
-from evonas.settings.candidate import Status
+from evonas.settings.candidate import LONGER, Status
 
 
 def summarise(connection: Connection, run_id: int, last_activity: datetime) -> RunSummary:
@@ -43,6 +44,8 @@ def summarise(connection: Connection, run_id: int, last_activity: datetime) -> R
         .group_by(TrainingRow.anchor)
         .order_by(TrainingRow.anchor)
     ).all()
+    on_rungs = and_(RetrainingRow.run_id == run_id, RetrainingRow.stage == RetrainingStage.RUNG.value)
+    longer = connection.scalar(select(func.sum(RetrainingRow.seconds)).where(on_rungs))
     return RunSummary(
         candidates=connection.execute(
             select(func.count()).select_from(CandidateRow).where(CandidateRow.run_id == run_id)
@@ -51,7 +54,7 @@ def summarise(connection: Connection, run_id: int, last_activity: datetime) -> R
         filters=_filters(connection, run_id),
         discarded={row.filter: row.discarded for row in drawn if row.discarded is not None},
         drawing={row.filter: row.seconds for row in drawn if row.timed},
-        training=dict(trained),
+        training=dict(trained) if longer is None else dict(sorted([*trained, (LONGER, longer)])),
         retries=retries or 0,  # the sum of no rows is NULL
         last_activity=last_activity,
     )

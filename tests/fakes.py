@@ -29,13 +29,17 @@ def config(**settings: object) -> RunConfig:
 
 def outcome(task: Task) -> Evaluation:
     """Judge a graph: of ten, about six are scored, three are rejected, and one fails in every attempt."""
-    digest = hashlib.blake2b(Graph.from_json(task.graph).key.encode()).digest()
+    rung = str(task.rung) if task.rung else ""
+    digest = hashlib.blake2b((Graph.from_json(task.graph).key + rung).encode()).digest()
     seconds = {anchor: 0.5 + digest[place] / 256 for place, anchor in enumerate(ANCHORS)}
     seconds[BUILDING] = 0.125 + digest[8] / 1024
     if not task.filtered or digest[0] >= 102:
         scores = {anchor: digest[4 + place] / 255 for place, anchor in enumerate(ANCHORS)}
         passed = FilterOutcome("quality", True, "", 0.5, 0.25)
-        return Evaluation(task.index, Status.SCORED, scores, filters=(passed,), seconds=seconds, attempts=task.attempt)
+        filters = (passed,) if task.filtered else ()
+        return Evaluation(
+            task.index, Status.SCORED, scores, filters=filters, seconds=seconds, attempts=task.attempt, rung=task.rung
+        )
     if digest[0] >= 26:
         rejected = FilterOutcome("quality", False, "low accuracy", 0.1, 0.25)
         return Evaluation(task.index, Status.REJECTED, filters=(rejected,), attempts=task.attempt)

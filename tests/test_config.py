@@ -96,7 +96,7 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
         ({"space": None}, "space must be a SearchSpace, not None"),
         ({"deadline": 0.0}, "deadline must be positive, not 0.0"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
-        ({"strategy": "greedy"}, "unknown strategy 'greedy'; known: pareto, average, nsga2, random"),
+        ({"strategy": "greedy"}, "unknown strategy 'greedy'; known: families, pareto, average, nsga2, random"),
     ],
 )
 def test_what_makes_no_sense_is_refused(settings: dict[str, Any], message: str) -> None:

@@ -36,7 +36,7 @@ def test_what_did_not_fail_stays_as_it_is() -> None:
     )
     assert attempts.charged(one) == one
     attempts.charged(failed(6, "it died", 2.0))
-    attempts.forget(6)
+    attempts.forget((6, 0))
     assert attempts.charged(failed(6, "anew", 1.0)) == failed(6, "anew", 1.0)
 
 

@@ -7,7 +7,7 @@ from math import isnan, nan
 
 import pytest
 
-from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.records.retraining import RERUNS, Retraining, RetrainingStage
 from evonas.reruns.ranking import Ranked, Ranking, by_mean, sample
 from evonas.reruns.significance import interval
 
@@ -32,7 +32,7 @@ def ranked(name: str, *means: float, apart: float = 0.0) -> Ranked:
     The seeds are those of the stage.
     """
     found = {}
-    for place, stage in enumerate(RetrainingStage):
+    for place, stage in enumerate(RERUNS):
         by_seed = {FIRST[stage] + seed: mean + place * apart for seed, mean in enumerate(means)}
         found[stage] = sample(trained(dict.fromkeys(ANCHORS, by_seed), stage), ANCHORS)
     return Ranked(name, name, None, 0.5, found)

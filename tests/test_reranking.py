@@ -16,7 +16,7 @@ from evonas.evolution.executor import Task
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
 from evonas.records.memory_store import MemoryStore
-from evonas.records.retraining import RetrainingStage
+from evonas.records.retraining import RERUNS, RetrainingStage
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking
 from evonas.settings.candidate import Evaluation, Status
@@ -66,7 +66,7 @@ def test_layers_are_ranked_anew_and_the_best_and_the_references_alone_meet_the_t
     assert [one.searched for one in ranking.layers] == pytest.approx([0.65, 0.55, 0.6, 0.7])
     assert ranking.reported == 2 and {one.id for one in ranking.references} == {"bn-relu", "rmsnorm"}
     for place, one in enumerate((*ranking.layers, *ranking.references)):
-        assert list(one.samples) == (list(RetrainingStage) if place not in (2, 3) else [RetrainingStage.HELD_OUT])
+        assert list(one.samples) == (list(RERUNS) if place not in (2, 3) else [RetrainingStage.HELD_OUT])
         assert one.samples[RetrainingStage.HELD_OUT].scores.keys() == {"resnet-small", "mobilenet-small"}
     assert list(ranking.layers[0].samples[RetrainingStage.TRANSFER].scores) == [OTHER]
     held_out, test = [t for t in tasks if t.held_out], [t for t in tasks if not t.held_out]

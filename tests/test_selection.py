@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.errors import UsageError
+from evonas.judging.rungs import Ladder
 from evonas.judging.selection import Individual, Nsga2, Population, Tournament, Window, pareto_front, selection_of
 from evonas.language.graph import Graph
 from evonas.search_spaces import evonorm
@@ -124,8 +125,8 @@ def test_the_same_generator_draws_the_same_winner() -> None:
 
 
 def test_a_strategy_without_parents_has_no_selection() -> None:
-    with pytest.raises(UsageError, match="unknown selection 'random'; known: average, nsga2, pareto"):
-        selection_of(RunConfig(evonorm, strategy="random"))
+    with pytest.raises(UsageError, match="unknown selection 'random'; known: average, families, nsga2, pareto"):
+        selection_of(RunConfig(evonorm, strategy="random"), Ladder(0, 0.25))
 
 
 def test_a_smallest_tournament_raises_the_pressure_on_a_small_window() -> None:

@@ -48,7 +48,7 @@ class LiveDisplay:
         self._core_seconds = core_seconds(summary)
         self._throughput = Throughput(run.config, self.judged, self._core_seconds)
         self._shown_at = 0.0
-        self._pending = 0
+        self._pending = self._longer = 0
         self._bar = progress_bar(run, self.judged)
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -80,6 +80,12 @@ class LiveDisplay:
         if is_best and self._live is None:
             self.console.print(f"  new best {found.mean:.3f}  {found.expression}", markup=False, highlight=False)
 
+    def promoted(self, evaluation: Evaluation) -> None:
+        """Counts a longer training."""
+        self._totals.trained_longer(evaluation.core_seconds)
+        self._core_seconds += evaluation.core_seconds
+        self._longer += 1
+
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
         """Shows the scores of a published layer."""
         if evaluation.scores:
@@ -103,13 +109,15 @@ class LiveDisplay:
             best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
             rejections = ", ".join(f"{name} {count:,}" for name, count in _rejections(self._totals.summary()) if count)
             line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._throughput}"
+            line += f"; {self._longer} longer trainings" if self._longer else ""
             line += f"; rejected: {rejections}" if rejections else ""
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> RenderableType:
         self._bar.update(self._bar.tasks[0].id, completed=self.judged, speed=str(self._throughput))
         run, summary = replace(self.run, references=self._references), self._totals.summary()
-        footer = f"{self._pending} in flight; Ctrl-C stops, `evonas resume {self.run.id}` continues"
+        longer = f"{self._longer} longer trainings; " if self._longer else ""
+        footer = f"{longer}{self._pending} in flight; Ctrl-C stops, `evonas resume {self.run.id}` continues"
         return overview(run, summary, self.best, self._bar, footer, self.dashboard)
 
 

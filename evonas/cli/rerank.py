@@ -17,6 +17,7 @@ from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, narrow, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
 from evonas.front.assemble import open_storage
+from evonas.records.retraining import RERUNS
 from evonas.reruns.ranking import PairedComparison, Ranked, Ranking, Sample
 from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR
 from evonas.reruns.reranking import rerank as train_again
@@ -70,7 +71,7 @@ def rerank(
                     **execution,
                 )
         except KeyboardInterrupt:
-            kept = len(store.retrainings(found))
+            kept = sum(one.stage in RERUNS for one in store.retrainings(found))
             options.stderr.print(f"{kept} trainings were recorded; the same command continues from there.")
             raise typer.Exit(130) from None
     options.emit(form, ranking.as_dict(), ranking_tables(ranking))

@@ -29,6 +29,7 @@ class Task:
         held_out: the share of the training split that is left out of training and replaces the validation split; 0 for
             none.
         floors: the accuracies that the candidate must reach, by name of the checkpoint (`evonas.judging.hurdles`).
+        rung: 0 for a new candidate, or the rung of a longer training (`evonas.judging.rungs`).
     """
 
     index: int
@@ -40,11 +41,18 @@ class Task:
     split: Literal["validation", "test"] = "validation"
     held_out: float = 0.0
     floors: Mapping[str, float] = field(default_factory=dict)
+    rung: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The index and the rung: what identifies the task among those of an executor."""
+        return self.index, self.rung
 
     @property
     def name(self) -> str:
-        """The kind of task and its number, such as "candidate 17"."""
-        return f"candidate {self.index}" if self.index >= 0 else f"reference {-self.index}"
+        """The kind of task and its number, such as "candidate 17", and the rung of a longer training."""
+        name = f"candidate {self.index}" if self.index >= 0 else f"reference {-self.index}"
+        return f"{name} on rung {self.rung}" if self.rung else name
 
     @property
     def label(self) -> str:

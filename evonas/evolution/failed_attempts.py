@@ -11,8 +11,8 @@ class FailedAttempts:
     """The failed attempts at candidates whose evaluation has not finished."""
 
     def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}  # core-seconds, by index
-        self._reasons: dict[int, tuple[str, ...]] = {}
+        self._seconds: dict[tuple[int, int], float] = {}  # core-seconds, by `Evaluation.key`
+        self._reasons: dict[tuple[int, int], tuple[str, ...]] = {}
 
     def charged(self, evaluation: Evaluation) -> Evaluation:
         """The evaluation with the cost and the reasons of earlier failed attempts at the candidate added.
@@ -20,22 +20,22 @@ class FailedAttempts:
         An evaluation that failed is itself remembered as a failed attempt.
         """
         evaluation = self._with_reasons(evaluation)
-        earlier = self._seconds.pop(evaluation.index, 0.0)
+        earlier = self._seconds.pop(evaluation.key, 0.0)
         lost = earlier + evaluation.seconds.get(FAILED_ATTEMPTS, 0.0)
         if not lost:
             return evaluation
-        self._seconds[evaluation.index] = lost
+        self._seconds[evaluation.key] = lost
         return replace(evaluation, seconds={**evaluation.seconds, FAILED_ATTEMPTS: lost})
 
-    def forget(self, index: int) -> None:
-        """Forget the attempts at a candidate whose evaluation has finished."""
-        self._seconds.pop(index, None)
-        self._reasons.pop(index, None)
+    def forget(self, key: tuple[int, int]) -> None:
+        """Forget the attempts at an evaluation that has finished."""
+        self._seconds.pop(key, None)
+        self._reasons.pop(key, None)
 
     def _with_reasons(self, evaluation: Evaluation) -> Evaluation:
-        earlier = self._reasons.pop(evaluation.index, ())
+        earlier = self._reasons.pop(evaluation.key, ())
         if evaluation.status is Status.FAILED:
-            self._reasons[evaluation.index] = (*earlier, evaluation.reason)
+            self._reasons[evaluation.key] = (*earlier, evaluation.reason)
         # A failure that repeats is reported once.
         reasons = [f"attempt {n} failed: {why}" for n, why in enumerate(earlier, 1) if why != evaluation.reason]
         return replace(evaluation, reason="; ".join(filter(None, [evaluation.reason, *reasons])))

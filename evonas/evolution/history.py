@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from evonas.evolution.promotions import Promotions
 from evonas.judging.hurdles import Hurdles
 from evonas.judging.selection import Population
 from evonas.settings.candidate import Candidate, Evaluation, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from evonas.judging.cheap_filters import ResumableFilters
     from evonas.records.store import Store
@@ -33,6 +34,7 @@ class History:
         core_seconds: core-seconds that workers have spent on the run.
         population: the window from which parents are chosen.
         hurdles: the accuracies that candidates must reach at checkpoints.
+        promotions: the longer trainings of good candidates.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -43,6 +45,8 @@ class History:
         self.core_seconds = 0.0
         self.population = Population(config.population)
         self.hurdles = Hurdles(config.protocol, config.population)
+        self.promotions = Promotions(config)
+        self._config = config
 
     def restore(
         self, store: Store, run_id: int, filters: ResumableFilters, remember: Callable[[Candidate], None]
@@ -69,13 +73,24 @@ class History:
         self.core_seconds = sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
         first = min(store.unevaluated(run_id), default=self.drawn)
         self.applied = max(0, first - self._lookahead + 1)
-        for pair in store.newest_scored(run_id, self.applied, self._window):
+        for pair in self._scored(store, run_id):
             self.population.add(*pair)
         for name in self.hurdles.names:
             for value in store.filter_values(run_id, name, self.applied, self.hurdles.window):
                 self.hurdles.add_value(name, value)
         self.candidates = {c.index: c for c in store.candidates(run_id, self.applied)}
         self.evaluations = {e.index: e for e in store.evaluations(run_id, self.applied)}
+
+    def _scored(self, store: Store, run_id: int) -> Iterable[tuple[Candidate, Evaluation]]:
+        """The scored candidates that have been applied and are in the window; all of them pass the promotions."""
+        if not self._config.uses_ladder:
+            return store.newest_scored(run_id, self.applied, self._window)
+        self.promotions.recall(store.retrainings(run_id))
+        scored = store.newest_scored(run_id, self.applied, self.drawn)
+        for candidate, evaluation in scored:
+            self.promotions.apply(candidate.index, candidate, evaluation)
+        self.promotions.apply_until(self.applied - 1)
+        return scored[-self._window :]
 
     def add_candidate(self, candidate: Candidate) -> None:
         """Add a candidate that was drawn."""
@@ -84,18 +99,30 @@ class History:
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
         """Add a finished evaluation."""
-        self.evaluations[evaluation.index] = evaluation
+        if evaluation.rung:
+            self.promotions.finish(evaluation)
+        else:
+            self.evaluations[evaluation.index] = evaluation
         self.core_seconds += evaluation.core_seconds
 
     def has_results_until(self, last: int) -> bool:
-        """Whether all candidates up to index `last` have been evaluated."""
-        return all(i in self.evaluations for i in range(self.applied, last + 1))
+        """Whether everything is there that is applied with candidates up to index `last`."""
+        evaluated = all(i in self.evaluations for i in range(self.applied, last + 1))
+        return evaluated and self.promotions.has_results_until(last)
+
+    def apply_all(self) -> None:
+        """Apply the results that are there at the end of the search, as far as they go in order."""
+        while self.applied < self.drawn and self.has_results_until(self.applied):
+            self.apply_until(self.applied)
+        if self.applied == self.drawn:
+            self.promotions.apply_all()
 
     def apply_until(self, last: int) -> None:
         """Apply the results of all candidates up to index `last` to the population and the hurdles, in order."""
         while self.applied <= last:
             candidate, evaluation = self.candidates.pop(self.applied), self.evaluations.pop(self.applied)
             self.hurdles.add(evaluation)
+            self.promotions.apply(self.applied, candidate, evaluation)
             if evaluation.status is Status.SCORED:
                 self.population.add(candidate, evaluation)
             self.applied += 1

@@ -8,6 +8,7 @@ the loop can be restored from the store, so a run that was interrupted or killed
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from evonas.evolution.executor import Executor, Task, published_task
 from evonas.evolution.failed_attempts import FailedAttempts
 from evonas.evolution.gc_pause import rare_collections
 from evonas.evolution.history import History
+from evonas.evolution.observer import PromotionObserver
+from evonas.evolution.promotions import as_records
 from evonas.evolution.propose import Proposer, SpaceExhausted
 from evonas.evolution.tasks_in_flight import TasksInFlight
 from evonas.judging.cheap_filters import ResumableFilters
@@ -62,9 +65,9 @@ class Search:
     ) -> None:
         self.run, self.config = run, run.config
         self.store, self.executor, self.observers = store, executor, observers
-        self.proposer = Proposer(self.config)
-        self.proposer.filters = self._filters = filters or ResumableFilters(self.config.twins)
         self._history = History(self.config)
+        self.proposer = Proposer(self.config, self._history.promotions.ladder)
+        self.proposer.filters = self._filters = filters or ResumableFilters(self.config.twins)
         self._in_flight = TasksInFlight(self._submit, self.config.max_attempts, late_success=True)
         self._attempts = FailedAttempts()
         missing = [name for name in references if name not in run.references]
@@ -101,9 +104,14 @@ class Search:
             self._history.apply_until(index - self.config.lookahead)
             self._in_flight.add(self._task(index))
         while True:
+            self._promote()
             self._draw()
             if not self._in_flight:
-                return
+                # Nothing is left to draw. The last results may still promote candidates.
+                self._history.apply_all()
+                self._promote()
+                if not self._in_flight:
+                    return
             # If there is more to draw, do not wait for results.
             self._collect(0.0 if self._may_draw() else POLL_SECONDS)
 
@@ -137,6 +145,7 @@ class Search:
             while self._may_draw(len(tasks)) and (not tasks or monotonic() < until):
                 index = self._history.drawn
                 self._history.apply_until(index - self.config.lookahead)
+                self._promote()
                 try:
                     candidate = self.proposer.draw(index, self._history.population)
                 except SpaceExhausted:
@@ -154,6 +163,11 @@ class Search:
                     observer.drawn(candidate)
         for task in tasks:
             self._in_flight.add(task)
+
+    def _promote(self) -> None:
+        """Submit the longer trainings that candidates have earned. They do not wait for a free worker."""
+        for promotion in self._history.promotions.take():
+            self._in_flight.add(self._history.promotions.task(promotion))
 
     def _may_draw(self, unsent: int = 0) -> bool:
         """Whether another candidate may be drawn, and a worker is free for it after `unsent` drawn ones."""
@@ -173,7 +187,7 @@ class Search:
         return Task(index, 1, graph, self.config.protocol, floors=self._history.hurdles.floors())
 
     def _submit(self, task: Task) -> None:
-        self._time.sent(task.index)
+        self._time.sent(task.key)
         self.executor.submit(task)
 
     def _collect(self, timeout: float) -> None:
@@ -185,13 +199,15 @@ class Search:
             task = self._in_flight.take(evaluation)
             if task is None:
                 continue
-            self._time.came_back(evaluation.index, evaluation.wall)
+            self._time.came_back(evaluation.key, evaluation.wall)
             evaluation = self._attempts.charged(evaluation)
             if self._in_flight.retry(task, evaluation):
                 continue
-            self._attempts.forget(evaluation.index)
+            self._attempts.forget(evaluation.key)
             if evaluation.index < 0:
                 self._finish_reference(evaluation)
+            elif evaluation.rung:
+                self._finish_promotion(evaluation)
             else:
                 finished.append(replace(evaluation, attempts=task.attempt))
         self._finish(finished)
@@ -207,6 +223,16 @@ class Search:
         with self._time.during(SHOWING):
             for observer in self.observers:
                 observer.referenced(name, evaluation)
+
+    def _finish_promotion(self, evaluation: Evaluation) -> None:
+        with self._time.during(DATABASE):
+            for record in as_records(self.config, evaluation):
+                retry_while_unavailable(partial(self.store.record_retraining, self.run.id, record))
+        self._history.add_evaluation(evaluation)
+        with self._time.during(SHOWING):
+            for observer in self.observers:
+                if isinstance(observer, PromotionObserver):
+                    observer.promoted(evaluation)
 
     def _finish(self, evaluations: Sequence[Evaluation]) -> None:
         if not evaluations:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from evonas.settings.candidate import Candidate, Evaluation
@@ -22,3 +22,11 @@ class Observer(Protocol):
 
     def tick(self, pending: int) -> None:
         """Called at least every `evonas.evolution.loop.POLL_SECONDS`, while `pending` evaluations are in flight."""
+
+
+@runtime_checkable
+class PromotionObserver(Protocol):
+    """An observer that is also notified of longer trainings. Others need not have the method."""
+
+    def promoted(self, evaluation: Evaluation) -> None:
+        """Called when a longer training of a candidate (`Evaluation.rung`) has been recorded."""

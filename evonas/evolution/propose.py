@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from evonas.judging.cheap_filters import SAMPLING, SELECTION, CheapFilters, Passed, Tally
+from evonas.judging.rungs import Ladder
 from evonas.judging.selection import Population, selection_of
 from evonas.language.graph import Graph
 from evonas.settings.candidate import Candidate, Origin, OriginKind
@@ -31,12 +32,18 @@ class SpaceExhausted(Exception):  # noqa: N818  # it ends a search, and is not a
 
 
 class Proposer:
-    """Draws the candidates of one run, in order of index."""
+    """Draws the candidates of one run, in order of index.
 
-    def __init__(self, config: RunConfig) -> None:
+    Args:
+        config: the configuration of the run.
+        ladder: what is known of its scored candidates, for strategies that select by it; by default nothing.
+    """
+
+    def __init__(self, config: RunConfig, ladder: Ladder | None = None) -> None:
         self.config = config
         self.filters = CheapFilters(config.twins)
-        self._select = None if config.strategy == "random" else selection_of(config)
+        known = ladder or Ladder(len(config.rungs), config.promotion)
+        self._select = None if config.strategy == "random" else selection_of(config, known)
 
     def remember(self, candidate: Candidate) -> None:
         """Add a candidate that was drawn in an earlier session of the run."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TasksInFlight:
-    """The latest attempt at each task that has not been evaluated, by index.
+    """The latest attempt at each task that has not been evaluated, by `Task.key`.
 
     Args:
         submit: passes a task to the executor.
@@ -25,14 +25,14 @@ class TasksInFlight:
 
     def __init__(self, submit: Callable[[Task], None], max_attempts: int, *, late_success: bool = False) -> None:
         self._submit, self._max_attempts, self._late_success = submit, max_attempts, late_success
-        self._tasks: dict[int, Task] = {}
+        self._tasks: dict[tuple[int, int], Task] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
     def add(self, task: Task) -> None:
         """Submit a task."""
-        self._tasks[task.index] = task
+        self._tasks[task.key] = task
         self._submit(task)
 
     def take(self, evaluation: Evaluation) -> Task | None:
@@ -41,12 +41,12 @@ class TasksInFlight:
         An attempt that is reported twice, for instance because a worker was lost after its result had arrived, is a
         duplicate: its task has been evaluated, or a later attempt is in flight.
         """
-        task = self._tasks.get(evaluation.index)
+        task = self._tasks.get(evaluation.key)
         if task is None:
             return None
         if evaluation.attempts < task.attempt and (evaluation.status is Status.FAILED or not self._late_success):
             return None
-        return self._tasks.pop(evaluation.index)
+        return self._tasks.pop(evaluation.key)
 
     def retry(self, task: Task, evaluation: Evaluation) -> bool:
         """Submit the next attempt at a task if its evaluation failed and attempts are left; whether it did."""

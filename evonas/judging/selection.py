@@ -2,12 +2,13 @@
 
 Liu et al. 2020, section 3.3: the population is the newest scored candidates; a tournament is a random
 share of it; its winner is a random member of the tournament's Pareto front over the objectives, so that a
-layer which is best on one architecture is not lost. The other strategies serve for comparison.
+layer which is best on one architecture is not lost. `Families` keeps several kinds of layers apart, and compares
+layers by all of their trainings (`evonas/judging/rungs.py`). The other strategies serve for comparison.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
@@ -19,6 +20,7 @@ from evonas.settings.objectives import fitness
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from evonas.judging.rungs import Ladder
     from evonas.settings.candidate import Candidate, Evaluation
     from evonas.settings.objectives import Fitness
     from evonas.settings.run_config import RunConfig
@@ -204,30 +206,80 @@ class Nsga2:
         return self._sorted
 
 
+class Families:
+    """A parent from one of the best families: layers that do the same kind of thing compete among themselves.
+
+    A family is as good as its best member. Of the best families two are drawn, and the better one wins; in it, a fifth
+    of its members is drawn, and the best of them is the parent. Members are compared by `Outlook.cautious`.
+
+    Args:
+        ladder: what is known of each member of the window.
+        families: the number of the best families among which one is drawn.
+    """
+
+    SHARE = 0.2
+    """The share of a family in a tournament, which has two members at least."""
+
+    def __init__(self, ladder: Ladder, families: int) -> None:
+        self._ladder, self._number = ladder, families
+        self._ranked_for: tuple[int, int] | None = None
+        self._ranked: list[list[tuple[float, Individual]]] = []
+
+    def __call__(self, members: Sequence[Individual], rng: np.random.Generator) -> Individual:
+        """The parent."""
+        families = self._families(members)
+        family = families[int(rng.integers(len(families), size=2).min())]
+        size = min(len(family), max(2, round(self.SHARE * len(family))))
+        return family[int(rng.choice(len(family), size=size, replace=False).min())][1]
+
+    def _families(self, members: Sequence[Individual]) -> list[list[tuple[float, Individual]]]:
+        """The best families, best first, each with its members, best first; of equal ones the earlier comes first."""
+        state = self._ladder.version, members[-1].candidate.index
+        if state != self._ranked_for:
+            groups: dict[Hashable, list[tuple[float, Individual]]] = {}
+            for member in members:
+                index = member.candidate.index
+                rated = self._ladder.outlook(index).cautious, member
+                groups.setdefault(self._ladder.family(index), []).append(rated)
+            ranked = [sorted(group, key=lambda rated: -rated[0]) for group in groups.values()]
+            self._ranked = sorted(ranked, key=lambda group: -group[0][0])[: self._number]
+            self._ranked_for = state
+        return self._ranked
+
+
+def _families(config: RunConfig, ladder: Ladder) -> Selection:
+    return Families(ladder, config.families)
+
+
 def _tournament(config: RunConfig, average: bool = False) -> Selection:
     protocol = config.protocol
     share, smallest = config.tournament, config.smallest_tournament
     return Tournament(share, smallest, protocol.objectives, average, protocol.plugins)
 
 
-def _average(config: RunConfig) -> Selection:
-    return _tournament(config, average=True)
-
-
-def _nsga2(config: RunConfig) -> Selection:
+def _nsga2(config: RunConfig, _: Ladder) -> Selection:
     return Nsga2(config.survivors, config.protocol.objectives, config.protocol.plugins)
 
 
-SELECTIONS: dict[str, Callable[[RunConfig], Selection]] = {"pareto": _tournament, "average": _average, "nsga2": _nsga2}
+SELECTIONS: dict[str, Callable[[RunConfig, Ladder], Selection]] = {
+    "families": _families,
+    "pareto": lambda config, _: _tournament(config),
+    "average": lambda config, _: _tournament(config, average=True),
+    "nsga2": _nsga2,
+}
 """Makes the selection of a run, by the name of its strategy."""
 
 
-def selection_of(config: RunConfig) -> Selection:
+def selection_of(config: RunConfig, ladder: Ladder) -> Selection:
     """The function by which a run chooses parents.
+
+    Args:
+        config: the configuration of the run.
+        ladder: what is known of the run's scored candidates.
 
     Raises:
         UsageError: the strategy is unknown, or chooses no parents.
     """
     if config.strategy not in SELECTIONS:
         raise unknown("selection", config.strategy, SELECTIONS)
-    return SELECTIONS[config.strategy](config)
+    return SELECTIONS[config.strategy](config, ladder)

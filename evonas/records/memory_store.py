@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from typing_extensions import override
 
 from evonas.records.coordinator import Coordinator, held_by_another, taken_over
-from evonas.records.retraining import Retraining
+from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.running_totals import RunningTotals
 from evonas.records.store import Store, no_such_candidate, no_such_run, sorted_retrainings
@@ -203,6 +203,9 @@ class MemoryStore(Store):
             totals.drawn(candidate)
         for evaluation in self.evaluations(run_id):
             totals.evaluated(evaluation)
+        for one in self.retrainings(run_id):
+            if one.stage is RetrainingStage.RUNG:
+                totals.trained_longer(one.seconds)
         return totals.summary(self._touched[run_id])
 
     @override

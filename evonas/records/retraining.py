@@ -1,4 +1,4 @@
-"""The record of one training of a layer after the search: its settings and its result."""
+"""The record of one training of a layer beside its first evaluation: its settings and its result."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ class RetrainingStage(Enum):
     """Trained on the whole training split, scored on the test split."""
     TRANSFER = "transfer"
     """Like `TEST`, on an anchor that the search did not use."""
+    RUNG = "rung"
+    """During the search, on a rung of longer training; scored on the validation split (`evonas.judging.rungs`)."""
 
 
+RERUNS = (RetrainingStage.HELD_OUT, RetrainingStage.TEST, RetrainingStage.TRANSFER)
+"""The stages of trainings that follow a search."""
 Layer = int | str
 """A candidate's index, or the name of a published layer."""
 RetrainingKey = tuple[Layer, RetrainingStage, str, int, int, float]

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from evonas.records.run_info import FilterSummary, RunSummary
 from evonas.records.store import by_frequency
-from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Status
+from evonas.settings.candidate import LONGER, Candidate, Evaluation, FilterOutcome, Status
 
 Number = TypeVar("Number", int, float)
 
@@ -65,6 +65,10 @@ class RunningTotals:
         _add(self._training, evaluation.seconds)
         for place, outcome in enumerate(evaluation.filters):
             self._filters.setdefault(outcome.name, _Filter(place)).add(outcome, place)
+
+    def trained_longer(self, seconds: float) -> None:
+        """Add core-seconds of a training on a rung."""
+        _add(self._training, {LONGER: seconds})
 
     def summary(self, last_activity: datetime | None = None) -> RunSummary:
         """The totals as `Store.summary` gives them; the last activity is now unless it is given."""

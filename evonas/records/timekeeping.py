@@ -6,7 +6,7 @@ the run. The time of workers within an evaluation is part of the evaluation (`ev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
 
@@ -42,7 +42,7 @@ class Timekeeper:
         self._earlier = dict(earlier)
         self._spent = dict.fromkeys(COORDINATOR, 0.0)
         self._evaluating = 0.0
-        self._sent: dict[int, float] = {}  # times of submission of the evaluations in flight, by index
+        self._sent: dict[Hashable, float] = {}  # times of submission of the evaluations in flight
         self._sum_of_sent = 0.0
         self._activity = SENDING
         self._started = self._since = clock()
@@ -56,15 +56,15 @@ class Timekeeper:
         finally:
             self._switch(before)
 
-    def sent(self, index: int) -> None:
+    def sent(self, key: Hashable) -> None:
         """Note that an evaluation was sent to the workers."""
         now = self._clock()
-        self._sent[index] = now
+        self._sent[key] = now
         self._sum_of_sent += now
 
-    def came_back(self, index: int, wall: float) -> None:
+    def came_back(self, key: Hashable, wall: float) -> None:
         """Note that an evaluation came back, on which a worker spent `wall` seconds."""
-        self._sum_of_sent -= self._sent.pop(index)
+        self._sum_of_sent -= self._sent.pop(key)
         self._evaluating += wall
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from evonas.records.retraining import Layer, Retraining, RetrainingStage
+from evonas.records.retraining import RERUNS, Layer, Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.reruns.ranking import Sample, sample
 
@@ -49,7 +49,7 @@ def layer_scores(
         The candidates in the order given, and the published layers, best first.
     """
     comparable: list[Retraining] = []
-    for stage in RetrainingStage:
+    for stage in RERUNS:
         of_stage = [one for one in retrainings if one.stage is stage]
         terms = Counter((one.steps, one.held_out) for one in of_stage)
         if terms:
@@ -68,7 +68,7 @@ def layer_scores(
 
 def _samples(layer: Layer, retrainings: Sequence[Retraining], anchors: Sequence[str]) -> dict[RetrainingStage, Sample]:
     samples = {}
-    for stage in RetrainingStage:
+    for stage in RERUNS:
         mine = [one for one in retrainings if one.layer == layer and one.stage is stage]
         if any(not one.failed for one in mine):
             # The unseen anchor is the only one of its stage.

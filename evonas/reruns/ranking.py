@@ -8,7 +8,7 @@ from math import isnan, nan
 from statistics import fmean
 from typing import Any
 
-from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.records.retraining import RERUNS, Retraining, RetrainingStage
 from evonas.reruns.significance import Interval, Paired, holm, interval, paired
 
 
@@ -147,9 +147,7 @@ class Ranking:
     @property
     def stages(self) -> list[RetrainingStage]:
         """The stages of this ranking; there are three if there is an unseen anchor, else two."""
-        return [
-            stage for stage in RetrainingStage if stage is not RetrainingStage.TRANSFER or self.transfer is not None
-        ]
+        return [stage for stage in RERUNS if stage is not RetrainingStage.TRANSFER or self.transfer is not None]
 
     def comparisons(self, stage: RetrainingStage) -> list[PairedComparison]:
         """Compares each reported layer with each reference at a stage, with Holm's correction over all comparisons."""

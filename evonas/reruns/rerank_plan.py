@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 
 from evonas.errors import UsageError, shorten, unknown
+from evonas.evolution.promotions import protocol_of_rung
 from evonas.front.assemble import check_protocol
 from evonas.language.zoo import zoo
 from evonas.records.retraining import Layer, RetrainingKey, RetrainingStage
@@ -155,12 +156,15 @@ def _keys(
 
 def _fresh(first: int, number: int, run: RunInfo) -> list[int]:
     """The next `number` seeds, counting from `first`, that the run has not used."""
-    return list(islice((seed for seed in count(first) if seed != run.config.protocol.seed), number))
+    config = run.config
+    used = {config.protocol.seed, *(protocol_of_rung(config, rung).seed for rung in range(1, len(config.rungs) + 1))}
+    return list(islice((seed for seed in count(first) if seed not in used), number))
 
 
 def _of_first_test(store: Store, run: RunInfo, steps: int, seeds: list[int]) -> tuple[int, list[int]]:
     """The steps and seeds of the run's first trainings that were scored on the test split, else those given."""
-    tested = [one for one in store.retrainings(run.id) if one.stage is not RetrainingStage.HELD_OUT and not one.failed]
+    on_test = RetrainingStage.TEST, RetrainingStage.TRANSFER
+    tested = [one for one in store.retrainings(run.id) if one.stage in on_test and not one.failed]
     if all(one.steps == steps and one.seed in seeds for one in tested):
         return steps, seeds  # there are none yet, or they belong to this very request
     first = tested[0].steps

@@ -85,6 +85,8 @@ FAILED_ATTEMPTS = "failed attempts"
 """The key in `Evaluation.seconds` for the cost of failed attempts."""
 BUILDING = "building kernels"
 """The key in `Evaluation.seconds` for building the layer's kernels, at whichever stage that happened."""
+LONGER = "longer training"
+"""The name of the time that trainings on rungs took (`evonas.judging.rungs`), where times are added up by activity."""
 
 
 class Status(Enum):
@@ -130,6 +132,7 @@ class Evaluation:
             attempts failed; empty otherwise.
         attempts: the number of attempts.
         wall: wall time in seconds from start to end on the worker.
+        rung: 0 for the evaluation of a new candidate, or the rung of a longer training (`evonas.judging.rungs`).
     """
 
     index: int
@@ -141,6 +144,12 @@ class Evaluation:
     reason: str = ""
     attempts: int = 1
     wall: float = 0.0
+    rung: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """The candidate's index and the rung: what identifies the evaluation within its run."""
+        return self.index, self.rung
 
     @property
     def mean(self) -> float:

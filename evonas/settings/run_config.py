@@ -18,7 +18,7 @@ from evonas.settings.evaluation_protocol import EvaluationProtocol, check_intege
 from evonas.settings.objectives import ANCHOR_ACCURACIES
 from evonas.settings.search_space import SearchSpace
 
-STRATEGIES = ("pareto", "average", "nsga2", "random")
+STRATEGIES = ("families", "pareto", "average", "nsga2", "random")
 """The ways to choose parents; `random` chooses none."""
 
 
@@ -35,11 +35,16 @@ class RunConfig:
         tournament: share of the window that enters a tournament of `pareto` and `average`.
         smallest_tournament: least number of candidates in a tournament, if the window has that many.
         survivors: number of candidates of the window that survive under `nsga2`.
+        families: number of the best families among which `families` chooses that of a parent.
         fresh: probability that a candidate is a new random graph rather than an offspring.
         mutations: number of mutations that separate an offspring from its parent.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
             earlier one (`evonas/judging/start_twins.py`); 0 disables the comparison.
         lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
+        rungs: steps of the longer trainings that good candidates earn, as rising or equal multiples of the protocol's
+            steps, each with a seed of its own (`evonas/judging/rungs.py`); empty for none.
+        promotion: share of the candidates on a rung that go on to the next.
+        rung_lookahead: the result of a longer training counts from so many candidates later on.
         seed_graphs: JSON of graphs to judge first, in order.
         core_minutes: no more candidates are drawn once all workers together have spent this many core-minutes; None
             for no limit.
@@ -59,9 +64,13 @@ class RunConfig:
     tournament: float = 0.05
     smallest_tournament: int = 20
     survivors: int = 50
+    families: int = 12
     fresh: float = 0.5
     mutations: int = 2
     lookahead: int = 16
+    rungs: tuple[int, ...] = ()
+    promotion: float = 0.25
+    rung_lookahead: int = 100
     twins: float = 0.02
     seed_graphs: tuple[str, ...] = ()
     core_minutes: float | None = None
@@ -73,7 +82,10 @@ class RunConfig:
         if not isinstance(self.space, SearchSpace):
             raise UsageError(f"space must be a SearchSpace, not {shorten(self.space)}")
         check_integers(self, budget=1, population=1, smallest_tournament=1, survivors=2, mutations=1)
-        check_integers(self, lookahead=1, max_attempts=1, seed=0)
+        check_integers(self, lookahead=1, max_attempts=1, seed=0, families=1, rung_lookahead=1)
+        check_number(self, "promotion", above=0.0, below=1.0)
+        if list(self.rungs) != sorted(self.rungs) or not all(_is_multiple(rung) for rung in self.rungs):
+            raise UsageError(f"rungs must be whole numbers that do not fall, such as [2, 4], not {shorten(self.rungs)}")
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
@@ -86,6 +98,11 @@ class RunConfig:
             raise UsageError(
                 "the strategy average compares mean accuracies only; use pareto or nsga2 for other objectives"
             )
+
+    @property
+    def uses_ladder(self) -> bool:
+        """Whether the run keeps what is known of every scored candidate (`evonas.judging.rungs.Ladder`)."""
+        return bool(self.rungs) or self.strategy == "families"
 
     def to_json(self) -> str:
         """The configuration as JSON; `from_json` is its inverse."""
@@ -113,6 +130,10 @@ class RunConfig:
         config = _rebuild(RunConfig, document)
         assert isinstance(config, RunConfig)  # _rebuild returns an instance of the class that it is given
         return config
+
+
+def _is_multiple(rung: object) -> bool:
+    return isinstance(rung, int) and not isinstance(rung, bool) and rung >= 1
 
 
 def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:

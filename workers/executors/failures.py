@@ -16,7 +16,13 @@ def failed_evaluation(task: Task, started: float, reason: str) -> Evaluation:
     """Make the evaluation of a failed task. The seconds since `started`, a time of `monotonic`, count as spent."""
     spent = monotonic() - started
     return Evaluation(
-        task.index, Status.FAILED, seconds={FAILED_ATTEMPTS: spent}, reason=reason, attempts=task.attempt, wall=spent
+        task.index,
+        Status.FAILED,
+        seconds={FAILED_ATTEMPTS: spent},
+        reason=reason,
+        attempts=task.attempt,
+        wall=spent,
+        rung=task.rung,
     )
 
 

@@ -102,7 +102,7 @@ class RayExecutor(Executor):
         self._queue: deque[Task] = deque()
         self._running: dict[Any, _Running] = {}
         self._broken: list[_Running] = []  # the connection broke, and the node may have died
-        self._nodes_lost: Counter[tuple[int, int]] = Counter()  # by index of the candidate and attempt
+        self._nodes_lost: Counter[tuple[int, int, int]] = Counter()  # by key of the task and attempt
         self._waiting_since = monotonic()  # for any worker to start
         self._meter = RayMeter()
 
@@ -240,8 +240,8 @@ class RayExecutor(Executor):
         for running in self._broken:
             task = running.task
             if running.worker.node not in alive:
-                self._nodes_lost[task.index, task.attempt] += 1
-                if self._nodes_lost[task.index, task.attempt] < _LOST_NODES:
+                self._nodes_lost[*task.key, task.attempt] += 1
+                if self._nodes_lost[*task.key, task.attempt] < _LOST_NODES:
                     self._queue.appendleft(task)
                 else:
                     over.append(failed_evaluation(task, running.started, f"{_LOST_NODES} nodes died under it"))

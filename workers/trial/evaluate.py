@@ -145,6 +145,7 @@ class _EvaluationInProgress:
             self.seconds,
             reason=f"diverged on {', '.join(self.diverged)}" if scored and self.diverged else "",
             attempts=self.task.attempt,
+            rung=self.task.rung,
         )
 
     def _clears(self, hurdle: Checkpoint, value: float) -> bool:

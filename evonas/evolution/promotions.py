@@ -1,0 +1,163 @@
+"""The longer trainings that a search has asked for, and their results.
+
+A training on a higher rung is asked for when the result of a candidate is applied, and its own result is applied a
+fixed number of candidates later, whenever it really comes in. So what a candidate is drawn from does not depend on the
+number or the speed of workers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from math import nan
+from statistics import fmean
+from typing import TYPE_CHECKING
+
+from evonas.evolution.executor import Task
+from evonas.judging.families import family_of
+from evonas.judging.rungs import Ladder, Promotion
+from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.settings.candidate import Candidate, Evaluation, Status
+from evonas.settings.objectives import ANCHOR_ACCURACIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from evonas.settings.evaluation_protocol import EvaluationProtocol
+    from evonas.settings.run_config import RunConfig
+
+SEED_STEP = 1_000_003
+"""Distance of the seeds of one rung from those of the next: a prime, so that no two runs' seeds meet by a pattern."""
+
+
+class Promotions:
+    """The trainings on higher rungs of a run.
+
+    Args:
+        config: the configuration of the run.
+
+    Attributes:
+        ladder: what is known of the run's scored candidates.
+    """
+
+    def __init__(self, config: RunConfig) -> None:
+        self._config = config
+        self.ladder = Ladder(len(config.rungs), config.promotion)
+        self._new: list[Promotion] = []
+        self._pending: deque[tuple[int, Promotion]] = deque()  # with the clock at which the result is applied
+        self._graphs: dict[int, str] = {}  # of the candidates that may still be promoted or are
+        self._scores: dict[Promotion, float | None] = {}  # None if the training failed
+
+    @property
+    def waiting(self) -> int:
+        """The number of promotions whose results have not been applied."""
+        return len(self._pending)
+
+    def take(self) -> list[Promotion]:
+        """The promotions since the last call whose trainings have to be carried out."""
+        new, self._new = self._new, []
+        pending = {promotion for _, promotion in self._pending}
+        return [promotion for promotion in new if promotion in pending and promotion not in self._scores]
+
+    def task(self, promotion: Promotion) -> Task:
+        """The first attempt at the training of a promotion."""
+        protocol = protocol_of_rung(self._config, promotion.rung)
+        return Task(promotion.index, 1, self._graphs[promotion.index], protocol, filtered=False, rung=promotion.rung)
+
+    def finish(self, evaluation: Evaluation) -> None:
+        """Note the result of a training."""
+        scored = evaluation.status is Status.SCORED
+        self._scores[Promotion(evaluation.index, evaluation.rung)] = evaluation.mean if scored else None
+
+    def recall(self, records: Iterable[Retraining]) -> None:
+        """Note the results that an earlier session recorded."""
+        self._scores |= _recorded_scores(self._config, records)
+
+    def has_results_until(self, clock: int) -> bool:
+        """Whether the results that are applied at a clock or before are there.
+
+        The clock is the index of the candidate whose result is applied.
+        """
+        return all(promotion in self._scores for due, promotion in self._pending if due <= clock)
+
+    def apply_all(self) -> None:
+        """Apply the results that are pending and there, at the end of a search. They may lead to further promotions."""
+        while self._pending and self._pending[0][1] in self._scores:
+            self._apply_next()
+
+    def apply(self, clock: int, candidate: Candidate, evaluation: Evaluation) -> None:
+        """Apply the results that are due at a clock, and then that of the candidate with this index, if scored."""
+        self.apply_until(clock)
+        if evaluation.status is Status.SCORED:
+            graph = candidate.graph.canonical
+            family = family_of(graph) if self._config.uses_ladder else None
+            if self._config.rungs:
+                self._graphs[candidate.index] = graph.to_json()
+            self._ask(clock, self.ladder.add(candidate.index, 0, evaluation.mean, family))
+
+    def apply_until(self, clock: int) -> None:
+        """Apply the results that are due at a clock or before."""
+        while self._pending and self._pending[0][0] <= clock:
+            self._apply_next()
+
+    def _apply_next(self) -> None:
+        due, promotion = self._pending.popleft()
+        score = self._scores.pop(promotion)
+        if score is not None:
+            self._ask(due, self.ladder.add(promotion.index, promotion.rung, score))
+
+    def _ask(self, clock: int, promotions: list[Promotion]) -> None:
+        self._new += promotions
+        self._pending += [(clock + self._config.rung_lookahead, promotion) for promotion in promotions]
+
+
+def protocol_of_rung(config: RunConfig, rung: int) -> EvaluationProtocol:
+    """The protocol of a rung: more steps and a seed of its own. Filters, hurdles and other objectives are left out."""
+    protocol = config.protocol
+    return replace(
+        protocol,
+        steps=config.rungs[rung - 1] * protocol.steps,
+        seed=(protocol.seed + rung * SEED_STEP) % 2**63,
+        objectives=(ANCHOR_ACCURACIES,),
+        hurdle_steps=(),
+    )
+
+
+def as_records(config: RunConfig, evaluation: Evaluation) -> list[Retraining]:
+    """The records of a training on a rung, one for each anchor."""
+    protocol = protocol_of_rung(config, evaluation.rung)
+    failed = evaluation.status is Status.FAILED
+    seconds = [evaluation.seconds.get(anchor, 0.0) for anchor in protocol.anchors]
+    seconds[0] += evaluation.core_seconds - sum(seconds)  # building kernels, which belongs to no anchor
+    return [
+        Retraining(
+            layer=evaluation.index,
+            stage=RetrainingStage.RUNG,
+            anchor=anchor,
+            seed=protocol.seed,
+            steps=protocol.steps,
+            held_out=0.0,
+            score=nan if failed else evaluation.scores[anchor],
+            seconds=spent,
+            reason=evaluation.reason,
+        )
+        for anchor, spent in zip(protocol.anchors, seconds, strict=True)
+    ]
+
+
+def _recorded_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[Promotion, float | None]:
+    """The mean scores of the trainings on rungs that are recorded whole; None for those that failed."""
+    rungs = {(p.steps, p.seed): r for r in range(1, len(config.rungs) + 1) for p in [protocol_of_rung(config, r)]}
+    found: dict[Promotion, list[Retraining]] = {}
+    for record in records:
+        if record.stage is RetrainingStage.RUNG and isinstance(record.layer, int):
+            found.setdefault(Promotion(record.layer, rungs[record.steps, record.seed]), []).append(record)
+    whole = {key: of for key, of in found.items() if len(of) == len(config.protocol.anchors)}
+    return {key: _mean(of) for key, of in whole.items()}
+
+
+def _mean(records: Sequence[Retraining]) -> float | None:
+    if any(record.failed for record in records):
+        return None
+    return fmean(record.score for record in records)  # exact, so that the order of records does not matter

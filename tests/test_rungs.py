@@ -1,0 +1,115 @@
+"""The ladder: who goes on to longer training, and what is expected of a candidate."""
+
+from __future__ import annotations
+
+import random
+from statistics import fmean, median
+
+import pytest
+
+from evonas.judging.rungs import LEAST_BEFORE, Ladder, Promotion
+
+
+def climbed(scores: list[float], share: float = 0.25, families: list[str] | None = None) -> list[Promotion]:
+    """The promotions from rung 0, in order, when candidates with these scores arrive one after another."""
+    ladder, found = Ladder(1, share), []
+    for index, score in enumerate(scores):
+        found += ladder.add(index, 0, score, families[index] if families else "one")
+    return found
+
+
+def test_the_share_goes_on_and_it_is_the_best() -> None:
+    scores = random.Random(1).sample([i / 400 for i in range(400)], 400)
+    gone = [promotion.index for promotion in climbed(scores)]
+    assert len(set(gone)) == len(gone)
+    assert 90 <= len(gone) <= 130  # a quarter, and those that were within it when they came
+    assert fmean(scores[i] for i in gone) > 0.8
+    # The very best never waits for long: when it comes, it is within any share.
+    assert scores.index(max(scores)) in gone
+
+
+def test_nobody_goes_on_before_there_is_something_to_compare_with() -> None:
+    assert climbed([0.5 + i / 100 for i in range(LEAST_BEFORE - 1)]) == []
+    assert climbed([0.5 + i / 100 for i in range(LEAST_BEFORE)]) == [Promotion(LEAST_BEFORE - 1, 1)]
+
+
+def test_a_candidate_that_waited_goes_on_when_the_share_has_room() -> None:
+    scores = [0.9, 0.8, 0.7, *[0.1] * 9]
+    found = climbed(scores)
+    assert [promotion.index for promotion in found][:3] == [0, 1, 2]
+    # With twelve candidates the quota is three: the second and third had to wait for the eighth and twelfth.
+    early = climbed(scores[:8])
+    assert [promotion.index for promotion in early] == [0]
+
+
+def test_the_best_of_a_family_goes_on_if_it_is_in_the_better_half() -> None:
+    many = [0.5 + i / 1000 for i in range(40)]
+    shuffled = random.Random(2).sample(many, 40)
+    alone = climbed([*shuffled, 0.525], families=["crowd"] * 40 + ["other"])
+    assert alone[-1] == Promotion(40, 1)
+    below = climbed([*shuffled, 0.505], families=["crowd"] * 40 + ["other"])
+    assert Promotion(40, 1) not in below
+    same = climbed([*shuffled, 0.525], families=["crowd"] * 41)
+    assert Promotion(40, 1) not in same
+
+
+def test_scores_on_two_rungs_give_a_line_that_discounts_luck() -> None:
+    rng = random.Random(3)
+    ladder, merit = Ladder(1, 0.5), {}
+    for index in range(400):
+        merit[index] = rng.gauss(0.5, 0.05)
+        for promotion in ladder.add(index, 0, merit[index] + rng.gauss(0.0, 0.05), index % 5):
+            ladder.add(promotion.index, promotion.rung, 0.2 + merit[promotion.index] + rng.gauss(0.0, 0.001))
+    # Half of the variance on rung 0 is noise, so the slope is about a half, and the spread that of merit given a score.
+    luckiest = max(merit, key=lambda index: ladder.scores(index)[0])
+    known = [index for index in merit if len(ladder.scores(index)) == 1]
+    low, high = min(known, key=lambda i: ladder.scores(i)[0]), max(known, key=lambda i: ladder.scores(i)[0])
+    slope = (ladder.outlook(high).score - ladder.outlook(low).score) / (ladder.scores(high)[0] - ladder.scores(low)[0])
+    assert 0.3 < slope < 0.7  # standard error 0.06 with 200 pairs
+    assert 0.028 < ladder.outlook(low).spread < 0.043  # 0.05 / sqrt(2) = 0.035, standard error 0.002
+    assert ladder.outlook(luckiest).spread == 0.0 and ladder.outlook(luckiest).score == ladder.scores(luckiest)[1]
+    assert ladder.outlook(luckiest).score < ladder.scores(luckiest)[0] + 0.2  # it did not keep what it promised
+
+
+def test_few_pairs_scale_and_none_leave_scores_as_they_are() -> None:
+    ladder = Ladder(2, 0.5)
+    for index in range(8):
+        ladder.add(index, 0, 0.1 * (index + 1))
+    assert ladder.outlook(3).score == pytest.approx(0.4) and ladder.outlook(3).spread == 0.0
+    ladder.add(7, 1, 1.2)
+    assert ladder.outlook(3).score == pytest.approx(0.6)  # times 1.2 / 0.8
+    assert ladder.outlook(7).score == pytest.approx(1.2)
+    assert ladder.scores(7) == (pytest.approx(0.8), 1.2)
+
+
+def test_a_score_that_is_not_a_number_counts_as_nothing() -> None:
+    ladder = Ladder(1, 0.25)
+    for index in range(12):
+        ladder.add(index, 0, 0.5)
+    ladder.add(12, 0, float("nan"))
+    assert ladder.scores(12) == (0.0,)
+    assert ladder.outlook(12).cautious == 0.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_promotions_are_those_of_a_plain_count(seed: int) -> None:
+    """The heap, the sorted list and the leaders give what counting from scratch gives each time."""
+    rng = random.Random(seed)
+    scores = [round(rng.random(), 2) for _ in range(150)]  # with ties
+    families = [rng.choice("abcdef") for _ in scores]
+    expected: list[int] = []
+    for last, score in enumerate(scores):
+        seen = scores[: last + 1]
+        if len(seen) < LEAST_BEFORE:
+            continue
+        quota = int(0.25 * len(seen))
+        waiting = [i for i in range(last + 1) if i not in expected]
+        best = max(waiting, key=lambda i: (scores[i], -i))
+        if quota and scores[best] >= sorted(seen)[-quota]:
+            expected.append(best)
+        mates = [s for s, f in zip(scores[:last], families[:last], strict=True) if f == families[last]]
+        better_half = sum(s < score for s in seen) >= len(seen) // 2
+        if last not in expected and better_half and score > max(mates, default=-1.0):
+            expected.append(last)
+    assert [promotion.index for promotion in climbed(scores, families=families)] == expected
+    assert median(scores[i] for i in expected) > median(scores)
