@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
@@ -12,13 +14,13 @@ from evonas.db import open_store
 from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
 from evonas.evolution.promotions import protocol_of_rung
-from evonas.judging.rungs import Ladder
+from evonas.judging.families import family_of
+from evonas.judging.rungs import Ladder, Promotion
 from evonas.records.memory_store import MemoryStore
-from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.settings.candidate import Evaluation, Status
-from evonas.settings.run_config import RunConfig
 from tests.fakes import ANCHORS, FakeExecutor, config, outcome, table
 from tests.test_evolution import searched
 
@@ -58,18 +60,42 @@ def test_trainings_are_longer_with_seeds_of_their_own_and_without_filters() -> N
     assert {task.index for task in asked if task.rung == 2} < below
 
 
-def test_every_promotion_of_the_recorded_scores_was_trained(undisturbed: object) -> None:
-    """The ladder that follows from the records asks for the recorded trainings and no other."""
-    store, run = searched(SETTINGS, FakeExecutor(3))
-    scored = {e.index: e.mean for e in store.evaluations(run.id) if e.status is Status.SCORED}
-    ladder, asked = Ladder(2, 0.3), set()
-    for index, mean in scored.items():
-        asked |= {(p.index, p.rung) for p in ladder.add(index, 0, mean, None)}
-    trained = {one.layer for one in store.retrainings(run.id)}
-    # Without families fewer go on; those that do so by their score alone do so in any case.
-    assert {index for index, _ in asked} - {max(scored, key=lambda i: scored[i])} <= trained | {max(scored)}
-    of_rung = [one for one in store.retrainings(run.id) if one.stage is RetrainingStage.RUNG]
-    assert len(of_rung) == len(store.retrainings(run.id)) == len(ANCHORS) * len({(o.layer, o.steps) for o in of_rung})
+def test_every_promotion_that_follows_from_the_records_was_trained_and_no_other() -> None:
+    """A search without lookahead, in which everything is applied in order of index, is repeated on a ladder."""
+    settings = replace(SETTINGS, rung_lookahead=1, lookahead=1)
+    store, run = searched(settings, FakeExecutor(3))
+    longest = {1: 2 * settings.protocol.steps, 2: 4 * settings.protocol.steps}
+    found = {(o.layer, o.steps, o.anchor): o.score for o in store.retrainings(run.id)}
+
+    def score(promotion: Promotion) -> float:
+        return fmean(found[promotion.index, longest[promotion.rung], anchor] for anchor in ANCHORS)
+
+    ladder, due, asked = Ladder(2, 0.3), list[Promotion](), set[Promotion]()
+    pairs = [(store.candidate(run.id, e.index), e) for e in store.evaluations(run.id)]
+    for candidate, evaluation in [*pairs, (None, None), (None, None)]:
+        new = [p for promotion in due for p in ladder.add(promotion.index, promotion.rung, score(promotion))]
+        if candidate is not None and evaluation is not None and evaluation.status is Status.SCORED:
+            new += ladder.add(candidate.index, 0, evaluation.mean, family_of(candidate.graph))
+        asked.update(new)
+        due = new
+    assert {(p.index, longest[p.rung]) for p in asked} == {(layer, steps) for layer, steps, _ in found}
+    assert len(asked) > 10 and all(one.stage is RetrainingStage.RUNG for one in store.retrainings(run.id))
+    assert len(store.retrainings(run.id)) == len(ANCHORS) * len(asked)
+
+
+def test_a_result_counts_from_so_many_candidates_later_on() -> None:
+    """Results that differ on a rung change no candidate that is drawn before they count."""
+
+    def other(task: Task) -> Evaluation:
+        found = outcome(task)
+        return replace(found, scores=dict.fromkeys(ANCHORS, 0.01)) if task.rung else found
+
+    first, changed = (searched(SETTINGS, FakeExecutor(2, judge=judge)) for judge in (outcome, other))
+    tables = [table(*found) for found in (first, changed)]
+    same = next(place for place, rows in enumerate(zip(*tables, strict=True)) if rows[0] != rows[1])
+    scored = [e.index for e in first[0].evaluations(1) if e.status is Status.SCORED]
+    # The eighth scored candidate is the first that can promote one.
+    assert same >= scored[7] + SETTINGS.rung_lookahead + SETTINGS.lookahead
 
 
 class _Interrupted(FakeExecutor):
@@ -135,33 +161,13 @@ def test_seconds_of_longer_trainings_count_towards_the_limit() -> None:
     whole, run = searched(SETTINGS, FakeExecutor(1))
     spent = sum(one.seconds for one in whole.retrainings(run.id))
     spent += sum(e.core_seconds for e in whole.evaluations(run.id))
-    half: RunConfig = config(
-        **{name: getattr(SETTINGS, name) for name in ("budget", "strategy", "rungs", "promotion", "rung_lookahead")},
-        population=30,
-        core_minutes=spent / 120,
-    )
-    store, run = searched(half, FakeExecutor(1))
+    store, run = searched(replace(SETTINGS, core_minutes=spent / 120), FakeExecutor(1))
     limited = sum(e.core_seconds for e in store.evaluations(run.id)) + sum(o.seconds for o in store.retrainings(run.id))
     assert store.summary(run.id).candidates < 80
     assert limited == pytest.approx(spent / 2, rel=0.35)  # what is in flight, and who has earned more, still ends
 
 
 def test_the_seed_of_a_rung_is_that_of_no_other_run_nearby() -> None:
-    seeds = [
-        protocol_of_rung(config(rungs=(2, 4), protocol=_seeded(seed)), rung).seed
-        for seed in range(50)
-        for rung in (1, 2)
-    ]
+    runs = [config(rungs=(2, 4), protocol=replace(SETTINGS.protocol, seed=seed)) for seed in range(50)]
+    seeds = [protocol_of_rung(run, rung).seed for run in runs for rung in (1, 2)]
     assert len({*seeds, *range(2000)}) == 100 + 2000
-
-
-def _seeded(seed: int) -> object:
-    from dataclasses import replace
-
-    return replace(SETTINGS.protocol, seed=seed)
-
-
-def test_records_of_rungs_belong_to_no_reranking() -> None:
-    store, run = searched(SETTINGS, FakeExecutor(2))
-    one = store.retrainings(run.id)[0]
-    assert isinstance(one, Retraining) and one.stage is RetrainingStage.RUNG and one.held_out == 0.0

@@ -13,12 +13,14 @@ import pytest
 import evonas
 from evonas.errors import UsageError
 from evonas.evolution.executor import Task
+from evonas.evolution.promotions import SEED_STEP
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RERUNS, RetrainingStage
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking
+from evonas.reruns.rerank_plan import RerankRequest, plan_reranking
 from evonas.settings.candidate import Evaluation, Status
 from tests.fakes import FakeExecutor
 from tests.store_samples import CONFIG, candidate, failed, rejected, scored
@@ -314,3 +316,11 @@ def test_a_run_without_scored_layers_is_refused(store: Store) -> None:
         evonas.rerank(storage=store, executor=FakeExecutor(1), transfer=None)
     with pytest.raises(UsageError, match="there is no run 9"):
         evonas.rerank(9, storage=store, executor=FakeExecutor(1), transfer=None)
+
+
+def test_seeds_of_rungs_are_not_fresh(store: Store) -> None:
+    """The run of seed 1000 − 1,000,003 · rung would train on a rung with the first seed of a reranking."""
+    run = store.run(1)
+    config = replace(run.config, rungs=(2,), protocol=replace(run.config.protocol, seed=2**63 + 1000 - SEED_STEP))
+    plan = plan_reranking(store, replace(run, config=config), RerankRequest(2, (), 3, 1000, None, 0.2, 1, None))
+    assert list(plan.seeds) == [1001, 1002, 1003]

@@ -113,3 +113,19 @@ def test_promotions_are_those_of_a_plain_count(seed: int) -> None:
             expected.append(last)
     assert [promotion.index for promotion in climbed(scores, families=families)] == expected
     assert median(scores[i] for i in expected) > median(scores)
+
+
+def test_spreads_of_several_lines_add_up() -> None:
+    """What is not known of two rungs is the noise of the last line, and that of the first times its slope."""
+    rng = random.Random(4)
+    ladder = Ladder(2, 0.5)
+    for index in range(600):
+        merit = rng.gauss(0.5, 0.05)
+        for first in ladder.add(index, 0, merit, index):
+            low = merit + rng.gauss(0.0, 0.03)
+            for second in ladder.add(first.index, 1, low):
+                ladder.add(second.index, 2, ladder.scores(second.index)[1] * 2.0 + rng.gauss(0.0, 0.04))
+    short = next(index for index in range(600) if len(ladder.scores(index)) == 1)
+    assert ladder.outlook(short).spread == pytest.approx((4 * 0.03**2 + 0.04**2) ** 0.5, rel=0.2)
+    once = next(index for index in range(600) if len(ladder.scores(index)) == 2)
+    assert ladder.outlook(once).spread == pytest.approx(0.04, rel=0.2)

@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from evonas.errors import UsageError
 from evonas.judging.rungs import Ladder
-from evonas.judging.selection import Individual, Nsga2, Population, Tournament, Window, pareto_front, selection_of
+from evonas.judging.selection import (
+    Families,
+    Individual,
+    Nsga2,
+    Population,
+    Tournament,
+    Window,
+    pareto_front,
+    selection_of,
+)
 from evonas.language.graph import Graph
 from evonas.search_spaces import evonorm
 from evonas.settings.candidate import Candidate, Evaluation, Origin, OriginKind, Status
@@ -227,3 +236,40 @@ def test_nsga2_follows_a_window_that_is_full() -> None:
         ranked = sorted(within, key=lambda i: -window[i - within[0]].evaluation.mean)[:2]
         for _ in range(2):  # the second time from the cached order
             assert {select(window, generator(seed)).candidate.index for seed in range(20)} == set(ranked)
+
+
+def laddered(scores: Sequence[float], families: Sequence[str]) -> tuple[Ladder, list[Individual]]:
+    ladder = Ladder(1, 0.25)
+    for index, score in enumerate(scores):
+        ladder.add(index, 0, score, families[index])
+    return ladder, [member(index, score) for index, score in enumerate(scores)]
+
+
+def test_a_parent_is_from_one_of_the_best_families() -> None:
+    """Forty good layers of one family do not crowd out the best of three others; the fifth family is not chosen."""
+    scores = [*(0.7 + i / 1000 for i in range(40)), 0.6, 0.59, 0.58, 0.3]
+    ladder, members = laddered(scores, [*"a" * 40, "b", "c", "d", "e"])
+    select = Families(ladder, 4)
+    won = Counter(select(members, generator(seed)).candidate.index for seed in range(400))
+    of_family = Counter("abcde"[max(0, index - 39)] for index in won.elements())
+    # The better of two of four: 7, 5, 3 and 1 of 16. Binomial(400, 1/16): mean 25, standard deviation 4.8.
+    assert of_family["a"] > of_family["b"] > of_family["c"] > of_family["d"] > 5
+    assert of_family["e"] == 0
+    of_crowd = [index for index in won.elements() if index < 40]
+    assert len(set(of_crowd)) > 8 and np.mean(of_crowd) > 30  # the best of eight of forty: mean rank 36
+    # Of equal length of training, a layer that is known better is preferred to one that promises as much.
+    for index in range(8):
+        ladder.add(index, 1, scores[index] + (0.05 if index % 2 else -0.05))
+    known, promised = ladder.outlook(7), ladder.outlook(39)
+    assert promised.spread > known.spread == 0.0
+    assert promised.cautious == pytest.approx(promised.score - promised.spread)
+    assert select(members, generator(0)) is not None
+
+
+def test_what_a_longer_training_showed_changes_who_is_a_parent() -> None:
+    ladder, members = laddered([0.5, 0.6], ["a", "b"])
+    select = Families(ladder, 1)
+    assert {select(members, generator(seed)).candidate.index for seed in range(10)} == {1}
+    ladder.add(1, 1, 0.1)
+    ladder.add(0, 1, 0.9)
+    assert {select(members, generator(seed)).candidate.index for seed in range(10)} == {0}
