@@ -46,7 +46,8 @@ def search(
         float | None, typer.Option(help="Draw no more candidates after the workers have spent this many core-minutes.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Data set: digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME.")
+        str | None,
+        typer.Option(help="Data set: digits, photographs, cifar10, cifar100, image-folder, npz or FILE.py:NAME."),
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
     anchor: Annotated[

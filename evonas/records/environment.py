@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from evonas.records.run_info import RunInfo
 
-RECORDED = ("evonas", "torch", "triton", "ray", "numpy", "pymoo", "scikit-learn", "sqlalchemy")
+RECORDED = ("evonas", "torch", "triton", "ray", "numpy", "pillow", "pymoo", "scikit-learn", "sqlalchemy")
 """The distributions whose versions a run records."""
 
-DECISIVE = ("evonas", "code", "torch", "numpy", "pymoo", "scikit-learn", "compiler", "processor", "gpus")
+DECISIVE = ("evonas", "code", "torch", "numpy", "pillow", "pymoo", "scikit-learn", "compiler", "processor", "gpus")
 """The parts of the environment that can change which candidates a run draws and how they score."""
 
 NOT_INSTALLED = "not installed"

@@ -78,11 +78,16 @@ def _files(place: Path, classes: list[str]) -> list[tuple[Path, int]]:
         )
     files = []
     for label, name in enumerate(classes):
-        images = [path for path in _listed(place / name) if path.suffix.lower() in _ENDINGS and path.is_file()]
+        images = [path for path in _listed(place / name) if _is_image(path)]
         if not images:
             raise UsageError(f"{place / name} has no images ({', '.join(sorted(_ENDINGS))}): add some, or remove it")
         files += [(path, label) for path in images]
     return files
+
+
+def _is_image(path: Path) -> bool:
+    # macOS puts a file ._NAME with attributes beside each file on foreign file systems and in archives.
+    return path.suffix.lower() in _ENDINGS and not path.name.startswith("._") and path.is_file()
 
 
 def _common(paths: list[Path], image_size: int | None) -> tuple[tuple[int, int], str]:

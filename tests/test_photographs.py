@@ -1,0 +1,207 @@
+"""The crops of photographs: what they are, that splits share no pixel, and the errors for missing pictures."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import math
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evonas import EvaluationProtocol
+from evonas.errors import UsageError
+from evonas.workers.data import photographs
+from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.dataset import DataSet
+from evonas.workers.data.photographs import COUNTS, SIDES, SIZE, Part, cropped, draw_boxes, region, varied
+from evonas.workers.data.seeding import seeded_generator
+from evonas.workers.trial.training import Training
+from tests.test_anchors import BatchNormRelu
+
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+@pytest.fixture(scope="module")
+def data() -> DataSet:
+    return load_dataset("photographs")
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    return [photographs._picture(*row) for row in photographs._PHOTOGRAPHS]
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four crops of each photograph for each split."""
+    monkeypatch.setattr(photographs, "COUNTS", dict.fromkeys(PARTS, 4))
+
+
+def test_shapes_and_classes_in_turn(data: DataSet) -> None:
+    assert (data.name, data.classes, data.channels, data.size) == ("photographs", 19, 3, (SIZE, SIZE))
+    for part in PARTS:
+        split = getattr(data, part)
+        assert split.images.shape == (19 * COUNTS[part], 3, SIZE, SIZE) and split.images.dtype == torch.float32
+        assert split.images.is_contiguous() and split.labels.dtype == torch.int64
+        assert split.labels.bincount(minlength=19).tolist() == 19 * [COUNTS[part]]
+        for length in (1, 100, 512, len(split) - 1):
+            counts = split.first(length).labels.bincount(minlength=19)
+            assert counts.max() - counts.min() <= 1
+    # A training of 350 steps of 64 images, which the number of crops is made for, sees none twice.
+    assert len(data.train) >= 350 * 64
+
+
+def test_no_box_leaves_the_region_of_its_split(pictures: list[Image.Image]) -> None:
+    for picture in pictures:
+        assert [region(picture.width, part) for part in PARTS] == [
+            (0, math.floor(0.6 * picture.width)),
+            (math.floor(0.6 * picture.width), math.floor(0.8 * picture.width)),
+            (math.floor(0.8 * picture.width), picture.width),
+        ]
+        for part in PARTS:
+            begin, end = region(picture.width, part)
+            left, top, right, bottom = draw_boxes(picture.size, part, 2000, seeded_generator(part)).T
+            assert begin <= left.min() and right.max() <= end and top.min() >= 0 and bottom.max() <= picture.height
+            # Squares of all sizes, all over the region: of 2,000, some come near each edge.
+            side, largest = right - left, min(SIDES[1], end - begin, picture.height)
+            assert torch.allclose(side, bottom - top, rtol=0, atol=1e-9)  # the rounding of sums of up to 1,411
+            assert SIDES[0] <= side.min() < SIDES[0] + 1 and largest - 1 < side.max() <= largest + 1e-9
+            assert left.min() < begin + 5 and right.max() > end - 5
+            assert top.min() < 10 and bottom.max() > picture.height - 10
+
+
+@pytest.mark.usefixtures("few")
+@pytest.mark.parametrize("size", [4, 16])
+def test_no_pixel_of_another_region_is_seen(pictures: list[Image.Image], size: int) -> None:
+    """Neither directly nor by the filter that resamples, which reaches half a pixel of the result beyond a box."""
+    for part in PARTS:
+        marked = []
+        for picture in pictures:
+            begin, end = region(picture.width, part)
+            copy = Image.new("RGB", picture.size, (255, 255, 255))
+            copy.paste(0, (begin, 0, end, picture.height))
+            marked.append(copy)
+        assert cropped(marked, part, size).max() == 0
+
+
+@pytest.mark.usefixtures("few")
+def test_a_crop_is_the_weighted_mean_of_the_pixels_in_its_box(pictures: list[Image.Image]) -> None:
+    """The definition of antialiased bilinear resampling, apart from Pillow: a triangle as wide as two new pixels."""
+
+    def weights(low: float, high: float, length: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+        scale = (high - low) / SIZE
+        centres = low + (np.arange(SIZE) + 0.5) * scale
+        found = np.maximum(0.0, 1 - np.abs(np.arange(length) + 0.5 - centres[:, None]) / max(scale, 1.0))
+        return found / found.sum(1, keepdims=True)
+
+    crops = cropped(pictures, "validation", SIZE)
+    for label, picture in enumerate(pictures):
+        begin, end = region(picture.width, "validation")
+        pixels = np.asarray(picture, np.float64)[:, begin:end]
+        boxes = draw_boxes(picture.size, "validation", 4, seeded_generator("photographs", "validation", label))
+        for number, (left, top, right, bottom) in enumerate(boxes.tolist()):
+            down, across = weights(top, bottom, len(pixels)), weights(left - begin, right - begin, end - begin)
+            expected = np.stack([down @ pixels[..., channel] @ across.T for channel in range(3)])
+            # Pillow rounds to whole numbers after each axis, and versions do so differently.
+            assert np.abs(crops[number * 19 + label].numpy() - expected).max() < 1.5
+
+
+def test_a_crop_is_turned_mirrored_recoloured_and_standardised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, "NOISE", 0.0)
+    crop = torch.randint(256, (3, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    images = varied(crop.expand(2000, -1, -1, -1), torch.Generator().manual_seed(1))
+    means, deviations = images.mean((1, 2, 3)), images.std((1, 2, 3), correction=0)
+    assert abs(means.mean()) < 0.05 and abs(means.std() - 0.5) < 0.03  # four deviations of 2,000 draws
+    full = crop.float().div(255).std(correction=0)
+    gains = deviations * (full + 0.05) / full
+    assert 0.5 - 1e-5 < gains.min() < 0.51 and 1.49 < gains.max() < 1.5 + 1e-5  # float32
+    plain = (images - means.view(-1, 1, 1, 1)) / deviations.view(-1, 1, 1, 1)
+    expected = (crop.float().div(255) - crop.float().div(255).mean()) / full
+    seen: dict[tuple[int, bool, tuple[int, ...]], int] = {}
+    for quarters in range(4):
+        for mirrored in (False, True):
+            for channels in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
+                one = expected[list(channels)].rot90(quarters, (1, 2))
+                one = one.flip(2) if mirrored else one
+                # Float32 at values of up to 2, after a division by 0.28 and by the gain; other forms differ by 1.
+                seen[quarters, mirrored, channels] = int(((plain - one).abs().amax((1, 2, 3)) < 1e-4).sum())
+    # Each of the 48 forms in equal shares of 41.7, within five deviations of 6.4, and nothing else.
+    assert sum(seen.values()) == 2000 and min(seen.values()) > 10 and max(seen.values()) < 74
+
+
+def test_plain_crops_stay_plain_and_noise_is_added() -> None:
+    images = varied(torch.full((200, 3, 16, 16), 77, dtype=torch.uint8), torch.Generator().manual_seed(0))
+    apart = images - images.mean((1, 2, 3), keepdim=True)
+    assert float(apart.std()) == pytest.approx(0.2, rel=0.01)  # of 153,600 draws; a deviation of 0.0004
+
+
+def test_the_crops_are_those_that_runs_were_scored_on(data: DataSet, pictures: list[Image.Image]) -> None:
+    """Recorded values, so that a changed data set is noticed: scores would not compare with recorded ones."""
+    digest = hashlib.sha256()
+    for label, picture in enumerate(pictures):
+        digest.update(picture.tobytes())
+        for part in PARTS:
+            boxes = draw_boxes(picture.size, part, COUNTS[part], seeded_generator("photographs", part, label))
+            # Thousandths: of 118,000 numbers, the rounding of float64 moves none over the middle between two.
+            digest.update((boxes * 1000).round().long().numpy().tobytes())
+    assert digest.hexdigest()[:16] == "900113c67750166d"
+    found = []
+    for part in PARTS:
+        values = getattr(data, part).images[:2850].double().flatten()
+        places = torch.arange(len(values), dtype=torch.float64)
+        found += [float((values * (places * step).cos()).sum()) / math.sqrt(len(values)) for step in (0.7, 1.9, 2.6)]
+    # Other crops move each of these by about 0.2. A level of 255 in one value of eight, by which versions 11 and 13 of
+    # Pillow differ, moves them by up to 0.02.
+    recorded = [-0.3657, 0.0272, -0.1962, 0.4949, -0.2547, -0.1206, -0.1202, -0.1302, -0.1977]
+    assert found == pytest.approx(recorded, abs=0.05)
+
+
+@pytest.mark.usefixtures("few")
+def test_another_size_shows_the_same_crops() -> None:
+    small, large = (load_dataset.__globals__["_load"].__wrapped__("photographs", None, size) for size in (8, 16))
+    assert small.size == (8, 8) and torch.equal(small.train.labels, large.train.labels)
+    assert small.train.images.shape == (76, 3, 8, 8) and small.batches(0, 4)[0][0].shape == (4, 3, 8, 8)
+    # Means over squares of two pixels are nearly the smaller crop, up to noise of 0.2 and 0.1.
+    means = torch.nn.functional.avg_pool2d(large.train.images, 2)
+    both = torch.stack([means.flatten(), small.train.images.flatten()])
+    assert torch.corrcoef(both)[0, 1] > 0.9
+
+
+def test_missing_and_changed_pictures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = importlib.util.find_spec("skimage")
+    assert installed is not None and installed.submodule_search_locations is not None
+    real = Path(installed.submodule_search_locations[0]) / "data"
+    place = tmp_path / "skimage" / "data"
+    place.mkdir(parents=True)
+    for path in real.glob("*.[pj][np]g"):
+        (place / path.name).symlink_to(path)
+    spec: ModuleSpec | None = ModuleSpec("skimage", None, is_package=True)
+    assert spec is not None and spec.submodule_search_locations is not None
+    spec.submodule_search_locations.append(str(tmp_path / "skimage"))
+    finders = {"skimage": spec, "sklearn": importlib.util.find_spec("sklearn")}
+    monkeypatch.setattr(importlib.util, "find_spec", finders.__getitem__)
+    (place / "moon.png").unlink()
+    with pytest.raises(UsageError, match=r"skimage/data/moon.png, which .* cannot be read .No such.*pip install"):
+        photographs.load_photographs()
+    (place / "moon.png").symlink_to(real / "moon.png")
+    (place / "cell.png").unlink()
+    content = bytearray((real / "cell.png").read_bytes())
+    content[5000] ^= 1
+    (place / "cell.png").write_bytes(content)
+    with pytest.raises(UsageError, match=r"skimage/data/cell.png is not the photograph .*pip install.*scikit-image"):
+        photographs.load_photographs()
+    finders["skimage"] = None
+    with pytest.raises(UsageError, match=r"astronaut.png of scikit-image, which is not installed: run `pip install"):
+        photographs.load_photographs()
+
+
+def test_forty_steps_learn_more_than_chance(data: DataSet) -> None:
+    training = Training("resnet-small", BatchNormRelu(), data, EvaluationProtocol(data="photographs", steps=40))
+    training.advance(40)
+    # Chance is 0.053, with a deviation of 0.004 over 2,850 images; seeds reach 0.14 to 0.15.
+    assert training.accuracy("validation") > 0.09

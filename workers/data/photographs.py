@@ -1,0 +1,174 @@
+"""Which photograph is a crop from? A task that needs no download and is harder than the digits.
+
+The photographs come with scikit-image and scikit-learn. Their files are checked by digest, so the task is the same
+wherever it is made with the same Pillow: how Pillow decodes and resamples images is part of its definition.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evonas.errors import UsageError
+from evonas.workers.data.dataset import DataSet
+from evonas.workers.data.seeding import seeded_generator
+from evonas.workers.data.splits import Split
+
+Part = Literal["train", "validation", "test"]
+
+SIZE = 16
+"""Height and width of a crop, in pixels: one core trains a small anchor on it in seconds, and texture is visible."""
+COUNTS: Mapping[Part, int] = MappingProxyType({"train": 1200, "validation": 150, "test": 200})
+"""Crops per photograph. 350 training steps of 64 images see none twice, so that no layer can learn crops by heart."""
+SIDES = (28.0, 96.0)
+"""Smallest and largest side of a crop in the photograph, in pixels. Below, little is left of a photograph's
+structure; above, few different crops fit into the narrow parts. The range makes features at several scales worthwhile.
+"""
+NOISE = 0.2
+"""Standard deviation of the noise of each value, where that of a crop is 1: it keeps scores below 1."""
+GAIN = 0.5
+"""Largest relative change of contrast, which has to be normalised away: photographs differ in it."""
+OFFSET = 0.5
+"""Standard deviation of the change of brightness, where that of a crop is 1; likewise."""
+_FLOOR = 0.05
+"""Added to the deviation of a crop, in units where white is 1, so that plain sky is not magnified to its grain."""
+
+_BOUNDS: Mapping[Part, tuple[int, int]] = {"train": (0, 60), "validation": (60, 80), "test": (80, 100)}
+"""Where the part of a photograph for each split begins and ends, in percent of its width."""
+
+_PACKAGES = {"skimage": ("data", "scikit-image"), "sklearn": ("datasets/images", "scikit-learn")}
+"""The folder of each package that has the photographs, and the package's name for pip."""
+_PHOTOGRAPHS = (
+    ("skimage", "astronaut.png", "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5"),
+    ("skimage", "brick.png", "7966caf324f6ba843118d98f7a07746d22f6a343430add0233eca5f6eaaa8fcf"),
+    ("skimage", "camera.png", "b0793d2adda0fa6ae899c03989482bff9a42d3d5690fc7e3648f2795d730c23a"),
+    ("skimage", "cell.png", "8d23a7fb81f7cc877cd09f330357fc7f595651306e84e17252f6e0a1b3f61515"),
+    ("skimage", "chelsea.png", "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb"),
+    ("skimage", "coffee.png", "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7"),
+    ("skimage", "coins.png", "f8d773fc9cfa6f4d8e5942dc34d0a0788fcaed2a4fefbbed0aef5398d7ef4cba"),
+    ("skimage", "grass.png", "b6b6022426b38936c43a4ac09635cd78af074e90f42ffa8227ac8b7452d39f89"),
+    ("skimage", "gravel.png", "c48615b451bf1e606fbd72c0aa9f8cc0f068ab7111ef7d93bb9b0f2586440c12"),
+    ("skimage", "hubble_deep_field.jpg", "3a19c5dd8a927a9334bb1229a6d63711b1c0c767fb27e2286e7c84a3e2c2f5f4"),
+    ("skimage", "ihc.png", "f8dd1aa387ddd1f49d8ad13b50921b237df8e9b262606d258770687b0ef93cef"),
+    ("skimage", "moon.png", "78739619d11f7eb9c165bb5d2efd4772cee557812ec847532dbb1d92ef71f577"),
+    ("skimage", "retina.jpg", "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6"),
+    ("skimage", "rocket.jpg", "c2dd0de7c538df8d111e479619b129464d0269d0ae5fd18ca91d33a7fdfea95c"),
+    ("skimage", "motorcycle_left.png", "db18e9c4157617403c3537a6ba355dfeafe9a7eabb6b9b94cb33f6525dd49179"),
+    ("skimage", "page.png", "341a6f0a61557662b02734a9b6e56ec33a915b2c41886b97509dedf2a43b47a3"),
+    ("skimage", "clock_motion.png", "f029226b28b642e80113d86622e9b215ee067a0966feaf5e60604a1e05733955"),
+    ("sklearn", "china.jpg", "8378025ad2519d649d02e32bd98990db4ab572357d9f09841c2fbfbb4fefad29"),
+    ("sklearn", "flower.jpg", "a77f6ec41e353afdf8bdff2ea981b2955535d8d83294f8cfa49cf4e423dd5638"),
+)
+"""Package, file and SHA-256 of each photograph; its place in the list is its class."""
+
+
+def load_photographs(image_size: int | None = None) -> DataSet:
+    """Make the crops of all photographs, float32 (n, 3, ``image_size``, ``image_size``), 16×16 by default.
+
+    The left 60% of each photograph are for training, the next 20% for validation and the right 20% for the test. A
+    crop is a random square, resampled bilinearly with antialiasing, turned by quarters, mirrored, its colour channels
+    permuted, standardised on its own, changed in contrast and brightness, and made noisy. Crops are the same for every
+    run, and those for training are not augmented further.
+
+    Raises:
+        UsageError: A photograph is missing or is not the published one; the message names its file.
+    """
+    pictures = [_picture(*row) for row in _PHOTOGRAPHS]
+    splits = {part: _split(pictures, part, image_size or SIZE) for part in COUNTS}
+    return DataSet("photographs", len(pictures), 3, splits["train"], splits["validation"], splits["test"])
+
+
+def region(width: int, part: Part) -> tuple[int, int]:
+    """Return where the region of a split begins, and where it ends, in a photograph of this width, in pixels."""
+    begin, end = _BOUNDS[part]
+    return width * begin // 100, width * end // 100
+
+
+def draw_boxes(size: tuple[int, int], part: Part, count: int, random: torch.Generator) -> Tensor:
+    """Draw the squares to crop from a photograph for one split.
+
+    Args:
+        size: width and height of the photograph, in pixels.
+        part: the split, whose region no square leaves.
+        count: number of squares.
+        random: where random numbers come from.
+
+    Returns:
+        Left, top, right and bottom of each square in the photograph, in pixels, float64 (count, 4).
+    """
+    begin, end = region(size[0], part)
+    largest = min(SIDES[1], end - begin, size[1])
+    draws = torch.rand(3, count, generator=random, dtype=torch.float64)
+    side = SIDES[0] + draws[0] * (largest - SIDES[0])
+    left, top = begin + draws[1] * (end - begin - side), draws[2] * (size[1] - side)
+    # Rounding may take a sum a little too far.
+    return torch.stack([left, top, (left + side).clamp(max=end), (top + side).clamp(max=size[1])], 1)
+
+
+def _picture(package: str, name: str, digest: str) -> Image.Image:
+    """Read a photograph from where its package is installed, without importing the package, which takes seconds."""
+    folder, project = _PACKAGES[package]
+    again = f"run `pip install --force-reinstall --no-deps {project}`"
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(f"the data set photographs needs {name} of {project}, which is not installed: {again}")
+    path = Path(spec.submodule_search_locations[0]) / folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            f"{path}, which the data set photographs needs, cannot be read ({error.strerror}): {again}"
+        ) from None
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UsageError(f"{path} is not the photograph that the data set photographs is made of: {again}")
+    return Image.open(io.BytesIO(content)).convert("RGB")
+
+
+def cropped(pictures: list[Image.Image], part: Part, size: int) -> Tensor:
+    """Crop and resample squares of every photograph, RGB, in turn: uint8 (n, 3, size, size)."""
+    columns = []
+    for label, picture in enumerate(pictures):
+        begin, end = region(picture.width, part)
+        # Resampling reads up to half a pixel of the result beyond a box, so it gets no more than its own region.
+        own = picture.crop((begin, 0, end, picture.height))
+        boxes = draw_boxes(picture.size, part, COUNTS[part], seeded_generator("photographs", part, label))
+        boxes[:, ::2] -= begin
+        crops = (own.resize((size, size), Image.Resampling.BILINEAR, tuple(box)) for box in boxes.tolist())
+        pixels = np.frombuffer(b"".join(crop.tobytes() for crop in crops), np.uint8)
+        columns.append(torch.from_numpy(pixels.reshape(-1, size, size, 3).copy()))
+    return torch.stack(columns, 1).flatten(0, 1).permute(0, 3, 1, 2).contiguous()
+
+
+def varied(crops: Tensor, random: torch.Generator) -> Tensor:
+    """Turn, mirror, recolour, standardise and disturb each crop, uint8 (n, 3, s, s) to float32 (n, 3, s, s)."""
+    count = len(crops)
+    turns = torch.randint(4, (count,), generator=random)
+    mirrored = torch.randint(2, (count,), generator=random).bool()
+    # Colour alone must not tell the photograph.
+    channels = torch.rand(count, 3, generator=random).argsort(1)
+    gains = 1 + GAIN * (2 * torch.rand(count, 1, 1, 1, generator=random) - 1)
+    offsets = OFFSET * torch.randn(count, 1, 1, 1, generator=random)
+    crops = crops[torch.arange(count).unsqueeze(1), channels]
+    for quarters in range(1, 4):
+        crops[turns == quarters] = crops[turns == quarters].rot90(quarters, (2, 3))
+    crops[mirrored] = crops[mirrored].flip(3)
+    images = crops.float().div_(255)
+    deviation, mean = torch.std_mean(images, (1, 2, 3), correction=0, keepdim=True)
+    images.sub_(mean).mul_(gains / (deviation + _FLOOR)).add_(offsets)
+    return images.add_(torch.randn(images.shape, generator=random), alpha=NOISE)
+
+
+def _split(pictures: list[Image.Image], part: Part, size: int) -> Split:
+    images = varied(cropped(pictures, part, size), seeded_generator("photographs", part))
+    # The photographs take turns, so that any prefix of a split is stratified.
+    return Split(images, torch.arange(len(images)) % len(pictures))
