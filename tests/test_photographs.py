@@ -43,10 +43,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_shapes_and_classes_in_turn(data: DataSet) -> None:
-    assert (data.name, data.classes, data.channels, data.size) == ("photographs", 19, 3, (SIZE, SIZE))
+    assert (data.name, data.classes, data.channels, data.size) == ("photographs", 19, 1, (SIZE, SIZE))
     for part in PARTS:
         split = getattr(data, part)
-        assert split.images.shape == (19 * COUNTS[part], 3, SIZE, SIZE) and split.images.dtype == torch.float32
+        assert split.images.shape == (19 * COUNTS[part], 1, SIZE, SIZE) and split.images.dtype == torch.float32
         assert split.images.is_contiguous() and split.labels.dtype == torch.int64
         assert split.labels.bincount(minlength=19).tolist() == 19 * [COUNTS[part]]
         for length in (1, 100, 512, len(split) - 1):
@@ -83,7 +83,7 @@ def test_no_pixel_of_another_region_is_seen(pictures: list[Image.Image], size: i
         marked = []
         for picture in pictures:
             begin, end = region(picture.width, part)
-            copy = Image.new("RGB", picture.size, (255, 255, 255))
+            copy = Image.new("L", picture.size, 255)
             copy.paste(0, (begin, 0, end, picture.height))
             marked.append(copy)
         assert cropped(marked, part, size).max() == 0
@@ -106,14 +106,14 @@ def test_a_crop_is_the_weighted_mean_of_the_pixels_in_its_box(pictures: list[Ima
         boxes = draw_boxes(picture.size, "validation", 4, seeded_generator("photographs", "validation", label))
         for number, (left, top, right, bottom) in enumerate(boxes.tolist()):
             down, across = weights(top, bottom, len(pixels)), weights(left - begin, right - begin, end - begin)
-            expected = np.stack([down @ pixels[..., channel] @ across.T for channel in range(3)])
+            expected = down @ pixels @ across.T
             # Pillow rounds to whole numbers after each axis, and versions do so differently.
-            assert np.abs(crops[number * 19 + label].numpy() - expected).max() < 1.5
+            assert np.abs(crops[number * 19 + label, 0].numpy() - expected).max() < 1.5
 
 
-def test_a_crop_is_turned_mirrored_recoloured_and_standardised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_crop_is_turned_mirrored_and_standardised(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photographs, "NOISE", 0.0)
-    crop = torch.randint(256, (3, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    crop = torch.randint(256, (1, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     images = varied(crop.expand(2000, -1, -1, -1), torch.Generator().manual_seed(1))
     means, deviations = images.mean((1, 2, 3)), images.std((1, 2, 3), correction=0)
     assert abs(means.mean()) < 0.05 and abs(means.std() - 0.5) < 0.03  # four deviations of 2,000 draws
@@ -122,22 +122,21 @@ def test_a_crop_is_turned_mirrored_recoloured_and_standardised(monkeypatch: pyte
     assert 0.5 - 1e-5 < gains.min() < 0.51 and 1.49 < gains.max() < 1.5 + 1e-5  # float32
     plain = (images - means.view(-1, 1, 1, 1)) / deviations.view(-1, 1, 1, 1)
     expected = (crop.float().div(255) - crop.float().div(255).mean()) / full
-    seen: dict[tuple[int, bool, tuple[int, ...]], int] = {}
+    seen: dict[tuple[int, bool], int] = {}
     for quarters in range(4):
         for mirrored in (False, True):
-            for channels in ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)):
-                one = expected[list(channels)].rot90(quarters, (1, 2))
-                one = one.flip(2) if mirrored else one
-                # Float32 at values of up to 2, after a division by 0.28 and by the gain; other forms differ by 1.
-                seen[quarters, mirrored, channels] = int(((plain - one).abs().amax((1, 2, 3)) < 1e-4).sum())
-    # Each of the 48 forms in equal shares of 41.7, within five deviations of 6.4, and nothing else.
-    assert sum(seen.values()) == 2000 and min(seen.values()) > 10 and max(seen.values()) < 74
+            one = expected.rot90(quarters, (1, 2))
+            one = one.flip(2) if mirrored else one
+            # Float32 at values of up to 2, after a division by 0.28 and by the gain; other forms differ by 1.
+            seen[quarters, mirrored] = int(((plain - one).abs().amax((1, 2, 3)) < 1e-4).sum())
+    # Each of the 8 forms in equal shares of 250, within five deviations of 14.8, and nothing else.
+    assert sum(seen.values()) == 2000 and min(seen.values()) > 176 and max(seen.values()) < 324
 
 
 def test_plain_crops_stay_plain_and_noise_is_added() -> None:
-    images = varied(torch.full((200, 3, 16, 16), 77, dtype=torch.uint8), torch.Generator().manual_seed(0))
+    images = varied(torch.full((600, 1, 16, 16), 77, dtype=torch.uint8), torch.Generator().manual_seed(0))
     apart = images - images.mean((1, 2, 3), keepdim=True)
-    assert float(apart.std()) == pytest.approx(0.2, rel=0.01)  # of 153,600 draws; a deviation of 0.0004
+    assert float(apart.std()) == pytest.approx(0.25, rel=0.01)  # of 153,600 draws; a deviation of 0.0004
 
 
 def test_the_crops_are_those_that_runs_were_scored_on(data: DataSet, pictures: list[Image.Image]) -> None:
@@ -149,7 +148,7 @@ def test_the_crops_are_those_that_runs_were_scored_on(data: DataSet, pictures: l
             boxes = draw_boxes(picture.size, part, COUNTS[part], seeded_generator("photographs", part, label))
             # Thousandths: of 118,000 numbers, the rounding of float64 moves none over the middle between two.
             digest.update((boxes * 1000).round().long().numpy().tobytes())
-    assert digest.hexdigest()[:16] == "900113c67750166d"
+    assert digest.hexdigest()[:16] == "e6dd501c0af178fb"
     found = []
     for part in PARTS:
         values = getattr(data, part).images[:2850].double().flatten()
@@ -157,7 +156,7 @@ def test_the_crops_are_those_that_runs_were_scored_on(data: DataSet, pictures: l
         found += [float((values * (places * step).cos()).sum()) / math.sqrt(len(values)) for step in (0.7, 1.9, 2.6)]
     # Other crops move each of these by about 0.2. A level of 255 in one value of eight, by which versions 11 and 13 of
     # Pillow differ, moves them by up to 0.02.
-    recorded = [-0.3657, 0.0272, -0.1962, 0.4949, -0.2547, -0.1206, -0.1202, -0.1302, -0.1977]
+    recorded = [0.301, -0.1942, 0.0677, 0.1916, 0.123, -0.1698, -0.3161, -0.3043, -0.0279]
     assert found == pytest.approx(recorded, abs=0.05)
 
 
@@ -165,8 +164,8 @@ def test_the_crops_are_those_that_runs_were_scored_on(data: DataSet, pictures: l
 def test_another_size_shows_the_same_crops() -> None:
     small, large = (load_dataset.__globals__["_load"].__wrapped__("photographs", None, size) for size in (8, 16))
     assert small.size == (8, 8) and torch.equal(small.train.labels, large.train.labels)
-    assert small.train.images.shape == (76, 3, 8, 8) and small.batches(0, 4)[0][0].shape == (4, 3, 8, 8)
-    # Means over squares of two pixels are nearly the smaller crop, up to noise of 0.2 and 0.1.
+    assert small.train.images.shape == (76, 1, 8, 8) and small.batches(0, 4)[0][0].shape == (4, 1, 8, 8)
+    # Means over squares of two pixels are nearly the smaller crop, up to noise of 0.25 and 0.125.
     means = torch.nn.functional.avg_pool2d(large.train.images, 2)
     both = torch.stack([means.flatten(), small.train.images.flatten()])
     assert torch.corrcoef(both)[0, 1] > 0.9
@@ -203,5 +202,5 @@ def test_missing_and_changed_pictures_are_named(tmp_path: Path, monkeypatch: pyt
 def test_forty_steps_learn_more_than_chance(data: DataSet) -> None:
     training = Training("resnet-small", BatchNormRelu(), data, EvaluationProtocol(data="photographs", steps=40))
     training.advance(40)
-    # Chance is 0.053, with a deviation of 0.004 over 2,850 images; seeds reach 0.14 to 0.15.
-    assert training.accuracy("validation") > 0.09
+    # Chance is 0.053, with a deviation of 0.004 over 2,850 images; BN-ReLU reaches 0.089.
+    assert training.accuracy("validation") > 0.075
