@@ -91,13 +91,25 @@ def test_status_accounts_for_every_candidate(call: Call, database: Path) -> None
 
 
 def test_best_is_sorted_and_pareto_lies_within(call: Call, database: Path) -> None:
-    best = call.json("best", "--storage", database, "--top", 100)
+    best = call.json("best", "--storage", database, "--top", 100, "--all")
     means = [row["mean"] for row in best]
     assert means == sorted(means, reverse=True)
     front = call.json("pareto", "--storage", database)
     # With one anchor the front is the best score, and whatever ties with it.
     assert {row["mean"] for row in front} == {means[0]}
     assert "bn-relu" in call("best", "--storage", database)[1]
+
+
+def test_best_shows_each_family_first(call: Call, database: Path) -> None:
+    best = call.json("best", "--storage", database, "--top", 100)
+    families = [row["family"] for row in best]
+    first = families[: len(set(families))]
+    assert len(set(first)) == len(first)
+    whole = call.json("best", "--storage", database, "--top", 100, "--all")
+    assert sorted(row["id"] for row in best) == sorted(row["id"] for row in whole) and best[0] == whole[0]
+    for command in ("best", "pareto", "show"):
+        out = call(command, *(["1/0"] if command == "show" else []), "--storage", database)[1]
+        assert "scale-free" in out, "the seed graph is EvoNorm-S0"
 
 
 def test_show_gives_the_seed_graph_its_name(call: Call, database: Path) -> None:

@@ -82,6 +82,47 @@ def test_the_best_by_mean_and_equals_by_index(store: MemoryStore) -> None:
     assert results.best(store, 1) == [] == results.pareto(store, 1)
 
 
+def test_the_best_of_each_family(store: MemoryStore) -> None:
+    """0 and 1 are tanh twice; 4, a sigmoid, does the same but better. 2 is exp(x) and 5 is x * x."""
+    bounded, rectifies, folds = (
+        "no statistics, saturates, bounded",
+        "no statistics, superlinear, rectifies",
+        "no statistics, superlinear, folds",
+    )
+    found = results.leaders(store, 2)
+    assert [(row.id, row.family) for row in found] == [("2/4", bounded), ("2/2", rectifies), ("2/5", folds)]
+    assert [row.as_dict()["family"] for row in found] == [bounded, rectifies, folds]
+    assert ids(results.leaders(store, 2, 2)) == ["2/4", "2/2"]
+    # Two rows are read for each family that is wanted at first, then more.
+    assert ids(results.best_by_family(store, 2)) == ["2/4", "2/2", "2/5", "2/0", "2/1"]
+    assert ids(results.best_by_family(store, 2, 4)) == ["2/4", "2/2", "2/5", "2/0"]
+    assert ids(results.best_by_family(store, 2, 3)) == ["2/4", "2/2", "2/5"]
+    assert ids(results.best_by_family(store, 2, 1)) == ["2/4"]
+    for nothing in (0, -1):
+        assert results.leaders(store, 2, nothing) == results.best_by_family(store, 2, nothing) == []
+    assert results.leaders(store, 1) == results.best_by_family(store, 1) == []
+    assert results.details(store, 2, 5)["family"] == folds
+
+
+def test_families_are_sought_further_down_but_not_without_end(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After 100 layers of one family comes one of another, on place 101; the reads are of 4, 20, 100 and 500 rows."""
+    run = store.create_run(config(seed=6), {})
+    texts = ["max(x, 0)"] * 100 + ["x / std_wh(x)"]
+    for i, text in enumerate(texts):
+        scores = {WIDE: 0.9 - i / 1000, DEEP: 0.5}
+        store.record(run.id, candidates=[drawn(i, text)], evaluations=[Evaluation(i, Status.SCORED, scores)])
+    asked: list[int] = []
+    read = store.best
+    monkeypatch.setattr(store, "best", lambda run_id, limit: asked.append(limit) or read(run_id, limit))
+    assert ids(results.leaders(store, run.id, 2)) == [f"{run.id}/0", f"{run.id}/100"] and asked == [4, 20, 100, 500]
+    monkeypatch.setattr(results, "AMONG", 100)
+    asked.clear()
+    assert ids(results.leaders(store, run.id, 2)) == [f"{run.id}/0"] and asked == [4, 20, 100]
+    assert ids(results.leaders(store, run.id, 1)) == [f"{run.id}/0"]
+
+
 def test_the_front_by_the_objectives_of_the_run(store: MemoryStore) -> None:
     """By the first anchor and by size, where less is better: 1 and 5 are equal and beat 0 and 4."""
     assert ids(results.pareto(store, 2)) == ["2/2", "2/1", "2/5"]
@@ -101,6 +142,7 @@ def test_a_row_names_a_published_layer_and_shows_the_canonical_form(store: Memor
         "id": "2/0",
         "expression": "tanh(x)",
         "name": None,
+        "family": "no statistics, saturates, bounded",
         "scores": {WIDE: 0.5, DEEP: 0.5},
         "mean": 0.5,
         "measures": {"size": 7},

@@ -68,11 +68,16 @@ def status(
 def best(
     run: options.RunId = options.LAST,
     top: Limit = 10,
+    by_family: Annotated[
+        bool,
+        typer.Option("--by-family/--all", help="Show the best layer of each family first, or all in order of score."),
+    ] = True,
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Show the layers with the highest mean score."""
-    _emit_layers(lambda store, run_id: results.best(store, run_id, top), run, storage, form)
+    """Show the layers with the highest mean score: one of each family of layers that do the same, then the others."""
+    choose = results.best_by_family if by_family else results.best
+    _emit_layers(lambda store, run_id: choose(store, run_id, top), run, storage, form)
 
 
 @app.command()
@@ -91,7 +96,8 @@ def _emit_layers(
     with open_storage(storage, read_only=True) as store:
         found = options.find_run(store, run)
         rows, anchors = choose(store, found.id), found.config.protocol.anchors
-        options.emit(form, [row.as_dict() for row in rows], layers_table(rows, found.references, anchors))
+        table = layers_table(rows, found.references, anchors, families=True)
+        options.emit(form, [row.as_dict() for row in rows], table)
 
 
 @app.command()
@@ -128,7 +134,7 @@ def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
 
 def _facts(document: dict[str, Any], plugins: Sequence[str]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    for name in ("id", "expression", "name", "latex", "origin", "parent", "status", "reason"):
+    for name in ("id", "expression", "name", "family", "latex", "origin", "parent", "status", "reason"):
         if document.get(name):
             grid.add_row(f"[dim]{name}[/]", escape(str(document[name])))
     for change in document["mutations"]:

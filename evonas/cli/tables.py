@@ -29,8 +29,9 @@ def layers_table(
     references: Mapping[str, Mapping[str, float]],
     anchors: Sequence[str],
     title: str | None = None,
+    families: bool = False,
 ) -> Table:
-    """Layers, best first, followed by published layers under the same protocol."""
+    """Layers in their order, followed by published layers under the same protocol; with `families`, what each does."""
     grid = table(title)
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=20)
@@ -39,6 +40,7 @@ def layers_table(
         grid.add_column(narrow(heading), justify="right", no_wrap=True)
     for row in rows:
         label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(cut(row.expression))
+        label += f"\n[dim]{row.family}[/]" if families else ""
         further = (objective.written(row.measures[objective.name]) for objective in measures)
         grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *_scores(row.scores, anchors), *further)
     if rows and references:

@@ -98,6 +98,36 @@ class Probes:
         with np.errstate(all="ignore"):
             return self._wide(self._values(graph)[graph.output])
 
+    def evaluate_with_curves(self, graph: Graph, planes: NDArray[np.intp], grid: Array) -> tuple[Array, Array]:
+        """The value as of `evaluate`, and how the output at one position follows x there while all statistics stay.
+
+        A plane without end, in which one element changes, comes to the same: the curves belong to the function and
+        not to the way it is written.
+
+        Args:
+            graph: the layer.
+            planes: the numbers of planes, counted over all probes, whose statistics hold.
+            grid: the values of x, of shape (n,).
+
+        Returns:
+            A vector of `size` numbers, and the curves, of shape (number of planes, n).
+        """
+        with np.errstate(all="ignore"):
+            values = self._values(graph)
+            at = {X: grid, ZERO: self._inputs[ZERO]} | {v: self._inputs[v][planes, None] for v in (V0, V1)}
+            for number in graph.live:
+                if number >= FIRST:
+                    name, args = graph.nodes[number - FIRST]
+                    op, whole = PRIMITIVES[name], values[number]
+                    if op.array is None:
+                        at[number] = whole if whole.size == 1 else whole[planes, None]
+                    elif op.arity == 1:
+                        at[number] = op.array(at[args[0]], eps=EPS)
+                    else:
+                        at[number] = op.array(at[args[0]], at[args[1]], eps=EPS)
+            curves = np.broadcast_to(at[graph.output], (len(planes), len(grid)))
+            return self._wide(values[graph.output]), curves
+
     def differentiate(self, graph: Graph, weighting: Array) -> tuple[Array, Array]:
         """The value, and the gradient with respect to x of its weighted sum; both are vectors of `size` numbers."""
         with np.errstate(all="ignore"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evonas.errors import StorageError, shorten
+from evonas.judging.families import family_of
 from evonas.judging.selection import pareto_front
 from evonas.language.expression import MAX_TEXT
 from evonas.language.zoo import NAMES_BY_KEY
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from evonas.records.run_info import RunInfo, RunSummary
     from evonas.records.store import Store
 
+AMONG = 500
+"""Of how many of the best layers of a run the best of each family are sought."""
+
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
@@ -31,6 +35,7 @@ class ResultRow:
         id: "RUN/INDEX", by which commands refer to it.
         expression: the canonical form as text.
         name: the name of the published layer that it equals, or None.
+        family: what it does, as text (`evonas.judging.families.Family`).
         scores: accuracies in 0..1 by anchor.
         mean: the mean of the scores.
         measures: values of further objectives of the run, by name.
@@ -42,6 +47,7 @@ class ResultRow:
     id: str
     expression: str
     name: str | None
+    family: str
     scores: Mapping[str, float]
     mean: float
     measures: Mapping[str, float]
@@ -60,6 +66,7 @@ class ResultRow:
             "id": self.id,
             "expression": self.expression,
             "name": self.name,
+            "family": self.family,
             "scores": dict(self.scores),
             "mean": self.mean,
             "measures": dict(self.measures),
@@ -80,6 +87,7 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> Re
         id=f"{run.id}/{candidate.index}",
         expression=graph.written(MAX_TEXT),
         name=name,
+        family=str(family_of(graph)),
         scores=evaluation.scores,
         mean=evaluation.mean,
         measures=evaluation.measures,
@@ -106,6 +114,33 @@ def best(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:
     return [result_row(run, *pair) for pair in store.best(run_id, limit)]
 
 
+def leaders(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:
+    """The best layer of each family, best first, for at most `limit` families.
+
+    They are found among the `AMONG` candidates with the highest mean scores, so that a large run is not read whole.
+    """
+    run, size = store.run(run_id), 2 * limit
+    while True:
+        found: dict[str, ResultRow] = {}
+        pairs = store.best(run_id, min(size, AMONG))
+        for pair in pairs:  # from the first one again, because a running search may have a new best layer by now
+            if len(found) >= limit:
+                break
+            row = result_row(run, *pair)
+            found.setdefault(row.family, row)
+        if len(found) >= limit or size >= AMONG or len(pairs) < size:
+            return list(found.values())
+        size *= 5
+
+
+def best_by_family(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:
+    """The best layer of each family, best first, and after them, as far as `limit` allows, the best of the others."""
+    first = leaders(store, run_id, limit)
+    shown = {row.id for row in first}
+    others = [row for row in best(store, run_id, limit) if row.id not in shown] if len(first) < limit else []
+    return [*first, *others[: limit - len(first)]]
+
+
 def pareto(store: Store, run_id: int) -> list[ResultRow]:
     """The scored candidates that no other dominates in the objectives of the run, best mean first."""
     run = store.run(run_id)
@@ -125,6 +160,7 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
         "id": f"{run_id}/{index}",
         "expression": graph.written(MAX_TEXT),
         "name": NAMES_BY_KEY.get(candidate.key),
+        "family": str(family_of(graph)),
         "latex": graph.latex(),
         "graph": json.loads(graph.to_json(space)),
         "drawn": json.loads(candidate.graph.to_json(space)),

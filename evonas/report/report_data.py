@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from evonas.judging.selection import pareto_front
-from evonas.records.results import ResultRow, result_row
+from evonas.records.results import ResultRow, best_by_family
 from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.store import Store
 from evonas.records.time_breakdown import breakdown
@@ -100,7 +100,7 @@ class Report:
         filters: what each filter rejected.
         times: where the time went, by clock.
         tree: the family tree of the best layers.
-        top: the best layers, best first.
+        top: the best layers: the best of each family, best first, and if there is room, the best of the others.
         published: the published layers and their scores, best first.
     """
 
@@ -128,7 +128,7 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
     Args:
         store: the store that holds the run.
         run_id: the run's number.
-        top: how many of the best layers to describe in detail.
+        top: how many of the best layers to describe in detail, one of each family first.
 
     Raises:
         UsageError: if the store has no such run.
@@ -136,7 +136,7 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
     run = store.run(run_id)
     evaluations = {e.index: e for e in store.evaluations(run_id)}
     candidates = {c.index: c for c in store.candidates(run_id)}
-    best = [result_row(run, *pair) for pair in store.best(run_id, top)]
+    best = best_by_family(store, run_id, top)
     indices = [int(one.id.rpartition("/")[2]) for one in best]
     scores = list(zip(indices, (one.scores for one in best), strict=True))
     scores_of_best, published = layer_scores(run, scores, store.retrainings(run_id))
