@@ -2,7 +2,7 @@
 
 A good layer helps networks of different designs, so a candidate is scored in every anchor. Each row of
 :data:`ANCHORS` is one configuration of a family. The architectures are in ``resnet.py``,
-``inverted_residuals.py`` and ``vgg.py``, which do not know these names.
+``inverted_residuals.py``, ``vgg.py`` and ``densenet.py``, which do not know these names.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from evonas.errors import UsageError, shorten
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.plugins import Registry, errors_in_file
-from evonas.workers.anchors import efficientnet, mobilenet, resnet, vgg
+from evonas.workers.anchors import densenet, efficientnet, mobilenet, resnet, vgg
 from evonas.workers.anchors.inverted_residuals import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
 
@@ -94,6 +94,13 @@ _ROWS = (
     ),
     Anchor("vgg-small", "vgg", vgg.VGG, vgg.VGG_SMALL, "plain network without shortcuts, for images of about 12×12"),
     Anchor(
+        "densenet-small",
+        "densenet",
+        densenet.DenseNet,
+        densenet.DENSENET_SMALL,
+        "DenseNet-BC, which concatenates, for images of about 12×12",
+    ),
+    Anchor(
         "resnet-medium", "resnet", resnet.ResNet, resnet.RESNET_MEDIUM, "as resnet-small, for images of 24×24 to 32×32"
     ),
     Anchor(
@@ -111,6 +118,13 @@ _ROWS = (
         "as efficientnet-small, for images of 24×24 to 32×32",
     ),
     Anchor("vgg-medium", "vgg", vgg.VGG, vgg.VGG_MEDIUM, "as vgg-small, for images of 24×24 to 32×32"),
+    Anchor(
+        "densenet-medium",
+        "densenet",
+        densenet.DenseNet,
+        densenet.DENSENET_MEDIUM,
+        "as densenet-small, for images of 24×24 to 32×32",
+    ),
     Anchor(
         "resnet50",
         "resnet",
@@ -133,6 +147,13 @@ _ROWS = (
         "EfficientNet-B0, for images of 32×32",
     ),
     Anchor("vgg16", "vgg", vgg.VGG, vgg.VGG16, "plain 16-layer network without shortcuts, for images of 32×32"),
+    Anchor(
+        "densenet121",
+        "densenet",
+        densenet.DenseNet,
+        replace(densenet.DENSENET121, stem_kernel=3, stem_stride=1),
+        "DenseNet-121, for images of 32×32",
+    ),
 )
 
 ANCHORS: Mapping[str, Anchor] = MappingProxyType({row.name: row for row in _ROWS})
