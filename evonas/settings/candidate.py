@@ -8,6 +8,7 @@ from enum import Enum
 from statistics import fmean
 
 from evonas.language.graph import Graph
+from evonas.settings.checkpoint_value import CheckpointValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +131,7 @@ class Evaluation:
             attempts failed; empty otherwise.
         attempts: the number of attempts.
         wall: wall time in seconds from start to end on the worker.
+        checkpoints: what a published layer has at the filters, in their order, if its task asked for that.
     """
 
     index: int
@@ -141,6 +143,7 @@ class Evaluation:
     reason: str = ""
     attempts: int = 1
     wall: float = 0.0
+    checkpoints: tuple[CheckpointValue, ...] = ()
 
     @property
     def mean(self) -> float:
