@@ -167,4 +167,4 @@ def _floor(share: float, values: Sequence[CheckpointValue]) -> float:
         return chance + share * (reference - chance)
     # Nothing can be told yet. Published layers may themselves lie below chance here, by noise where images or classes
     # are few per batch, or because they do not answer the most frequent class alone; they must not fall for that.
-    return max(0.0, min(chance, *trained) - noise(chance, images))
+    return max(0.0, min([chance, *trained]) - noise(chance, images))
