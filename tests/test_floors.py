@@ -136,7 +136,9 @@ def judged(task: Task) -> Evaluation:
         fell = FilterOutcome("quality", False, "low accuracy", value, 0.25)
         return Evaluation(task.index, Status.REJECTED, filters=(fell,), attempts=task.attempt)
     found = (CheckpointValue("early-20", 0.5, "", 0.1, 640), CheckpointValue("quality", value, "", 0.05, 900))
-    evaluation = replace(outcome(task), checkpoints=() if task.measures == "scores" else found)
+    evaluation = replace(
+        outcome(replace(task, measures="scores")), checkpoints=() if task.measures == "scores" else found
+    )
     return replace(evaluation, scores={}, filters=()) if task.measures == "filters" else evaluation
 
 
