@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from math import sqrt
@@ -229,6 +232,45 @@ def test_a_run_that_is_interrupted_trains_no_layer_again(
         missing = {name for name in FLOOR_LAYERS if name not in run.checkpoints}
         assert missing <= {name for name, _ in names_of(again.submitted)} <= missing | {"dyt"}
         assert table(store, store.run(run.id)) == alone
+
+
+_KILLED = """
+import os, signal, sys
+from evonas.db import open_store
+from evonas.evolution.loop import Search
+from tests.test_floors import REFERENCES, Interrupted
+
+class Killed(Interrupted):
+    def poll(self, timeout):
+        try:
+            return super().poll(timeout)
+        except KeyboardInterrupt:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+with open_store(sys.argv[1]) as store:
+    Search(store.run(1), store, Killed(int(sys.argv[2]), 2, 3), (), REFERENCES).execute()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no such signal")
+def test_a_run_that_is_killed_while_it_measures_has_the_same_candidates(
+    tmp_path: Path, alone: list[tuple[object, ...]]
+) -> None:
+    path = str(tmp_path / "runs.db")
+    with open_store(path) as store:
+        store.create_run(SETTINGS, {})
+    counts = []
+    for after in (2, 2, 6):
+        command = [sys.executable, "-c", _KILLED, path, str(after)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        with open_store(path) as store:
+            counts.append((len(store.run(1).checkpoints), len(list(store.candidates(1)))))
+    measured, drawn = zip(*counts, strict=True)
+    assert 0 < measured[0] < measured[1] < 5 <= measured[2] and drawn[1] == 0 < drawn[2] < SETTINGS.budget, counts
+    with open_store(path) as store:
+        Search(store.run(1), store, FakeExecutor(3, 8, judge=judged), (), REFERENCES).execute()
+        assert table(store, store.run(1)) == alone
 
 
 def test_a_kill_between_the_two_records_of_a_layer_leaves_its_scores_to_be_made() -> None:
