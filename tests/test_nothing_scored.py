@@ -84,6 +84,13 @@ def test_the_advice_is_about_the_filter_that_decided(name: str, advice: str) -> 
     assert advice in explained(ended(fell(0, name, "no"))).splitlines()[-1]
 
 
+def test_a_filter_that_published_layers_pass_is_not_to_blame() -> None:
+    store = ended(fell(0, "signal", "vanishes"))
+    for reason in ("", "vanishes"):
+        store.record_checkpoint_values(1, f"layer {reason}", [CheckpointValue("signal", None, reason)])
+        assert ("judge more candidates" in explained(store)) is (not reason)
+
+
 def test_a_run_whose_candidates_failed_says_so() -> None:
     store = ended(
         failed(0, "out of memory"), failed(1, "out of memory"), failed(2, "killed"), fell(3, "quality", "low")

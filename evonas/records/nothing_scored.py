@@ -96,6 +96,11 @@ def _advice(run: RunInfo, name: str) -> str:
     stage = next((stage for stage in stages(protocol) if stage.name == name), None)
     if stage is None:
         remedy = _REMEDIES.get(name.partition("-")[0].partition(" ")[0], "it is a filter of your own: see --filter")
+        met = [v for values in run.checkpoints.values() for v in values if v.checkpoint == name]
+        if met and not any(value.reason for value in met):
+            return (
+                f"What to change: published layers pass this filter, so judge more candidates (--budget); or {remedy}."
+            )
         return f"What to change: {remedy}."
     if protocol.floors == "absolute":
         return (
