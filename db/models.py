@@ -200,6 +200,22 @@ class ReferenceScore(Base):
     score: Mapped[NullableNumber]
 
 
+class CheckpointRow(Base):
+    """What a published layer has at one filter of a run (`evonas.settings.checkpoint_value`)."""
+
+    __tablename__ = "checkpoint_values"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    run_id: Mapped[PrimaryKey] = mapped_column(ForeignKey("runs.id"), primary_key=True, autoincrement=False)
+    layer: Mapped[Name]
+    position: Mapped[PrimaryKey]
+    checkpoint: Mapped[str]
+    value: Mapped[float | None]
+    reason: Mapped[str]
+    chance: Mapped[float | None]
+    images: Mapped[int | None] = mapped_column(BigInteger)
+
+
 class CoordinatorRow(Base):
     """The process that works on a run (`evonas.records.coordinator`)."""
 

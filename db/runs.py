@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 
-from evonas.db import conditions, row_conversion
+from evonas.db import checkpoint_values, conditions, row_conversion
 from evonas.db.models import ReferenceLayer, ReferenceScore, Run, RunTime
 from evonas.errors import StorageError
 from evonas.records.run_info import RunInfo, RunStatus
@@ -96,7 +96,7 @@ def run_row(connection: Connection, run_id: int, *, lock: bool = False) -> Any:
 
 
 def run_info(connection: Connection, row: Any) -> RunInfo:
-    """The run that a row describes, with its references and times.
+    """The run that a row describes, with its references, checkpoint values and times.
 
     Raises:
         StorageError: the row is damaged.
@@ -116,4 +116,5 @@ def run_info(connection: Connection, row: Any) -> RunInfo:
     config = RunConfig.from_json(row.config)
     spent = connection.execute(select(RunTime.activity, RunTime.seconds).where(RunTime.run_id == row.id))
     times = {row.activity: row.seconds for row in spent}
-    return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed, times)
+    measured = checkpoint_values.read(connection, row.id)
+    return RunInfo(row.id, config, status, row.created, environment, references, row.elapsed, times, measured)

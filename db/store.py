@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, Engine, and_, select
 from typing_extensions import override
 
-from evonas.db import conditions, coordinators, objective_values, resume_queries, retrainings, runs
+from evonas.db import checkpoint_values, conditions, coordinators, objective_values, resume_queries, retrainings, runs
 from evonas.db.conditions import recorded_numbers
 from evonas.db.error_messages import as_storage_errors
 from evonas.db.interrupts import deferred_interrupts
@@ -28,6 +28,7 @@ from evonas.records.retraining import Retraining
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.store import Store, no_such_candidate
 from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation, Status
+from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -128,6 +129,13 @@ class DatabaseStore(Store):
         with self._write() as connection:
             runs.run_row(connection, run_id)
             runs.record_reference(connection, run_id, layer, scores)
+            runs.touch(connection, run_id)
+
+    @override
+    def record_checkpoint_values(self, run_id: int, layer: str, values: Sequence[CheckpointValue]) -> None:
+        with self._write() as connection:
+            runs.run_row(connection, run_id)
+            checkpoint_values.record(connection, run_id, layer, values)
             runs.touch(connection, run_id)
 
     @override

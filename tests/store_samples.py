@@ -19,6 +19,7 @@ from evonas.records.run_info import RunStatus
 from evonas.records.store import Store
 from evonas.search_spaces import evonorm
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
 
@@ -100,6 +101,7 @@ def beside_another(store: Store, environment: Mapping[str, str] | None = None) -
     store.claim(other, mine)
     store.record(other, candidates=drawn, evaluations=ended, status=RunStatus.INTERRUPTED, elapsed=16.0, times=times)
     store.record_reference(other, "bn-relu", {"resnet-small": 0.125})
+    store.record_checkpoint_values(other, "bn-relu", [CheckpointValue("quality", 0.25, "", 0.5, 8)])
     for one in followed:
         store.record_retraining(other, one)
     found = store.run(other)

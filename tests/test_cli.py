@@ -172,7 +172,8 @@ def test_baseline_reports_each_layer_and_seed(call: Call) -> None:
 def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
     common = ("--storage", path, "--executor", "local")
-    done = call.json("search", "--budget", 3, "--steps", 2, "--anchor", "resnet-small", *common)
+    seed = ("--seed-graph", "evonorm-s0")  # it is scored, and a run that scores nothing exits with 1
+    done = call.json("search", "--budget", 3, "--steps", 2, "--anchor", "resnet-small", *seed, *common)
     assert done["status"] == "finished"
     assert done["candidates"] == 3
     assert call.json("resume", *common)["candidates"] == 3

@@ -26,6 +26,7 @@ protocols = st.builds(
     weight_decay=st.floats(0.0, 1.0),
     schedule=st.sampled_from(["constant", "cosine"]),
     signal=st.booleans(),
+    floors=st.sampled_from(["absolute", "published"]),
     early_steps=st.just((3, 9)),
     early_floors=st.tuples(st.floats(0, 1), st.floats(0, 1)),
     quality_floor=st.floats(0, 1),
@@ -69,8 +70,9 @@ def test_the_json_holds_every_field_by_name() -> None:
 
 def test_a_setting_that_older_records_lack_takes_its_default() -> None:
     document = json.loads(RunConfig(evonorm, budget=9).to_json())
-    del document["lookahead"], document["protocol"]["signal"]
-    assert RunConfig.from_json(json.dumps(document)) == RunConfig(evonorm, budget=9)
+    del document["lookahead"], document["protocol"]["signal"], document["protocol"]["floors"]
+    back = RunConfig.from_json(json.dumps(document))
+    assert back == RunConfig(evonorm, budget=9) and back.protocol.floors == "absolute"
 
 
 @pytest.mark.parametrize(

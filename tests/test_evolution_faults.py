@@ -9,6 +9,7 @@ import pytest
 
 from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
+from evonas.judging.floors import TurnedAway
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import RunStatus
 from evonas.settings.candidate import Candidate, Evaluation, Status
@@ -103,6 +104,9 @@ class Interrupter:
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
         self._happened("referenced")
+
+    def turned_away(self, layer: TurnedAway) -> None:
+        self._happened("turned away")
 
     def tick(self, pending: int) -> None:
         self._happened("tick")

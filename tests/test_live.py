@@ -9,6 +9,7 @@ from rich.console import Console
 
 from evonas.cli.live_display import BEST_SHOWN, LiveDisplay, overview
 from evonas.front.api import execute
+from evonas.judging.floors import TurnedAway
 from evonas.records.memory_store import MemoryStore
 from evonas.records.results import best
 from evonas.records.run_info import RunInfo, RunSummary
@@ -61,6 +62,18 @@ def test_it_shows_what_the_store_holds_and_reads_it_once() -> None:
     assert drawn == shown(console, overview(held, summary, best(store, run.id, BEST_SHOWN), display._bar, footer))
     for word in ("60/60", "quality", "bn-relu", "gn-relu"):
         assert word in drawn
+
+
+def test_a_published_layer_that_would_be_turned_away_is_said_with_and_without_a_terminal() -> None:
+    store = MemoryStore()
+    run = store.create_run(config(budget=3), {})
+    fell = TurnedAway("gn-relu", "early-20", "at chance", 0.05, 0.1, "protocol.early_floors")
+    for terminal in (False, True):
+        console = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+        with LiveDisplay(run, store, console) as display:
+            display.turned_away(fell)
+        assert isinstance(console.file, io.StringIO)
+        assert str(fell) in console.file.getvalue()  # on one line, whatever the width
 
 
 def test_without_a_terminal_its_lines_count_rejections() -> None:

@@ -154,6 +154,9 @@ class Interrupt:
     def referenced(self, layer: str, evaluation: object) -> None:
         """Nothing."""
 
+    def turned_away(self, layer: object) -> None:
+        """Nothing."""
+
     def tick(self, pending: int) -> None:
         """After the metrics have seen the same."""
         self.left -= 1

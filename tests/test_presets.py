@@ -21,8 +21,10 @@ from tests.test_config import configs
 OPTIONAL = {"core_minutes", "seed_graphs"}, {"data_dir", "image_size", "crop", "seed", "plugins"}
 
 
-def test_the_default_preset_is_the_default_of_every_field() -> None:
-    assert configure() == RunConfig(evonorm)
+def test_the_default_preset_is_the_default_of_every_field_but_for_floors_that_follow_from_the_task() -> None:
+    """The defaults of the fields are those of runs that were recorded before there was a choice."""
+    floors = {"floors": "published", "early_floors": (0.2, 0.25), "quality_floor": 0.3}
+    assert configure() == RunConfig(evonorm, protocol=dataclasses.replace(EvaluationProtocol(), **floors))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -43,7 +45,7 @@ def test_the_paper_s_numbers() -> None:
     assert (protocol["batch"], protocol["crop"], protocol["lr"], protocol["weight_decay"]) == (128, 24, 0.1, 1e-4)
     assert (protocol["steps"], protocol["schedule"]) == (2000, "constant")
     assert (protocol["stability_steps"][-1], protocol["stability_limit"]) == (100, 1e8)
-    assert (protocol["quality_step"], protocol["quality_floor"]) == (100, 0.2)
+    assert (protocol["quality_step"], protocol["quality_floor"], protocol["floors"]) == (100, 0.2, "absolute")
     assert not protocol["signal"] and not protocol["early_steps"] and not protocol["hurdle_steps"]
     without = resolve({**document, "space": "evonorm-s"})["protocol"]
     assert (without["steps"], without["schedule"], without["batch"]) == (5000, "cosine", 128)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from evonas.db import open_store
 from evonas.front.api import execute
+from evonas.judging.floors import TurnedAway
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import FilterSummary, RunSummary
 from evonas.records.running_totals import RunningTotals
@@ -111,6 +112,9 @@ class Following:
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
         """References are not candidates."""
+
+    def turned_away(self, layer: TurnedAway) -> None:
+        """Nor are these."""
 
     def tick(self, pending: int) -> None:
         self.looks += 1

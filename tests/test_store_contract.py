@@ -27,6 +27,7 @@ from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import FilterSummary, RunStatus
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.objectives import Objective, objective_record
 from tests.postgres import emptied
 from tests.store_samples import CONFIG, EXPRESSIONS, beside_another, candidate, failed, rejected, retraining, scored
@@ -81,6 +82,7 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
         lambda: store.release(run_id, ELSEWHERE),
         lambda: store.coordinator(run_id),
         lambda: store.record_reference(run_id, "bn-relu", {"resnet-small": 0.7}),
+        lambda: store.record_checkpoint_values(run_id, "bn-relu", []),
         lambda: store.candidates(run_id),
         lambda: store.candidate(run_id, 0),
         lambda: list(store.candidate_keys(run_id)),
@@ -177,6 +179,23 @@ def test_status_and_elapsed_change_only_where_given(store: Store, run: int) -> N
     store.record(run, candidates=[candidate(0)])
     read = store.run(run)
     assert (read.status, read.elapsed) == (RunStatus.INTERRUPTED, 12.25)
+
+
+def test_what_published_layers_have_at_filters_is_kept_by_layer_and_replaced_whole(store: Store, run: int) -> None:
+    signal = CheckpointValue("signal", None, "gradients\0 vanish")
+    early = CheckpointValue("early-20", 0.1 + 0.2, "", 1 / 3, 2**40)
+    quality = CheckpointValue("quality", None, "training diverged", 0.1, 1600)
+    store.record_checkpoint_values(run, "gn-relu", [quality])
+    store.record_checkpoint_values(run, "bn-relu", [quality, early, quality])
+    store.record_checkpoint_values(run, "bn-relu", [signal, early])
+    store.record_checkpoint_values(run, "empty", [])
+    checkpoints = store.run(run).checkpoints
+    read, *others = checkpoints["bn-relu"]
+    assert (read.checkpoint, read.value, read.chance, read.images) == ("signal", None, None, None)
+    assert read.reason.replace("\ufffd", "\0") == signal.reason  # databases cannot store NUL
+    assert others == [early] and checkpoints["gn-relu"] == (quality,)
+    assert [name for name, values in checkpoints.items() if values] == ["bn-relu", "gn-relu"]
+    assert store.run(run).references == {}
 
 
 def test_references_are_kept_by_layer_and_replaced_whole(store: Store, run: int) -> None:

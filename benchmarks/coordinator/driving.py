@@ -13,6 +13,7 @@ from benchmarks.coordinator.stand_ins import InstantExecutor, PassingFilters
 from evonas.db import open_store
 from evonas.evolution.loop import Search
 from evonas.front.assemble import configure
+from evonas.judging.floors import TurnedAway
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, Evaluation
@@ -26,7 +27,9 @@ PART = 1000
 
 def config_of(budget: int, **settings: Any) -> RunConfig:
     """Return the default preset, with more candidates in flight."""
-    return configure("evonorm", settings={"budget": budget, "lookahead": LOOKAHEAD, **settings})
+    # Stand-ins train no published layers, from which floors could follow.
+    protocol = {"floors": "absolute"}
+    return configure("evonorm", protocol=protocol, settings={"budget": budget, "lookahead": LOOKAHEAD, **settings})
 
 
 def yardstick() -> float:
@@ -85,6 +88,9 @@ class Meter:
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
         """Ignore a published layer."""
+
+    def turned_away(self, layer: TurnedAway) -> None:
+        """Ignore a published layer that a filter would reject."""
 
     def tick(self, pending: int) -> None:
         """Ignore a tick."""

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
@@ -20,8 +20,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evonas.evolution.executor import Task
+from evonas.evolution.executor import Task, published_task
 from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
+from evonas.judging.floors import FLOOR_LAYERS, run_floors, stages
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.layers.layer_factory import LayerFactory
@@ -53,9 +54,10 @@ def run(config: RunConfig, count: int, output: Path, anew: bool) -> None:
     console = Console()
     try:
         # The first judgement in a process includes work that must not count for a candidate.
-        judge("published", zoo["bn-relu"], config.protocol, data)
+        floors = floors_on(config.protocol, data)
+        judge("published", zoo["bn-relu"], config.protocol, data, floors)
         for kind, graph in islice(candidates(config), len(records), max(count, len(records))):
-            records.append(judge(kind, graph, config.protocol, data))
+            records.append(judge(kind, graph, config.protocol, data, floors))
             _, summary = report(records, config.protocol)
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(json.dumps({**summary, **settings, "records": records}, indent=1) + "\n")
@@ -104,10 +106,23 @@ def candidates(config: RunConfig) -> Iterator[tuple[str, Graph]]:
             kind = "mutated" if kind == "random" else "random"
 
 
-def judge(kind: str, graph: Graph, protocol: EvaluationProtocol, data: DataSet) -> dict[str, Any]:
+def floors_on(protocol: EvaluationProtocol, data: DataSet) -> Mapping[str, float]:
+    """Return the floors of the filters by name, as a search with this protocol would set them."""
+    if protocol.floors == "absolute":
+        return {stage.name: stage.given for stage in stages(protocol)}
+    tasks = [replace(published_task(name, -1, 1, protocol), measures="filters") for name in FLOOR_LAYERS]
+    measured = [evaluate_task(task, data).checkpoints for task in tasks]
+    found = run_floors(protocol, dict(zip(FLOOR_LAYERS, measured, strict=True)))
+    assert found is not None  # every layer has been measured
+    return found
+
+
+def judge(
+    kind: str, graph: Graph, protocol: EvaluationProtocol, data: DataSet, floors: Mapping[str, float]
+) -> dict[str, Any]:
     """Judge one candidate: its verdict and cost, and whether it learns, whatever the filters decide."""
     before = _compiling()
-    evaluation = evaluate_task(Task(0, 1, graph.to_json(), protocol), data)
+    evaluation = evaluate_task(Task(0, 1, graph.to_json(), protocol, floors=floors), data)
     compiling = _compiling() - before
     fallen = [outcome for outcome in evaluation.filters if not outcome.accepted]
     trial = Trial(LayerFactory(graph), protocol, data)
@@ -128,7 +143,7 @@ def judge(kind: str, graph: Graph, protocol: EvaluationProtocol, data: DataSet) 
         "signal": signal,
         "train_accuracy": accuracies,
         "accuracy": accuracy,
-        "passes": accuracy >= protocol.quality_floor,
+        "passes": accuracy >= floors["quality"],
     }
 
 
@@ -152,7 +167,7 @@ def report(records: Sequence[dict[str, Any]], protocol: EvaluationProtocol) -> t
         return {"median_seconds": None, "mean_seconds": None, **cost}
 
     left, filters = list(records), {}
-    for name in [f.name for f in filters_of(protocol)]:
+    for name in [f.name for f in filters_of(replace(protocol, floors="absolute"))]:  # the names are the same
         rejected = [r for r in left if r["rejected_by"] == name]
         false = sum(r["passes"] for r in rejected)
         counts = {"judged": len(left), "rejected": len(rejected), "false": false}

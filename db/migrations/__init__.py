@@ -19,7 +19,7 @@ from evonas.errors import StorageError
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest revision. A constant, so that opening an up-to-date database does not load Alembic."""
 VERSION_TABLE = "evonas_version"
 """The table with the revision of a database. Not Alembic's default, so that other programs can share the database."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
+    from evonas.judging.floors import TurnedAway
     from evonas.records.run_info import RunInfo, RunSummary
     from evonas.records.store import Store
 
@@ -93,6 +94,10 @@ class LiveDisplay:
         if self._live is None:
             result = f"{evaluation.mean:.3f}" if evaluation.scores else f"failed: {evaluation.reason}"
             self.console.print(f"  {layer} under this protocol: {result}", markup=False, highlight=False)
+
+    def turned_away(self, layer: TurnedAway) -> None:
+        """Says that a filter would reject a published layer; the line stays above a live display."""
+        self.console.print(f"  {layer}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, pending: int) -> None:
         """Updates the display twice a second, or prints a line every 15 seconds."""

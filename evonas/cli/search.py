@@ -18,6 +18,7 @@ from evonas.front.make_executor import make_executor
 from evonas.records import results
 from evonas.records.coordinator_claim import check_free
 from evonas.records.environment import environment, warn_of_changes
+from evonas.records.nothing_scored import why_nothing_was_scored
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.report.number_format import duration
@@ -67,7 +68,10 @@ def search(
     execution: ExecutorOptions,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Evolve layers. Results are recorded in the database as they come; `evonas config` shows every setting."""
+    """Evolve layers. Results are recorded in the database as they come; `evonas config` shows every setting.
+
+    A run that ends without a scored candidate says why on stderr, and the exit code is 1.
+    """
     run = {"budget": budget, "seed": seed, "strategy": strategy, "core_minutes": core_minutes}
     protocol = {
         "data": data,
@@ -152,3 +156,7 @@ def _conclude(store: Store, run_id: int, form: options.Format) -> None:
             options.console.print(f"`evonas resume {run_id}` continues it.")
         elif best:
             options.console.print(f"Next: `evonas show {best[0].id}`, or `evonas export {best[0].id} -o layer.py`.")
+    why = why_nothing_was_scored(store, run_id)
+    if why is not None:
+        typer.echo(why, err=True)
+        raise typer.Exit(1)

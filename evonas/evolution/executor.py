@@ -28,7 +28,10 @@ class Task:
         split: the images on which scores are measured; a search uses "validation" only.
         held_out: the share of the training split that is left out of training and replaces the validation split; 0 for
             none.
-        floors: the accuracies that the candidate must reach, by name of the checkpoint (`evonas.judging.hurdles`).
+        floors: the accuracies that the candidate must reach, by name of the checkpoint (`evonas.judging.hurdles`) or
+            of the filter (`evonas.judging.floors`).
+        measures: what is measured of a layer that is not filtered: its scores; what it has at the filters, none of
+            which rejects it; or both.
         rung: 0 for a new candidate, or the rung of a longer training (`evonas.judging.rungs`).
     """
 
@@ -41,6 +44,7 @@ class Task:
     split: Literal["validation", "test"] = "validation"
     held_out: float = 0.0
     floors: Mapping[str, float] = field(default_factory=dict)
+    measures: Literal["scores", "filters", "both"] = "scores"
     rung: int = 0
 
     @property

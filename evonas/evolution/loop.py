@@ -12,20 +12,21 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from evonas.evolution.executor import Executor, Task, published_task
+from evonas.evolution.executor import Executor, Task
 from evonas.evolution.failed_attempts import FailedAttempts
 from evonas.evolution.gc_pause import rare_collections
 from evonas.evolution.history import History
 from evonas.evolution.observer import PromotionObserver
 from evonas.evolution.promotions import as_records
 from evonas.evolution.propose import Proposer, SpaceExhausted
+from evonas.evolution.published_layers import PublishedLayers
 from evonas.evolution.tasks_in_flight import TasksInFlight
 from evonas.judging.cheap_filters import ResumableFilters
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.records.store_retry import retry_while_unavailable
 from evonas.records.timekeeping import DATABASE, LOADING, PROPOSING, SHOWING, WAITING, Timekeeper
-from evonas.settings.candidate import Candidate, Evaluation
+from evonas.settings.candidate import Candidate, Evaluation, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,13 +71,11 @@ class Search:
         self.proposer.filters = self._filters = filters or ResumableFilters(self.config.twins)
         self._in_flight = TasksInFlight(self._submit, self.config.max_attempts, late_success=True)
         self._attempts = FailedAttempts()
-        missing = [name for name in references if name not in run.references]
-        # Negative indices distinguish them from candidates.
-        self._references = {-number: name for number, name in enumerate(missing, 1)}
         self._exhausted = False
         self._time = Timekeeper(run.times, executor.capacity)
         with self._time.during(LOADING):
             self._history.restore(store, run.id, self._filters, self.proposer.remember)
+        self._published = PublishedLayers(run, references, self._history.drawn)
 
     def execute(self) -> RunStatus:
         """Search to the end of the budget, or until interrupted by Ctrl-C.
@@ -98,8 +97,9 @@ class Search:
         return status
 
     def _run_to_end(self) -> None:
-        for index, name in self._references.items():
-            self._in_flight.add(published_task(name, index, 1, self.config.protocol))
+        self._tell_of_published()
+        for task in self._published.tasks():
+            self._in_flight.add(task)
         for index in sorted(self._history.candidates.keys() - self._history.evaluations.keys()):
             self._history.apply_until(index - self.config.lookahead)
             self._in_flight.add(self._task(index))
@@ -175,7 +175,7 @@ class Search:
         # One more than run at the same time, so that no worker waits for the next draw.
         if len(self._in_flight) + unsent > self.executor.capacity:
             return False
-        if self._exhausted or history.drawn >= config.budget:
+        if self._exhausted or history.drawn >= config.budget or not self._published.ready:
             return False
         if config.core_minutes is not None and history.core_seconds >= 60 * config.core_minutes:
             return False
@@ -184,7 +184,8 @@ class Search:
     def _task(self, index: int) -> Task:
         """The first attempt at a candidate, with the floors that follow from the results applied so far."""
         graph = self._history.candidates[index].graph.canonical.to_json()
-        return Task(index, 1, graph, self.config.protocol, floors=self._history.hurdles.floors())
+        floors = {**self._published.floors, **self._history.hurdles.floors()}
+        return Task(index, 1, graph, self.config.protocol, floors=floors)
 
     def _submit(self, task: Task) -> None:
         self._time.sent(task.key)
@@ -216,13 +217,25 @@ class Search:
                 observer.tick(len(self._in_flight))
 
     def _finish_reference(self, evaluation: Evaluation) -> None:
-        name = self._references[evaluation.index]
-        if evaluation.scores:
-            with self._time.during(DATABASE):
-                retry_while_unavailable(lambda: self.store.record_reference(self.run.id, name, evaluation.scores))
+        name, run_id, values = self._published.names[evaluation.index], self.run.id, evaluation.checkpoints
+        with self._time.during(DATABASE):
+            if values:
+                retry_while_unavailable(lambda: self.store.record_checkpoint_values(run_id, name, values))
+            if evaluation.scores:
+                retry_while_unavailable(lambda: self.store.record_reference(run_id, name, evaluation.scores))
         with self._time.during(SHOWING):
             for observer in self.observers:
-                observer.referenced(name, evaluation)
+                if evaluation.scores or evaluation.status is Status.FAILED:
+                    observer.referenced(name, evaluation)
+        self._published.add(name, evaluation)
+        self._tell_of_published()
+
+    def _tell_of_published(self) -> None:
+        """Tell the observers which published layers the filters would turn away, each once."""
+        with self._time.during(SHOWING):
+            for layer in self._published.news():
+                for observer in self.observers:
+                    observer.turned_away(layer)
 
     def _finish_promotion(self, evaluation: Evaluation) -> None:
         with self._time.during(DATABASE):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from evonas.judging.floors import TurnedAway
     from evonas.settings.candidate import Candidate, Evaluation
 
 
@@ -19,6 +20,9 @@ class Observer(Protocol):
 
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
         """Called when the evaluation of a published layer, for comparison, has finished or failed."""
+
+    def turned_away(self, layer: TurnedAway) -> None:
+        """Called for each published layer that a filter of the run would reject, as soon as that is known."""
 
     def tick(self, pending: int) -> None:
         """Called at least every `evonas.evolution.loop.POLL_SECONDS`, while `pending` evaluations are in flight."""

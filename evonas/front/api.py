@@ -17,7 +17,7 @@ from evonas.evolution.observer import Observer
 from evonas.front.assemble import chosen_run, configure, open_storage
 from evonas.front.make_executor import Workers, make_executor
 from evonas.language.graph import Graph
-from evonas.records import results
+from evonas.records import nothing_scored, results
 from evonas.records.coordinator_claim import check_free, claimed
 from evonas.records.environment import environment, warn_of_changes
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
@@ -68,6 +68,9 @@ class Result:
         lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in self.best(5)]
         for name, scores in results.references_as_rows(self.run.references):
             lines.append(f"  {fmean(scores.values()):.3f}            {name}")
+        why = nothing_scored.why_nothing_was_scored(self.store, self.run_id)
+        if why is not None:
+            lines.append(why)
         return "\n".join(lines)
 
 

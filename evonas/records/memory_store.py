@@ -17,6 +17,7 @@ from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.running_totals import RunningTotals
 from evonas.records.store import Store, no_such_candidate, no_such_run, sorted_retrainings
 from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation, Status
+from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.objectives import fitness
 from evonas.settings.run_config import RunConfig
 
@@ -120,6 +121,13 @@ class MemoryStore(Store):
         info = self.run(run_id)
         self._touched[run_id] = datetime.now(UTC)
         self._runs[run_id] = replace(info, references={**info.references, layer: dict(scores)})
+
+    @override
+    def record_checkpoint_values(self, run_id: int, layer: str, values: Sequence[CheckpointValue]) -> None:
+        info = self.run(run_id)
+        self._touched[run_id] = datetime.now(UTC)
+        by_name = sorted({**info.checkpoints, layer: tuple(values)}.items())
+        self._runs[run_id] = replace(info, checkpoints=dict(by_name))
 
     @override
     def record_retraining(self, run_id: int, retraining: Retraining) -> None:

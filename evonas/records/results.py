@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from evonas.errors import StorageError, shorten
 from evonas.judging.families import family_of
+from evonas.judging.floors import run_floors, turned_away
 from evonas.judging.selection import pareto_front
 from evonas.language.expression import MAX_TEXT
 from evonas.language.zoo import NAMES_BY_KEY
@@ -223,6 +224,21 @@ def status(run: RunInfo, summary: RunSummary, coordinator: Coordinator | None = 
         "time": breakdown(run, summary).as_dict(),
         "retries": summary.retries,
         "references": {name: dict(scores) for name, scores in run.references.items()},
+        "published": _published(run, summary.candidates > 0),
+    }
+
+
+def _published(run: RunInfo, drawn: bool) -> dict[str, Any]:
+    """The floors of a run, what published layers have at its filters, and which it would reject, for JSON."""
+    protocol = run.config.protocol
+    # Floors that follow from published layers are final once a candidate has been drawn.
+    known = drawn or protocol.floors == "absolute"
+    floors = (run_floors(protocol, run.checkpoints) if known else None) or {}
+    away = (turned_away(name, values, protocol, floors) for name, values in run.checkpoints.items())
+    return {
+        "floors": dict(floors),
+        "checkpoints": {name: {v.checkpoint: v.value for v in values} for name, values in run.checkpoints.items()},
+        "turned_away": {one.layer: {"filter": one.filter, "reason": one.reason} for one in away if one is not None},
     }
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 
 from evonas.settings.candidate import Status
+from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.run_config import RunConfig
 
 
@@ -33,6 +34,7 @@ class RunInfo:
         elapsed: seconds of wall time that coordinators have spent on the run.
         times: seconds of wall time of the coordinator and the workers, by the activities of
             `evonas.records.timekeeping`.
+        checkpoints: what published layers have at the run's filters, by layer; layers by name, filters in their order.
     """
 
     id: int
@@ -43,6 +45,7 @@ class RunInfo:
     references: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     elapsed: float = 0.0
     times: Mapping[str, float] = field(default_factory=dict)
+    checkpoints: Mapping[str, tuple[CheckpointValue, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

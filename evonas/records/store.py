@@ -15,6 +15,7 @@ from evonas.records.coordinator import Coordinator
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation
+from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -108,6 +109,10 @@ class Store(ABC):
     @abstractmethod
     def record_reference(self, run_id: int, layer: str, scores: Mapping[str, float]) -> None:
         """Record the scores of a published layer under the run's protocol, by anchor; they replace earlier ones."""
+
+    @abstractmethod
+    def record_checkpoint_values(self, run_id: int, layer: str, values: Sequence[CheckpointValue]) -> None:
+        """Record what a published layer has at the filters of the run, in their order; this replaces earlier values."""
 
     @abstractmethod
     def record_retraining(self, run_id: int, retraining: Retraining) -> None:

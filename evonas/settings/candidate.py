@@ -8,6 +8,7 @@ from enum import Enum
 from statistics import fmean
 
 from evonas.language.graph import Graph
+from evonas.settings.checkpoint_value import CheckpointValue
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ class Evaluation:
         attempts: the number of attempts.
         wall: wall time in seconds from start to end on the worker.
         rung: 0 for the evaluation of a new candidate, or the rung of a longer training (`evonas.judging.rungs`).
+        checkpoints: what a published layer has at the filters, in their order, if its task asked for that.
     """
 
     index: int
@@ -144,6 +146,7 @@ class Evaluation:
     reason: str = ""
     attempts: int = 1
     wall: float = 0.0
+    checkpoints: tuple[CheckpointValue, ...] = ()
     rung: int = 0
 
     @property

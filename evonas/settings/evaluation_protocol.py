@@ -40,9 +40,13 @@ class EvaluationProtocol:
         stability_limit: norm of the gradient above which the filter rejects.
         early_steps: steps of the first anchor after which a candidate whose accuracy is still at chance is rejected;
             steps at or after `quality_step` are ignored.
-        early_floors: the training accuracy on the latest batches that a candidate needs at each of `early_steps`.
+        floors: what `early_floors` and `quality_floor` are: "absolute" accuracies, or "published" for shares of the way
+            from chance to what published layers have there (`evonas.judging.floors`).
+        early_floors: the training accuracy on the latest batches that a candidate needs at each of `early_steps`, or
+            its share.
         quality_step: step of the first anchor at which the quality filter tests validation accuracy.
-        quality_floor: accuracy below which the quality filter rejects; twice chance on ten classes.
+        quality_floor: the accuracy below which the quality filter rejects, or its share; 0.2 as an accuracy is twice
+            chance on ten classes.
         hurdle_steps: steps of every anchor except the first at which a candidate is compared with earlier ones; if
             there are any, it is also compared at the end of every anchor except the last. Empty disables hurdles.
         hurdle_quantile: the quantile of earlier candidates' accuracies that a candidate must reach at each comparison;
@@ -79,6 +83,7 @@ class EvaluationProtocol:
     stability_steps: tuple[int, ...] = (5,)
     stability_rate: float = 1.0
     stability_limit: float = 1e8
+    floors: Literal["absolute", "published"] = "absolute"
     early_steps: tuple[int, ...] = (20, 60)
     early_floors: tuple[float, ...] = (0.1, 0.13)
     quality_step: int = 100
@@ -116,6 +121,9 @@ class EvaluationProtocol:
         check_number(self, "momentum", above=0.0, below=1.0)  # Nesterov's method is undefined without momentum
         check_number(self, "quality_floor", least=0.0)
         check_number(self, "hurdle_quantile", least=0.0, below=1.0)
+        _check_one_of(self, "floors", ("absolute", "published"))
+        if self.floors == "published":
+            _check_shares(early_floors=self.early_floors, quality_floor=(self.quality_floor,))
         _check_one_of(self, "schedule", ("constant", "cosine"))
         _check_one_of(self, "device", ("cpu", "cuda"))
         _check_one_of(self, "backend", BACKENDS)
@@ -179,3 +187,13 @@ def _check_rising(name: str, steps: tuple[int, ...]) -> None:
     whole = all(isinstance(step, int) and not isinstance(step, bool) and step > 0 for step in steps)
     if not whole or list(steps) != sorted(set(steps)):
         raise UsageError(f"{name} must be positive integers in increasing order, not {shorten(steps)}")
+
+
+def _check_shares(**shares: tuple[float, ...]) -> None:
+    for name, values in shares.items():
+        for value in values:
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
+                raise UsageError(
+                    f"with floors = 'published', {name} is a share from 0, chance, to 1, what published layers have; "
+                    f"not {shorten(value)}"
+                )

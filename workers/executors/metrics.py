@@ -18,6 +18,7 @@ from evonas.settings.candidate import BUILDING, FAILED_ATTEMPTS, Candidate, Eval
 if TYPE_CHECKING:
     from evonas.evolution.executor import Executor, Meter
     from evonas.evolution.observer import Observer
+    from evonas.judging.floors import TurnedAway
     from evonas.records.run_info import RunInfo
     from evonas.records.store import Store
 
@@ -160,6 +161,9 @@ class MetricsObserver:
     def referenced(self, layer: str, evaluation: Evaluation) -> None:
         """Record the scores of a published layer."""
         self._record_reference(layer, evaluation.scores)
+
+    def turned_away(self, layer: TurnedAway) -> None:
+        """Record nothing of a published layer that a filter would reject."""
 
     def tick(self, pending: int) -> None:
         """Record the executor's load, and repeat all gauges."""

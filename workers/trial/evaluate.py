@@ -17,6 +17,7 @@ from evonas.settings.objectives import measured_objectives
 from evonas.workers.data.batches import crop_size
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet
+from evonas.workers.trial.measure_filters import measure_filters
 from evonas.workers.trial.network_filters import filters_of
 from evonas.workers.trial.objective_measures import measure_objective
 from evonas.workers.trial.trial import Trial
@@ -64,14 +65,15 @@ def evaluate_task(task: Task, data: DataSet, on_stage: Callable[[str], object] =
     if task.linear is not None:
         layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
     work = _EvaluationInProgress(task, Trial(layer, task.protocol, data), on_stage)
-    status = Status.REJECTED
-    if work.passes_filters() and work.scores_anchors():
+    checkpoints = () if task.measures == "scores" else measure_filters(work.trial, on_stage)
+    status = Status.SCORED if task.measures == "filters" else Status.REJECTED
+    if task.measures != "filters" and work.passes_filters() and work.scores_anchors():
         work.measure_objectives()
         status = Status.SCORED
     built = all_seconds() - built
     if built > 0.0:
         work.seconds[BUILDING] = built
-    return replace(work.result(status), wall=monotonic() - begun)
+    return replace(work.result(status), wall=monotonic() - begun, checkpoints=checkpoints)
 
 
 def _spent() -> float:
@@ -93,7 +95,7 @@ class _EvaluationInProgress:
     diverged: list[str] = field(default_factory=list)
 
     def passes_filters(self) -> bool:
-        for judge in filters_of(self.task.protocol) if self.task.filtered else ():
+        for judge in filters_of(self.task.protocol, self.task.floors) if self.task.filtered else ():
             self.on_stage(judge.name)
             start = _spent()
             verdict = judge.judge(self.trial)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from evonas.errors import UsageError, shorten
+from evonas.judging.floors import floors_for, stages
 from evonas.settings.candidate import Accept, Reject, Verdict
 from evonas.settings.plugins import Registry
 from evonas.workers.trial.signal_propagation import measure_signal, signal_fault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from evonas.settings.evaluation_protocol import EvaluationProtocol
     from evonas.workers.trial.trial import Trial
@@ -157,12 +159,20 @@ FILTERS: Registry[Filter] = Registry(
 """Finds a user's filter by name."""
 
 
-def filters_of(settings: EvaluationProtocol) -> Sequence[Filter]:
-    """Return the filters of a protocol in order. None of them trains longer than scoring does."""
-    quality_step = min(settings.quality_step, settings.steps)
+def filters_of(settings: EvaluationProtocol, floors: Mapping[str, float] = MappingProxyType({})) -> Sequence[Filter]:
+    """Return the filters of a protocol in order. None of them trains longer than scoring does.
+
+    Args:
+        settings: the protocol.
+        floors: accuracies that filters ask for, by name of the filter, in place of the protocol's own.
+
+    Raises:
+        UsageError: The protocol's floors follow from published layers, and one of them is not in `floors`.
+    """
     filters: list[Filter] = [SignalFilter()] if settings.signal else []
     filters += [StabilityFilter(step) for step in settings.stability_steps]
     filters += [FILTERS.find(name) for name in settings.filters]
-    stages = zip(settings.early_steps, settings.early_floors, strict=True)
-    filters += [EarlyFilter(step, floor) for step, floor in stages if step < quality_step]
-    return [*filters, QualityFilter(quality_step, settings.quality_floor)]
+    found = floors_for(settings, floors)
+    *early, quality = stages(settings)
+    filters += [EarlyFilter(stage.step, found[stage.name]) for stage in early]
+    return [*filters, QualityFilter(quality.step, found[quality.name])]

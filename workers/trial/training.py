@@ -25,6 +25,8 @@ _EVALUATION_BATCH = {"cpu": 200, "cuda": 1000}
 """Images per evaluation batch: enough to make calls cheap, few enough for a CPU's cache."""
 _LOSS_CHECK_STEPS = {"cpu": 1, "cuda": 16}
 """Steps between checks of the loss. Each check waits for the GPU."""
+LATEST_BATCHES = 10
+"""Training batches over which `Training.train_accuracy` takes the mean."""
 _WARM_UP = 3
 """Initial steps that are slower because of allocations and the choice of algorithms."""
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -145,7 +147,7 @@ class Training:
             right.append((logits.detach().argmax(1) == wanted).sum())
         return torch.stack(losses).sum(), torch.stack(right).sum() / len(labels)
 
-    def train_accuracy(self, last: int = 10) -> float:
+    def train_accuracy(self, last: int = LATEST_BATCHES) -> float:
         """Return the mean accuracy on the last training batches, each before its step. It costs nothing but is noisy.
 
         Returns:
