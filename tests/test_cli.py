@@ -18,8 +18,8 @@ import torch
 
 import evonas
 from evonas.cli import main
-from evonas.front.assemble import open_storage
 from evonas.records.run_info import RunStatus
+from evonas.setup.assemble import open_storage
 
 TINY = evonas.EvaluationProtocol(
     anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0

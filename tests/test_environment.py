@@ -12,10 +12,10 @@ import pytest
 
 import evonas
 from evonas.db import open_store
-from evonas.front.assemble import configure
 from evonas.records import environment as environment_file
 from evonas.records.environment import DECISIVE, changes, environment, state_of_code
 from evonas.records.run_info import RunStatus
+from evonas.setup.assemble import configure
 from tests.test_cli import TINY
 
 TOLD = "continues in another environment than it began in, and may find other candidates"

@@ -13,10 +13,10 @@ import evonas
 from evonas.cli import main
 from evonas.errors import UsageError
 from evonas.evolution.trainings import carry_out, training_task
-from evonas.front.assemble import configure, named_protocol, open_storage
-from evonas.front.make_executor import make_executor
 from evonas.settings import plugins
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.assemble import configure, named_protocol, open_storage
+from evonas.setup.make_executor import make_executor
 from evonas.workers.anchors import anchor_named
 from evonas.workers.data.data_sets import load_dataset
 

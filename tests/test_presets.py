@@ -11,11 +11,11 @@ import tomli_w
 from hypothesis import given
 
 from evonas.errors import UsageError
-from evonas.front.assemble import configure
 from evonas.search_spaces import evonorm, evonorm_s
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import PRESETS, assignments, merged, preset_of, read_preset, resolve
 from evonas.settings.run_config import RunConfig
+from evonas.setup.assemble import configure
 from tests.test_config import configs
 
 OPTIONAL = {"core_minutes", "seed_graphs"}, {"data_dir", "image_size", "crop", "seed", "plugins"}

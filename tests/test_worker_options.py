@@ -14,9 +14,9 @@ import typer
 import evonas
 from evonas.cli import app
 from evonas.errors import UsageError
-from evonas.front.make_executor import Workers, check_executor, make_executor
 from evonas.reruns.baseline import baseline
 from evonas.reruns.reranking import rerank
+from evonas.setup.make_executor import Workers, check_executor, make_executor
 from tests.test_cli import TINY, Call
 
 ASKED = {

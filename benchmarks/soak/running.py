@@ -122,8 +122,8 @@ class Soak:
         """Evaluate the unfinished candidates in this process, and return their number."""
         from evonas.db import open_store
         from evonas.evolution.loop import Search
-        from evonas.front.make_executor import make_executor
         from evonas.records.coordinator_claim import claimed
+        from evonas.setup.make_executor import make_executor
 
         with open_store(str(self.database)) as store:
             run, summary = store.run(RUN), store.summary(RUN)

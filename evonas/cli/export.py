@@ -10,11 +10,11 @@ import typer
 
 from evonas.cli import options
 from evonas.errors import UsageError
-from evonas.front.assemble import open_storage
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
 from evonas.records import results
 from evonas.records.environment import version_of
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 

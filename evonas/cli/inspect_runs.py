@@ -13,7 +13,6 @@ from rich.table import Table
 from evonas.cli import options
 from evonas.cli.tables import filters_table, layers_table, runs_table, times_tables
 from evonas.errors import UsageError
-from evonas.front.assemble import open_storage
 from evonas.language.graph import Graph
 from evonas.records import results
 from evonas.records.store import Store
@@ -21,6 +20,7 @@ from evonas.records.time_breakdown import breakdown
 from evonas.report.graph_drawing import tree
 from evonas.report.number_format import duration
 from evonas.settings.objectives import objective_named
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 Limit = Annotated[int, typer.Option("--top", help="How many layers to show.")]

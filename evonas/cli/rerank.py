@@ -16,11 +16,11 @@ from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, narrow, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
-from evonas.front.assemble import open_storage
 from evonas.reruns.ranking import PairedComparison, Ranked, Ranking, Sample
 from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR
 from evonas.reruns.reranking import rerank as train_again
 from evonas.reruns.significance import Interval
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 _NONE = "none"

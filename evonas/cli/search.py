@@ -12,9 +12,7 @@ from evonas.cli import options
 from evonas.cli.live_display import LiveDisplay
 from evonas.cli.tables import layers_table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
-from evonas.front import assemble
 from evonas.front.api import execute
-from evonas.front.make_executor import make_executor
 from evonas.records import results
 from evonas.records.coordinator_claim import check_free
 from evonas.records.environment import environment, warn_of_changes
@@ -24,6 +22,8 @@ from evonas.report.number_format import duration
 from evonas.search_spaces import SPACES
 from evonas.settings.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
 from evonas.settings.run_config import STRATEGIES, RunConfig
+from evonas.setup import assemble
+from evonas.setup.make_executor import make_executor
 
 app = typer.Typer()
 

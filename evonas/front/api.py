@@ -1,6 +1,6 @@
 """The Python API of a search: `search`, `resume`, and their result.
 
-`evonas.front.assemble` makes the parts of a search. To assemble them differently, call `execute` with your own.
+`evonas.setup.assemble` makes the parts of a search. To assemble them differently, call `execute` with your own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from typing import Any, Unpack
 from evonas.evolution.executor import Executor
 from evonas.evolution.loop import Search
 from evonas.evolution.observer import Observer
-from evonas.front.assemble import chosen_run, configure, open_storage
-from evonas.front.make_executor import Workers, make_executor
 from evonas.language.graph import Graph
 from evonas.records import results
 from evonas.records.coordinator_claim import check_free, claimed
@@ -25,11 +23,11 @@ from evonas.records.store import Store
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import DEFAULT
 from evonas.settings.search_space import SearchSpace
+from evonas.setup.assemble import DEFAULT_STORAGE, chosen_run, configure, open_storage
+from evonas.setup.make_executor import Workers, make_executor
 
 SEARCH_REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
 """The published layers that a run scores under its own protocol by default, for comparison."""
-
-DEFAULT_STORAGE = "evonas.db"
 
 
 @dataclass(frozen=True)

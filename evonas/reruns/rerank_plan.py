@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 
 from evonas.errors import UsageError, shorten, unknown
-from evonas.front.assemble import check_protocol
 from evonas.language.zoo import zoo
 from evonas.records.retraining import Layer, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.setup.assemble import check_protocol
 
 RERANK_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
 """The published layers that are trained beside those of the run by default."""

@@ -13,9 +13,6 @@ from typing import Unpack
 
 from evonas.evolution.executor import Executor
 from evonas.evolution.trainings import Progress
-from evonas.front.api import DEFAULT_STORAGE
-from evonas.front.assemble import chosen_run, open_storage
-from evonas.front.make_executor import Workers, check_executor, make_executor
 from evonas.records.retraining import Layer, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
@@ -23,6 +20,8 @@ from evonas.reruns.ranking import Ranking, by_mean
 from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR, RerankPlan, RerankRequest, plan_reranking
 from evonas.reruns.retrainer import Retrainer
 from evonas.settings.plugins import load_named_files
+from evonas.setup.assemble import DEFAULT_STORAGE, chosen_run, open_storage
+from evonas.setup.make_executor import Workers, check_executor, make_executor
 
 
 def rerank(

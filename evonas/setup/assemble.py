@@ -23,6 +23,9 @@ from evonas.settings.presets import DEFAULT, merged, read_preset, resolve
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace, generator
 
+DEFAULT_STORAGE = "evonas.db"
+"""The database that is used if the user names none."""
+
 
 def configure(
     space: SearchSpace | str | None = None,
