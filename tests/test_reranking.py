@@ -206,7 +206,7 @@ def test_a_training_has_a_deadline_in_proportion_to_its_steps(
         return FakeExecutor(2, 1, judge)
 
     monkeypatch.setattr("evonas.reruns.reranking.make_executor", made)
-    monkeypatch.setattr("evonas.reruns.reranking._check_share", lambda plan, run: None)
+    monkeypatch.setattr("evonas.reruns.reranking.check_share", lambda plan, run: None)
     if later is not None:  # the steps of the test stage stay those of the first call
         again(store, steps=later)
     more = {"report": 3, "first_seed": 500} if later is not None else {}

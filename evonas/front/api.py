@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,22 @@ from evonas.records.coordinator_claim import check_free, claimed
 from evonas.records.environment import environment, warn_of_changes
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.store import Store
+from evonas.reruns.collapse import CHANCE
+from evonas.reruns.verdict import Verdict, verdict_of
+from evonas.reruns.verification import verify as verify_best
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import DEFAULT
+from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace
-from evonas.setup.assemble import DEFAULT_STORAGE, chosen_run, configure, open_storage
+from evonas.setup.assemble import DEFAULT_STORAGE, chance_level, chosen_run, configure, open_storage
 from evonas.setup.make_executor import Workers, make_executor
 
 SEARCH_REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
 """The published layers that a run scores under its own protocol by default, for comparison."""
+
+
+UNVERIFIED = "No layer of this run is verified: each score is of one training, so that the best were also lucky."
+"""What is said of a run without a verdict."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,11 @@ class Result:
         return self.store.run(self.run_id)
 
     @property
+    def verdict(self) -> Verdict | None:
+        """Whether the best of the verified layers is better than published ones; None if none was verified."""
+        return verdict_of(self.store, self.run_id)
+
+    @property
     def summary(self) -> RunSummary:
         """The run's counts and times by filter and anchor."""
         return self.store.summary(self.run_id)
@@ -66,6 +80,7 @@ class Result:
         lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in self.best(5)]
         for name, scores in results.references_as_rows(self.run.references):
             lines.append(f"  {fmean(scores.values()):.3f}            {name}")
+        lines.append(str(self.verdict or UNVERIFIED))
         return "\n".join(lines)
 
 
@@ -86,9 +101,10 @@ def search(
     recycle_after: int | None = None,
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
+    verify: bool = True,
     **settings: float | int | str | None,
 ) -> Result:
-    """Evolves layers and returns what was found. After Ctrl-C, returns what was found until then.
+    """Evolves layers, verifies the best, and returns what was found. After Ctrl-C, returns what was found until then.
 
     Args:
         space: a search space or its name; that of the preset if None.
@@ -109,6 +125,8 @@ def search(
         recycle_after: the number of candidates after which a worker is replaced by a new process; None for never.
         observers: observers whose methods are called at each step.
         references: published layers to score under the same protocol.
+        verify: whether to train the best layers again after the search, as the settings `finalists`, `verify_seeds` and
+            `verify_steps` say; `Result.verdict` is what comes of it.
         settings: further fields of `RunConfig`, such as `strategy="random"`.
 
     Raises:
@@ -129,7 +147,8 @@ def search(
     )
     store = open_storage(storage)
     with make_executor(executor, config.protocol, deadline=config.deadline, **asked) as running:
-        return execute(store.create_run(config, environment()), store, running, observers, references)
+        run = store.create_run(config, recorded_environment(config))
+        return _to_the_end(run, store, running, observers, references, verify)
 
 
 def resume(
@@ -139,13 +158,16 @@ def resume(
     executor: str | Executor = "ray",
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
+    verify: bool = True,
     **workers: Unpack[Workers],
 ) -> Result:
     """Continues a run that was interrupted or killed, and reaches the candidates that it would have reached.
 
+    Then it verifies the best layers, or continues to.
+
     Args:
         run_id: the run; the latest run of the store if None.
-        storage, executor, observers, references: as in `search`.
+        storage, executor, observers, references, verify: as in `search`.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Raises:
@@ -158,7 +180,28 @@ def resume(
     check_free(store, run.id)  # before workers are started in vain
     warn_of_changes(run)
     with make_executor(executor, config.protocol, deadline=config.deadline, **workers) as running:
-        return execute(run, store, running, observers, references)
+        return _to_the_end(run, store, running, observers, references, verify)
+
+
+def recorded_environment(config: RunConfig) -> dict[str, str]:
+    """What is recorded of the environment with a new run: versions, hardware, and the accuracy at chance."""
+    return {**environment(), CHANCE: f"{chance_level(config.protocol):.6g}"}
+
+
+def _to_the_end(
+    run: RunInfo,
+    store: Store,
+    executor: Executor,
+    observers: Sequence[Observer],
+    references: Sequence[str],
+    verify: bool,
+) -> Result:
+    result = execute(run, store, executor, observers, references)
+    if verify and result.run.status is RunStatus.FINISHED:
+        note = verify_best(store, run.id, executor).note
+        if note:
+            logging.getLogger("evonas").warning(note)
+    return result
 
 
 def execute(
@@ -168,7 +211,7 @@ def execute(
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
 ) -> Result:
-    """Executes a run, new or resumed, until it ends or Ctrl-C interrupts it.
+    """Executes the search of a run, new or resumed, until it ends or Ctrl-C interrupts it. It verifies nothing.
 
     Args:
         run: the run.

@@ -46,6 +46,9 @@ class RunConfig:
         max_attempts: how often a candidate is tried if its worker fails.
         deadline: seconds after which a candidate's evaluation is stopped and counts as failed.
         protocol: how candidates are judged and scored.
+        finalists: the largest number of layers that are verified after the search, the best of each family; 0 for none.
+        verify_seeds: the number of fresh seeds with which a verified layer is trained at each stage.
+        verify_steps: training steps of a verification; None for twice those of the protocol.
 
     Raises:
         UsageError: a setting is out of its range.
@@ -68,12 +71,18 @@ class RunConfig:
     max_attempts: int = 2
     deadline: float = 300.0
     protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
+    finalists: int = 0
+    verify_seeds: int = 5
+    verify_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, SearchSpace):
             raise UsageError(f"space must be a SearchSpace, not {shorten(self.space)}")
         check_integers(self, budget=1, population=1, smallest_tournament=1, survivors=2, mutations=1)
         check_integers(self, lookahead=1, max_attempts=1, seed=0)
+        check_integers(self, finalists=0, verify_seeds=1)
+        if self.verify_steps is not None:
+            check_integers(self, verify_steps=1)
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
