@@ -23,7 +23,7 @@ TOLD = "continues in another environment than it began in, and may find other ca
 
 def recorded(path: Path, **otherwise: str) -> None:
     """A run of one candidate that has not begun, created by another installation."""
-    config = configure(seed_graphs=["evonorm-s0"], protocol=TINY, settings={"budget": 1})
+    config = configure(seed_graphs=["evonorm-s0"], protocol=TINY, settings={"budget": 1, "finalists": 0})
     with open_store(str(path)) as store:
         store.create_run(config, {**environment(), **otherwise})
 

@@ -53,7 +53,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("searched") / "runs.db"
     seeds = ["evonorm-s0"]
     evonas.search(
-        budget=1, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=()
+        budget=1, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=(), verify=False
     ).store.close()
     return path
 

@@ -68,6 +68,7 @@ def config_of(variant: Variant, seed: int, core_minutes: float) -> RunConfig:
             "budget": BUDGET,
             # Other load on the machine may slow a candidate down, which must not make it fail.
             "deadline": 3600.0,
+            "finalists": 0,  # the study retrains layers itself, and knows runs by their configuration
         },
     )
 

@@ -45,7 +45,7 @@ def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat 
             results.status(run, summary) | {"verdict": as_document(verdict)}
             for run, summary, verdict in zip(found, summaries, verdicts, strict=True)
         ]
-        verified = ["" if verdict is None else verdict.brief for verdict in verdicts]
+        verified = ["" if verdict is None else verdict.word for verdict in verdicts]
         options.emit(form, document, runs_table(found, summaries, verified))
     if unreadable:
         options.stderr.print(f"left out these runs, because this version cannot read their configuration: {unreadable}")

@@ -86,7 +86,7 @@ def _shares(title: str, seconds: Mapping[str, float]) -> Table:
 
 
 def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary], verdicts: Sequence[str]) -> Table:
-    """One line per run; `verdicts` has a few words on each, empty for a run that was not verified."""
+    """One line per run; `verdicts` has a word on each, empty for a run that was not verified."""
     grid = table()
     for heading in ("run", "status", "search", "judged", "scored", "time", "started"):
         grid.add_column(heading, justify="right" if heading in ("judged", "scored", "time") else "left")

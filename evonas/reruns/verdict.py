@@ -14,7 +14,7 @@ from evonas.reruns.collapse import chance_of, collapsed
 from evonas.reruns.ranking import PairedComparison, Ranked, by_mean, compare
 from evonas.reruns.rerank_plan import BASELINE
 from evonas.reruns.verdict_records import ComparableTrainings
-from evonas.reruns.verdict_words import brief, sentences
+from evonas.reruns.verdict_words import brief, sentences, word
 
 HELD_OUT = RetrainingStage.HELD_OUT
 
@@ -102,6 +102,11 @@ class Verdict:
     def better_than_all(self) -> bool:
         """Whether the layer is verified, and better than every reference beyond chance."""
         return self.better and len(self.better_than) == len(self.references)
+
+    @property
+    def word(self) -> str:
+        """The verdict in a word, for a column of a table."""
+        return word(self)
 
     @property
     def brief(self) -> str:

@@ -53,6 +53,15 @@ def brief(verdict: Verdict) -> str:
     return f"{layer} {dict(_GROUPS)[found.told_apart]} {BASELINE} ({_difference(found)})"
 
 
+def word(verdict: Verdict) -> str:
+    """The verdict in a word, for a column of a table."""
+    if verdict.layer is None or (verdict.collapsed and not verdict.missing):
+        return "collapsed"
+    if verdict.missing:
+        return "unfinished"
+    return "better" if verdict.better else "not better"
+
+
 def standing(verdict: Verdict | None, layer: str) -> str:
     """What the verdict on its run says of a candidate, by its id "RUN/INDEX"."""
     if verdict is not None and verdict.layer is not None and verdict.layer.id == layer:
