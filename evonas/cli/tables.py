@@ -90,7 +90,7 @@ def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary], verdict
     grid = table()
     for heading in ("run", "status", "search", "judged", "scored", "time", "started"):
         grid.add_column(heading, justify="right" if heading in ("judged", "scored", "time") else "left")
-    grid.add_column("verdict")
+    grid.add_column("verdict", no_wrap=True)
     for run, summary, verdict in zip(runs, summaries, verdicts, strict=True):
         config = run.config
         grid.add_row(

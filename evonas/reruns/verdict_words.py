@@ -100,7 +100,7 @@ def _on_unseen(verdict: Verdict) -> str:
         return f"; {place} the two were not compared"
     if found.told_apart:
         return f", and {'better' if found.told_apart > 0 else 'worse'} {place} ({_difference(found)})"
-    return f", and not {'worse' if found.paired.difference >= 0 else 'told apart'} {place} ({_difference(found)})"
+    return f", and not {'worse' if _points(found) >= 0 else 'told apart'} {place} ({_difference(found)})"
 
 
 def _against_others(verdict: Verdict) -> str:
@@ -131,13 +131,17 @@ def _list(found: Sequence[PairedComparison]) -> str:
 
 def _difference(found: PairedComparison) -> str:
     """A difference in points, which are hundredths of an accuracy, with half the width of its interval."""
-    assert found.paired is not None
-    return f"{100 * found.paired.difference:+.1f}{_half(found)}"
+    return f"{_points(found):+.1f}{_half(found)}"
 
 
 def _size(found: PairedComparison) -> str:
     """The same without the sign."""
     return _difference(found)[1:]
+
+
+def _points(found: PairedComparison) -> float:
+    assert found.paired is not None
+    return round(100 * found.paired.difference, 1) + 0.0  # so that no difference is not -0.0
 
 
 def _half(found: PairedComparison) -> str:
