@@ -60,7 +60,9 @@ def test_the_examples_make_a_search(tmp_path, monkeypatch, capsys) -> None:
     code, out, err = cli(monkeypatch, capsys, "search", *ALL, *words)
     assert code == 0, err
     found = json.loads(out)
-    assert found["verdict"]["verified"] and found["verdict"]["unseen"] == "vgg-small"
+    verdict = found["verdict"]
+    assert verdict["missing"] == 0 and verdict["unseen"] == "vgg-small", verdict["text"]
+    assert all(one["difference"] is not None for one in verdict["comparisons"])
     (row, *_) = found["best"]
     objective = f"{EXAMPLES}/objective.py:depth"
     assert set(row["scores"]) == {f"{EXAMPLES}/anchor.py:plain"}
