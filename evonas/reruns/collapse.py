@@ -37,7 +37,7 @@ def collapsed(found: Sample, chance: float, usable: Mapping[str, float] | None =
         found: the trainings, which are scored.
         chance: the accuracy at chance.
         usable: for some networks, an accuracy that a usable layer reaches there. If the layer's own median is below
-            half of the way to it, all its trainings on that network collapsed, which the median does not show.
+            half of the way to it, it takes the place of that median, which does not show that most trainings failed.
 
     Returns:
         One phrase for each: its network, seed and accuracy.
