@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from evonas.front.assemble import open_storage
 from evonas.judging.cheap_filters import structural
 from evonas.language.graph import Graph
 from evonas.records.environment import environment
@@ -30,6 +29,7 @@ from evonas.report.report_data import read_report
 from evonas.search_spaces import SPACES
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Reject, Status
 from evonas.settings.run_config import RunConfig
+from evonas.setup.assemble import open_storage
 
 RESULT = Path(__file__).parent / "results" / "report_page.json"
 _CHUNK = 500

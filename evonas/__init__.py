@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from evonas.reruns.ranking import Ranking
     from evonas.reruns.reranking import rerank
     from evonas.reruns.task_transfer import transfer
+    from evonas.reruns.verdict import Verdict
     from evonas.settings.evaluation_protocol import EvaluationProtocol
     from evonas.settings.run_config import RunConfig
     from evonas.settings.search_space import SearchSpace
@@ -49,6 +50,7 @@ __all__ = [
     "StorageError",
     "SwapReport",
     "UsageError",
+    "Verdict",
     "baseline",
     "norm_layer",
     "rerank",
@@ -78,6 +80,7 @@ _FROM = {
     "StorageError": "evonas.errors",
     "SwapReport": "evonas.swapping.swap_report",
     "UsageError": "evonas.errors",
+    "Verdict": "evonas.reruns.verdict",
     "baseline": "evonas.reruns.baseline",
     "norm_layer": "evonas.layers.norm_layers",
     "rerank": "evonas.reruns.reranking",

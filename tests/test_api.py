@@ -15,12 +15,12 @@ from evonas.errors import UsageError
 from evonas.evolution.executor import Executor
 from evonas.evolution.gc_pause import rare_collections
 from evonas.front import api
-from evonas.front.assemble import configure
 from evonas.language.graph import Graph
 from evonas.records.coordinator import Coordinator
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import RunStatus
 from evonas.settings.candidate import Candidate, Evaluation
+from evonas.setup.assemble import configure
 from tests.fakes import FakeExecutor, config
 from tests.store_samples import CONFIG
 from tests.test_evolution_faults import Interrupter
@@ -83,11 +83,13 @@ def test_the_newest_run_is_resumed_and_its_deadline_is_the_workers(monkeypatch: 
     assert evonas.resume(2, storage=store, executor=FakeExecutor(1), references=()).run.config.seed == 2
     assert asked == [(protocol, {"deadline": 30.0}), (protocol, {"deadline": 20.0})]
     assert [store.run(i).status for i in (1, 2, 3)] == [RunStatus.RUNNING, RunStatus.FINISHED, RunStatus.FINISHED]
-    found = evonas.search(budget=1, storage=store, executor=FakeExecutor(1), deadline=40.0, seed=4, references=())
+    found = evonas.search(
+        budget=1, storage=store, executor=FakeExecutor(1), deadline=40.0, seed=4, references=(), verify=False
+    )
     assert asked[-1][1]["deadline"] == 40.0 and found.run_id == 4
     # Networks and batches are drawn from the run's seed too, and all of it is recorded.
     assert (found.run.config.seed, found.run.config.protocol.seed) == (4, 4)
-    assert found.run.environment == {"torch": "1.13"} and warned == [3, 2]
+    assert found.run.environment == {"torch": "1.13", "chance": "0.102"} and warned == [3, 2]
 
 
 def test_a_seed_that_comes_twice_is_judged_once() -> None:
@@ -118,7 +120,7 @@ def test_an_executor_is_closed_whatever_happens(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(api, "environment", dict)  # collecting it takes a while
     for executor in (FakeExecutor(1), Broken(1)):
         with suppress(ZeroDivisionError):
-            evonas.search(budget=2, executor=executor, references=())
+            evonas.search(budget=2, executor=executor, references=(), verify=False)
         assert executor.closed == 1
 
 

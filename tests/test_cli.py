@@ -18,8 +18,8 @@ import torch
 
 import evonas
 from evonas.cli import main
-from evonas.front.assemble import open_storage
 from evonas.records.run_info import RunStatus
+from evonas.setup.assemble import open_storage
 
 TINY = evonas.EvaluationProtocol(
     anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0
@@ -37,6 +37,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         storage=path,
         executor="local",
         references=("bn-relu",),
+        verify=False,
     )
     assert found.best(1), "the fixture is of no use without a scored candidate"
     found.store.close()
@@ -171,7 +172,7 @@ def test_baseline_reports_each_layer_and_seed(call: Call) -> None:
 
 def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
-    common = ("--storage", path, "--executor", "local")
+    common = ("--storage", path, "--executor", "local", "--no-verify")
     seed = ("--seed-graph", "evonorm-s0")  # it is scored, and a run that scores nothing exits with 1
     done = call.json("search", "--budget", 3, "--steps", 2, "--anchor", "resnet-small", *seed, *common)
     assert done["status"] == "finished"
@@ -265,7 +266,7 @@ def test_a_pipe_is_not_a_database(call: Call, tmp_path: Path) -> None:
 
 def test_json_names_the_space_of_the_run(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
-    options: dict[str, Any] = {"protocol": TINY, "executor": "local", "references": ()}
+    options: dict[str, Any] = {"protocol": TINY, "executor": "local", "references": (), "verify": False}
     evonas.search("evonorm-s", budget=1, seed_graphs=["evonorm-s0"], storage=path, **options).store.close()
     (row,) = call.json("best", "--storage", path)
     assert row["graph"]["space"] == "evonorm-s"
@@ -274,7 +275,7 @@ def test_json_names_the_space_of_the_run(call: Call, tmp_path: Path) -> None:
 
 def test_a_run_that_cannot_be_read_leaves_the_others_visible(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "runs.db"
-    options: dict[str, Any] = {"protocol": TINY, "executor": "local", "references": (), "budget": 1}
+    options: dict[str, Any] = {"protocol": TINY, "executor": "local", "references": (), "budget": 1, "verify": False}
     for _ in range(2):
         evonas.search(seed_graphs=["evonorm-s0"], storage=path, **options).store.close()
     with sqlite3.connect(path) as connection:
@@ -319,7 +320,7 @@ def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
         assert store.run(1).status is RunStatus.INTERRUPTED
         before = [c.key for c in store.candidates(1)]
     assert 3 <= len(before) < 100
-    assert call.json("resume", "--storage", path, "--executor", "local")["candidates"] == 100
+    assert call.json("resume", "--storage", path, "--executor", "local", "--no-verify")["candidates"] == 100
     with open_storage(path) as store:
         assert [c.key for c in store.candidates(1)][: len(before)] == before
 

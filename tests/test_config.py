@@ -47,6 +47,9 @@ configs = st.builds(
     core_minutes=st.none() | st.floats(0.01, 1e6),
     max_attempts=st.integers(1, 9),
     deadline=st.floats(1, 1e4),
+    finalists=st.integers(0, 99),
+    verify_seeds=st.integers(1, 99),
+    verify_steps=st.none() | st.integers(1, 9999),
     protocol=protocols,
 )
 

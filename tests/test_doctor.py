@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import nn
 
-from evonas.front import doctor
 from evonas.kernels.cpp import build as cpp_build
 from evonas.kernels.cpp import calls as cpp_calls
 from evonas.layers import norm_act
 from evonas.records.memory_store import MemoryStore
+from evonas.setup import doctor
 
 
 class Scaled(nn.Module):
@@ -73,7 +73,7 @@ def test_a_database_that_reads_back_something_else(monkeypatch: pytest.MonkeyPat
             found = super().run(run_id)
             return replace(found, config=replace(found.config, seed=found.config.seed + 1))
 
-    monkeypatch.setattr("evonas.front.assemble.open_storage", lambda path: Forgetful())
+    monkeypatch.setattr("evonas.setup.assemble.open_storage", lambda path: Forgetful())
     assert said(doctor._database) == "RuntimeError: a run that was read back differs from what was written"
 
 

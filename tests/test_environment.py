@@ -12,10 +12,10 @@ import pytest
 
 import evonas
 from evonas.db import open_store
-from evonas.front.assemble import configure
 from evonas.records import environment as environment_file
 from evonas.records.environment import DECISIVE, changes, environment, state_of_code
 from evonas.records.run_info import RunStatus
+from evonas.setup.assemble import configure
 from tests.test_cli import TINY
 
 TOLD = "continues in another environment than it began in, and may find other candidates"
@@ -23,7 +23,7 @@ TOLD = "continues in another environment than it began in, and may find other ca
 
 def recorded(path: Path, **otherwise: str) -> None:
     """A run of one candidate that has not begun, created by another installation."""
-    config = configure(seed_graphs=["evonorm-s0"], protocol=TINY, settings={"budget": 1})
+    config = configure(seed_graphs=["evonorm-s0"], protocol=TINY, settings={"budget": 1, "finalists": 0})
     with open_store(str(path)) as store:
         store.create_run(config, {**environment(), **otherwise})
 

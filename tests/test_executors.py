@@ -17,10 +17,10 @@ import torch
 
 from evonas.errors import UsageError
 from evonas.evolution.executor import Executor, Task
-from evonas.front.make_executor import check_executor, make_executor
 from evonas.language.zoo import zoo
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.make_executor import check_executor, make_executor
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor

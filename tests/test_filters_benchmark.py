@@ -11,9 +11,9 @@ import pytest
 from benchmarks.filters import price, speed
 from benchmarks.filters.__main__ import main
 from benchmarks.filters.proposals import measured, measured_elsewhere
-from evonas.front.assemble import configure
 from evonas.judging.cheap_filters import CHEAP_FILTERS
 from evonas.language.graph import Graph
+from evonas.setup.assemble import configure
 
 ROOT = Path(__file__).parent.parent
 

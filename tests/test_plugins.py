@@ -13,10 +13,10 @@ import evonas
 from evonas.cli import main
 from evonas.errors import UsageError
 from evonas.evolution.trainings import carry_out, training_task
-from evonas.front.assemble import configure, named_protocol, open_storage
-from evonas.front.make_executor import make_executor
 from evonas.settings import plugins
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.assemble import configure, named_protocol, open_storage
+from evonas.setup.make_executor import make_executor
 from evonas.workers.anchors import anchor_named
 from evonas.workers.data.data_sets import load_dataset
 
@@ -56,9 +56,13 @@ def test_the_examples_make_a_search(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["--budget", "4", "--steps", "4", "--executor", "local", "-f", "json", "--set", "protocol.quality_floor=0"]
     words += ["--set", "protocol.early_steps=[]", "--set", "protocol.early_floors=[]", "--set", "protocol.signal=false"]
+    words += ["--set", "finalists=1", "--set", "verify_seeds=1"]
     code, out, err = cli(monkeypatch, capsys, "search", *ALL, *words)
     assert code == 0, err
     found = json.loads(out)
+    verdict = found["verdict"]
+    assert verdict["missing"] == 0 and verdict["unseen"] == "vgg-small", verdict["text"]
+    assert all(one["difference"] is not None for one in verdict["comparisons"])
     (row, *_) = found["best"]
     objective = f"{EXAMPLES}/objective.py:depth"
     assert set(row["scores"]) == {f"{EXAMPLES}/anchor.py:plain"}
@@ -107,6 +111,7 @@ def run_of(tmp_path: Path) -> Path:
         storage=tmp_path / "evonas.db",
         executor="local",
         references=(),
+        verify=False,
     )
     return file
 
@@ -123,7 +128,7 @@ def test_a_run_is_resumed_with_the_file_that_it_began_with(tmp_path) -> None:
             getattr(evonas, command)(1, storage=tmp_path / "evonas.db", executor="local")
         file.write_text(ANCHOR)
     plugins._loaded.clear()
-    found = evonas.resume(1, storage=tmp_path / "evonas.db", executor="local", references=())
+    found = evonas.resume(1, storage=tmp_path / "evonas.db", executor="local", references=(), verify=False)
     assert found.summary.candidates == 2
     assert [source.key for source in plugins.loaded_files()] == [f"{file}:tiny".rpartition(":")[0]]
 
@@ -228,6 +233,7 @@ def test_entry_points_of_packages_are_found_and_recorded(package: Path, tmp_path
         storage=tmp_path / "evonas.db",
         executor="local",
         references=(),
+        verify=False,
     )
     assert found.best()[0].measures["their-depth"] >= 1
     recorded = [json.loads(text) for text in found.run.config.protocol.plugins]
@@ -262,6 +268,7 @@ def test_a_filter_and_an_objective_that_answer_nonsense_fail_by_name(tmp_path) -
             protocol={**QUICK, **settings, "anchors": ("resnet-small",), "stability_steps": (), "signal": False},
             executor="local",
             references=(),
+            verify=False,
             max_attempts=1,
         )
         (evaluation,) = found.store.evaluations(1)

@@ -11,20 +11,20 @@ import tomli_w
 from hypothesis import given
 
 from evonas.errors import UsageError
-from evonas.front.assemble import configure
 from evonas.search_spaces import evonorm, evonorm_s
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import PRESETS, assignments, merged, preset_of, read_preset, resolve
 from evonas.settings.run_config import RunConfig
+from evonas.setup.assemble import configure
 from tests.test_config import configs
 
-OPTIONAL = {"core_minutes", "seed_graphs"}, {"data_dir", "image_size", "crop", "seed", "plugins"}
+OPTIONAL = {"core_minutes", "seed_graphs", "verify_steps"}, {"data_dir", "image_size", "crop", "seed", "plugins"}
 
 
 def test_the_default_preset_is_the_default_of_every_field_but_for_floors_that_follow_from_the_task() -> None:
     """The defaults of the fields are those of runs that were recorded before there was a choice."""
     floors = {"floors": "published", "early_floors": (0.2, 0.25), "quality_floor": 0.3}
-    assert configure() == RunConfig(evonorm, protocol=dataclasses.replace(EvaluationProtocol(), **floors))  # type: ignore[arg-type]
+    assert configure() == RunConfig(evonorm, finalists=5, protocol=dataclasses.replace(EvaluationProtocol(), **floors))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -13,7 +13,6 @@ import pytest
 from evonas.db import open_store
 from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
-from evonas.evolution.promotions import protocol_of_rung
 from evonas.judging.families import family_of
 from evonas.judging.rungs import Ladder, Promotion
 from evonas.records.memory_store import MemoryStore
@@ -169,5 +168,5 @@ def test_seconds_of_longer_trainings_count_towards_the_limit() -> None:
 
 def test_the_seed_of_a_rung_is_that_of_no_other_run_nearby() -> None:
     runs = [config(rungs=(2, 4), protocol=replace(SETTINGS.protocol, seed=seed)) for seed in range(50)]
-    seeds = [protocol_of_rung(run, rung).seed for run in runs for rung in (1, 2)]
+    seeds = [run.on_rung(rung).seed for run in runs for rung in (1, 2)]
     assert len({*seeds, *range(2000)}) == 100 + 2000

@@ -69,7 +69,7 @@ def head() -> Iterator[Head]:
 
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-SMALL = ["--steps", "2", "--budget", "3", "--anchor", "resnet-small", "--set", "deadline=600.0"]
+SMALL = ["--steps", "2", "--budget", "3", "--anchor", "resnet-small", "--set", "deadline=600.0", "--no-verify"]
 
 
 def test_a_job_of_ray_searches_on_its_cluster(head: Head, tmp_path: Path) -> None:

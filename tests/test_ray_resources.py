@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.errors import UsageError
-from evonas.front.make_executor import check_executor
+from evonas.setup.make_executor import check_executor
 from evonas.workers.executors.ray_resources import WorkerResources, cluster_capacity, workers_on_node
 from evonas.workers.executors.ray_worker import CONTEXT_BYTES, limit_gpu_memory
 

@@ -48,7 +48,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("searched") / "runs.db"
     seeds = ["evonorm-s0", "x * sigmoid(x)", "tanh(x)"]
-    found = evonas.search(budget=3, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=())
+    asked = {"protocol": TINY, "executor": "local", "references": (), "verify": False}
+    found = evonas.search(budget=3, seed_graphs=seeds, storage=path, **asked)  # type: ignore[arg-type]
     assert len(found.best()) >= 2, "the fixture is of no use without layers to rank"
     found.store.close()
     return path

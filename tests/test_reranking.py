@@ -13,7 +13,6 @@ import pytest
 import evonas
 from evonas.errors import UsageError
 from evonas.evolution.executor import Task
-from evonas.evolution.promotions import SEED_STEP
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
 from evonas.records.memory_store import MemoryStore
@@ -22,6 +21,7 @@ from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking
 from evonas.reruns.rerank_plan import RerankRequest, plan_reranking
 from evonas.settings.candidate import Evaluation, Status
+from evonas.settings.run_config import SEED_STEP
 from tests.fakes import FakeExecutor
 from tests.store_samples import CONFIG, candidate, failed, rejected, scored
 
@@ -208,7 +208,7 @@ def test_a_training_has_a_deadline_in_proportion_to_its_steps(
         return FakeExecutor(2, 1, judge)
 
     monkeypatch.setattr("evonas.reruns.reranking.make_executor", made)
-    monkeypatch.setattr("evonas.reruns.reranking._check_share", lambda plan, run: None)
+    monkeypatch.setattr("evonas.reruns.reranking.check_share", lambda plan, run: None)
     if later is not None:  # the steps of the test stage stay those of the first call
         again(store, steps=later)
     more = {"report": 3, "first_seed": 500} if later is not None else {}

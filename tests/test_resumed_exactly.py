@@ -68,7 +68,7 @@ _SESSION = """
 import sys
 from evonas.front.api import execute
 from evonas.db import open_store
-from evonas.front.make_executor import make_executor
+from evonas.setup.make_executor import make_executor
 path, kind, workers = sys.argv[1:]
 with open_store(path) as store:
     run = store.run(1)

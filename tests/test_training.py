@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import UsageError
-from evonas.front.make_executor import make_executor
 from evonas.language.zoo import as_graph
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.make_executor import make_executor
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet, from_splits
 from evonas.workers.data.splits import Split

@@ -14,9 +14,9 @@ import typer
 import evonas
 from evonas.cli import app
 from evonas.errors import UsageError
-from evonas.front.make_executor import Workers, check_executor, make_executor
 from evonas.reruns.baseline import baseline
 from evonas.reruns.reranking import rerank
+from evonas.setup.make_executor import Workers, check_executor, make_executor
 from tests.test_cli import TINY, Call
 
 ASKED = {
@@ -53,7 +53,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("searched") / "runs.db"
     seeds = ["evonorm-s0"]
     evonas.search(
-        budget=1, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=()
+        budget=1, seed_graphs=seeds, protocol=TINY, storage=path, executor="local", references=(), verify=False
     ).store.close()
     return path
 

@@ -12,12 +12,12 @@ from typing import Any
 from benchmarks.coordinator.stand_ins import InstantExecutor, PassingFilters
 from evonas.db import open_store
 from evonas.evolution.loop import Search
-from evonas.front.assemble import configure
 from evonas.judging.floors import TurnedAway
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, Evaluation
 from evonas.settings.run_config import RunConfig
+from evonas.setup.assemble import configure
 
 WORKERS = 256
 LOOKAHEAD = 4 * WORKERS

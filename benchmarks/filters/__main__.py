@@ -12,8 +12,8 @@ import torch
 import benchmarks.filters
 from benchmarks.filters import price, speed
 from evonas.errors import UsageError
-from evonas.front.assemble import configure
 from evonas.settings.presets import DEFAULT
+from evonas.setup.assemble import configure
 
 RESULTS = Path("benchmarks/results")
 

@@ -17,11 +17,11 @@ from benchmarks.science.runs import REFERENCES, VARIANTS, plan, recorded
 from benchmarks.science.take_census import take
 from evonas.cli.baseline import comparison_table
 from evonas.front.api import Result
-from evonas.front.assemble import open_storage
 from evonas.language.graph import Graph
 from evonas.records.environment import environment, usable_cores
 from evonas.reruns.baseline import baseline
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.assemble import open_storage
 
 FRESH_SEEDS = range(1000, 1005)
 """Seeds of the final trainings, which no search uses."""

@@ -17,7 +17,6 @@ from time import process_time
 from typing import Any
 
 from evonas.evolution.propose import Proposer
-from evonas.front.assemble import configure
 from evonas.judging.selection import Population
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
@@ -25,6 +24,7 @@ from evonas.layers.layer_factory import LayerFactory
 from evonas.records.store import Store
 from evonas.settings.candidate import Candidate, OriginKind, Reject
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.assemble import configure
 from evonas.workers.trial.evaluate import load_data
 from evonas.workers.trial.network_filters import SignalFilter
 from evonas.workers.trial.trial import Trial

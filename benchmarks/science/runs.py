@@ -9,12 +9,12 @@ from rich.console import Console
 
 from evonas.cli.live_display import LiveDisplay
 from evonas.front.api import Result, execute
-from evonas.front.assemble import configure
-from evonas.front.make_executor import make_executor
 from evonas.records.environment import environment
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store
 from evonas.settings.run_config import RunConfig
+from evonas.setup.assemble import configure
+from evonas.setup.make_executor import make_executor
 
 REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
 BUDGET = 1_000_000
@@ -68,6 +68,7 @@ def config_of(variant: Variant, seed: int, core_minutes: float) -> RunConfig:
             "budget": BUDGET,
             # Other load on the machine may slow a candidate down, which must not make it fail.
             "deadline": 3600.0,
+            "finalists": 0,  # the study retrains layers itself, and knows runs by their configuration
         },
     )
 

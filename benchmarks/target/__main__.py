@@ -7,9 +7,9 @@ import dataclasses
 from pathlib import Path
 
 from benchmarks.target.training_rows import Job, layers, missing, read, train
-from evonas.front.assemble import configure
-from evonas.front.make_executor import make_executor
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.assemble import configure
+from evonas.setup.make_executor import make_executor
 
 NAME = "target"
 SEEDS = (7001, 7002)

@@ -12,9 +12,9 @@ from rich.table import Table
 from evonas.cli import options
 from evonas.cli.tables import table
 from evonas.errors import UsageError
-from evonas.front.assemble import open_storage
 from evonas.report.number_format import duration
 from evonas.report.run_comparison import ComparedRun, compare_runs
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 

@@ -13,7 +13,7 @@ app = typer.Typer()
 @app.command()
 def doctor(form: options.OutputFormat = options.Format.TABLE) -> None:
     """Check this machine: versions, hardware, compiler, data and database, and a tiny training on Ray."""
-    from evonas.front.doctor import examine
+    from evonas.setup.doctor import examine
 
     checks = examine()
     grid = table()

@@ -10,11 +10,13 @@ import typer
 
 from evonas.cli import options
 from evonas.errors import UsageError
-from evonas.front.assemble import open_storage
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
 from evonas.records import results
 from evonas.records.environment import version_of
+from evonas.reruns.verdict import verdict_of
+from evonas.reruns.verdict_words import standing
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 
@@ -81,7 +83,7 @@ def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
     with open_storage(storage, read_only=True) as store:
         run, index = options.find_candidate(store, candidate)
         graph = store.candidate(run.id, index).graph.canonical
-        known = results.details(store, run.id, index)
+        known, verdict = results.details(store, run.id, index), verdict_of(store, run.id)
     recorded = [f"{what} {run.environment[what]}" for what in ("evonas", "torch", "python") if what in run.environment]
     config = run.config
     facts = {
@@ -93,6 +95,8 @@ def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
     }
     if known["status"] != "scored":
         facts["status"] = known["status"]
+    if known["status"] == "scored":
+        facts["verified"] = standing(verdict, known["id"])
     facts |= {f"validation accuracy on {anchor}": f"{score:.4f}" for anchor, score in known.get("scores", {}).items()}
     facts |= {name: f"{value:.4g}" for name, value in known.get("measures", {}).items()}
     return graph, facts, config.space.name

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from evonas.cli import options
 from evonas.cli.tables import filters_table, layers_table, runs_table, times_tables
+from evonas.cli.verdict_view import as_document, verdict_on, verdict_view
 from evonas.errors import UsageError
-from evonas.front.assemble import open_storage
 from evonas.language.graph import Graph
 from evonas.records import results
-from evonas.records.store import Store
 from evonas.records.time_breakdown import breakdown
 from evonas.report.graph_drawing import tree
 from evonas.report.number_format import duration
+from evonas.reruns.verdict import verdict_of
+from evonas.reruns.verdict_words import standing
 from evonas.settings.objectives import objective_named
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 Limit = Annotated[int, typer.Option("--top", help="How many layers to show.")]
@@ -37,8 +40,13 @@ def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat 
             except UsageError:
                 unreadable.append(run_id)
         summaries = [store.summary(run.id) for run in found]
-        document = [results.status(run, summary) for run, summary in zip(found, summaries, strict=True)]
-        options.emit(form, document, runs_table(found, summaries))
+        verdicts = [verdict_of(store, run.id) for run in found]
+        document = [
+            results.status(run, summary) | {"verdict": as_document(verdict)}
+            for run, summary, verdict in zip(found, summaries, verdicts, strict=True)
+        ]
+        verified = ["" if verdict is None else verdict.word for verdict in verdicts]
+        options.emit(form, document, runs_table(found, summaries, verified))
     if unreadable:
         options.stderr.print(f"left out these runs, because this version cannot read their configuration: {unreadable}")
 
@@ -54,13 +62,15 @@ def status(
         found = options.find_run(store, run)
         summary = store.summary(found.id)
         coordinator = store.coordinator(found.id)
-        document = results.status(found, summary, coordinator)
+        verdict = verdict_of(store, found.id)
+        document = results.status(found, summary, coordinator) | {"verdict": as_document(verdict)}
         counts = ", ".join(f"{count:,} {kind.value}" for kind, count in summary.statuses.items())
         title = (
             f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "
             f"candidates judged in {duration(found.elapsed)} ({counts})"
         )
-        parts = [filters_table(summary, title), *times_tables(breakdown(found, summary))]
+        parts: list[RenderableType] = [filters_table(summary, title), *times_tables(breakdown(found, summary))]
+        parts.append(Text(f"verdict: {'the best are not verified' if verdict is None else verdict.brief}"))
         options.emit(form, document, Group(*parts))
 
 
@@ -75,9 +85,17 @@ def best(
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Show the layers with the highest mean score: one of each family of layers that do the same, then the others."""
+    """Show the best layers, one of each family of layers that do the same, then the others; and the verdict."""
     choose = results.best_by_family if by_family else results.best
-    _emit_layers(lambda store, run_id: choose(store, run_id, top), run, storage, form)
+    with open_storage(storage, read_only=True) as store:
+        found = options.find_run(store, run)
+        rows, verdict = choose(store, found.id, top), verdict_of(store, found.id)
+        shown = layers_table(
+            rows, found.references, found.config.protocol.anchors, "by the score of the search", families=True
+        )
+        # A list of layers, as it always was: the verdict stands beside the layer that it is on.
+        document = [row.as_dict() | {"verdict": verdict_on(verdict, row.id)} for row in rows]
+        options.emit(form, document, Group(shown, verdict_view(verdict)))
 
 
 @app.command()
@@ -87,15 +105,9 @@ def pareto(
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Show the Pareto front of the run's objectives."""
-    _emit_layers(results.pareto, run, storage, form)
-
-
-def _emit_layers(
-    choose: Callable[[Store, int], list[results.ResultRow]], run: str, storage: str, form: options.Format
-) -> None:
     with open_storage(storage, read_only=True) as store:
         found = options.find_run(store, run)
-        rows, anchors = choose(store, found.id), found.config.protocol.anchors
+        rows, anchors = results.pareto(store, found.id), found.config.protocol.anchors
         table = layers_table(rows, found.references, anchors, families=True)
         options.emit(form, [row.as_dict() for row in rows], table)
 
@@ -113,12 +125,16 @@ def show(
     """Show all that is recorded about a candidate: graph, origin, filters and scores; or its plan or kernels."""
     with open_storage(storage, read_only=True) as store:
         run, index = options.find_candidate(store, candidate)
-        document = results.details(store, run.id, index)
+        document, verdict = results.details(store, run.id, index), verdict_of(store, run.id)
         graph = store.candidate(run.id, index).graph.canonical
         if plan or kernel:
             _show_compiled(graph, plan, kernel)
             return
-        options.emit(form, document, Group(_facts(document, run.config.protocol.plugins), tree(graph)))
+        facts = _facts(document, run.config.protocol.plugins)
+        if document["status"] == "scored":
+            facts.add_row("[dim]verified[/]", escape(standing(verdict, document["id"])))
+        document["verdict"] = verdict_on(verdict, document["id"])
+        options.emit(form, document, Group(facts, tree(graph)))
 
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:

@@ -12,11 +12,10 @@ import typer
 from rich.console import Console, RenderableType
 
 from evonas.errors import UsageError, shorten
-from evonas.front.api import DEFAULT_STORAGE
-from evonas.front.assemble import latest_run, open_storage
 from evonas.language.graph import Graph
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.setup.assemble import DEFAULT_STORAGE, latest_run, open_storage
 
 
 class Format(Enum):

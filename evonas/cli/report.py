@@ -9,7 +9,7 @@ import typer
 
 from evonas.cli import options
 from evonas.errors import UsageError, shorten, unknown
-from evonas.front.assemble import open_storage
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 LAYER = "layer"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isnan
 from typing import Annotated
 
 import typer
@@ -14,14 +13,13 @@ from rich.text import Text
 
 from evonas.cli import options
 from evonas.cli.progress import training_bar
-from evonas.cli.tables import cut, narrow, table
+from evonas.cli.tables import cut, half_width, narrow, sample_mean, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
-from evonas.front.assemble import open_storage
 from evonas.records.retraining import RERUNS
-from evonas.reruns.ranking import PairedComparison, Ranked, Ranking, Sample
+from evonas.reruns.ranking import PairedComparison, Ranked, Ranking
 from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR
 from evonas.reruns.reranking import rerank as train_again
-from evonas.reruns.significance import Interval
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 _NONE = "none"
@@ -115,7 +113,7 @@ def _layers(ranking: Ranking) -> Table:
 def _cells(one: Ranked, ranking: Ranking, bold: bool = False) -> list[str]:
     text = one.expression if one.searched is not None else one.id
     layer = escape(cut(text)) + (f" [dim]({one.name})[/]" if one.name and one.searched is not None else "")
-    cells = [_mean(one.samples.get(stage)) for stage in ranking.stages]
+    cells = [sample_mean(one.samples.get(stage)) for stage in ranking.stages]
     if bold:
         cells[0] = f"[bold]{cells[0]}[/]"
     searched = "" if one.searched is None else f"{one.searched:.3f}"
@@ -141,22 +139,12 @@ def _comparisons(ranking: Ranking) -> Table:
     return grid
 
 
-def _mean(found: Sample | None) -> str:
-    if found is None:
-        return ""
-    return "failed" if isnan(found.mean) else f"{found.mean:.3f}{_half(found.interval)}"
-
-
 def _difference(one: PairedComparison) -> str:
     if one.paired is None:
         return "failed"
     p = "" if one.corrected is None else " p<0.001" if one.corrected < 0.001 else f" p={one.corrected:.3f}"
     dropped = f" ({one.dropped} seeds failed)" if one.dropped else ""
-    return f"{one.paired.difference:+.3f}{_half(one.paired.interval)}{p}{dropped}"
-
-
-def _half(found: Interval | None) -> str:
-    return "" if found is None else f" ±{(found.high - found.low) / 2:.3f}"
+    return f"{one.paired.difference:+.3f}{half_width(one.paired.interval)}{p}{dropped}"
 
 
 def _span(seeds: Sequence[int]) -> str:

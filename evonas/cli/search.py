@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import tomli_w
 import typer
+from rich.console import Group
 
 from evonas.cli import options
 from evonas.cli.live_display import LiveDisplay
+from evonas.cli.progress import training_bar
 from evonas.cli.tables import layers_table
+from evonas.cli.verdict_view import verdict_view
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
-from evonas.front import assemble
-from evonas.front.api import execute
-from evonas.front.make_executor import make_executor
+from evonas.front.api import execute, recorded_environment
 from evonas.records import results
 from evonas.records.coordinator_claim import check_free
-from evonas.records.environment import environment, warn_of_changes
+from evonas.records.environment import warn_of_changes
 from evonas.records.nothing_scored import why_nothing_was_scored
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.report.number_format import duration
+from evonas.reruns.verdict import Verdict, verdict_of
+from evonas.reruns.verification import verify as verify_best
 from evonas.search_spaces import SPACES
 from evonas.settings.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
 from evonas.settings.run_config import STRATEGIES, RunConfig
+from evonas.setup import assemble
+from evonas.setup.make_executor import make_executor
 
 app = typer.Typer()
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify/--no-verify",
+        help="After the search, train the best of several families again, and score the best of those on the test "
+        "split beside published layers (settings finalists, verify_seeds, verify_steps).",
+    ),
+]
 
 
 @app.command()
@@ -63,12 +77,13 @@ def search(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps on each anchor.")] = None,
     set_: options.Set = None,
+    verify: Verify = True,
     storage: options.Storage = options.STORAGE,
     *,
     execution: ExecutorOptions,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Evolve layers. Results are recorded in the database as they come; `evonas config` shows every setting.
+    """Evolve layers and verify the best. Results are recorded as they come; `evonas config` shows every setting.
 
     A run that ends without a scored candidate says why on stderr, and the exit code is 1.
     """
@@ -86,7 +101,7 @@ def search(
         space, preset=preset, seed_graphs=seed_graph, protocol=changes.pop("protocol"), settings=changes
     )
     with assemble.open_storage(storage) as store:
-        _execute(None, config, store, execution, form)
+        _execute(None, config, store, execution, form, verify)
 
 
 @app.command()
@@ -117,46 +132,74 @@ def config(
 @with_executor_options
 def resume(
     run: options.RunId = options.LAST,
+    verify: Verify = True,
     storage: options.Storage = options.STORAGE,
     *,
     execution: ExecutorOptions,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Continue a run that was interrupted or killed. It draws the same candidates as without the interruption."""
+    """Continue a run, or its verification. It draws the same candidates as without the interruption."""
     with assemble.open_storage(storage, create=False) as store:
         found = options.find_run(store, run)
         check_free(store, found.id)  # before workers are started in vain
         warn_of_changes(found)
-        _execute(found, found.config, store, execution, form)
+        _execute(found, found.config, store, execution, form, verify)
 
 
 def _execute(
-    run: RunInfo | None, config: RunConfig, store: Store, execution: ExecutorOptions, form: options.Format
+    run: RunInfo | None,
+    config: RunConfig,
+    store: Store,
+    execution: ExecutorOptions,
+    form: options.Format,
+    verify: bool,
 ) -> None:
     console = options.console if form is options.Format.TABLE else options.stderr
     console.print("[dim]starting workers …[/]")
     with make_executor(protocol=config.protocol, deadline=config.deadline, **execution) as running:
         if running.note:
             console.print(running.note, style="yellow", markup=False, highlight=False)
-        run = run or store.create_run(config, environment())
+        run = run or store.create_run(config, recorded_environment(config))
         with LiveDisplay(run, store, console, running.dashboard) as display:
-            execute(run, store, running, [display])
+            ended = execute(run, store, running, [display]).run.status
+        if verify and ended is RunStatus.FINISHED:
+            with training_bar("verifying", lines=True) as bar:
+                note = verify_best(store, run.id, running, bar).note
+            if note:
+                console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
     _conclude(store, run.id, form)
 
 
 def _conclude(store: Store, run_id: int, form: options.Format) -> None:
-    run, summary = store.run(run_id), store.summary(run_id)
+    run, summary, verdict = store.run(run_id), store.summary(run_id), verdict_of(store, run_id)
     best = results.best(store, run_id)
     anchors = run.config.protocol.anchors
-    document = {**results.status(run, summary), "best": [row.as_dict() for row in best]}
+    document = {
+        **results.status(run, summary),
+        "best": [row.as_dict() for row in best],
+        "verdict": None if verdict is None else verdict.as_dict(),
+    }
     title = f"run {run_id}, {run.status.value}: {summary.evaluations:,} judged in {duration(run.elapsed)}"
-    options.emit(form, document, layers_table(best, run.references, anchors, title))
+    shown = layers_table(best, run.references, anchors, title)
+    options.emit(form, document, Group(shown, verdict_view(verdict)) if best else shown)
     if form is options.Format.TABLE:
-        if run.status is RunStatus.INTERRUPTED:
-            options.console.print(f"`evonas resume {run_id}` continues it.")
-        elif best:
-            options.console.print(f"Next: `evonas show {best[0].id}`, or `evonas export {best[0].id} -o layer.py`.")
+        options.console.print(_advice(run, best, verdict), markup=False, soft_wrap=True)
     why = why_nothing_was_scored(store, run_id)
     if why is not None:
         typer.echo(why, err=True)
         raise typer.Exit(1)
+
+
+def _advice(run: RunInfo, best: Sequence[results.ResultRow], verdict: Verdict | None) -> str:
+    """What to do next. A layer is only recommended if it is verified to be better than BN-ReLU."""
+    if run.status is RunStatus.INTERRUPTED:
+        return f"`evonas resume {run.id}` continues it."
+    longer = "search longer (`--budget`) or with another seed (`--seed`)"
+    if not best:
+        return f"No candidate was scored: {longer}."
+    if verdict is None or verdict.missing:
+        how = f"`evonas resume {run.id}`" if run.config.finalists else f"`evonas rerank {run.id}`"
+        return f"Next: {how} verifies the best; until then, `evonas show {best[0].id}` shows a layer that may be lucky."
+    if verdict.better and verdict.layer is not None:
+        return f"Next: `evonas show {verdict.layer.id}`, or `evonas export {verdict.layer.id} -o layer.py`."
+    return f"Next: {longer}; `evonas rerank {run.id}` trains more layers of this run again."

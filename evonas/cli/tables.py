@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 from statistics import fmean
 
 from rich import box
@@ -14,6 +15,8 @@ from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.time_breakdown import Breakdown
 from evonas.report.funnel import funnel
 from evonas.report.number_format import duration
+from evonas.reruns.ranking import Sample
+from evonas.reruns.significance import Interval
 from evonas.settings.candidate import Status
 
 _MAX_LENGTH = 90  # characters of an expression in a table; `evonas show` prints the whole expression
@@ -84,12 +87,13 @@ def _shares(title: str, seconds: Mapping[str, float]) -> Table:
     return grid
 
 
-def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary]) -> Table:
-    """One line per run."""
+def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary], verdicts: Sequence[str]) -> Table:
+    """One line per run; `verdicts` has a word on each, empty for a run that was not verified."""
     grid = table()
     for heading in ("run", "status", "search", "judged", "scored", "time", "started"):
         grid.add_column(heading, justify="right" if heading in ("judged", "scored", "time") else "left")
-    for run, summary in zip(runs, summaries, strict=True):
+    grid.add_column("verdict", no_wrap=True)
+    for run, summary, verdict in zip(runs, summaries, verdicts, strict=True):
         config = run.config
         grid.add_row(
             str(run.id),
@@ -99,12 +103,25 @@ def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary]) -> Tabl
             f"{summary.statuses[Status.SCORED]:,}",
             duration(run.elapsed),
             f"{run.created:%m-%d %H:%M}",
+            escape(verdict),
         )
     return grid
 
 
 def _scores(scores: Mapping[str, float], anchors: Sequence[str]) -> list[str]:
     return [f"{scores[a]:.3f}" if a in scores else "" for a in anchors]
+
+
+def sample_mean(found: Sample | None) -> str:
+    """The mean of a layer's trainings at one stage, with half the width of its interval."""
+    if found is None:
+        return ""
+    return "failed" if isnan(found.mean) else f"{found.mean:.3f}{half_width(found.interval)}"
+
+
+def half_width(found: Interval | None) -> str:
+    """Half the width of an interval, after a sign; empty without an interval."""
+    return "" if found is None else f" ±{(found.high - found.low) / 2:.3f}"
 
 
 def narrow(heading: str) -> str:

@@ -15,11 +15,11 @@ from evonas.cli.live_display import BEST_SHOWN, core_seconds, overview, progress
 from evonas.cli.tables import layers_table
 from evonas.cli.throughput import Throughput
 from evonas.errors import UsageError, shorten
-from evonas.front.assemble import open_storage
 from evonas.records import results
 from evonas.records.results import ResultRow
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.report.number_format import duration
+from evonas.setup.assemble import open_storage
 
 app = typer.Typer()
 _SILENT = 120.0  # seconds without a record after which a run may have been killed

@@ -1,6 +1,6 @@
 """Adds the options for the executor and its workers to every command that starts trainings.
 
-Names, types, defaults and help texts of the worker options are those of `evonas.front.make_executor.Workers`.
+Names, types, defaults and help texts of the worker options are those of `evonas.setup.make_executor.Workers`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from evonas.front.make_executor import WORKER_DEFAULTS, Workers, check_executor
+from evonas.setup.make_executor import WORKER_DEFAULTS, Workers, check_executor
 
 
 class ExecutorOptions(Workers):

@@ -142,6 +142,9 @@ class Executor(ABC):
         """The meter for metrics of the search, or None if there is no monitoring."""
         return None
 
+    def allow(self, seconds: float) -> None:  # noqa: B027  # not every executor has a deadline
+        """Let a task take this many seconds from now on; an executor without a deadline ignores it."""
+
     def load(self) -> Load:
         """The current load; all zeros for an executor that does not measure it."""
         return Load()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from math import nan
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -19,16 +18,11 @@ from evonas.judging.families import family_of
 from evonas.judging.rungs import Ladder, Promotion
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.settings.candidate import Candidate, Evaluation, Status
-from evonas.settings.objectives import ANCHOR_ACCURACIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from evonas.settings.evaluation_protocol import EvaluationProtocol
     from evonas.settings.run_config import RunConfig
-
-SEED_STEP = 1_000_003
-"""Distance of the seeds of one rung from those of the next: a prime, so that no two runs' seeds meet by a pattern."""
 
 
 class Promotions:
@@ -62,7 +56,7 @@ class Promotions:
 
     def task(self, promotion: Promotion) -> Task:
         """The first attempt at the training of a promotion."""
-        protocol = protocol_of_rung(self._config, promotion.rung)
+        protocol = self._config.on_rung(promotion.rung)
         return Task(promotion.index, 1, self._graphs[promotion.index], protocol, filtered=False, rung=promotion.rung)
 
     def finish(self, evaluation: Evaluation) -> None:
@@ -112,21 +106,9 @@ class Promotions:
         self._pending += [(clock + self._config.rung_lookahead, promotion) for promotion in promotions]
 
 
-def protocol_of_rung(config: RunConfig, rung: int) -> EvaluationProtocol:
-    """The protocol of a rung: more steps and a seed of its own. Filters, hurdles and other objectives are left out."""
-    protocol = config.protocol
-    return replace(
-        protocol,
-        steps=config.rungs[rung - 1] * protocol.steps,
-        seed=(protocol.seed + rung * SEED_STEP) % 2**63,
-        objectives=(ANCHOR_ACCURACIES,),
-        hurdle_steps=(),
-    )
-
-
 def as_records(config: RunConfig, evaluation: Evaluation) -> list[Retraining]:
     """The records of a training on a rung, one for each anchor."""
-    protocol = protocol_of_rung(config, evaluation.rung)
+    protocol = config.on_rung(evaluation.rung)
     failed = evaluation.status is Status.FAILED
     seconds = [evaluation.seconds.get(anchor, 0.0) for anchor in protocol.anchors]
     seconds[0] += evaluation.core_seconds - sum(seconds)  # building kernels, which belongs to no anchor
@@ -148,7 +130,7 @@ def as_records(config: RunConfig, evaluation: Evaluation) -> list[Retraining]:
 
 def _recorded_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[Promotion, float | None]:
     """The mean scores of the trainings on rungs that are recorded whole; None for those that failed."""
-    rungs = {(p.steps, p.seed): r for r in range(1, len(config.rungs) + 1) for p in [protocol_of_rung(config, r)]}
+    rungs = {(p.steps, p.seed): r for r in range(1, len(config.rungs) + 1) for p in [config.on_rung(r)]}
     found: dict[Promotion, list[Retraining]] = {}
     for record in records:
         if record.stage is RetrainingStage.RUNG and isinstance(record.layer, int):

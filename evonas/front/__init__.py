@@ -1,1 +1,1 @@
-"""The Python API of a search, the parts that a configuration names, and the check of the machine."""
+"""The Python API of a search: `search`, `resume`, and their result."""

@@ -1,10 +1,11 @@
 """The Python API of a search: `search`, `resume`, and their result.
 
-`evonas.front.assemble` makes the parts of a search. To assemble them differently, call `execute` with your own.
+`evonas.setup.assemble` makes the parts of a search. To assemble them differently, call `execute` with your own.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +15,28 @@ from typing import Any, Unpack
 from evonas.evolution.executor import Executor
 from evonas.evolution.loop import Search
 from evonas.evolution.observer import Observer
-from evonas.front.assemble import chosen_run, configure, open_storage
-from evonas.front.make_executor import Workers, make_executor
 from evonas.language.graph import Graph
 from evonas.records import nothing_scored, results
 from evonas.records.coordinator_claim import check_free, claimed
 from evonas.records.environment import environment, warn_of_changes
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.store import Store
+from evonas.reruns.collapse import CHANCE
+from evonas.reruns.verdict import Verdict, verdict_of
+from evonas.reruns.verification import verify as verify_best
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import DEFAULT
+from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace
+from evonas.setup.assemble import DEFAULT_STORAGE, chance_level, chosen_run, configure, open_storage
+from evonas.setup.make_executor import Workers, make_executor
 
 SEARCH_REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
 """The published layers that a run scores under its own protocol by default, for comparison."""
 
-DEFAULT_STORAGE = "evonas.db"
+
+UNVERIFIED = "No layer of this run is verified: each score is of one training, so that the best were also lucky."
+"""What is said of a run without a verdict."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,11 @@ class Result:
     def run(self) -> RunInfo:
         """The run's configuration, status, and reference scores."""
         return self.store.run(self.run_id)
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """Whether the best of the verified layers is better than published ones; None if none was verified."""
+        return verdict_of(self.store, self.run_id)
 
     @property
     def summary(self) -> RunSummary:
@@ -71,6 +83,8 @@ class Result:
         why = nothing_scored.why_nothing_was_scored(self.store, self.run_id)
         if why is not None:
             lines.append(why)
+        else:
+            lines.append(str(self.verdict or UNVERIFIED))
         return "\n".join(lines)
 
 
@@ -91,9 +105,10 @@ def search(
     recycle_after: int | None = None,
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
+    verify: bool = True,
     **settings: float | int | str | None,
 ) -> Result:
-    """Evolves layers and returns what was found. After Ctrl-C, returns what was found until then.
+    """Evolves layers, verifies the best, and returns what was found. After Ctrl-C, returns what was found until then.
 
     Args:
         space: a search space or its name; that of the preset if None.
@@ -114,6 +129,8 @@ def search(
         recycle_after: the number of candidates after which a worker is replaced by a new process; None for never.
         observers: observers whose methods are called at each step.
         references: published layers to score under the same protocol.
+        verify: whether to train the best layers again after the search, as the settings `finalists`, `verify_seeds` and
+            `verify_steps` say; `Result.verdict` is what comes of it.
         settings: further fields of `RunConfig`, such as `strategy="random"`.
 
     Raises:
@@ -134,7 +151,8 @@ def search(
     )
     store = open_storage(storage)
     with make_executor(executor, config.protocol, deadline=config.deadline, **asked) as running:
-        return execute(store.create_run(config, environment()), store, running, observers, references)
+        run = store.create_run(config, recorded_environment(config))
+        return _to_the_end(run, store, running, observers, references, verify)
 
 
 def resume(
@@ -144,13 +162,16 @@ def resume(
     executor: str | Executor = "ray",
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
+    verify: bool = True,
     **workers: Unpack[Workers],
 ) -> Result:
     """Continues a run that was interrupted or killed, and reaches the candidates that it would have reached.
 
+    Then it verifies the best layers, or continues to.
+
     Args:
         run_id: the run; the latest run of the store if None.
-        storage, executor, observers, references: as in `search`.
+        storage, executor, observers, references, verify: as in `search`.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Raises:
@@ -163,7 +184,28 @@ def resume(
     check_free(store, run.id)  # before workers are started in vain
     warn_of_changes(run)
     with make_executor(executor, config.protocol, deadline=config.deadline, **workers) as running:
-        return execute(run, store, running, observers, references)
+        return _to_the_end(run, store, running, observers, references, verify)
+
+
+def recorded_environment(config: RunConfig) -> dict[str, str]:
+    """What is recorded of the environment with a new run: versions, hardware, and the accuracy at chance."""
+    return {**environment(), CHANCE: f"{chance_level(config.protocol):.6g}"}
+
+
+def _to_the_end(
+    run: RunInfo,
+    store: Store,
+    executor: Executor,
+    observers: Sequence[Observer],
+    references: Sequence[str],
+    verify: bool,
+) -> Result:
+    result = execute(run, store, executor, observers, references)
+    if verify and result.run.status is RunStatus.FINISHED:
+        note = verify_best(store, run.id, executor).note
+        if note:
+            logging.getLogger("evonas").warning(note)
+    return result
 
 
 def execute(
@@ -173,7 +215,7 @@ def execute(
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
 ) -> Result:
-    """Executes a run, new or resumed, until it ends or Ctrl-C interrupts it.
+    """Executes the search of a run, new or resumed, until it ends or Ctrl-C interrupts it. It verifies nothing.
 
     Args:
         run: the run.

@@ -18,6 +18,7 @@ from evonas.report.lineage import Ancestor, lineage
 from evonas.report.progress import ProgressStep, finite, progress
 from evonas.report.response_curve import ResponseCurve, response
 from evonas.report.times import Clock, clocks
+from evonas.reruns.verdict import Verdict, verdict_of
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.objectives import fitness, measured_objectives
@@ -102,6 +103,7 @@ class Report:
         tree: the family tree of the best layers.
         top: the best layers: the best of each family, best first, and if there is room, the best of the others.
         published: the published layers and their scores, best first.
+        verdict: whether the best of the verified layers is better than published ones; None if none was verified.
     """
 
     run: RunInfo
@@ -115,6 +117,7 @@ class Report:
     tree: Sequence[Ancestor]
     top: Sequence[TopLayer]
     published: Sequence[LayerScores]
+    verdict: Verdict | None = None
 
     @property
     def anchors(self) -> tuple[str, ...]:
@@ -160,6 +163,7 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
         tree=lineage(indices, candidates, evaluations),
         top=[_top_layer(one, scores) for one, scores in zip(best, scores_of_best, strict=True)],
         published=published,
+        verdict=verdict_of(store, run_id),
     )
 
 

@@ -10,10 +10,10 @@ from typing import Literal, Unpack
 from evonas.errors import UsageError
 from evonas.evolution.executor import Executor
 from evonas.evolution.trainings import Progress, carry_out, training_task
-from evonas.front.assemble import named_protocol
-from evonas.front.make_executor import Workers, make_executor
 from evonas.language.graph import Graph
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.assemble import named_protocol
+from evonas.setup.make_executor import Workers, make_executor
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,12 @@ from math import isnan, nan
 from statistics import fmean
 from typing import Any
 
-from evonas.records.retraining import RERUNS, Retraining, RetrainingStage
-from evonas.reruns.significance import Interval, Paired, holm, interval, paired
+from evonas.language.zoo import ROWS
+from evonas.records.results import result_row
+from evonas.records.retraining import RERUNS, Layer, Retraining, RetrainingStage
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
+from evonas.reruns.significance import SIGNIFICANT, Interval, Paired, holm, interval, paired
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,16 @@ class Ranked:
         return known | {stage.value: found.as_dict() for stage, found in self.samples.items()}
 
 
+def ranked_layer(store: Store, run: RunInfo, layer: Layer, samples: Mapping[RetrainingStage, Sample]) -> Ranked:
+    """A candidate of a run, which must be scored, or a published layer, with its trainings by stage."""
+    if isinstance(layer, str):
+        return Ranked(layer, ROWS[layer].expression, layer, None, samples)
+    evaluation = store.evaluation(run.id, layer)
+    assert evaluation is not None, "only scored candidates are ranked"
+    row = result_row(run, store.candidate(run.id, layer), evaluation)
+    return Ranked(row.id, row.expression, row.name, row.mean, samples)
+
+
 @dataclass(frozen=True, slots=True)
 class PairedComparison:
     """A reported layer compared with a reference, over the seeds that both were trained with.
@@ -106,6 +120,15 @@ class PairedComparison:
     paired: Paired | None
     corrected: float | None
     dropped: int
+
+    @property
+    def told_apart(self) -> int | None:
+        """1 if the layer is better beyond chance, -1 if it is worse, 0 if chance may be all; None if not compared."""
+        if self.paired is None:
+            return None
+        if self.corrected is None or self.corrected >= SIGNIFICANT:
+            return 0
+        return 1 if self.paired.difference > 0 else -1
 
     def as_dict(self) -> dict[str, Any]:
         """The comparison as a dictionary for JSON."""
@@ -152,17 +175,7 @@ class Ranking:
     def comparisons(self, stage: RetrainingStage) -> list[PairedComparison]:
         """Compares each reported layer with each reference at a stage, with Holm's correction over all comparisons."""
         seeds = self.seeds if stage is RetrainingStage.HELD_OUT else self.test_seeds
-        pairs = [(layer, reference) for layer in self.layers[: self.reported] for reference in self.references]
-        found: list[tuple[Paired | None, int]] = []
-        for layer, reference in pairs:
-            first, second = layer.samples[stage].by_seed, reference.samples[stage].by_seed
-            both = [seed for seed in seeds if seed in first and seed in second]
-            found.append((paired([first[s] for s in both], [second[s] for s in both]), len(seeds) - len(both)))
-        corrected = holm([each.p if each else None for each, _ in found])
-        return [
-            PairedComparison(stage, layer.id, reference.id, each, p, dropped)
-            for (layer, reference), (each, dropped), p in zip(pairs, found, corrected, strict=True)
-        ]
+        return compare(stage, self.layers[: self.reported], self.references, seeds)
 
     def as_dict(self) -> dict[str, Any]:
         """The ranking as a dictionary for JSON, with every score and comparison."""
@@ -187,6 +200,23 @@ class Ranking:
             means = "  ".join(f"{found.mean:.3f}" for found in one.samples.values())
             lines.append(f"  {means}  {one.id:>10}  {one.expression}")
         return "\n".join(lines)
+
+
+def compare(
+    stage: RetrainingStage, layers: Sequence[Ranked], references: Sequence[Ranked], seeds: Sequence[int]
+) -> list[PairedComparison]:
+    """Compares each layer with each reference at a stage over these seeds, with Holm's correction over all of them."""
+    pairs = [(layer, reference) for layer in layers for reference in references]
+    found: list[tuple[Paired | None, int]] = []
+    for layer, reference in pairs:
+        first, second = layer.samples[stage].by_seed, reference.samples[stage].by_seed
+        both = [seed for seed in seeds if seed in first and seed in second]
+        found.append((paired([first[s] for s in both], [second[s] for s in both]), len(seeds) - len(both)))
+    corrected = holm([each.p if each else None for each, _ in found])
+    return [
+        PairedComparison(stage, layer.id, reference.id, each, p, dropped)
+        for (layer, reference), (each, dropped), p in zip(pairs, found, corrected, strict=True)
+    ]
 
 
 def by_mean(ranked: Iterable[Ranked]) -> list[Ranked]:

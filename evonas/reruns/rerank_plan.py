@@ -7,17 +7,24 @@ from dataclasses import dataclass, replace
 from itertools import count, islice
 
 from evonas.errors import UsageError, shorten, unknown
-from evonas.evolution.promotions import protocol_of_rung
-from evonas.front.assemble import check_protocol
 from evonas.language.zoo import zoo
-from evonas.records.retraining import Layer, RetrainingKey, RetrainingStage
+from evonas.records.retraining import Layer, Retraining, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.setup.assemble import check_protocol
 
 RERANK_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
 """The published layers that are trained beside those of the run by default."""
+VERIFY_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-b1", "evonorm-s0")
+"""The published layers that the best layer of a run is compared with when it is verified."""
+BASELINE = VERIFY_REFERENCES[0]
+"""The layer that a layer has to be better than to be recommended."""
 UNSEEN_ANCHOR = "vgg-small"
 """An anchor that searches do not use."""
+FIRST_SEED = 1000
+"""The first seed of the trainings after a search."""
+HELD_OUT_SHARE = 0.2
+"""The share of the training split on which layers are ranked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,14 @@ class RerankRequest:
     report: int
     unseen: str | None
 
+    def steps_of(self, run: RunInfo) -> int:
+        """The steps of each training."""
+        return 2 * run.config.protocol.steps if self.steps is None else self.steps
+
+    def seeds_of(self, run: RunInfo) -> list[int]:
+        """The seeds of the trainings that layers are ranked by: as many as asked for that the run has not used."""
+        return _fresh(self.first_seed, self.seeds, run)
+
     def check(self, run: RunInfo) -> None:
         """Checks everything but the protocol.
 
@@ -62,6 +77,21 @@ class RerankRequest:
             raise UsageError(
                 f"run {run.id} was searched with {self.unseen}; for transfer, name an anchor that it never saw"
             )
+
+
+def verify_request(run: RunInfo, unseen: str | None) -> RerankRequest:
+    """What the verification of a run asks for, with an unseen anchor or None."""
+    config = run.config
+    return RerankRequest(
+        top=max(1, config.finalists),
+        references=VERIFY_REFERENCES,
+        seeds=config.verify_seeds,
+        first_seed=FIRST_SEED,
+        steps=config.verify_steps,
+        held_out=HELD_OUT_SHARE,
+        report=1,
+        unseen=unseen,
+    )
 
 
 @dataclass(frozen=True)
@@ -106,34 +136,36 @@ class RerankPlan:
         return self.trained([layer]) + self.tested([layer])
 
 
-def plan_reranking(store: Store, run: RunInfo, request: RerankRequest) -> RerankPlan:
+def plan_reranking(
+    store: Store, run: RunInfo, request: RerankRequest, chosen: Sequence[int] | None = None
+) -> RerankPlan:
     """Checks a request and decides on the layers, steps and seeds of its trainings.
 
     Args:
         store: the store that holds the run.
         run: the run.
         request: what is asked for.
+        chosen: the candidates to train again; the best by mean score if None.
 
     Raises:
         UsageError: if the request makes no sense for this run, or the run has no scored layer.
     """
     request.check(run)
     protocol = run.config.protocol
-    steps = 2 * protocol.steps if request.steps is None else request.steps
+    steps = request.steps_of(run)
     longer = replace(protocol, steps=steps, seed=request.first_seed)
     anchors = protocol.anchors if request.unseen is None else (*protocol.anchors, request.unseen)
     check_protocol(replace(longer, anchors=anchors))
-    layers = [candidate.index for candidate, _ in store.best(run.id, request.top)]
+    layers = [candidate.index for candidate, _ in store.best(run.id, request.top)] if chosen is None else list(chosen)
     if not layers:
         raise UsageError(f"run {run.id} has no scored layer yet; continue it with `evonas resume {run.id}`")
-    fresh = _fresh(request.first_seed, request.seeds, run)
-    test_steps, test_seeds = _of_first_test(store, run, steps, _fresh(fresh[-1] + 1, request.seeds, run))
+    test_steps, test_seeds = test_terms(store.retrainings(run.id), run, request)
     return RerankPlan(
         anchors=protocol.anchors,
         layers=layers,
         references=list(dict.fromkeys(request.references)),
         steps=steps,
-        seeds=fresh,
+        seeds=request.seeds_of(run),
         held_out=request.held_out,
         report=min(request.report, len(layers)),
         unseen=request.unseen,
@@ -157,14 +189,20 @@ def _keys(
 def _fresh(first: int, number: int, run: RunInfo) -> list[int]:
     """The next `number` seeds, counting from `first`, that the run has not used."""
     config = run.config
-    used = {config.protocol.seed, *(protocol_of_rung(config, rung).seed for rung in range(1, len(config.rungs) + 1))}
+    used = {config.protocol.seed, *(config.on_rung(rung).seed for rung in range(1, len(config.rungs) + 1))}
     return list(islice((seed for seed in count(first) if seed not in used), number))
 
 
-def _of_first_test(store: Store, run: RunInfo, steps: int, seeds: list[int]) -> tuple[int, list[int]]:
-    """The steps and seeds of the run's first trainings that were scored on the test split, else those given."""
+def test_terms(retrainings: Sequence[Retraining], run: RunInfo, request: RerankRequest) -> tuple[int, list[int]]:
+    """The steps and seeds of trainings that are scored on the test split.
+
+    They are those of the run's first such trainings, because the test split is used only once, and before there are
+    any, those of the request: the seeds that follow the ones by which layers are ranked.
+    """
+    steps = request.steps_of(run)
+    seeds = _fresh(request.seeds_of(run)[-1] + 1, request.seeds, run)
     on_test = RetrainingStage.TEST, RetrainingStage.TRANSFER
-    tested = [one for one in store.retrainings(run.id) if one.stage in on_test and not one.failed]
+    tested = [one for one in retrainings if one.stage in on_test and not one.failed]
     if all(one.steps == steps and one.seed in seeds for one in tested):
         return steps, seeds  # there are none yet, or they belong to this very request
     first = tested[0].steps

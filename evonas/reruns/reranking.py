@@ -13,16 +13,23 @@ from typing import Unpack
 
 from evonas.evolution.executor import Executor
 from evonas.evolution.trainings import Progress
-from evonas.front.api import DEFAULT_STORAGE
-from evonas.front.assemble import chosen_run, open_storage
-from evonas.front.make_executor import Workers, check_executor, make_executor
 from evonas.records.retraining import Layer, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking, by_mean
-from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR, RerankPlan, RerankRequest, plan_reranking
+from evonas.reruns.rerank_plan import (
+    FIRST_SEED,
+    HELD_OUT_SHARE,
+    RERANK_REFERENCES,
+    UNSEEN_ANCHOR,
+    RerankPlan,
+    RerankRequest,
+    plan_reranking,
+)
 from evonas.reruns.retrainer import Retrainer
 from evonas.settings.plugins import load_named_files
+from evonas.setup.assemble import DEFAULT_STORAGE, chosen_run, open_storage
+from evonas.setup.make_executor import Workers, check_executor, make_executor
 
 
 def rerank(
@@ -32,9 +39,9 @@ def rerank(
     top: int = 10,
     references: Sequence[str] = RERANK_REFERENCES,
     seeds: int = 5,
-    first_seed: int = 1000,
+    first_seed: int = FIRST_SEED,
     steps: int | None = None,
-    held_out: float = 0.2,
+    held_out: float = HELD_OUT_SHARE,
     report: int = 3,
     transfer: str | None = UNSEEN_ANCHOR,
     executor: str | Executor = "ray",
@@ -83,9 +90,8 @@ def rerank(
         def start() -> Executor:
             if isinstance(executor, Executor):
                 return executor
-            longer = max(1.0, max(plan.steps, plan.test_steps) / run.config.protocol.steps)
-            deadline = longer * run.config.deadline
-            _check_share(plan, run)
+            deadline = longest(plan, run) * run.config.deadline
+            check_share(plan, run)
             made = make_executor(executor, run.config.protocol, deadline=deadline, **workers)
             return stack.enter_context(made)
 
@@ -117,7 +123,17 @@ def _carry_out(plan: RerankPlan, run: RunInfo, trainer: Retrainer) -> Ranking:
     )
 
 
-def _check_share(plan: RerankPlan, run: RunInfo) -> None:
+def longest(plan: RerankPlan, run: RunInfo) -> float:
+    """How many times as long as a training of the run the longest of a plan is, at least 1."""
+    return max(1.0, max(plan.steps, plan.test_steps) / run.config.protocol.steps)
+
+
+def check_share(plan: RerankPlan, run: RunInfo) -> None:
+    """Checks that the share which a plan holds out of the run's training images leaves some on both sides.
+
+    Raises:
+        UsageError: if it does not.
+    """
     from evonas.workers.trial.evaluate import less_held_out, load_data
 
     less_held_out(load_data(run.config.protocol), plan.held_out)

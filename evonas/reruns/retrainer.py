@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import nan
 from typing import Literal
 
 from evonas.evolution.executor import Executor, Task
 from evonas.evolution.trainings import Progress, carry_out, training_task
-from evonas.language.zoo import ROWS
-from evonas.records import results
 from evonas.records.retraining import Layer, Retraining, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
-from evonas.reruns.ranking import Ranked, sample
+from evonas.records.store_retry import retry_while_unavailable
+from evonas.reruns.ranking import Ranked, ranked_layer, sample
 from evonas.settings.objectives import ANCHOR_ACCURACIES
 
 
@@ -52,7 +52,7 @@ class Retrainer:
             key = missing[evaluation.index]
             score = evaluation.scores.get(key[2], nan)
             one = Retraining(*key, score, evaluation.core_seconds, evaluation.reason)
-            self._store.record_retraining(self._run.id, one)
+            retry_while_unavailable(partial(self._store.record_retraining, self._run.id, one))
             self._recorded[key] = one
 
     def _task(
@@ -71,9 +71,4 @@ class Retrainer:
         for stage in dict.fromkeys(key[1] for key in keys):
             of_stage = [self._recorded[key] for key in keys if key[1] is stage]
             samples[stage] = sample(of_stage, list(dict.fromkeys(one.anchor for one in of_stage)))
-        if isinstance(layer, str):
-            return Ranked(layer, ROWS[layer].expression, layer, None, samples)
-        evaluation = self._store.evaluation(self._run.id, layer)
-        assert evaluation is not None, "only scored candidates are ranked"
-        row = results.result_row(self._run, self._store.candidate(self._run.id, layer), evaluation)
-        return Ranked(row.id, row.expression, row.name, row.mean, samples)
+        return ranked_layer(self._store, self._run, layer, samples)

@@ -12,6 +12,8 @@ from math import sqrt
 from statistics import fmean, stdev
 
 CONFIDENCE = 0.95
+SIGNIFICANT = 1 - CONFIDENCE
+"""The p-value from which on two layers are not told apart."""
 
 _NO_SPREAD = 1e-12
 """A standard deviation of accuracies below this is due to rounding, and the values count as equal."""

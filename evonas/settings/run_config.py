@@ -21,6 +21,9 @@ from evonas.settings.search_space import SearchSpace
 STRATEGIES = ("families", "pareto", "average", "nsga2", "random")
 """The ways to choose parents; `random` chooses none."""
 
+SEED_STEP = 1_000_003
+"""Distance of the seeds of one rung from those of the next: a prime, so that no two runs' seeds meet by a pattern."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -51,6 +54,9 @@ class RunConfig:
         max_attempts: how often a candidate is tried if its worker fails.
         deadline: seconds after which a candidate's evaluation is stopped and counts as failed.
         protocol: how candidates are judged and scored.
+        finalists: the largest number of layers that are verified after the search, the best of each family; 0 for none.
+        verify_seeds: the number of fresh seeds with which a verified layer is trained at each stage.
+        verify_steps: training steps of a verification; None for twice those of the protocol.
 
     Raises:
         UsageError: a setting is out of its range.
@@ -77,6 +83,9 @@ class RunConfig:
     max_attempts: int = 2
     deadline: float = 300.0
     protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
+    finalists: int = 0
+    verify_seeds: int = 5
+    verify_steps: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.space, SearchSpace):
@@ -86,6 +95,9 @@ class RunConfig:
         check_number(self, "promotion", above=0.0, below=1.0)
         if list(self.rungs) != sorted(self.rungs) or not all(_is_multiple(rung) for rung in self.rungs):
             raise UsageError(f"rungs must be whole numbers that do not fall, such as [2, 4], not {shorten(self.rungs)}")
+        check_integers(self, finalists=0, verify_seeds=1)
+        if self.verify_steps is not None:
+            check_integers(self, verify_steps=1)
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
@@ -98,6 +110,19 @@ class RunConfig:
             raise UsageError(
                 "the strategy average compares mean accuracies only; use pareto or nsga2 for other objectives"
             )
+
+    def on_rung(self, rung: int) -> EvaluationProtocol:
+        """The protocol of a rung of longer training, from 1: more steps, and a seed of its own.
+
+        Filters, hurdles and further objectives belong to the first evaluation alone.
+        """
+        return dataclasses.replace(
+            self.protocol,
+            steps=self.rungs[rung - 1] * self.protocol.steps,
+            seed=(self.protocol.seed + rung * SEED_STEP) % 2**63,
+            objectives=(ANCHOR_ACCURACIES,),
+            hurdle_steps=(),
+        )
 
     @property
     def uses_ladder(self) -> bool:

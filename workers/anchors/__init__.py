@@ -31,6 +31,7 @@ __all__ = [
     "LayerBuilder",
     "anchor_named",
     "build_anchor",
+    "check_runs",
     "check_user_anchor",
     "for_small_images",
 ]
@@ -193,9 +194,16 @@ def check_user_anchor(name: str, channels: int, size: tuple[int, int], classes: 
     Raises:
         UsageError: The anchor cannot be built or run, or its output is not (2, classes).
     """
-    row = anchor_named(name)
-    if row.config is not None:
-        return
+    if anchor_named(name).config is None:
+        check_runs(name, channels, size, classes)
+
+
+def check_runs(name: str, channels: int, size: tuple[int, int], classes: int) -> None:
+    """Build an anchor once, and run it on two images (2, channels, *size).
+
+    Raises:
+        UsageError: The anchor cannot be built or run, or its output is not (2, classes).
+    """
     layer = LayerFactory.published("bn-relu")
     model = build_anchor(name, layer, in_channels=channels, classes=classes)
     path = getattr(sys.modules.get(type(model).__module__), "__file__", None) or name

@@ -137,6 +137,10 @@ class RayExecutor(Executor):
         self._queue.append(task)
         self._dispatch()
 
+    def allow(self, seconds: float) -> None:
+        """Set the deadline, for tasks that are running too."""
+        self._deadline = seconds
+
     def poll(self, timeout: float) -> Sequence[Evaluation]:
         """Return the evaluations that have finished, after waiting up to `timeout` seconds for the first.
 

@@ -132,8 +132,8 @@ def _data() -> str:
 
 
 def _database() -> str:
-    from evonas.front.assemble import named_space, open_storage
     from evonas.settings.run_config import RunConfig
+    from evonas.setup.assemble import named_space, open_storage
 
     with tempfile.TemporaryDirectory() as folder, open_storage(Path(folder) / "doctor.db") as store:
         run = store.create_run(RunConfig(named_space("evonorm")), {})

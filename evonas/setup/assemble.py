@@ -23,6 +23,9 @@ from evonas.settings.presets import DEFAULT, merged, read_preset, resolve
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace, generator
 
+DEFAULT_STORAGE = "evonas.db"
+"""The database that is used if the user names none."""
+
 
 def configure(
     space: SearchSpace | str | None = None,
@@ -201,3 +204,29 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
     size = crop_size(data.size, protocol.pad, protocol.crop)
     for anchor in protocol.anchors:
         check_user_anchor(anchor, data.channels, size, data.classes)
+
+
+def check_anchor(name: str, protocol: EvaluationProtocol) -> None:
+    """Checks that an anchor works on a protocol's images, of the size that training sees.
+
+    Raises:
+        UsageError: if it does not, or the anchor or the data set is unknown.
+    """
+    from evonas.workers.anchors import check_runs
+    from evonas.workers.data.batches import crop_size
+    from evonas.workers.trial.evaluate import load_data
+
+    data = load_data(protocol)
+    check_runs(name, data.channels, crop_size(data.size, protocol.pad, protocol.crop), data.classes)
+
+
+def chance_level(protocol: EvaluationProtocol) -> float:
+    """The accuracy on a protocol's images of a network that always names the class with most training images.
+
+    Raises:
+        UsageError: if the data set is unknown, or cannot be read.
+    """
+    from evonas.workers.trial.evaluate import load_data
+
+    labels = load_data(protocol).train.labels
+    return float(labels.bincount().max()) / len(labels)

@@ -1,0 +1,33 @@
+"""Which layers of a run are verified after the search."""
+
+from __future__ import annotations
+
+from evonas.judging.families import Family, family_of
+from evonas.records.store import Store
+
+
+def finalists(store: Store, run_id: int, limit: int) -> list[int]:
+    """The candidates to verify: of each family the one with the best search score, and of those the best.
+
+    The best of a search resemble each other, and where one was lucky, so were its relatives. What is recorded by
+    verifying must not change the choice, because an interrupted verification makes it again when it continues.
+
+    Args:
+        store: the store that holds the run.
+        run_id: the run's number.
+        limit: the largest number of candidates.
+
+    Returns:
+        The indices, best score first: fewer than `limit` if the run has scored fewer families.
+    """
+    chosen: dict[Family, int] = {}
+    seen, reading = 0, 8 * limit
+    while True:
+        pairs = store.best(run_id, reading)
+        for candidate, _ in pairs[seen:]:
+            chosen.setdefault(family_of(candidate.graph.canonical), candidate.index)
+            if len(chosen) >= limit:
+                return list(chosen.values())[:limit]
+        if len(pairs) < reading:
+            return list(chosen.values())
+        seen, reading = len(pairs), 4 * reading

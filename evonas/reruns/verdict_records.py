@@ -1,0 +1,99 @@
+"""Reads a run's trainings after the search as samples that can be compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import product
+
+from evonas.records.retraining import Layer, Retraining, RetrainingStage
+from evonas.records.run_info import RunInfo
+from evonas.records.store import Store
+from evonas.reruns.ranking import Ranked, ranked_layer, sample
+from evonas.reruns.rerank_plan import VERIFY_REFERENCES, test_terms, verify_request
+
+
+class ComparableTrainings:
+    """Those of a run's trainings after the search that were made on equal terms.
+
+    Args:
+        store: the store that holds the run.
+        run: the run.
+        retrainings: all its trainings after the search.
+
+    Attributes:
+        anchors: the run's anchors.
+        unseen: the network of the stage `TRANSFER`; None if there is none.
+        test_seeds: the seeds of the trainings that are scored on the test split.
+    """
+
+    def __init__(self, store: Store, run: RunInfo, retrainings: Sequence[Retraining]) -> None:
+        self._store, self._run = store, run
+        self.anchors, self._request = run.config.protocol.anchors, verify_request(run, None)
+        held_out = [one for one in retrainings if one.stage is RetrainingStage.HELD_OUT]
+        later = [one for one in retrainings if one.stage is not RetrainingStage.HELD_OUT]
+        terms = Counter((one.steps, one.held_out) for one in held_out if isinstance(one.layer, int))
+        # Rerankings may have had other terms than a verification has; of those, most trainings count.
+        own = (self._request.steps_of(run), self._request.held_out)
+        used = own if own in terms else max(terms, key=lambda term: (terms[term], term), default=own)
+        if run.config.finalists or not later:
+            steps, self.test_seeds = test_terms(retrainings, run, self._request)
+        else:
+            steps = Counter(one.steps for one in later).most_common(1)[0][0]
+            self.test_seeds = sorted({one.seed for one in later if one.steps == steps})
+        networks = [one.anchor for one in later if one.stage is RetrainingStage.TRANSFER]
+        self.unseen = Counter(networks).most_common(1)[0][0] if networks else None
+        self._rows = [one for one in held_out if (one.steps, one.held_out) == used]
+        self._rows += [
+            one
+            for one in later
+            if one.steps == steps
+            and one.seed in self.test_seeds
+            and (one.stage is RetrainingStage.TEST or one.anchor == self.unseen)
+        ]
+
+    @property
+    def stages(self) -> list[RetrainingStage]:
+        """The stages after the held-out one: there are two if there is an unseen network, else one."""
+        return [RetrainingStage.TEST, *([] if self.unseen is None else [RetrainingStage.TRANSFER])]
+
+    @property
+    def candidates(self) -> list[int]:
+        """The candidates that were trained on held-out images."""
+        found = (one.layer for one in self._rows if one.stage is RetrainingStage.HELD_OUT)
+        return list(dict.fromkeys(layer for layer in found if isinstance(layer, int)))
+
+    @property
+    def tested(self) -> set[Layer]:
+        """The layers that have a training at a later stage."""
+        return {one.layer for one in self._rows if one.stage is not RetrainingStage.HELD_OUT}
+
+    @property
+    def references(self) -> list[str]:
+        """The published layers that belong to a verification, if the run has one, and those that are recorded."""
+        due = VERIFY_REFERENCES if self._run.config.finalists else ()
+        return list(dict.fromkeys([*due, *(layer for layer in self._in_order() if isinstance(layer, str))]))
+
+    def ranked(self, layer: Layer, stages: Sequence[RetrainingStage]) -> Ranked:
+        """A layer with its trainings at these stages, which may be none."""
+        samples = {}
+        for stage in stages:
+            unseen = [self.unseen] if self.unseen is not None else []
+            anchors = unseen if stage is RetrainingStage.TRANSFER else list(self.anchors)
+            rows = [one for one in self._rows if one.layer == layer and one.stage is stage and one.anchor in anchors]
+            samples[stage] = sample(rows, anchors)
+        return ranked_layer(self._store, self._run, layer, samples)
+
+    def lacks_held_out(self) -> bool:
+        """Whether a candidate lacks a training on held-out images that a verification makes."""
+        had = {(one.layer, one.anchor, one.seed) for one in self._rows if one.stage is RetrainingStage.HELD_OUT}
+        return not had >= set(product(self.candidates, self.anchors, self._request.seeds_of(self._run)))
+
+    def lacks_later(self, layers: Sequence[Layer]) -> int:
+        """The number of trainings of the later stages that these layers lack."""
+        networks = len(self.anchors) + (self.unseen is not None)
+        had = sum(one.layer in layers and one.stage is not RetrainingStage.HELD_OUT for one in self._rows)
+        return networks * len(self.test_seeds) * len(layers) - had
+
+    def _in_order(self) -> list[Layer]:
+        return [one.layer for one in self._rows if one.stage is not RetrainingStage.HELD_OUT]

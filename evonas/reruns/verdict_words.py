@@ -1,0 +1,159 @@
+"""The verdict on a run in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from evonas.reruns.rerank_plan import BASELINE
+
+if TYPE_CHECKING:
+    from evonas.reruns.ranking import PairedComparison
+    from evonas.reruns.verdict import Verdict
+
+_SHOWN = 3  # collapsed trainings that are named; of the others, the count is given
+_GROUPS = ((1, "better than"), (-1, "worse than"), (0, "not told apart from"), (None, "not compared with"))
+
+
+def sentences(verdict: Verdict) -> str:
+    """The verdict as a paragraph: the comparison with BN-ReLU, the unseen network, and the other references."""
+    if verdict.layer is None:
+        return (
+            f"No layer of this run is verified: each of its {len(verdict.finalists)} finalists collapsed in a "
+            "training, so none was scored on the test split."
+        )
+    layer = verdict.layer.id
+    if verdict.missing:
+        return (
+            f"No layer of this run is verified yet: {layer} is the best on held-out images, but "
+            f"{_trainings(verdict.missing)} on the test split {'is' if verdict.missing == 1 else 'are'} missing; "
+            f"`evonas resume {verdict.run_id}` continues."
+        )
+    if verdict.collapsed:
+        return (
+            f"No layer of this run is verified: the best, {layer}, collapsed ({_first(verdict.collapsed)}). "
+            "The test split is used once, so the next finalist was not tested."
+        )
+    return " ".join(part for part in (_against_baseline(verdict), _against_others(verdict), _failed(verdict)) if part)
+
+
+def brief(verdict: Verdict) -> str:
+    """The verdict in a few words, for a line or a column of a table."""
+    if verdict.layer is None:
+        return "all finalists collapsed"
+    if verdict.missing:
+        return f"not finished, {_trainings(verdict.missing)} missing"
+    layer, found = verdict.layer.id, _baseline(verdict.test)
+    if verdict.collapsed:
+        return f"{layer} collapsed"
+    if found is None or found.paired is None:
+        return f"{layer} not compared with {BASELINE}"
+    if verdict.better_than_all:
+        return f"{layer} better than all {len(verdict.references)} published layers"
+    return f"{layer} {dict(_GROUPS)[found.told_apart]} {BASELINE} ({_difference(found)})"
+
+
+def word(verdict: Verdict) -> str:
+    """The verdict in a word, for a column of a table."""
+    if verdict.layer is None or (verdict.collapsed and not verdict.missing):
+        return "collapsed"
+    if verdict.missing:
+        return "unfinished"
+    return "better" if verdict.better else "not better"
+
+
+def standing(verdict: Verdict | None, layer: str) -> str:
+    """What the verdict on its run says of a candidate, by its id "RUN/INDEX"."""
+    if verdict is not None and verdict.layer is not None and verdict.layer.id == layer:
+        return sentences(verdict)
+    finalist = None if verdict is None else next((one for one in verdict.finalists if one.layer.id == layer), None)
+    if finalist is None:
+        return "no: its scores are of one training on each network, and the best of many are also lucky"
+    found = next(iter(finalist.layer.samples.values()))
+    if finalist.collapsed:
+        return f"no: it was trained again, and collapsed ({_first(finalist.collapsed)})"
+    return f"no: it was trained again, {len(found.by_seed)} seeds, and another was better ({found.mean:.3f} held out)"
+
+
+def _against_baseline(verdict: Verdict) -> str:
+    assert verdict.layer is not None
+    layer, found = verdict.layer.id, _baseline(verdict.test)
+    if found is None or found.paired is None:
+        return f"{layer}, the best of this run, was not compared with {BASELINE}: they share no training that worked."
+    where = "points on images that chose nothing"
+    p = "" if found.corrected is None else "p < 0.001" if found.corrected < 0.001 else f"p = {found.corrected:.2g}"
+    none, unseen = f"No layer of this run is better than {BASELINE}: the best, {layer},", _on_unseen(verdict)
+    if found.told_apart == 1:
+        return f"{layer} is better than {BASELINE} by {_size(found)} {where} ({p}){unseen}."
+    if found.told_apart == -1:
+        return f"{none} is worse by {_size(found)} {where} ({p}){unseen}."
+    details = ", ".join(part for part in (f"{_difference(found)} {where}", p) if part)
+    return f"{none} is not told apart from it ({details}){unseen}."
+
+
+def _on_unseen(verdict: Verdict) -> str:
+    """What the unseen network says, as the end of a sentence."""
+    if verdict.unseen is None:
+        return "; it was tried on no network that the search did not train"
+    found, place = _baseline(verdict.transfer), f"on the unseen network {verdict.unseen}"
+    if found is None or found.paired is None:
+        return f"; {place} the two were not compared"
+    if found.told_apart:
+        return f", and {'better' if found.told_apart > 0 else 'worse'} {place} ({_difference(found)})"
+    return f", and not {'worse' if _points(found) >= 0 else 'told apart'} {place} ({_difference(found)})"
+
+
+def _against_others(verdict: Verdict) -> str:
+    others = [one for one in verdict.test if one.reference != BASELINE]
+    if verdict.better_than_all and others:
+        return f"It is better than all {len(verdict.references)} published layers beside it: {_list(others)}."
+    groups = [(words, [one for one in others if one.told_apart == told]) for told, words in _GROUPS]
+    said = [f"{words} {_list(found)}" for words, found in groups if found]
+    return f"It is {'; '.join(said)}." if said else ""
+
+
+def _failed(verdict: Verdict) -> str:
+    """How many trainings had no score, which are left out of the comparisons."""
+    assert verdict.layer is not None
+    layers = [verdict.layer, *verdict.references]
+    reasons = [reason for one in layers for found in one.samples.values() for reason in found.failures]
+    count = sum(": diverged on " not in reason for reason in reasons)
+    return f"{_trainings(count)} failed and {'is' if count == 1 else 'are'} left out." if count else ""
+
+
+def _baseline(comparisons: Sequence[PairedComparison]) -> PairedComparison | None:
+    return next((one for one in comparisons if one.reference == BASELINE), None)
+
+
+def _list(found: Sequence[PairedComparison]) -> str:
+    return ", ".join(f"{one.reference} ({_difference(one)})" if one.paired else one.reference for one in found)
+
+
+def _difference(found: PairedComparison) -> str:
+    """A difference in points, which are hundredths of an accuracy, with half the width of its interval."""
+    return f"{_points(found):+.1f}{_half(found)}"
+
+
+def _size(found: PairedComparison) -> str:
+    """The same without the sign."""
+    return _difference(found)[1:]
+
+
+def _points(found: PairedComparison) -> float:
+    assert found.paired is not None
+    return round(100 * found.paired.difference, 1) + 0.0  # so that no difference is not -0.0
+
+
+def _half(found: PairedComparison) -> str:
+    assert found.paired is not None
+    ends = found.paired.interval
+    return "" if ends is None else f" ± {50 * (ends.high - ends.low):.1f}"
+
+
+def _trainings(count: int) -> str:
+    return f"{count} training{'' if count == 1 else 's'}"
+
+
+def _first(phrases: Sequence[str]) -> str:
+    more = len(phrases) - _SHOWN
+    return "; ".join(phrases[:_SHOWN]) + (f"; and {more} more" if more > 0 else "")
