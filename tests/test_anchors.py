@@ -41,14 +41,29 @@ POSITIONS = {
     "mobilenet-small": ([16, 64, 64, 64, 64, 96], [16, 24]),
     "efficientnet-small": ([16, 64, 64, 64, 64, 96], [16, 24]),
     "vgg-small": ([16, 32, 32, 64], []),
+    "densenet-small": ([16, 32, 24, 32, 32, 16, 32, 24, 32, 32], []),
+    "resnet-medium": ([16, 8, 8, 32, 16, 16, 64, 32, 32, 128, 32, 32, 128, 64, 64, 256], []),
+    "mobilenet-medium": ([16, 16, 64, 64, 64, 64, 96, 96, 128, 128, 128, 128, 192], [16, 16, 24, 32, 32, 48]),
+    "efficientnet-medium": ([16, 16, 64, 64, 64, 64, 96, 96, 128, 128, 128, 128, 192], [16, 16, 24, 32, 32, 48]),
+    "vgg-medium": ([16, 32, 32, 64, 64], []),
+    "densenet-medium": (
+        [32, 32, 64, 48, 64, 64, 32, 64, 48, 64, 64, 64, 80, 64, 96, 48, 64, 64, 64, 80, 64, 96, 64, 112],
+        [],
+    ),
 }
-FULL = ("resnet50@0.25", "mobilenetv2@0.5", "efficientnet-b0@0.5", "vgg16@0.25")  # see test_anchors_published.py
+FULL = (
+    "resnet50@0.25",
+    "mobilenetv2@0.5",
+    "efficientnet-b0@0.5",
+    "vgg16@0.25",
+    "densenet121@0.25",
+)  # see test_anchors_published.py
 NAMES = (*POSITIONS, *FULL)
 
 
 def test_every_anchor_is_listed_here() -> None:
     assert {name.partition("@")[0] for name in NAMES} == set(ANCHORS)
-    assert {row.family for row in ANCHORS.values()} == {"resnet", "mobilenet", "efficientnet", "vgg"}
+    assert {row.family for row in ANCHORS.values()} == {"resnet", "mobilenet", "efficientnet", "vgg", "densenet"}
     assert all(row.note and row.name == name for name, row in ANCHORS.items())
 
 

@@ -69,11 +69,28 @@ def vgg(model: Any, x: Tensor) -> Tensor:
     return classified(model, x)
 
 
+def densenet(model: Any, x: Tensor) -> Tensor:
+    """Two blocks of two dense layers of growth 8, and between them a transition to half of the channels."""
+    stem, one, two, _, transition, _, three, four, _ = model.blocks
+    x = F.conv2d(x, stem.weight, stride=2, padding=1)
+    for place, layer in enumerate((one, two, three, four)):
+        if place == 2:
+            x = F.conv2d(act(x), transition.weight)
+            rows, columns = x.shape[2] % 2, x.shape[3] % 2
+            inside = F.pad(torch.ones_like(x), (0, columns, 0, rows))
+            # The mean over those pixels of a square that are in the image.
+            x = F.avg_pool2d(F.pad(x, (0, columns, 0, rows)), 2) / F.avg_pool2d(inside, 2)
+        y = F.conv2d(act(x), layer.path[1].weight)
+        x = torch.cat([x, F.conv2d(act(y), layer.path[3].weight, padding=1)], 1)
+    return classified(model, act(x))
+
+
 NETWORKS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "resnet-small": resnet,
     "mobilenet-small": lambda model, x: inverted(model, x, squeezes=False),
     "efficientnet-small": lambda model, x: inverted(model, x, squeezes=True),
     "vgg-small": vgg,
+    "densenet-small": densenet,
 }
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from evonas.workers.anchors import ANCHORS, anchor_named, build_anchor, efficientnet, mobilenet, resnet, vgg
+from evonas.workers.anchors import ANCHORS, anchor_named, build_anchor, densenet, efficientnet, mobilenet, resnet, vgg
 from evonas.workers.anchors.inverted_residuals import InvertedNet
 from tests.test_anchors import BatchNormRelu
 
@@ -45,6 +45,14 @@ EFFICIENTNET_B0 = (
 )  # fmt: skip
 EFFICIENTNET_B0_LINEAR = [16] + 2 * [24] + 2 * [40] + 3 * [80] + 3 * [112] + 4 * [192] + [320]
 VGG16 = [64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512]
+# Each dense layer of growth 32 adds to the channels, and has a norm-act of 128 in its middle; a transition halves them.
+DENSENET121 = (
+    [64]
+    + [channels for i in range(6) for channels in (64 + 32 * i, 128)] + [256]
+    + [channels for i in range(12) for channels in (128 + 32 * i, 128)] + [512]
+    + [channels for i in range(24) for channels in (256 + 32 * i, 128)] + [1024]
+    + [channels for i in range(16) for channels in (512 + 32 * i, 128)] + [1024]
+)  # fmt: skip
 
 PUBLISHED = [
     # 25.5 M. The 53 convolutions and the classifier of ResNet-50 have 25,503,912; pre-activation has a
@@ -55,6 +63,7 @@ PUBLISHED = [
     # 138 M less the head of 123.6 M and the biases of convolutions, 4,224; with normalisations, 8,448, and
     # one classifier, 513,000.
     ("vgg16", vgg.VGG, vgg.VGG16, VGG16, [], 14_710_464 + 8_448 + 513_000),
+    ("densenet121", densenet.DenseNet, densenet.DENSENET121, DENSENET121, [], 7_978_856),
 ]
 
 

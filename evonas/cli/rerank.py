@@ -17,7 +17,7 @@ from evonas.cli.tables import cut, half_width, narrow, sample_mean, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
 from evonas.records.retraining import RERUNS
 from evonas.reruns.ranking import PairedComparison, Ranked, Ranking
-from evonas.reruns.rerank_plan import RERANK_REFERENCES, UNSEEN_ANCHOR
+from evonas.reruns.rerank_plan import AUTO, RERANK_REFERENCES
 from evonas.reruns.reranking import rerank as train_again
 from evonas.setup.assemble import open_storage
 
@@ -29,18 +29,21 @@ _NONE = "none"
 @with_executor_options
 def rerank(
     run: options.RunId = options.LAST,
-    top: Annotated[int, typer.Option(help="How many layers to train again, those with the best mean score.")] = 10,
+    top: Annotated[int, typer.Option(help="How many layers to train again, the best of the search.")] = 10,
     seeds: Annotated[int, typer.Option(help="Number of trainings of each layer on each anchor.")] = 5,
     first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 1000,
     steps: Annotated[
-        int | None, typer.Option(help="Steps per training; by default twice as many as in the run.")
+        int | None,
+        typer.Option(help="Steps per training; by default those of the run's longest, at least twice its steps."),
     ] = None,
     held_out: Annotated[float, typer.Option(help="Share of the training split to hold out and score on.")] = 0.2,
     report: Annotated[int, typer.Option(help="How many of the best to score on the test split.")] = 3,
     reference: Annotated[
         list[str] | None, typer.Option(help="Published layer to compare with; may be repeated.")
     ] = None,
-    transfer: Annotated[str, typer.Option(help="An anchor that the search never saw, or 'none'.")] = UNSEEN_ANCHOR,
+    transfer: Annotated[
+        str, typer.Option(help="An anchor that the search never saw; 'auto' for one of evonas's own, or 'none'.")
+    ] = AUTO,
     storage: options.Storage = options.STORAGE,
     *,
     execution: ExecutorOptions,

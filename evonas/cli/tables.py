@@ -39,17 +39,20 @@ def layers_table(
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=20)
     measures = rows[0].objectives if rows else ()
-    for heading in ("mean", *anchors, *(objective.name for objective in measures)):
+    rungs = sorted({steps for row in rows for steps in row.longer})
+    longer = [f"{steps}-steps" for steps in rungs]
+    for heading in ("mean", *longer, *anchors, *(objective.name for objective in measures)):
         grid.add_column(narrow(heading), justify="right", no_wrap=True)
     for row in rows:
         label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(cut(row.expression))
         label += f"\n[dim]{row.family}[/]" if families else ""
         further = (objective.written(row.measures[objective.name]) for objective in measures)
-        grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *_scores(row.scores, anchors), *further)
+        known = [f"{row.longer[steps]:.3f}" if steps in row.longer else "" for steps in rungs]
+        grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *known, *_scores(row.scores, anchors), *further)
     if rows and references:
         grid.add_section()
     for name, scores in references_as_rows(references):
-        cells = _scores(scores, anchors)
+        cells = [*("" for _ in rungs), *_scores(scores, anchors)]
         grid.add_row("", f"[cyan]{name}[/]", f"{fmean(scores.values()):.3f}", *cells)
     return grid
 

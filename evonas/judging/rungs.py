@@ -14,7 +14,7 @@ score promises no more than it should, and the spread of its residuals says how 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from math import isfinite, sqrt
@@ -114,6 +114,11 @@ class Ladder:
             return []
         heappush(here.waiting, (-score, index))
         return [Promotion(found, rung + 1) for found in self._going_on(here, index, score)]
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """The candidates that have been added, in the order of their addition."""
+        return tuple(self._reached)
 
     def scores(self, index: int) -> tuple[float, ...]:
         """The candidate's scores from rung 0 to the last that it reached."""

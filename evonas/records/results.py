@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from evonas.errors import StorageError, shorten
@@ -12,6 +12,7 @@ from evonas.judging.floors import run_floors, turned_away
 from evonas.judging.selection import pareto_front
 from evonas.language.expression import MAX_TEXT
 from evonas.language.zoo import NAMES_BY_KEY
+from evonas.records.evidence import best_known
 from evonas.records.time_breakdown import breakdown
 from evonas.settings.candidate import Candidate, Evaluation
 from evonas.settings.objectives import OBJECTIVES, Objective, objective_named
@@ -40,6 +41,7 @@ class ResultRow:
         scores: accuracies in 0..1 by anchor.
         mean: the mean of the scores.
         measures: values of further objectives of the run, by name.
+        longer: the mean scores on the rungs of longer training that it reached, by steps.
         graph: the canonical form.
         space: the name of the run's search space.
         plugins: the run's `EvaluationProtocol.plugins`.
@@ -55,6 +57,7 @@ class ResultRow:
     graph: Graph
     space: str
     plugins: tuple[str, ...] = ()
+    longer: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -71,12 +74,18 @@ class ResultRow:
             "scores": dict(self.scores),
             "mean": self.mean,
             "measures": dict(self.measures),
+            "longer": {str(steps): score for steps, score in self.longer.items()},
             "graph": json.loads(self.graph.to_json(self.space)),
         }
 
 
-def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> ResultRow:
+def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longer: Sequence[float] = ()) -> ResultRow:
     """The row of a scored candidate.
+
+    Args:
+        run: its run.
+        candidate, evaluation: the candidate, and its evaluation.
+        longer: its mean scores on the rungs that it reached, from the first on.
 
     Raises:
         StorageError: the evaluation lacks an anchor of the run, or has an objective that the run does not.
@@ -95,6 +104,7 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation) -> Re
         graph=graph,
         space=run.config.space.name,
         plugins=run.config.protocol.plugins,
+        longer={run.config.on_rung(rung).steps: score for rung, score in enumerate(longer, 1)},
     )
 
 
@@ -110,20 +120,20 @@ def _check(run: RunInfo, evaluation: Evaluation) -> None:
 
 
 def best(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:
-    """The `limit` candidates with the highest mean scores, best first."""
+    """The `limit` best candidates by all of their trainings in the search (`evonas.records.evidence`), best first."""
     run = store.run(run_id)
-    return [result_row(run, *pair) for pair in store.best(run_id, limit)]
+    return [result_row(run, *known) for known in best_known(store, run, limit)]
 
 
 def leaders(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:
     """The best layer of each family, best first, for at most `limit` families.
 
-    They are found among the `AMONG` candidates with the highest mean scores, so that a large run is not read whole.
+    They are found among the `AMONG` best candidates, so that a large run is not read whole.
     """
     run, size = store.run(run_id), 2 * limit
     while True:
         found: dict[str, ResultRow] = {}
-        pairs = store.best(run_id, min(size, AMONG))
+        pairs = best_known(store, run, min(size, AMONG))
         for pair in pairs:  # from the first one again, because a running search may have a new best layer by now
             if len(found) >= limit:
                 break

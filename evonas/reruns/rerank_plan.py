@@ -8,6 +8,7 @@ from itertools import count, islice
 
 from evonas.errors import UsageError, shorten, unknown
 from evonas.language.zoo import zoo
+from evonas.records.evidence import best_known
 from evonas.records.retraining import Layer, Retraining, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
@@ -19,12 +20,20 @@ VERIFY_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-b1
 """The published layers that the best layer of a run is compared with when it is verified."""
 BASELINE = VERIFY_REFERENCES[0]
 """The layer that a layer has to be better than to be recommended."""
-UNSEEN_ANCHOR = "vgg-small"
-"""An anchor that searches do not use."""
+AUTO = "auto"
+"""The name that stands for the first of `UNSEEN_ANCHORS` that a run did not train."""
+UNSEEN_ANCHORS = ("vgg-small", "densenet-small", "efficientnet-small")
+"""Anchors on which a layer is tried that a search did not train: the first of them."""
 FIRST_SEED = 1000
 """The first seed of the trainings after a search."""
 HELD_OUT_SHARE = 0.2
 """The share of the training split on which layers are ranked."""
+
+
+def unseen_anchor(run: RunInfo) -> str | None:
+    """The first of `UNSEEN_ANCHORS` that a run did not train, whatever its width; None if it trained all of them."""
+    trained = {anchor.partition("@")[0] for anchor in run.config.protocol.anchors}
+    return next((name for name in UNSEEN_ANCHORS if name not in trained), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class RerankRequest:
         references: the names of published layers to train beside them.
         seeds: the number of trainings of each layer on each anchor.
         first_seed: the first seed.
-        steps: the steps of each training; None for twice those of the run.
+        steps: the steps of each training; None for those of the longest rung of the run, and at least twice its steps.
         held_out: the share of the training split to hold out, between 0 and 1.
         report: the number of layers to report.
         unseen: the unseen anchor; None for none.
@@ -53,7 +62,8 @@ class RerankRequest:
 
     def steps_of(self, run: RunInfo) -> int:
         """The steps of each training."""
-        return 2 * run.config.protocol.steps if self.steps is None else self.steps
+        config = run.config
+        return max((2, *config.rungs)) * config.protocol.steps if self.steps is None else self.steps
 
     def seeds_of(self, run: RunInfo) -> list[int]:
         """The seeds of the trainings that layers are ranked by: as many as asked for that the run has not used."""
@@ -156,7 +166,7 @@ def plan_reranking(
     longer = replace(protocol, steps=steps, seed=request.first_seed)
     anchors = protocol.anchors if request.unseen is None else (*protocol.anchors, request.unseen)
     check_protocol(replace(longer, anchors=anchors))
-    layers = [candidate.index for candidate, _ in store.best(run.id, request.top)] if chosen is None else list(chosen)
+    layers = [known[0].index for known in best_known(store, run, request.top)] if chosen is None else list(chosen)
     if not layers:
         raise UsageError(f"run {run.id} has no scored layer yet; continue it with `evonas resume {run.id}`")
     test_steps, test_seeds = test_terms(store.retrainings(run.id), run, request)

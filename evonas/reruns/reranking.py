@@ -18,13 +18,14 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking, by_mean
 from evonas.reruns.rerank_plan import (
+    AUTO,
     FIRST_SEED,
     HELD_OUT_SHARE,
     RERANK_REFERENCES,
-    UNSEEN_ANCHOR,
     RerankPlan,
     RerankRequest,
     plan_reranking,
+    unseen_anchor,
 )
 from evonas.reruns.retrainer import Retrainer
 from evonas.settings.plugins import load_named_files
@@ -43,7 +44,7 @@ def rerank(
     steps: int | None = None,
     held_out: float = HELD_OUT_SHARE,
     report: int = 3,
-    transfer: str | None = UNSEEN_ANCHOR,
+    transfer: str | None = AUTO,
     executor: str | Executor = "ray",
     progress: Progress | None = None,
     **workers: Unpack[Workers],
@@ -58,14 +59,15 @@ def rerank(
     Args:
         run_id: the run, finished or not; the latest run of the store if None.
         storage: the path or URL of a database, or a store.
-        top: how many layers to train again, those with the best mean score.
+        top: how many layers to train again, the best by all that is known of them.
         references: the published layers to train beside them.
         seeds: the number of trainings of each layer on each anchor.
         first_seed: the first seed. The others follow it, then those for the test split; the run's own seed is skipped.
-        steps: the steps of each training; twice those of the run if None.
+        steps: the steps of each training; if None, those of the longest rung of the run, and at least twice its steps.
         held_out: the share of the training split to hold out and score on, between 0 and 1.
         report: how many of the best layers to report.
-        transfer: the unseen anchor, which the search must not have used; None for none.
+        transfer: the unseen anchor, which the search must not have used; "auto" for the first of `UNSEEN_ANCHORS` that
+            it did not use; None for none.
         executor: as in `search`.
         progress: its `tick` is called with the largest possible number of trainings left.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
@@ -73,7 +75,6 @@ def rerank(
     Raises:
         UsageError: if the run does not exist or has no scored layer, or a setting makes no sense.
     """
-    request = RerankRequest(top, references, seeds, first_seed, steps, held_out, report, transfer)
     with ExitStack() as stack:
         if isinstance(executor, Executor):
             stack.enter_context(executor)
@@ -83,8 +84,10 @@ def rerank(
         if not isinstance(storage, Store):
             stack.enter_context(store)
         run = chosen_run(store, run_id)
+        transfer = unseen_anchor(run) if transfer == AUTO else transfer
         if transfer is not None:
             load_named_files([transfer])
+        request = RerankRequest(top, references, seeds, first_seed, steps, held_out, report, transfer)
         plan = plan_reranking(store, run, request)
 
         def start() -> Executor:

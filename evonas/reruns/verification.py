@@ -16,7 +16,7 @@ from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.reruns.finalists import finalists
 from evonas.reruns.ranking import by_mean
-from evonas.reruns.rerank_plan import UNSEEN_ANCHOR, RerankPlan, plan_reranking, verify_request
+from evonas.reruns.rerank_plan import UNSEEN_ANCHORS, RerankPlan, plan_reranking, unseen_anchor, verify_request
 from evonas.reruns.reranking import check_share, longest
 from evonas.reruns.retrainer import Retrainer
 from evonas.reruns.verdict import Verdict, best_sound, judged, verdict_of
@@ -98,11 +98,11 @@ def _unseen_anchor(run: RunInfo) -> tuple[str | None, str]:
     """An anchor that the search did not train, or None and the reason."""
     from evonas.setup.assemble import check_anchor
 
-    protocol = run.config.protocol
-    if UNSEEN_ANCHOR in (anchor.partition("@")[0] for anchor in protocol.anchors):
-        return None, f"no unseen network is tried: the search trained {UNSEEN_ANCHOR} itself"
+    unseen = unseen_anchor(run)
+    if unseen is None:
+        return None, f"no unseen network is tried: the search trained {', '.join(UNSEEN_ANCHORS)} itself"
     try:
-        check_anchor(UNSEEN_ANCHOR, protocol)
+        check_anchor(unseen, run.config.protocol)
     except UsageError as error:
         return None, f"no unseen network is tried: {error}"
-    return UNSEEN_ANCHOR, ""
+    return unseen, ""

@@ -56,7 +56,7 @@ class RunConfig:
         protocol: how candidates are judged and scored.
         finalists: the largest number of layers that are verified after the search, the best of each family; 0 for none.
         verify_seeds: the number of fresh seeds with which a verified layer is trained at each stage.
-        verify_steps: training steps of a verification; None for twice those of the protocol.
+        verify_steps: training steps of a verification; None for those of the last rung, or twice those of the protocol.
 
     Raises:
         UsageError: a setting is out of its range.

@@ -19,7 +19,7 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.settings import objectives, plugins
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.settings.presets import DEFAULT, merged, read_preset, resolve
+from evonas.settings.presets import DEFAULT, PRESETS, merged, read_preset, resolve
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace, generator
 
@@ -55,7 +55,9 @@ def configure(
     document = merged(resolve({**document, "space": found.name}), {**settings, "protocol": protocol or {}})
     named = document.pop("seed_graphs", ()) if seed_graphs is None else seed_graphs
     seed = document.get("seed", 0)
-    kept = _usable(found, [as_graph(graph) for graph in named], seed)
+    # The layers of a preset of evonas that a space cannot hold are left out; those that a user names are an error.
+    optional = seed_graphs is None and preset in PRESETS
+    kept = _usable(found, [as_graph(graph) for graph in named], seed, optional)
     document |= {"space": dataclasses.asdict(found), "seed_graphs": kept}
     document["protocol"] |= {"seed": seed}
     try:
@@ -76,15 +78,20 @@ def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
         raise UsageError(f"the table space does not describe a search space: {error}") from None
 
 
-def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int) -> tuple[str, ...]:
-    """The seed graphs as JSON, without duplicates.
+def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int, optional: bool) -> tuple[str, ...]:
+    """The seed graphs as JSON, without duplicates, and if they are optional without those that are not in the space.
 
     Raises:
         UsageError: for a graph that is not in the space or that the cheap filters reject.
     """
     filters, kept = CheapFilters(), []
     for graph in graphs:
-        space.embed(graph, generator(seed))  # raises if the graph is not in the space
+        try:
+            space.embed(graph, generator(seed))  # raises if the graph is not in the space
+        except UsageError:
+            if optional:
+                continue
+            raise
         verdict = filters.judge(graph, Tally())
         if isinstance(verdict, Passed):
             filters.remember(graph, verdict.key, verdict.functional_key)
