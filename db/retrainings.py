@@ -1,7 +1,8 @@
-"""The trainings that follow a search: writing them to a database and reading them."""
+"""The trainings beside the first evaluations of a search: writing them to a database and reading them."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select
@@ -47,9 +48,15 @@ def record(connection: Connection, run_id: int, retraining: Retraining) -> None:
         )
 
 
-def read_all(connection: Connection, run_id: int) -> list[Retraining]:
-    """The trainings that followed a run's search, in the order of `Store.retrainings`."""
-    found = connection.execute(select(RetrainingRow.__table__).where(RetrainingRow.run_id == run_id))
+def read(connection: Connection, run_id: int, stages: Collection[RetrainingStage]) -> list[Retraining]:
+    """The trainings of some stages of a run, in the order of `Store.retrainings`.
+
+    Raises:
+        StorageError: a row has a stage that there is not.
+    """
+    others = [stage.value for stage in RetrainingStage if stage not in stages]
+    wanted = and_(RetrainingRow.run_id == run_id, RetrainingRow.stage.not_in(others))
+    found = connection.execute(select(RetrainingRow.__table__).where(wanted))
     return sorted_retrainings(_built(row) for row in found)
 
 

@@ -24,7 +24,7 @@ from evonas.db.row_conversion import (
 )
 from evonas.db.run_summary import summarise
 from evonas.records.coordinator import Coordinator
-from evonas.records.retraining import Retraining
+from evonas.records.retraining import RERUNS, Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.store import Store, no_such_candidate
 from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation, Status
@@ -149,7 +149,13 @@ class DatabaseStore(Store):
     def retrainings(self, run_id: int) -> Sequence[Retraining]:
         with self._read() as connection:
             runs.run_row(connection, run_id)
-            return retrainings.read_all(connection, run_id)
+            return retrainings.read(connection, run_id, RERUNS)
+
+    @override
+    def rung_trainings(self, run_id: int) -> Sequence[Retraining]:
+        with self._read() as connection:
+            runs.run_row(connection, run_id)
+            return retrainings.read(connection, run_id, [RetrainingStage.RUNG])
 
     @override
     def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:

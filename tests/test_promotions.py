@@ -28,7 +28,7 @@ SETTINGS = config(budget=80, strategy="families", rungs=(2, 4), promotion=0.3, r
 
 def longer(store: Store, run: RunInfo) -> list[tuple[object, ...]]:
     """The records of trainings on rungs without times."""
-    return [(*one.key, repr(one.score), one.reason) for one in store.retrainings(run.id)]
+    return [(*one.key, repr(one.score), one.reason) for one in store.rung_trainings(run.id)]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_every_promotion_that_follows_from_the_records_was_trained_and_no_other(
     settings = replace(SETTINGS, rung_lookahead=1, lookahead=1)
     store, run = searched(settings, FakeExecutor(3))
     longest = {1: 2 * settings.protocol.steps, 2: 4 * settings.protocol.steps}
-    found = {(o.layer, o.steps, o.anchor): o.score for o in store.retrainings(run.id)}
+    found = {(o.layer, o.steps, o.anchor): o.score for o in store.rung_trainings(run.id)}
 
     def score(promotion: Promotion) -> float:
         return fmean(found[promotion.index, longest[promotion.rung], anchor] for anchor in ANCHORS)
@@ -78,8 +78,8 @@ def test_every_promotion_that_follows_from_the_records_was_trained_and_no_other(
         asked.update(new)
         due = new
     assert {(p.index, longest[p.rung]) for p in asked} == {(layer, steps) for layer, steps, _ in found}
-    assert len(asked) > 10 and all(one.stage is RetrainingStage.RUNG for one in store.retrainings(run.id))
-    assert len(store.retrainings(run.id)) == len(ANCHORS) * len(asked)
+    assert len(asked) > 10 and all(one.stage is RetrainingStage.RUNG for one in store.rung_trainings(run.id))
+    assert len(store.rung_trainings(run.id)) == len(ANCHORS) * len(asked)
 
 
 def test_a_result_counts_from_so_many_candidates_later_on() -> None:
@@ -148,7 +148,7 @@ def test_a_training_that_fails_is_recorded_and_counts_for_nothing() -> None:
         executor = FakeExecutor(capacity, judge=failing)
         store, run = searched(SETTINGS, executor)
         tables.append((table(store, run), longer(store, run)))
-        odd = [one for one in store.retrainings(run.id) if isinstance(one.layer, int) and one.layer % 2]
+        odd = [one for one in store.rung_trainings(run.id) if isinstance(one.layer, int) and one.layer % 2]
         assert odd and all(isnan(one.score) and one.reason == "out of memory" for one in odd)
         assert {one.steps for one in odd} == {2 * SETTINGS.protocol.steps}  # none went further
         attempts = [task.attempt for task in executor.submitted if task.rung and task.index % 2]
@@ -161,7 +161,9 @@ def test_seconds_of_longer_trainings_count_towards_the_limit() -> None:
     spent = sum(one.seconds for one in whole.retrainings(run.id))
     spent += sum(e.core_seconds for e in whole.evaluations(run.id))
     store, run = searched(replace(SETTINGS, core_minutes=spent / 120), FakeExecutor(1))
-    limited = sum(e.core_seconds for e in store.evaluations(run.id)) + sum(o.seconds for o in store.retrainings(run.id))
+    limited = sum(e.core_seconds for e in store.evaluations(run.id)) + sum(
+        o.seconds for o in store.rung_trainings(run.id)
+    )
     assert store.summary(run.id).candidates < 80
     assert limited == pytest.approx(spent / 2, rel=0.35)  # what is in flight, and who has earned more, still ends
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import FilterSummary, RunStatus
 from evonas.records.store import Store
-from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
+from evonas.settings.candidate import LONGER, Candidate, Evaluation, FilterOutcome, Origin, OriginKind, Status
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.objectives import Objective, objective_record
 from tests.postgres import emptied
@@ -97,6 +98,7 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
         lambda: store.summary(run_id),
         lambda: store.record_retraining(run_id, retraining("bn-relu")),
         lambda: store.retrainings(run_id),
+        lambda: store.rung_trainings(run_id),
     )
     for call in calls:
         with pytest.raises(UsageError, match=rf"no run {run_id}; runs here: 1, 2"):
@@ -232,6 +234,19 @@ def test_retrainings_read_back_in_order(store: Store, run: int) -> None:
         store.record_retraining(run, one)
     assert list(store.retrainings(run)) == kept
     assert store.summary(run).candidates == 2  # and are not part of the search
+
+
+def test_longer_trainings_of_a_search_are_kept_apart_and_their_time_counts(store: Store, run: int) -> None:
+    store.record(run, candidates=[candidate(0), candidate(1)], evaluations=[scored(0, 0.5)])
+    before = store.summary(run).training
+    longer = [replace(retraining(0, stage=RetrainingStage.RUNG), seed=seed, seconds=2.5) for seed in (7, 8)]
+    failed_one = replace(retraining(1, stage=RetrainingStage.RUNG, score=math.nan), seconds=1.5, reason="it died")
+    for one in (failed_one, *longer[::-1], retraining(0)):
+        store.record_retraining(run, one)
+    assert list(store.rung_trainings(run)) == [*longer, failed_one]
+    assert list(store.retrainings(run)) == [retraining(0)]
+    assert store.summary(run).training == {**before, LONGER: 6.5}
+    assert list(store.rung_trainings(store.create_run(CONFIG, {}).id)) == []
 
 
 def test_a_retraining_stays_unless_it_failed(store: Store, run: int) -> None:

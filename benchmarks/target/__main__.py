@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from benchmarks.target.training_rows import Job, layers, missing, read, train
+from benchmarks.target.layer_list import layers
+from benchmarks.training_rows import Job, missing, read, train
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.setup.assemble import configure
 from evonas.setup.make_executor import make_executor

@@ -15,7 +15,6 @@ from evonas.cli import options
 from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, half_width, narrow, sample_mean, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
-from evonas.records.retraining import RERUNS
 from evonas.reruns.ranking import PairedComparison, Ranked, Ranking
 from evonas.reruns.rerank_plan import AUTO, RERANK_REFERENCES
 from evonas.reruns.reranking import rerank as train_again
@@ -72,7 +71,7 @@ def rerank(
                     **execution,
                 )
         except KeyboardInterrupt:
-            kept = sum(one.stage in RERUNS for one in store.retrainings(found))
+            kept = len(store.retrainings(found))
             options.stderr.print(f"{kept} trainings were recorded; the same command continues from there.")
             raise typer.Exit(130) from None
     options.emit(form, ranking.as_dict(), ranking_tables(ranking))

@@ -85,7 +85,7 @@ class History:
         """The scored candidates that have been applied and are in the window; all of them pass the promotions."""
         if not self._config.uses_ladder:
             return store.newest_scored(run_id, self.applied, self._window)
-        self.promotions.recall(store.retrainings(run_id))
+        self.promotions.recall(store.rung_trainings(run_id))
         scored = store.newest_scored(run_id, self.applied, self.drawn)
         for candidate, evaluation in scored:
             self.promotions.apply(candidate.index, candidate, evaluation)

@@ -133,7 +133,7 @@ def _recorded_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[P
     rungs = {(p.steps, p.seed): r for r in range(1, len(config.rungs) + 1) for p in [config.on_rung(r)]}
     found: dict[Promotion, list[Retraining]] = {}
     for record in records:
-        if record.stage is RetrainingStage.RUNG and isinstance(record.layer, int):
+        if isinstance(record.layer, int):
             found.setdefault(Promotion(record.layer, rungs[record.steps, record.seed]), []).append(record)
     whole = {key: of for key, of in found.items() if len(of) == len(config.protocol.anchors)}
     return {key: _mean(of) for key, of in whole.items()}

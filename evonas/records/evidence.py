@@ -7,7 +7,6 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from evonas.judging.rungs import Ladder
-from evonas.records.retraining import RetrainingStage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +25,8 @@ def ladder_of(store: Store, run: RunInfo) -> Ladder:
         ladder.add(index, 0, fmean(scores))
     found: dict[tuple[int, int], list[float]] = {}
     rungs = {(p.seed, p.steps): n for n in range(1, len(config.rungs) + 1) for p in [config.on_rung(n)]}
-    for one in store.retrainings(run.id):
-        if one.stage is RetrainingStage.RUNG and isinstance(one.layer, int):
+    for one in store.rung_trainings(run.id):
+        if isinstance(one.layer, int):
             found.setdefault((one.layer, rungs[one.seed, one.steps]), []).append(one.score)
     for (index, rung), scores in sorted(found.items(), key=lambda item: item[0][1]):
         if len(scores) == len(config.protocol.anchors) and not any(map(isnan, scores)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from typing_extensions import override
 
 from evonas.records.coordinator import Coordinator, held_by_another, taken_over
-from evonas.records.retraining import Retraining, RetrainingStage
+from evonas.records.retraining import RERUNS, Retraining
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.running_totals import RunningTotals
 from evonas.records.store import Store, no_such_candidate, no_such_run, sorted_retrainings
@@ -142,7 +142,12 @@ class MemoryStore(Store):
     @override
     def retrainings(self, run_id: int) -> Sequence[Retraining]:
         self.run(run_id)
-        return sorted_retrainings(self._retrainings[run_id].values())
+        return sorted_retrainings(one for one in self._retrainings[run_id].values() if one.stage in RERUNS)
+
+    @override
+    def rung_trainings(self, run_id: int) -> Sequence[Retraining]:
+        self.run(run_id)
+        return sorted_retrainings(one for one in self._retrainings[run_id].values() if one.stage not in RERUNS)
 
     @override
     def candidates(self, run_id: int, since: int = 0) -> Iterator[Candidate]:
@@ -211,9 +216,8 @@ class MemoryStore(Store):
             totals.drawn(candidate)
         for evaluation in self.evaluations(run_id):
             totals.evaluated(evaluation)
-        for one in self.retrainings(run_id):
-            if one.stage is RetrainingStage.RUNG:
-                totals.trained_longer(one.seconds)
+        for one in self.rung_trainings(run_id):
+            totals.trained_longer(one.seconds)
         return totals.summary(self._touched[run_id])
 
     @override

@@ -116,7 +116,7 @@ class Store(ABC):
 
     @abstractmethod
     def record_retraining(self, run_id: int, retraining: Retraining) -> None:
-        """Record a training that followed the search.
+        """Record a training that followed the search, or a longer one within it.
 
         An earlier training with the same `key` is replaced only if it failed.
 
@@ -130,6 +130,13 @@ class Store(ABC):
 
         Trainings of one layer are sorted by stage, in the order of `RetrainingStage`, then by anchor, steps, share held
         out and seed.
+        """
+
+    @abstractmethod
+    def rung_trainings(self, run_id: int) -> Sequence[Retraining]:
+        """The longer trainings within the search, of stage `RUNG`, in the order of `retrainings`.
+
+        They are recorded like those that follow the search.
         """
 
     @abstractmethod

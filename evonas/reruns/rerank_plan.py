@@ -211,8 +211,7 @@ def test_terms(retrainings: Sequence[Retraining], run: RunInfo, request: RerankR
     """
     steps = request.steps_of(run)
     seeds = _fresh(request.seeds_of(run)[-1] + 1, request.seeds, run)
-    on_test = RetrainingStage.TEST, RetrainingStage.TRANSFER
-    tested = [one for one in retrainings if one.stage in on_test and not one.failed]
+    tested = [one for one in retrainings if one.stage is not RetrainingStage.HELD_OUT and not one.failed]
     if all(one.steps == steps and one.seed in seeds for one in tested):
         return steps, seeds  # there are none yet, or they belong to this very request
     first = tested[0].steps

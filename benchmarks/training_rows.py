@@ -14,8 +14,6 @@ from evonas.language.zoo import as_graph, zoo
 from evonas.settings.candidate import Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 
-LAYERS = Path(__file__).parent / "layers.json"
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -53,12 +51,6 @@ class Job:
     name: str
     protocol: EvaluationProtocol
     split: str = "test"
-
-
-def layers(*origins: str) -> list[str]:
-    """Return the layers of ``layers.json``, or those of some origins."""
-    rows = json.loads(LAYERS.read_text())
-    return [row["layer"] for row in rows if not origins or row["origin"] in origins]
 
 
 def read(path: Path) -> list[Row]:

@@ -1,0 +1,84 @@
+"""The searches: one database for each variant and seed, so that each can be stopped and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import evonas
+from evonas.front.api import Result
+from evonas.records.run_info import RunStatus
+from evonas.setup.assemble import open_storage
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A way to search.
+
+    Attributes:
+        label: its name in records.
+        preset: a preset's name or file.
+        settings: fields of `RunConfig` that differ from the preset.
+        protocol: fields of `EvaluationProtocol` that differ from it.
+        as_long_as: the label of another variant, with whose core-seconds its searches end; None for the budget alone.
+    """
+
+    label: str
+    preset: str = "small"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    as_long_as: str | None = None
+
+
+VARIANTS = {
+    variant.label: variant
+    for variant in (
+        Variant("default"),
+        Variant(
+            "random",
+            settings={"strategy": "random", "budget": 1_000_000, "finalists": 5},
+            as_long_as="default",
+        ),
+        Variant("scratch", settings={"seed_graphs": ()}),
+        Variant("before", preset=str(Path(__file__).parent / "before.toml")),
+    )
+}
+"""The default; random search with the same filters, rungs and compute; without published layers to start from; and
+the default before rungs, families and photographs."""
+
+
+def path_of(folder: Path, label: str, seed: int) -> Path:
+    """Return the database of one search."""
+    return folder / f"{label}_{seed}.db"
+
+
+def searched(folder: Path, variant: Variant, seed: int, workers: int | None) -> Result:
+    """Run a search, or continue or read it, and return its result; it includes the verification."""
+    path = path_of(folder, variant.label, seed)
+    store = open_storage(path)
+    if store.run_ids():
+        run = store.run(1)
+        done = run.status is RunStatus.FINISHED and (evonas_verified(store) or not run.config.finalists)
+        return Result(store, 1) if done else evonas.resume(1, storage=store, workers=workers)
+    settings = dict(variant.settings)
+    if variant.as_long_as is not None:
+        other = open_storage(path_of(folder, variant.as_long_as, seed), create=False)
+        settings["core_minutes"] = core_seconds(Result(other, 1)) / 60
+        other.close()
+    return evonas.search(
+        preset=variant.preset, seed=seed, protocol=dict(variant.protocol), storage=store, workers=workers, **settings
+    )
+
+
+def evonas_verified(store: Any) -> bool:
+    """Return whether the run of a store has a verdict that misses nothing."""
+    verdict = Result(store, 1).verdict
+    return verdict is not None and not verdict.missing
+
+
+def core_seconds(result: Result) -> float:
+    """Return the core-seconds that the workers of a search spent, without the verification."""
+    summary = result.summary
+    return sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
