@@ -15,6 +15,7 @@ from evonas.language.primitive_table import PRIMITIVES
 from evonas.search_spaces import SPACES, space_named
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import MAX_OPERATIONS, MOMENT_NAMES, SearchSpace, generator
+from tests.plain_search import written
 from tests.strategies import graphs, reads_x
 
 EVONORM, EVONORM_S = SPACES["evonorm"], SPACES["evonorm-s"]
@@ -231,3 +232,46 @@ def test_lists_and_read_only_mappings_make_an_equal_space():
     other = SearchSpace("mine", operations=["add", "std"], index_sets=["wh"], weights=MappingProxyType({"add": 2.0}))
     assert plain == other
     assert RunConfig.from_json(RunConfig(other).to_json()).space == plain
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_part_of_one_node_changes_and_the_rest_of_it_stays(seed):
+    rng = generator(seed)
+    graph = EVONORM.random_graph(rng)
+    mutant, words = EVONORM.mutate_part(graph, rng)
+    changed = [i for i, (a, b) in enumerate(zip(graph.nodes, mutant.nodes, strict=True), FIRST) if a != b]
+    assert len(changed) <= 1
+    assert mutant.output == graph.output
+    for number in changed:
+        old, new = graph.node(number), mutant.node(number)
+        assert words == f"node {number}: {written(old)} -> {written(new)}"
+        assert new.op in EVONORM.ops and len(new.args) == PRIMITIVES[new.op].arity
+        assert all(0 <= argument < number for argument in new.args)
+        if old.op == new.op:
+            assert sum(a != b for a, b in zip(old.args, new.args, strict=True)) == 1
+        elif len(old.args) <= len(new.args):
+            assert new.args[: len(old.args)] == old.args
+        else:
+            assert new.args[0] in old.args
+
+
+def test_parts_are_uniform_over_nodes_and_over_the_parts_of_a_node():
+    rng = generator(2)
+    graph = Graph((*([Node("add", (0, 1))] * 5), *([Node("tanh", (0,))] * 5)), FIRST + 9)
+    mutants = [EVONORM.mutate_part(graph, rng) for _ in range(12_000)]
+    places = [int(words.split(":")[0].removeprefix("node ")) for _, words in mutants]
+    assert_uniform([places.count(n) for n in range(FIRST, FIRST + 10)], [1200] * 10)
+    sums, others = [], []
+    for place, (mutant, _) in zip(places, mutants, strict=True):
+        (sums if place < FIRST + 5 else others).append(mutant.node(place))
+    # The operation is redrawn in one case of three or of two, and is then the same one time in 24. Five deviations.
+    for nodes, op, share in ((sums, "add", 23 / 24 / 3), (others, "tanh", 23 / 24 / 2)):
+        changed, count = sum(node.op != op for node in nodes), len(nodes)
+        assert abs(changed - share * count) < 5 * (count * share * (1 - share)) ** 0.5
+    # A new operation of one argument keeps either argument of a sum.
+    kept = Counter(node.args[0] for node in sums if len(node.args) == 1)
+    assert_uniform([kept[0], kept[1]], [kept.total() / 2] * 2)
+    # Arguments are drawn from all nodes before: 13 for the last.
+    last = Counter(m.node(FIRST + 9).args[0] for m, _ in mutants if m.node(FIRST + 9) != graph.node(FIRST + 9))
+    drawn = {argument: count for argument, count in last.items() if argument}
+    assert_uniform([drawn.get(a, 0) for a in range(1, 13)], [sum(drawn.values()) / 12] * 12)

@@ -93,7 +93,8 @@ class Proposer:
         parent = self._select(members, rng).candidate
         tally.spent(SELECTION)
         graph, mutations = parent.graph, []
+        mutate = config.space.mutate if config.mutation == "node" else config.space.mutate_part
         for _ in range(config.mutations):
-            graph, change = config.space.mutate(graph, rng)
+            graph, change = mutate(graph, rng)
             mutations.append(change)
         return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations))

@@ -37,6 +37,7 @@ class EvaluationProtocol:
         stability_steps: steps of gradient ascent after which the stability filter examines the gradient's norm; empty
             disables the filter.
         stability_rate: step size of the ascent.
+        stability_images: images of the batch on which the ascent takes its gradient; None for the whole batch.
         stability_limit: norm of the gradient above which the filter rejects.
         early_steps: steps of the first anchor after which a candidate whose accuracy is still at chance is rejected;
             steps at or after `quality_step` are ignored.
@@ -83,6 +84,7 @@ class EvaluationProtocol:
     stability_steps: tuple[int, ...] = (5,)
     stability_rate: float = 1.0
     stability_limit: float = 1e8
+    stability_images: int | None = None
     floors: Literal["absolute", "published"] = "absolute"
     early_steps: tuple[int, ...] = (20, 60)
     early_floors: tuple[float, ...] = (0.1, 0.13)
@@ -106,7 +108,7 @@ class EvaluationProtocol:
             raise UsageError("early_steps and early_floors must have the same length")
         check_objectives(self.objectives, self.anchors, self.plugins)
         check_integers(self, steps=1, batch=1, quality_step=1, pad=0, seed=0)
-        for name in ("image_size", "crop"):
+        for name in ("image_size", "crop", "stability_images"):
             if getattr(self, name) is not None:
                 check_integers(self, **{name: 1})
         for name in ("early_steps", "stability_steps", "hurdle_steps"):

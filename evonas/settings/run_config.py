@@ -11,7 +11,7 @@ import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from evonas.errors import UsageError, shorten
 from evonas.settings.evaluation_protocol import EvaluationProtocol, check_integers, check_number
@@ -41,6 +41,7 @@ class RunConfig:
         families: number of the best families among which `families` chooses that of a parent.
         fresh: probability that a candidate is a new random graph rather than an offspring.
         mutations: number of mutations that separate an offspring from its parent.
+        mutation: what a mutation redraws: a "node" with its arguments, as in the paper, or a "part" of one.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
             earlier one (`evonas/judging/start_twins.py`); 0 disables the comparison.
         lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
@@ -73,6 +74,7 @@ class RunConfig:
     families: int = 12
     fresh: float = 0.5
     mutations: int = 2
+    mutation: Literal["node", "part"] = "node"
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
     promotion: float = 0.25
@@ -104,6 +106,8 @@ class RunConfig:
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
             check_number(self, "core_minutes", above=0.0)
+        if self.mutation not in ("node", "part"):
+            raise UsageError(f"mutation must be node or part, not {shorten(self.mutation)}")
         if self.strategy not in STRATEGIES:
             raise UsageError(f"unknown strategy {shorten(self.strategy)}; known: {', '.join(STRATEGIES)}")
         if self.strategy == "average" and self.protocol.objectives != (ANCHOR_ACCURACIES,):

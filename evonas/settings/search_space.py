@@ -120,6 +120,28 @@ class SearchSpace:
         nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
         return Graph.of_valid(nodes, graph.output), f"node {FIRST + place}: {_written(old)} -> {_written(new)}"
 
+    def mutate_part(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
+        """`graph` with one part of one node redrawn, its operation or an argument, and a description of the change.
+
+        What `mutate` changes is mostly lost: a new operation on new arguments. Here the rest of the node stays. A new
+        operation of two arguments gets a second one, which is drawn; one of a single argument keeps either of two.
+        Nodes, and within a node its operation and its arguments, are equally likely.
+
+        The graph must be a member of the space, as returned by `random_graph` and `embed`.
+        """
+        place = int(rng.integers(len(graph.nodes)))
+        number, old, draws = FIRST + place, graph.nodes[place], Draws(rng)
+        part = draws.below(1 + len(old.args))
+        if part:
+            args = tuple(draws.below(number) if i + 1 == part else a for i, a in enumerate(old.args))
+            new = Node(old.op, args)
+        else:
+            name, arity = self._arities[bisect_right(self._thresholds, draws.uniform())]
+            kept = old.args if len(old.args) <= arity else (old.args[draws.below(len(old.args))],)
+            new = Node(name, kept if len(kept) == arity else (*kept, draws.below(number)))
+        nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
+        return Graph.of_valid(nodes, graph.output), f"node {number}: {_written(old)} -> {_written(new)}"
+
     def embed(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """`graph` as a member of the space, padded to `nodes` operations with random dead nodes.
 

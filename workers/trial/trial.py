@@ -38,7 +38,7 @@ class Trial:
     def ascent(self) -> GradientAscent:
         """Gradient ascent on a fresh copy of the first anchor. The stages of the stability filter share it."""
         fresh = self.first if self.first.step == 0 else self.training(self.protocol.anchors[0])
-        images, labels = fresh.batch(0)
+        images, labels = (part[: self.protocol.stability_images] for part in fresh.batch(0))
         return GradientAscent(fresh.model, images, labels, self.protocol.stability_rate, self.protocol.stability_limit)
 
     def training(self, anchor: str, micro_batch: int | None = None) -> Training:
