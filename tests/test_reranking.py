@@ -19,7 +19,7 @@ from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RERUNS, RetrainingStage
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking
-from evonas.reruns.rerank_plan import RerankRequest, plan_reranking
+from evonas.reruns.rerank_plan import RerankRequest, plan_reranking, unseen_anchor
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.run_config import SEED_STEP
 from tests.fakes import FakeExecutor
@@ -324,3 +324,21 @@ def test_seeds_of_rungs_are_not_fresh(store: Store) -> None:
     config = replace(run.config, rungs=(2,), protocol=replace(run.config.protocol, seed=2**63 + 1000 - SEED_STEP))
     plan = plan_reranking(store, replace(run, config=config), RerankRequest(2, (), 3, 1000, None, 0.2, 1, None))
     assert list(plan.seeds) == [1001, 1002, 1003]
+
+
+def test_the_unseen_anchor_is_one_that_the_run_did_not_train(store: Store) -> None:
+    def unseen(*anchors: str) -> str | None:
+        run = store.run(1)
+        return unseen_anchor(replace(run, config=replace(run.config, protocol=replace(PROTOCOL, anchors=anchors))))
+
+    assert unseen("resnet-small", "mobilenet-small") == "vgg-small"
+    assert unseen("resnet-small", "vgg-small@0.5") == "densenet-small"
+    assert unseen("vgg-small", "densenet-small", "efficientnet-small") is None
+
+
+def test_rungs_lengthen_the_trainings_of_a_reranking(store: Store) -> None:
+    run = store.run(1)
+    for rungs, times in (((), 2), ((2, 4), 4), ((1,), 2)):
+        config = replace(run.config, rungs=rungs)
+        plan = plan_reranking(store, replace(run, config=config), RerankRequest(2, (), 3, 1000, None, 0.2, 1, None))
+        assert plan.steps == times * PROTOCOL.steps

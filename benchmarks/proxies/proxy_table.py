@@ -1,0 +1,57 @@
+"""The proxies: short protocols on small networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.assemble import configure
+
+ANCHORS = ("resnet-small", "mobilenet-small", "efficientnet-small", "vgg-small", "densenet-small")
+SEEDS = (0, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A short protocol.
+
+    Attributes:
+        name: its name in records.
+        data: "photographs", "digits", or "cifar".
+        steps: training steps.
+        size: height and width of images; None for the data set's own.
+        lr: learning rate.
+    """
+
+    name: str
+    data: str
+    steps: int
+    size: int | None = None
+    lr: float = 0.1
+
+
+PROXIES = (
+    *(Proxy(f"photographs {steps}", "photographs", steps) for steps in (50, 100, 200, 400)),
+    Proxy("photographs 100, lr 0.05", "photographs", 100, lr=0.05),
+    Proxy("photographs 100, lr 0.2", "photographs", 100, lr=0.2),
+    Proxy("photographs 100, 12 pixels", "photographs", 100, 12),
+    *(Proxy(f"digits {steps}", "digits", steps) for steps in (100, 200)),
+    *(Proxy(f"CIFAR-10 {steps}, 16 pixels", "cifar", steps, 16) for steps in (100, 200, 400)),
+    Proxy("CIFAR-10 100, 12 pixels", "cifar", 100, 12),
+)
+
+
+def protocol_of(proxy: Proxy, data_dir: str, seed: int) -> EvaluationProtocol:
+    """Return the protocol of a proxy; CIFAR-10 is read as a folder of images or an archive of one."""
+    cifar = proxy.data == "cifar"
+    settings = {
+        "data": "image-folder" if cifar else proxy.data,
+        "data_dir": data_dir if cifar else None,
+        "image_size": proxy.size,
+        "flip": cifar,
+        "anchors": ANCHORS,
+        "steps": proxy.steps,
+        "lr": proxy.lr,
+        "hurdle_steps": (),
+    }
+    return replace(configure("evonorm", seed_graphs=(), protocol=settings).protocol, seed=seed)
