@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -13,7 +14,8 @@ from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.records import results
 from evonas.records.memory_store import MemoryStore
-from evonas.records.run_info import RunStatus
+from evonas.records.run_info import RunInfo, RunStatus
+from evonas.records.running_totals import RunningTotals
 from evonas.records.time_breakdown import breakdown
 from evonas.records.timekeeping import AVAILABLE, DATABASE, EVALUATING, UNFINISHED, WAITING
 from evonas.settings.candidate import (
@@ -26,8 +28,9 @@ from evonas.settings.candidate import (
     OriginKind,
     Status,
 )
+from tests import store_samples
 from tests.fakes import ANCHORS, config
-from tests.store_samples import refused
+from tests.store_samples import CONFIG, candidate, refused
 
 WIDE, DEEP = ANCHORS
 MIXED = (WIDE, "size")
@@ -146,6 +149,7 @@ def test_a_row_names_a_published_layer_and_shows_the_canonical_form(store: Memor
         "scores": {WIDE: 0.5, DEEP: 0.5},
         "mean": 0.5,
         "measures": {"size": 7},
+        "longer": {},
     }
 
 
@@ -221,3 +225,18 @@ def test_a_run_in_totals(store: MemoryStore) -> None:
 def test_references_by_their_means() -> None:
     found = {"a": {WIDE: 0.2, DEEP: 0.3}, "b": {WIDE: 0.9, DEEP: 0.0}, "c": {WIDE: 0.5, DEEP: 0.5}}
     assert [name for name, _ in results.references_as_rows(found)] == ["c", "b", "a"]
+
+
+def test_a_search_that_ends_before_its_budget_says_why() -> None:
+    run = RunInfo(1, replace(CONFIG, budget=50), RunStatus.FINISHED, datetime.now(UTC))
+    totals = RunningTotals()
+    for index in range(8):
+        totals.drawn(candidate(index))
+        totals.evaluated(store_samples.scored(index, 0.5))
+    summary = totals.summary()
+    assert "8 of 50 candidates: no further graph" in results.short_of_budget(run, summary)
+    limit = summary.core_seconds / 60
+    timed = replace(run, config=replace(run.config, core_minutes=limit))
+    assert f"limit of {limit:g} core-minutes, with 8 of 50 candidates" in results.short_of_budget(timed, summary)
+    for other in (replace(run, status=RunStatus.INTERRUPTED), replace(run, config=replace(run.config, budget=8))):
+        assert results.short_of_budget(other, summary) == ""

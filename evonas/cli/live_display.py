@@ -133,7 +133,7 @@ def _rejections(summary: RunSummary) -> list[tuple[str, int]]:
 
 def core_seconds(summary: RunSummary) -> float:
     """The core-seconds that workers have spent on a run."""
-    return sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
+    return summary.core_seconds
 
 
 def progress_bar(run: RunInfo, judged: int) -> Progress:

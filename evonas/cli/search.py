@@ -183,7 +183,8 @@ def _conclude(store: Store, run_id: int, form: options.Format) -> None:
     shown = layers_table(best, run.references, anchors, title)
     options.emit(form, document, Group(shown, verdict_view(verdict)) if best else shown)
     if form is options.Format.TABLE:
-        options.console.print(_advice(run, best, verdict), markup=False, soft_wrap=True)
+        for line in filter(None, (results.short_of_budget(run, summary), _advice(run, best, verdict))):
+            options.console.print(line, markup=False, soft_wrap=True)
     why = why_nothing_was_scored(store, run_id)
     if why is not None:
         typer.echo(why, err=True)

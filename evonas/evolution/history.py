@@ -70,7 +70,7 @@ class History:
                 if candidate.start is None:
                     remember(candidate)
         summary = store.summary(run_id)
-        self.core_seconds = sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())
+        self.core_seconds = summary.core_seconds
         first = min(store.unevaluated(run_id), default=self.drawn)
         self.applied = max(0, first - self._lookahead + 1)
         for pair in self._scored(store, run_id):

@@ -80,6 +80,7 @@ class Result:
         lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in self.best(5)]
         for name, scores in results.references_as_rows(self.run.references):
             lines.append(f"  {fmean(scores.values()):.3f}            {name}")
+        lines += filter(None, [results.short_of_budget(self.run, summary)])
         why = nothing_scored.why_nothing_was_scored(self.store, self.run_id)
         if why is not None:
             lines.append(why)

@@ -13,6 +13,7 @@ from evonas.judging.selection import pareto_front
 from evonas.language.expression import MAX_TEXT
 from evonas.language.zoo import NAMES_BY_KEY
 from evonas.records.evidence import best_known
+from evonas.records.run_info import RunStatus
 from evonas.records.time_breakdown import breakdown
 from evonas.settings.candidate import Candidate, Evaluation
 from evonas.settings.objectives import OBJECTIVES, Objective, objective_named
@@ -204,6 +205,20 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
             ],
         }
     return document
+
+
+def short_of_budget(run: RunInfo, summary: RunSummary) -> str:
+    """Why a finished search judged fewer candidates than its budget, as a sentence; empty if it did not."""
+    config = run.config
+    if run.status is not RunStatus.FINISHED or summary.candidates >= config.budget:
+        return ""
+    judged = f"{summary.candidates:,} of {config.budget:,} candidates"
+    if config.core_minutes is not None and summary.core_seconds >= 60 * config.core_minutes:
+        return (
+            f"The search ended at its limit of {config.core_minutes:g} core-minutes, with {judged}; "
+            "`--core-minutes` changes the limit."
+        )
+    return f"The search ended with {judged}: no further graph of the space passed the cheap filters."
 
 
 def status(run: RunInfo, summary: RunSummary, coordinator: Coordinator | None = None) -> dict[str, Any]:

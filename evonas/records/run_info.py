@@ -93,3 +93,8 @@ class RunSummary:
     def evaluations(self) -> int:
         """The number of evaluated candidates, whatever their status."""
         return sum(self.statuses.values())
+
+    @property
+    def core_seconds(self) -> float:
+        """The core-seconds that workers have spent on the search."""
+        return sum(self.training.values()) + sum(found.seconds for found in self.filters.values())
