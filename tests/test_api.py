@@ -89,7 +89,7 @@ def test_the_newest_run_is_resumed_and_its_deadline_is_the_workers(monkeypatch: 
     assert asked[-1][1]["deadline"] == 40.0 and found.run_id == 4
     # Networks and batches are drawn from the run's seed too, and all of it is recorded.
     assert (found.run.config.seed, found.run.config.protocol.seed) == (4, 4)
-    assert found.run.environment == {"torch": "1.13", "chance": "0.102"} and warned == [3, 2]
+    assert found.run.environment == {"torch": "1.13", "chance": "0.0526316"} and warned == [3, 2]
 
 
 def test_a_seed_that_comes_twice_is_judged_once() -> None:

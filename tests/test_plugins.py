@@ -164,7 +164,7 @@ def test_nothing_of_a_database_is_run_by_its_name_alone(tmp_path) -> None:
         (
             "from torch import nn\ndef f(layer, *, in_channels, classes):\n    return nn.Flatten()\n",
             "anchor",
-            r"returns \(2, 144\) for two images instead of logits of shape \(2, 10\)",
+            r"returns \(2, 256\) for two images instead of logits of shape \(2, 19\)",
         ),
         ("def f(folder, image_size):\n    return 3\n", "data", r"is 3, not a DataSet"),
         ("def f(folder, image_size):\n    return folder / 'x'\n", "data", r"mine\.py, line 2: TypeError"),

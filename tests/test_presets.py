@@ -11,6 +11,8 @@ import tomli_w
 from hypothesis import given
 
 from evonas.errors import UsageError
+from evonas.language.graph import FIRST, Graph
+from evonas.language.zoo import zoo
 from evonas.search_spaces import evonorm, evonorm_s
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import PRESETS, assignments, merged, preset_of, read_preset, resolve
@@ -18,13 +20,57 @@ from evonas.settings.run_config import RunConfig
 from evonas.setup.assemble import configure
 from tests.test_config import configs
 
-OPTIONAL = {"core_minutes", "seed_graphs", "verify_steps"}, {"data_dir", "image_size", "crop", "seed", "plugins"}
+OPTIONAL = (
+    {"core_minutes", "seed_graphs", "verify_steps"},
+    {"data_dir", "image_size", "crop", "seed", "plugins", "stability_images"},
+)
+    {"core_minutes", "seed_graphs", "verify_steps"},
+    {"data_dir", "image_size", "crop", "seed", "plugins", "stability_images"},
+)
 
 
-def test_the_default_preset_is_the_default_of_every_field_but_for_floors_that_follow_from_the_task() -> None:
+DEFAULT = {
+    "strategy": "families",
+    "mutation": "part",
+    "rungs": (2, 4),
+    "core_minutes": 42.0,
+    "finalists": 5,
+}
+DEFAULT_PROTOCOL = {
+    "data": "photographs",
+    "anchors": ("resnet-small", "mobilenet-small", "vgg-small"),
+    "stability_images": 16,
+    "floors": "published",
+    "early_floors": (0.2, 0.6),
+    "quality_floor": 0.7,
+}
+
+
+def test_the_default_preset_differs_from_the_defaults_of_fields_where_it_has_to() -> None:
     """The defaults of the fields are those of runs that were recorded before there was a choice."""
-    floors = {"floors": "published", "early_floors": (0.2, 0.25), "quality_floor": 0.3}
-    assert configure() == RunConfig(evonorm, finalists=5, protocol=dataclasses.replace(EvaluationProtocol(), **floors))  # type: ignore[arg-type]
+    config = configure()
+    protocol = dataclasses.replace(EvaluationProtocol(), **DEFAULT_PROTOCOL)  # type: ignore[arg-type]
+    assert dataclasses.replace(config, seed_graphs=()) == RunConfig(evonorm, protocol=protocol, **DEFAULT)  # type: ignore[arg-type]
+    assert {Graph.from_json(text).key for text in config.seed_graphs} == {graph.key for graph in zoo.values()}
+
+
+def test_a_space_that_cannot_hold_a_layer_of_the_preset_starts_without_it(tmp_path: Path) -> None:
+    kept = {Graph.from_json(text).key for text in configure("evonorm-s").seed_graphs}
+    assert kept == {g.key for g in zoo.values() if not any("bwh" in g.node(n).op for n in g.live if n >= FIRST)}
+    with pytest.raises(UsageError, match=r"uses \w+_bwh, which is not in 'evonorm-s'"):
+        configure("evonorm-s", seed_graphs=["bn-relu"])
+    file = tmp_path / "mine.toml"
+    file.write_text('space = "evonorm-s"\nseed_graphs = ["bn-relu"]\n')
+    with pytest.raises(UsageError, match="not in 'evonorm-s'"):
+        configure(preset=str(file))
+
+
+def test_seed_graphs_of_a_recorded_run_are_read_again(tmp_path: Path) -> None:
+    config, file = configure(seed_graphs=["x / std_wh(x)"]), tmp_path / "again.toml"
+    file.write_text(tomli_w.dumps(preset_of(config)))
+    assert configure(preset=str(file)) == config
+    with pytest.raises(UsageError, match=r"the seed graph .* cannot be read"):
+        configure(seed_graphs=['{"nodes": 3}'])
 
 
 @pytest.mark.parametrize("name", PRESETS)

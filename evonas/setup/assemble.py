@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evonas.errors import UsageError, shorten
+from evonas.errors import EvonasError, UsageError, shorten
 from evonas.judging.cheap_filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
 from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
@@ -57,7 +57,7 @@ def configure(
     seed = document.get("seed", 0)
     # The layers of a preset of evonas that a space cannot hold are left out; those that a user names are an error.
     optional = seed_graphs is None and preset in PRESETS
-    kept = _usable(found, [as_graph(graph) for graph in named], seed, optional)
+    kept = _usable(found, [_seed_graph(graph) for graph in named], optional)
     document |= {"space": dataclasses.asdict(found), "seed_graphs": kept}
     document["protocol"] |= {"seed": seed}
     try:
@@ -78,7 +78,21 @@ def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
         raise UsageError(f"the table space does not describe a search space: {error}") from None
 
 
-def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int, optional: bool) -> tuple[str, ...]:
+def _seed_graph(given: Graph | str) -> Graph:
+    """A seed graph; the preset that `evonas config RUN` prints has them as JSON.
+
+    Raises:
+        UsageError: for text that is neither JSON of a graph, nor a published layer, nor an expression.
+    """
+    if not (isinstance(given, str) and given.lstrip().startswith("{")):
+        return as_graph(given)
+    try:
+        return Graph.from_json(given)
+    except EvonasError as error:
+        raise UsageError(f"the seed graph {shorten(given)} cannot be read: {error}") from None
+
+
+def _usable(space: SearchSpace, graphs: Sequence[Graph], optional: bool) -> tuple[str, ...]:
     """The seed graphs as JSON, without duplicates, and if they are optional without those that are not in the space.
 
     Raises:
@@ -87,7 +101,7 @@ def _usable(space: SearchSpace, graphs: Sequence[Graph], seed: int, optional: bo
     filters, kept = CheapFilters(), []
     for graph in graphs:
         try:
-            space.embed(graph, generator(seed))  # raises if the graph is not in the space
+            space.embed(graph, generator(0))  # raises if the graph is not in the space
         except UsageError:
             if optional:
                 continue

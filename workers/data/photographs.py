@@ -109,8 +109,10 @@ def tiles(size: tuple[int, int], label: int) -> dict[Part, Tensor]:
     # An order by hashes, because what a random generator gives may change with the version of its library.
     order = stratified_order(torch.zeros(len(boxes), dtype=torch.int64), f"tiles {label}")
     shuffled = torch.tensor(boxes, dtype=torch.int64)[order]
-    held = {part: max(1, round(share * len(boxes))) for part, share in _SHARES.items() if part != "train"}
-    counts = {"train": len(boxes) - sum(held.values()), **held}
+    held: dict[Part, int] = {
+        part: max(1, round(share * len(boxes))) for part, share in _SHARES.items() if part != "train"
+    }
+    counts: dict[Part, int] = {"train": len(boxes) - sum(held.values()), **held}
     return dict(zip(_SHARES, shuffled.split([counts[part] for part in _SHARES]), strict=True))
 
 
