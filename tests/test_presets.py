@@ -24,9 +24,6 @@ OPTIONAL = (
     {"core_minutes", "seed_graphs", "verify_steps"},
     {"data_dir", "image_size", "crop", "seed", "plugins", "stability_images"},
 )
-    {"core_minutes", "seed_graphs", "verify_steps"},
-    {"data_dir", "image_size", "crop", "seed", "plugins", "stability_images"},
-)
 
 
 DEFAULT = {
