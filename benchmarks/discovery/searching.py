@@ -32,6 +32,9 @@ class Variant:
     as_long_as: str | None = None
 
 
+BEFORE = Path(__file__).parent.parent / "before.toml"
+"""The default preset before rungs, families and photographs."""
+
 VARIANTS = {
     variant.label: variant
     for variant in (
@@ -42,7 +45,7 @@ VARIANTS = {
             as_long_as="default",
         ),
         Variant("scratch", settings={"seed_graphs": ()}),
-        Variant("before", preset=str(Path(__file__).parent / "before.toml")),
+        Variant("before", preset=str(BEFORE)),
     )
 }
 """The default; random search with the same filters, rungs and compute; without published layers to start from; and

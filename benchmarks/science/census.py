@@ -16,6 +16,7 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
+from benchmarks.science.runs import BEFORE
 from evonas.evolution.propose import Proposer
 from evonas.judging.selection import Population
 from evonas.language.graph import Graph
@@ -55,7 +56,7 @@ class Subject:
 
 def random_candidates(count: int) -> Iterator[Candidate]:
     """Yield distinct random graphs that pass the cheap filters, as a random search draws them."""
-    proposer = Proposer(configure("evonorm", settings={"strategy": "random", "seed": SEED}))
+    proposer = Proposer(configure("evonorm", preset=str(BEFORE), settings={"strategy": "random", "seed": SEED}))
     for index in range(count):
         yield proposer.draw(index, Population(1))
 
