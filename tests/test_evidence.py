@@ -74,6 +74,16 @@ def test_rows_and_tables_show_the_longer_trainings(found: tuple[MemoryStore, Run
     assert "200-" in text and "400-" in text and f"{longest.longer[400]:.3f}" in text
 
 
+def test_details_have_the_longer_trainings(found: tuple[MemoryStore, RunInfo]) -> None:
+    store, run = found
+    known = next(known for known in best_known(store, run, 99) if len(known[2]) == 2)
+    told = results.details(store, run.id, known[0].index)["longer"]
+    assert [one["steps"] for one in told] == [200, 400] and len({one["seed"] for one in told}) == 2
+    assert [fmean(one["scores"].values()) for one in told] == list(known[2])
+    short = next(known for known in best_known(store, run, 99) if not known[2])
+    assert results.details(store, run.id, short[0].index)["longer"] == []
+
+
 def test_without_rungs_the_best_are_those_with_the_best_scores() -> None:
     store, run = searched(config(), FakeExecutor(2))
     assert [known[:2] for known in best_known(store, run, 10)] == list(store.best(run.id, 10))

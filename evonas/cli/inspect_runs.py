@@ -161,6 +161,9 @@ def _facts(document: dict[str, Any], plugins: Sequence[str]) -> Table:
         grid.add_row("[dim]filter[/]", escape(f"{outcome['name']}: {verdict}{value} ({outcome['seconds']:.2f} s)"))
     for anchor, score in document.get("scores", {}).items():
         grid.add_row(f"[dim]{anchor}[/]", f"{score:.3f}")
+    for longer in document.get("longer", ()):
+        scores = ", ".join(f"{a} {'failed' if s is None else format(s, '.3f')}" for a, s in longer["scores"].items())
+        grid.add_row(f"[dim]{longer['steps']} steps[/]", escape(scores))
     for name, value in document.get("measures", {}).items():
         grid.add_row(f"[dim]{name}[/]", objective_named(name, plugins).written(value))
     return grid

@@ -191,6 +191,7 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
             "scores": dict(evaluation.scores),
             "mean": evaluation.mean if evaluation.scores else None,
             "measures": dict(evaluation.measures),
+            "longer": _longer(store, run_id, index),
             "attempts": evaluation.attempts,
             "training_seconds": dict(evaluation.seconds),
             "filters": [
@@ -205,6 +206,15 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
             ],
         }
     return document
+
+
+def _longer(store: Store, run_id: int, index: int) -> list[dict[str, Any]]:
+    """The longer trainings of a candidate in the search, shortest first; a score of None stands for one that failed."""
+    found: dict[tuple[int, int], dict[str, float | None]] = {}
+    for one in store.rung_trainings(run_id):
+        if one.layer == index:
+            found.setdefault((one.steps, one.seed), {})[one.anchor] = None if one.failed else one.score
+    return [{"steps": steps, "seed": seed, "scores": scores} for (steps, seed), scores in sorted(found.items())]
 
 
 def short_of_budget(run: RunInfo, summary: RunSummary) -> str:
