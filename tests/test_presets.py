@@ -30,7 +30,7 @@ DEFAULT = {
     "strategy": "families",
     "mutation": "part",
     "rungs": (2, 4),
-    "core_minutes": 42.0,
+    "core_minutes": 38.0,
     "finalists": 5,
 }
 DEFAULT_PROTOCOL = {
