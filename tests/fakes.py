@@ -82,6 +82,21 @@ class FakeExecutor(Executor):
         self.closed += 1
 
 
+class InterruptedExecutor(FakeExecutor):
+    """Raises KeyboardInterrupt instead of a result, once it has returned so many."""
+
+    def __init__(self, after: int, capacity: int, seed: int, judge: Callable[[Task], Evaluation] = outcome) -> None:
+        super().__init__(capacity, seed, judge)
+        self._left = after
+
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        if self._left <= 0:
+            raise KeyboardInterrupt
+        found = super().poll(timeout)
+        self._left -= len(found)
+        return found
+
+
 def table(store: Store, run: RunInfo) -> list[tuple[object, ...]]:
     """Return the records of a run without times: for each candidate, how it was drawn and its evaluation."""
     evaluations = {e.index: e for e in store.evaluations(run.id)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -20,7 +20,7 @@ from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.settings.candidate import Evaluation, Status
-from tests.fakes import ANCHORS, FakeExecutor, config, outcome, table
+from tests.fakes import ANCHORS, FakeExecutor, InterruptedExecutor, config, outcome, table
 from tests.test_evolution import searched
 
 SETTINGS = config(budget=80, strategy="families", rungs=(2, 4), promotion=0.3, rung_lookahead=7, population=30)
@@ -97,20 +97,6 @@ def test_a_result_counts_from_so_many_candidates_later_on() -> None:
     assert same >= scored[7] + SETTINGS.rung_lookahead + SETTINGS.lookahead
 
 
-class _Interrupted(FakeExecutor):
-    """Raises KeyboardInterrupt after so many polls."""
-
-    def __init__(self, polls: int, capacity: int, order: int) -> None:
-        super().__init__(capacity, order)
-        self._left = polls
-
-    def poll(self, timeout: float) -> Sequence[Evaluation]:
-        self._left -= 1
-        if self._left < 0:
-            raise KeyboardInterrupt
-        return super().poll(timeout)
-
-
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened: Store = MemoryStore() if request.param == "memory" else open_store(str(tmp_path / "runs.db"))
@@ -118,11 +104,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
-@pytest.mark.parametrize("polls", [3, 17, 40])
-def test_interrupted_again_and_again(store: Store, undisturbed: object, polls: int) -> None:
+@pytest.mark.parametrize("after", [3, 17, 40])
+def test_interrupted_again_and_again(store: Store, undisturbed: object, after: int) -> None:
     run = store.create_run(SETTINGS, {})
     for session in range(200):
-        status = Search(store.run(run.id), store, _Interrupted(polls, 3, session)).execute()
+        status = Search(store.run(run.id), store, InterruptedExecutor(after, 3, session)).execute()
         if status is RunStatus.FINISHED:
             break
     assert session >= 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from evonas.reruns.ranking import Ranking
 from evonas.reruns.rerank_plan import RerankRequest, plan_reranking, unseen_anchor
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.run_config import SEED_STEP
-from tests.fakes import FakeExecutor
+from tests.fakes import FakeExecutor, InterruptedExecutor
 from tests.store_samples import CONFIG, candidate, failed, rejected, scored
 
 PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7, objectives=("anchors", "size"))
@@ -135,17 +134,7 @@ def test_the_unseen_anchor_can_come_later_and_be_left_out(store: Store) -> None:
 
 @pytest.mark.parametrize("after", [1, 17, 36, 40, 71])
 def test_interrupted_anywhere_it_goes_on_to_the_same_end(store: Store, after: int) -> None:
-    class Interrupted(FakeExecutor):
-        done = 0
-
-        def poll(self, timeout: float) -> Sequence[Evaluation]:
-            if self.done >= after:
-                raise KeyboardInterrupt
-            found = super().poll(timeout)
-            self.done += len(found)
-            return found
-
-    executor = Interrupted(1, 2, judge)
+    executor = InterruptedExecutor(after, 1, 2, judge)
     with pytest.raises(KeyboardInterrupt):
         again(store, executor)
     assert len(store.retrainings(1)) == after and executor.closed == 1

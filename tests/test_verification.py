@@ -26,7 +26,7 @@ from evonas.reruns.verification import verify
 from evonas.settings.candidate import Candidate, Evaluation, Origin, OriginKind, Status
 from evonas.setup.assemble import open_storage
 from evonas.workers.executors import local_executor
-from tests.fakes import FakeExecutor
+from tests.fakes import FakeExecutor, InterruptedExecutor
 from tests.store_samples import CONFIG, scored
 from tests.test_cli import Call, call  # noqa: F401  a fixture
 
@@ -181,23 +181,13 @@ def test_an_anchor_that_the_search_trained_is_not_unseen() -> None:
 
 @pytest.mark.parametrize("after", [0, 5, 12, 14, TRAININGS - 1])
 def test_interrupted_anywhere_it_goes_on_to_the_same_records(after: int) -> None:
-    class Interrupted(FakeExecutor):
-        done = 0
-
-        def poll(self, timeout: float) -> Sequence[Evaluation]:
-            if self.done >= after:
-                raise KeyboardInterrupt
-            found = super().poll(timeout)
-            self.done += len(found)
-            return found
-
     store, left = searched(), []
 
     class Watch:
         def tick(self, pending: int) -> None:
             left.append(pending)
 
-    stopped = verify(store, 1, Interrupted(1, 2, judge), Watch())
+    stopped = verify(store, 1, InterruptedExecutor(after, 1, 2, judge), Watch())
     assert left[0] == TRAININGS and f"{after} trainings are recorded, `evonas resume 1` continues" in stopped.note
     assert stopped.verdict is None or (stopped.verdict.missing and not stopped.verdict.better)
     assert store.run(1).status is RunStatus.FINISHED and store.coordinator(1) is None

@@ -62,26 +62,15 @@ def searched(folder: Path, variant: Variant, seed: int, workers: int | None) -> 
     path = path_of(folder, variant.label, seed)
     store = open_storage(path)
     if store.run_ids():
-        run = store.run(1)
-        done = run.status is RunStatus.FINISHED and (evonas_verified(store) or not run.config.finalists)
-        return Result(store, 1) if done else evonas.resume(1, storage=store, workers=workers)
+        found = Result(store, 1)
+        verified = found.verdict is not None and not found.verdict.missing
+        done = found.run.status is RunStatus.FINISHED and (verified or not found.run.config.finalists)
+        return found if done else evonas.resume(1, storage=store, workers=workers)
     settings = dict(variant.settings)
     if variant.as_long_as is not None:
         other = open_storage(path_of(folder, variant.as_long_as, seed), create=False)
-        settings["core_minutes"] = core_seconds(Result(other, 1)) / 60
+        settings["core_minutes"] = other.summary(1).core_seconds / 60
         other.close()
     return evonas.search(
         preset=variant.preset, seed=seed, protocol=dict(variant.protocol), storage=store, workers=workers, **settings
     )
-
-
-def evonas_verified(store: Any) -> bool:
-    """Return whether the run of a store has a verdict that misses nothing."""
-    verdict = Result(store, 1).verdict
-    return verdict is not None and not verdict.missing
-
-
-def core_seconds(result: Result) -> float:
-    """Return the core-seconds that the workers of a search spent, without the verification."""
-    summary = result.summary
-    return sum(summary.training.values()) + sum(f.seconds for f in summary.filters.values())

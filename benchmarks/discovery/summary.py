@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.discovery.searching import core_seconds
 from benchmarks.discovery.testing import by_seed, comparisons, winner_of
 from benchmarks.training_rows import Row
 from evonas.front.api import Result
@@ -42,7 +41,7 @@ def _search(result: Result, rows: Sequence[Row], anchors: Sequence[str], unseen:
         "judged": totals.evaluations,
         "scored": sum(count for status, count in totals.statuses.items() if status.value == "scored"),
         "minutes": run.elapsed / 60,
-        "core_minutes": core_seconds(result) / 60,
+        "core_minutes": totals.core_seconds / 60,
         "verification_core_minutes": sum(one.seconds for one in result.store.retrainings(run.id)) / 60,
         "hypervolume": _hypervolume(result),
         **diversity(result),

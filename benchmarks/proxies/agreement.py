@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from benchmarks.proxies.proxy_table import ANCHORS, PROXIES, SEEDS
 from benchmarks.training_rows import Row
@@ -23,18 +24,6 @@ def means(rows: Sequence[Row], name: str, anchors: Sequence[str], seeds: Sequenc
         if row.protocol == name and row.anchor in anchors and row.seed in seeds:
             found.setdefault(row.layer, []).append(row.score)
     return {layer: fmean(scores) for layer, scores in found.items() if len(scores) == len(anchors) * len(seeds)}
-
-
-def ranks(values: Sequence[float]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """Return ranks, of equal values the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[inverse]
-
-
-def correlation(first: Sequence[float], second: Sequence[float]) -> float:
-    """Return Spearman's rank correlation."""
-    return float(np.corrcoef(ranks(first), ranks(second))[0, 1])
 
 
 def regret(proxy: Mapping[str, float], target: Mapping[str, float]) -> float:
@@ -74,8 +63,13 @@ def _compared(
         "anchors": list(anchors),
         "seeds": len(seeds),
         "layers": len(layers),
-        "correlation": correlation([scores[one] for one in layers], [target[one] for one in layers]),
-        "correlation_of_better_half": correlation([scores[one] for one in better], [target[one] for one in better]),
+        "correlation": _correlation([scores[one] for one in layers], [target[one] for one in layers]),
+        "correlation_of_better_half": _correlation([scores[one] for one in better], [target[one] for one in better]),
         "regret": regret(scores, target),
         "core_seconds": len(anchors) * len(seeds) * float(np.median(seconds)) if seconds else 0.0,
     }
+
+
+def _correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return Spearman's rank correlation."""
+    return float(spearmanr(first, second).statistic)

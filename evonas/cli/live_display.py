@@ -46,7 +46,7 @@ class LiveDisplay:
         summary = store.summary(run.id)
         self._totals, self._references = RunningTotals(summary), dict(run.references)
         self.judged = summary.evaluations
-        self._core_seconds = core_seconds(summary)
+        self._core_seconds = summary.core_seconds
         self._throughput = Throughput(run.config, self.judged, self._core_seconds)
         self._shown_at = 0.0
         self._pending = self._longer = 0
@@ -129,11 +129,6 @@ class LiveDisplay:
 def _rejections(summary: RunSummary) -> list[tuple[str, int]]:
     """The number of rejections by filter, cheap filters first."""
     return [*summary.discarded.items(), *((name, found.rejected) for name, found in summary.filters.items())]
-
-
-def core_seconds(summary: RunSummary) -> float:
-    """The core-seconds that workers have spent on a run."""
-    return summary.core_seconds
 
 
 def progress_bar(run: RunInfo, judged: int) -> Progress:

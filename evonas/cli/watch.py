@@ -11,7 +11,7 @@ import typer
 from rich.live import Live
 
 from evonas.cli import options
-from evonas.cli.live_display import BEST_SHOWN, core_seconds, overview, progress_bar
+from evonas.cli.live_display import BEST_SHOWN, overview, progress_bar
 from evonas.cli.tables import layers_table
 from evonas.cli.throughput import Throughput
 from evonas.errors import UsageError, shorten
@@ -60,7 +60,7 @@ def watch(
     seen = read_snapshot(storage, run)
     took = monotonic() - since
     number = str(seen.run.id)  # 'last' keeps its meaning when another run starts
-    throughput = Throughput(seen.run.config, seen.summary.evaluations, core_seconds(seen.summary))
+    throughput = Throughput(seen.run.config, seen.summary.evaluations, seen.summary.core_seconds)
     bar, console = progress_bar(seen.run, seen.summary.evaluations), options.console
     printed_at = -_LINE_EVERY
     with Live(console=console, auto_refresh=False, transient=True) as live:
@@ -75,7 +75,7 @@ def watch(
             since = monotonic()
             seen = read_snapshot(storage, number)
             took = monotonic() - since
-            throughput.update(seen.summary.evaluations, core_seconds(seen.summary))
+            throughput.update(seen.summary.evaluations, seen.summary.core_seconds)
     title = (
         f"run {number}, {seen.run.status.value}: {seen.summary.evaluations:,} judged in {duration(seen.run.elapsed)}"
     )

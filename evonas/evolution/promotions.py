@@ -8,14 +8,13 @@ number or the speed of workers.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from math import nan
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from evonas.evolution.executor import Task
 from evonas.judging.families import family_of
 from evonas.judging.rungs import Ladder, Promotion
+from evonas.records.evidence import rung_scores
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.settings.candidate import Candidate, Evaluation, Status
 
@@ -50,6 +49,8 @@ class Promotions:
 
     def take(self) -> list[Promotion]:
         """The promotions since the last call whose trainings have to be carried out."""
+        if not self._new:
+            return []
         new, self._new = self._new, []
         pending = {promotion for _, promotion in self._pending}
         return [promotion for promotion in new if promotion in pending and promotion not in self._scores]
@@ -66,7 +67,7 @@ class Promotions:
 
     def recall(self, records: Iterable[Retraining]) -> None:
         """Note the results that an earlier session recorded."""
-        self._scores |= _recorded_scores(self._config, records)
+        self._scores |= rung_scores(self._config, records)
 
     def has_results_until(self, clock: int) -> bool:
         """Whether the results that are applied at a clock or before are there.
@@ -126,20 +127,3 @@ def as_records(config: RunConfig, evaluation: Evaluation) -> list[Retraining]:
         )
         for anchor, spent in zip(protocol.anchors, seconds, strict=True)
     ]
-
-
-def _recorded_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[Promotion, float | None]:
-    """The mean scores of the trainings on rungs that are recorded whole; None for those that failed."""
-    rungs = {(p.steps, p.seed): r for r in range(1, len(config.rungs) + 1) for p in [config.on_rung(r)]}
-    found: dict[Promotion, list[Retraining]] = {}
-    for record in records:
-        if isinstance(record.layer, int):
-            found.setdefault(Promotion(record.layer, rungs[record.steps, record.seed]), []).append(record)
-    whole = {key: of for key, of in found.items() if len(of) == len(config.protocol.anchors)}
-    return {key: _mean(of) for key, of in whole.items()}
-
-
-def _mean(records: Sequence[Retraining]) -> float | None:
-    if any(record.failed for record in records):
-        return None
-    return fmean(record.score for record in records)  # exact, so that the order of records does not matter

@@ -6,14 +6,20 @@ from math import isnan
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from evonas.judging.rungs import Ladder
+from evonas.judging.families import Family, family_of
+from evonas.judging.rungs import Ladder, Promotion
+from evonas.settings.candidate import Candidate, Evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
+    from evonas.records.retraining import Retraining
     from evonas.records.run_info import RunInfo
     from evonas.records.store import Store
-    from evonas.settings.candidate import Candidate, Evaluation
+    from evonas.settings.run_config import RunConfig
+
+Known = tuple[Candidate, Evaluation, tuple[float, ...]]
+"""A scored candidate, its evaluation, and the mean accuracies of its longer trainings, shortest first."""
 
 
 def ladder_of(store: Store, run: RunInfo) -> Ladder:
@@ -23,18 +29,29 @@ def ladder_of(store: Store, run: RunInfo) -> Ladder:
     indices, accuracies = store.objectives(run.id, config.protocol.anchors)
     for index, scores in zip(indices, accuracies.tolist(), strict=True):
         ladder.add(index, 0, fmean(scores))
-    found: dict[tuple[int, int], list[float]] = {}
-    rungs = {(p.seed, p.steps): n for n in range(1, len(config.rungs) + 1) for p in [config.on_rung(n)]}
-    for one in store.rung_trainings(run.id):
-        if isinstance(one.layer, int):
-            found.setdefault((one.layer, rungs[one.seed, one.steps]), []).append(one.score)
-    for (index, rung), scores in sorted(found.items(), key=lambda item: item[0][1]):
-        if len(scores) == len(config.protocol.anchors) and not any(map(isnan, scores)):
-            ladder.add(index, rung, fmean(scores))
+    for promotion, score in sorted(rung_scores(config, store.rung_trainings(run.id)).items(), key=_rung):
+        if score is not None:
+            ladder.add(promotion.index, promotion.rung, score)
     return ladder
 
 
-def best_known(store: Store, run: RunInfo, limit: int) -> Sequence[tuple[Candidate, Evaluation, tuple[float, ...]]]:
+def rung_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[Promotion, float | None]:
+    """The mean scores of the trainings on rungs that are recorded on every anchor; None for those that failed."""
+    rungs = {(p.steps, p.seed): rung for rung in range(1, len(config.rungs) + 1) for p in [config.on_rung(rung)]}
+    found: dict[Promotion, list[float]] = {}
+    for record in records:
+        if isinstance(record.layer, int):
+            found.setdefault(Promotion(record.layer, rungs[record.steps, record.seed]), []).append(record.score)
+    whole = {promotion: scores for promotion, scores in found.items() if len(scores) == len(config.protocol.anchors)}
+    # fmean is exact, so that the order of records does not matter.
+    return {promotion: None if any(map(isnan, scores)) else fmean(scores) for promotion, scores in whole.items()}
+
+
+def _rung(item: tuple[Promotion, float | None]) -> int:
+    return item[0].rung
+
+
+def best_known(store: Store, run: RunInfo, limit: int) -> Sequence[Known]:
     """The best scored candidates, best first, and the mean accuracies of their longer trainings.
 
     With rungs, candidates are compared by what all of their trainings promise (`Outlook.cautious`), otherwise by their
@@ -45,3 +62,27 @@ def best_known(store: Store, run: RunInfo, limit: int) -> Sequence[tuple[Candida
     ladder = ladder_of(store, run)
     order = sorted(ladder.indices, key=lambda index: (-ladder.outlook(index).cautious, index))[: max(0, limit)]
     return [(*pair, ladder.scores(pair[0].index)[1:]) for pair in store.pairs(run.id, order)]
+
+
+def best_of_families(store: Store, run: RunInfo, limit: int, among: int | None = None) -> list[Known]:
+    """The best candidate of each family, best first, for at most `limit` families.
+
+    Args:
+        store: the store that holds the run.
+        run: the run.
+        limit: the largest number of families.
+        among: among how many of the best candidates they are sought, so that a large run is not read whole; None for
+            all of them.
+    """
+    size = 2 * limit
+    while True:
+        reading = size if among is None else min(size, among)
+        found: dict[Family, Known] = {}
+        known = best_known(store, run, reading)
+        for one in known:  # from the first again, because a running search may have a new best layer by now
+            if len(found) >= limit:
+                break
+            found.setdefault(family_of(one[0].graph), one)
+        if len(found) >= limit or len(known) < size or reading == among:
+            return list(found.values())
+        size *= 5

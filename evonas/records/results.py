@@ -12,7 +12,7 @@ from evonas.judging.floors import run_floors, turned_away
 from evonas.judging.selection import pareto_front
 from evonas.language.expression import MAX_TEXT
 from evonas.language.zoo import NAMES_BY_KEY
-from evonas.records.evidence import best_known
+from evonas.records.evidence import best_known, best_of_families
 from evonas.records.run_info import RunStatus
 from evonas.records.time_breakdown import breakdown
 from evonas.settings.candidate import Candidate, Evaluation
@@ -131,18 +131,8 @@ def leaders(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:
 
     They are found among the `AMONG` best candidates, so that a large run is not read whole.
     """
-    run, size = store.run(run_id), 2 * limit
-    while True:
-        found: dict[str, ResultRow] = {}
-        pairs = best_known(store, run, min(size, AMONG))
-        for pair in pairs:  # from the first one again, because a running search may have a new best layer by now
-            if len(found) >= limit:
-                break
-            row = result_row(run, *pair)
-            found.setdefault(row.family, row)
-        if len(found) >= limit or size >= AMONG or len(pairs) < size:
-            return list(found.values())
-        size *= 5
+    run = store.run(run_id)
+    return [result_row(run, *known) for known in best_of_families(store, run, limit, AMONG)]
 
 
 def best_by_family(store: Store, run_id: int, limit: int = 10) -> list[ResultRow]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from evonas.judging.families import Family, family_of
-from evonas.records.evidence import best_known
+from evonas.records.evidence import best_of_families
 from evonas.records.store import Store
 
 
@@ -21,14 +20,4 @@ def finalists(store: Store, run_id: int, limit: int) -> list[int]:
     Returns:
         The indices, best first: fewer than `limit` if the run has scored fewer families.
     """
-    run, chosen = store.run(run_id), dict[Family, int]()
-    seen, reading = 0, 8 * limit
-    while True:
-        pairs = best_known(store, run, reading)
-        for candidate, *_ in pairs[seen:]:
-            chosen.setdefault(family_of(candidate.graph.canonical), candidate.index)
-            if len(chosen) >= limit:
-                return list(chosen.values())[:limit]
-        if len(pairs) < reading:
-            return list(chosen.values())
-        seen, reading = len(pairs), 4 * reading
+    return [candidate.index for candidate, *_ in best_of_families(store, store.run(run_id), limit)]

@@ -249,5 +249,4 @@ def chance_level(protocol: EvaluationProtocol) -> float:
     """
     from evonas.workers.trial.evaluate import load_data
 
-    labels = load_data(protocol).train.labels
-    return float(labels.bincount().max()) / len(labels)
+    return load_data(protocol).train.chance

@@ -27,6 +27,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of always answering the most frequent label."""
+        return int(self.labels.bincount().max()) / len(self)
+
     def first(self, limit: int | None) -> Split:
         """Return the first ``limit`` samples, or all of them if ``limit`` is None or exceeds their number."""
         return self if limit is None else Split(self.images[:limit], self.labels[:limit])

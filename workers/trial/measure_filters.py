@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from evonas.judging.floors import stages
 from evonas.settings.candidate import Reject
 from evonas.settings.checkpoint_value import CheckpointValue
@@ -16,8 +14,6 @@ from evonas.workers.trial.network_filters import filters_of
 from evonas.workers.trial.training import LATEST_BATCHES
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from evonas.workers.trial.trial import Trial
 
 
@@ -47,18 +43,13 @@ def measure_filters(trial: Trial, on_stage: Callable[[str], object]) -> tuple[Ch
     return tuple(found)
 
 
-def chance(labels: Tensor) -> float:
-    """The accuracy of always answering the most frequent of these labels, int64 (n,)."""
-    return int(torch.bincount(labels).max()) / len(labels)
-
-
 def _data_behind(value: CheckpointValue, trial: Trial, step: int) -> CheckpointValue:
     """The value with chance on the images of its accuracy, and how many of those are independent of one another."""
     data = trial.data
     if value.checkpoint == "quality":
         # Augmented copies of one image are mostly right or wrong together.
-        labels, images = data.validation.labels, len(data.validation) // data.copies
+        split, images = data.validation, len(data.validation) // data.copies
     else:
-        labels = data.train.labels
+        split = data.train
         images = min(min(step, LATEST_BATCHES) * trial.protocol.batch, len(data.train))  # more would be repetitions
-    return replace(value, chance=chance(labels), images=max(1, images))
+    return replace(value, chance=split.chance, images=max(1, images))
