@@ -155,10 +155,15 @@ def _unpack(archive: Path, folder: Path) -> set[PurePosixPath]:
         *(EOFError, OSError, RuntimeError, ValueError),
     ) as error:
         raise UsageError(
-            f"{archive} cannot be read as a tar or zip archive of images ({str(error) or type(error).__name__}): it is "
-            "cut off, damaged, or no such archive; pack or copy it again"
+            f"{archive} cannot be read as a tar or zip archive of images ({_in_a_line(error)}): it is cut off, damaged, or "
+            "no such archive; pack or copy it again"
         ) from None
     return roots
+
+
+def _in_a_line(error: Exception) -> str:
+    """Return what an error says; that of a file which is no archive goes on with a line for each kind of archive."""
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(":")
 
 
 def _depth(name: PurePosixPath, folder: bool) -> int:
