@@ -155,8 +155,8 @@ def _unpack(archive: Path, folder: Path) -> set[PurePosixPath]:
         *(EOFError, OSError, RuntimeError, ValueError),
     ) as error:
         raise UsageError(
-            f"{archive} cannot be read as a tar or zip archive of images ({_in_a_line(error)}): it is cut off, damaged, "
-            "or no such archive; pack or copy it again"
+            f"{archive} cannot be read as a tar or zip archive of images ({_in_a_line(error)}): it is cut off, "
+            "damaged, or no such archive; pack or copy it again"
         ) from None
     return roots
 
