@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from math import inf, isnan
 
 import numpy as np
 
+from evonas.judging.families import family_of
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.settings.candidate import Evaluation, Origin, OriginKind, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
@@ -73,6 +74,10 @@ class PlainSearch:
             else:
                 graph, origin = self._proposed(window, rng)
             verdict, functional_key = filters.judge(graph)
+            if verdict == "passed" and origin.parent is not None and config.leaps:
+                families = [astuple(family_of(each)) for each in (graph, self.drawn[origin.parent].graph)]
+                others = sum(one != other for one, other in zip(*families, strict=True))
+                verdict = "leap" if rng.random() >= config.leaps[others] else verdict
             if verdict == "passed":
                 filters.remember(graph, functional_key)
                 return Drawn(graph, functional_key, origin, dict(discarded), floors(config, seen))

@@ -92,6 +92,8 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
         ({"max_attempts": 0}, "max_attempts must be at least 1, not 0"),
         ({"tournament": 1.5}, "tournament must be between 0 and 1, not 1.5"),
         ({"fresh": -0.1}, "fresh must be between 0 and 1, not -0.1"),
+        ({"leaps": (1.0, 0.5)}, "leaps must be four shares, such as [1.0, 0.3, 0.1, 0.0], not (1.0, 0.5)"),
+        ({"leaps": (1.5, 0.5, 0, 0)}, "leaps must be four shares, such as [1.0, 0.3, 0.1, 0.0], not (1.5, 0.5, 0, 0)"),
         ({"fresh": float("nan")}, "fresh must be between 0 and 1, not nan"),
         ({"budget": 2.5}, "budget must be an integer, not 2.5"),
         ({"budget": "5"}, "budget must be an integer, not '5'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import math
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -18,7 +19,19 @@ from evonas.errors import UsageError
 from evonas.workers.data import photographs
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet
-from evonas.workers.data.photographs import COUNTS, SIDES, SIZE, TILE, Part, cropped, draw_boxes, tiles, varied
+from evonas.workers.data.photographs import (
+    CROPS,
+    PHOTOGRAPHS,
+    SIDES,
+    SIZE,
+    TILE,
+    Crops,
+    Part,
+    cropped,
+    draw_boxes,
+    tiles,
+    varied,
+)
 from evonas.workers.data.seeding import seeded_generator
 from evonas.workers.trial.training import Training
 from tests.test_anchors import BatchNormRelu
@@ -26,9 +39,12 @@ from tests.test_anchors import BatchNormRelu
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
+TASKS = pytest.mark.parametrize("task", [CROPS, PHOTOGRAPHS], ids=lambda task: task.name)
+
+
 @pytest.fixture(scope="module")
 def data() -> DataSet:
-    return load_dataset("photographs")
+    return load_dataset("crops")
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +52,24 @@ def pictures() -> list[Image.Image]:
     return [photographs._picture(*row) for row in photographs._PHOTOGRAPHS]
 
 
-@pytest.fixture
-def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four crops of each photograph for each split."""
-    monkeypatch.setattr(photographs, "COUNTS", dict.fromkeys(PARTS, 4))
+FEW = replace(PHOTOGRAPHS, counts=dict.fromkeys(PARTS, 4))
+"""Four crops of each photograph for each split."""
 
 
-def test_shapes_and_classes_in_turn(data: DataSet) -> None:
-    assert (data.name, data.classes, data.channels, data.size) == ("photographs", 19, 1, (SIZE, SIZE))
+@TASKS
+def test_shapes_and_classes_in_turn(task: Crops) -> None:
+    data = load_dataset(task.name)
+    assert (data.name, data.classes, data.channels, data.size) == (task.name, 19, 1, (SIZE, SIZE))
     for part in PARTS:
         split = getattr(data, part)
-        assert split.images.shape == (19 * COUNTS[part], 1, SIZE, SIZE) and split.images.dtype == torch.float32
+        assert split.images.shape == (19 * task.counts[part], 1, SIZE, SIZE) and split.images.dtype == torch.float32
         assert split.images.is_contiguous() and split.labels.dtype == torch.int64
-        assert split.labels.bincount(minlength=19).tolist() == 19 * [COUNTS[part]]
+        assert split.labels.bincount(minlength=19).tolist() == 19 * [task.counts[part]]
         for length in (1, 100, 512, len(split) - 1):
             counts = split.first(length).labels.bincount(minlength=19)
             assert counts.max() - counts.min() <= 1
-    # A training of 350 steps of 64 images, which the number of crops is made for, sees none twice.
-    assert len(data.train) >= 350 * 64
+    # A training of so many steps of 64 images, which the number of crops is made for, sees none twice.
+    assert len(data.train) >= {"crops": 700, "photographs": 350}[task.name] * 64
 
 
 def test_tiles_divide_each_photograph_among_the_splits(pictures: list[Image.Image]) -> None:
@@ -97,7 +113,6 @@ def test_no_box_leaves_its_tile(pictures: list[Image.Image]) -> None:
             assert ((count - expected).abs() < 5 * (2000 * share) ** 0.5 + 1).all()
 
 
-@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize("size", [4, 16])
 def test_no_pixel_of_another_tile_is_seen(pictures: list[Image.Image], size: int) -> None:
     """Neither directly nor by the filter that resamples, which reaches half a pixel of the result beyond a box."""
@@ -108,10 +123,9 @@ def test_no_pixel_of_another_tile_is_seen(pictures: list[Image.Image], size: int
             for tile in tiles(picture.size, label)[part].tolist():
                 copy.paste(0, tuple(tile))
             marked.append(copy)
-        assert cropped(marked, part, size).max() == 0
+        assert cropped(FEW, marked, part, size).max() == 0
 
 
-@pytest.mark.usefixtures("few")
 def test_a_crop_is_the_weighted_mean_of_the_pixels_in_its_box(pictures: list[Image.Image]) -> None:
     """The definition of antialiased bilinear resampling, apart from Pillow: a triangle as wide as two new pixels."""
 
@@ -121,7 +135,7 @@ def test_a_crop_is_the_weighted_mean_of_the_pixels_in_its_box(pictures: list[Ima
         found = np.maximum(0.0, 1 - np.abs(np.arange(length) + 0.5 - centres[:, None]) / max(scale, 1.0))
         return found / found.sum(1, keepdims=True)
 
-    crops = cropped(pictures, "validation", SIZE)
+    crops = cropped(FEW, pictures, "validation", SIZE)
     for label, picture in enumerate(pictures):
         within = tiles(picture.size, label)["validation"]
         boxes = draw_boxes(within, 4, seeded_generator("photographs", "validation", label))
@@ -161,37 +175,60 @@ def test_plain_crops_stay_plain_and_noise_is_added() -> None:
     assert float(apart.std()) == pytest.approx(0.25, rel=0.01)  # of 153,600 draws; a deviation of 0.0004
 
 
-def test_the_crops_are_those_that_runs_were_scored_on(data: DataSet, pictures: list[Image.Image]) -> None:
+RECORDED = {
+    "crops": ("d288451329d9e78b", [-0.5666, -0.0741, 0.1043, 0.05, -0.0346, -0.1789, 0.2473, 0.052, 0.0547]),
+    "photographs": (
+        "04045cf9797e38a4",
+        [0.1376, 0.0409, 0.0574, 0.2766, -0.0359, -0.1207, 0.3554, -0.0401, 0.039],
+    ),
+}
+"""A digest of pictures and boxes, and sums over the first crops of each split."""
+
+
+@TASKS
+def test_the_crops_are_those_that_runs_were_scored_on(task: Crops, pictures: list[Image.Image]) -> None:
     """Recorded values, so that a changed data set is noticed: scores would not compare with recorded ones."""
     digest = hashlib.sha256()
     for label, picture in enumerate(pictures):
         digest.update(picture.tobytes())
         for part in PARTS:
-            within = tiles(picture.size, label)[part]
-            boxes = draw_boxes(within, COUNTS[part], seeded_generator("photographs", part, label))
-            # Thousandths: of 118,000 numbers, the rounding of float64 moves none over the middle between two.
+            within = task.within(picture.size, label)[part]
+            boxes = draw_boxes(within, task.counts[part], seeded_generator(task.name, part, label))
+            # Thousandths: of 220,000 numbers, the rounding of float64 moves none over the middle between two.
             digest.update((boxes * 1000).round().long().numpy().tobytes())
-    assert digest.hexdigest()[:16] == "04045cf9797e38a4"
-    found = []
+    data, found = load_dataset(task.name), []
     for part in PARTS:
         values = getattr(data, part).images[:2850].double().flatten()
         places = torch.arange(len(values), dtype=torch.float64)
         found += [float((values * (places * step).cos()).sum()) / math.sqrt(len(values)) for step in (0.7, 1.9, 2.6)]
     # Other crops move each of these by about 0.2. A level of 255 in one value of eight, by which versions 11 and 13 of
     # Pillow differ, moves them by up to 0.02.
-    recorded = [0.1376, 0.0409, 0.0574, 0.2766, -0.0359, -0.1207, 0.3554, -0.0401, 0.039]
-    assert found == pytest.approx(recorded, abs=0.05)
+    recorded, sums = RECORDED[task.name]
+    assert digest.hexdigest()[:16] == recorded
+    assert found == pytest.approx(sums, abs=0.05)
 
 
-@pytest.mark.usefixtures("few")
-def test_another_size_shows_the_same_crops() -> None:
-    small, large = (load_dataset.__globals__["_load"].__wrapped__("photographs", None, size) for size in (8, 16))
+@pytest.mark.parametrize("name", ["CROPS", "PHOTOGRAPHS"])
+def test_another_size_shows_the_same_crops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photographs, name, replace(getattr(photographs, name), counts=FEW.counts))
+    load = load_dataset.__globals__["_load"].__wrapped__
+    small, large = (load(name.lower(), None, size) for size in (8, 16))
     assert small.size == (8, 8) and torch.equal(small.train.labels, large.train.labels)
     assert small.train.images.shape == (76, 1, 8, 8) and small.batches(0, 4)[0][0].shape == (4, 1, 8, 8)
     # Means over squares of two pixels are nearly the smaller crop, up to noise of 0.25 and 0.125.
     means = torch.nn.functional.avg_pool2d(large.train.images, 2)
     both = torch.stack([means.flatten(), small.train.images.flatten()])
     assert torch.corrcoef(both)[0, 1] > 0.9
+
+
+def test_crops_of_each_split_are_from_all_of_a_photograph(pictures: list[Image.Image]) -> None:
+    for label, picture in enumerate(pictures):
+        parts = CROPS.within(picture.size, label)
+        assert list(parts) == list(PARTS)
+        assert all(part.tolist() == [[0, 0, *picture.size]] for part in parts.values())
+    # No split's crops are those of another.
+    boxes = [draw_boxes(parts[part], 100, seeded_generator("crops", part, 0)) for part in PARTS]
+    assert len(torch.cat(boxes).unique(dim=0)) == 300
 
 
 def test_missing_and_changed_pictures_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +260,7 @@ def test_missing_and_changed_pictures_are_named(tmp_path: Path, monkeypatch: pyt
 
 
 def test_forty_steps_learn_more_than_chance(data: DataSet) -> None:
-    training = Training("resnet-small", BatchNormRelu(), data, EvaluationProtocol(data="photographs", steps=40))
+    training = Training("resnet-small", BatchNormRelu(), data, EvaluationProtocol(data="crops", steps=40))
     training.advance(40)
     # Chance is 0.053, with a deviation of 0.004 over 2,850 images; BN-ReLU reaches 0.089.
     assert training.accuracy("validation") > 0.075

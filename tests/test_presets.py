@@ -29,12 +29,13 @@ OPTIONAL = (
 DEFAULT = {
     "strategy": "families",
     "mutation": "part",
+    "leaps": (1.0, 0.3, 0.1, 0.0),
     "rungs": (2, 4),
     "core_minutes": 38.0,
     "finalists": 5,
 }
 DEFAULT_PROTOCOL = {
-    "data": "photographs",
+    "data": "crops",
     "anchors": ("resnet-small", "mobilenet-small", "vgg-small"),
     "stability_images": 16,
     "floors": "published",

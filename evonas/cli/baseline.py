@@ -39,7 +39,8 @@ def baseline(
     test: Annotated[bool, typer.Option("--test", help="Score on the test split, which no search sees.")] = False,
     anchor: Annotated[list[str] | None, typer.Option(help="Anchor network, or FILE.py:NAME; may be repeated.")] = None,
     data: Annotated[
-        str, typer.Option(help="Data set: digits, photographs, cifar10, cifar100, image-folder, npz or FILE.py:NAME.")
+        str,
+        typer.Option(help="Data: crops, photographs, digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME."),
     ] = EvaluationProtocol.data,
     data_dir: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
     steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = EvaluationProtocol.steps,

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evonas.judging.cheap_filters import SAMPLING, SELECTION, CheapFilters, Passed, Tally
+from evonas.judging.cheap_filters import LEAP, SAMPLING, SELECTION, CheapFilters, Passed, Tally
+from evonas.judging.families import Family, family_of
 from evonas.judging.rungs import Ladder
 from evonas.judging.selection import Population, selection_of
 from evonas.language.graph import Graph
@@ -42,8 +43,8 @@ class Proposer:
     def __init__(self, config: RunConfig, ladder: Ladder | None = None) -> None:
         self.config = config
         self.filters = CheapFilters(config.twins)
-        known = ladder or Ladder(len(config.rungs), config.promotion)
-        self._select = None if config.strategy == "random" else selection_of(config, known)
+        self._ladder = ladder or Ladder(len(config.rungs), config.promotion)
+        self._select = None if config.strategy == "random" else selection_of(config, self._ladder)
 
     def remember(self, candidate: Candidate) -> None:
         """Add a candidate that was drawn in an earlier session of the run."""
@@ -67,7 +68,7 @@ class Proposer:
             graph, origin = self._seeded(index, rng) if is_seed else self._propose(population, rng, tally)
             tally.spent(SAMPLING)
             result = self.filters.judge(graph, tally)
-            if isinstance(result, Passed):
+            if isinstance(result, Passed) and not self._leaps(graph, origin, rng, tally):
                 self.filters.remember(graph, result.key, result.functional_key)
                 return Candidate(
                     index,
@@ -98,3 +99,19 @@ class Proposer:
             graph, change = mutate(graph, rng)
             mutations.append(change)
         return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations))
+
+    def _leaps(self, graph: Graph, origin: Origin, rng: np.random.Generator, tally: Tally) -> bool:
+        """Whether an offspring is left out because its family differs too much from its parent's.
+
+        Most of what leaves its parent's family cannot be trained, so a share of it is enough.
+        """
+        if not self.config.leaps or origin.parent is None:
+            return False
+        parent = self._ladder.family(origin.parent)
+        assert isinstance(parent, Family)  # as `Promotions` adds them
+        share = self.config.leaps[parent.differences(family_of(graph))]
+        tally.spent(LEAP)
+        if rng.random() < share:
+            return False
+        tally.discarded[LEAP] += 1
+        return True

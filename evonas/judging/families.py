@@ -15,7 +15,7 @@ family under other random inputs, as does every published layer.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from math import log
 from typing import TYPE_CHECKING
@@ -80,6 +80,10 @@ class Family:
 
     def __str__(self) -> str:
         return f"{self.statistics}, {self.scale}, {self.shape}"
+
+    def differences(self, other: Family) -> int:
+        """The number of features, from 0 to 3, in which another family differs."""
+        return sum(getattr(self, each.name) != getattr(other, each.name) for each in fields(self))
 
 
 @dataclass(frozen=True, slots=True)

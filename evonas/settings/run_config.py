@@ -42,6 +42,8 @@ class RunConfig:
         fresh: probability that a candidate is a new random graph rather than an offspring.
         mutations: number of mutations that separate an offspring from its parent.
         mutation: what a mutation redraws: a "node" with its arguments, as in the paper, or a "part" of one.
+        leaps: shares of the offspring that are judged, by the number of features of their family (statistics, scale,
+            shape) in which they differ from their parent, from 0 to 3; empty for all of them.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
             earlier one (`evonas/judging/start_twins.py`); 0 disables the comparison.
         lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
@@ -75,6 +77,7 @@ class RunConfig:
     fresh: float = 0.5
     mutations: int = 2
     mutation: Literal["node", "part"] = "node"
+    leaps: tuple[float, ...] = ()
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
     promotion: float = 0.25
@@ -102,6 +105,8 @@ class RunConfig:
             check_integers(self, verify_steps=1)
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
+        if self.leaps and (len(self.leaps) != 4 or not all(_is_share(share) for share in self.leaps)):
+            raise UsageError(f"leaps must be four shares, such as [1.0, 0.3, 0.1, 0.0], not {shorten(self.leaps)}")
         check_number(self, "twins", least=0.0, most=1.0)
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
@@ -131,7 +136,7 @@ class RunConfig:
     @property
     def uses_ladder(self) -> bool:
         """Whether the run keeps what is known of every scored candidate (`evonas.judging.rungs.Ladder`)."""
-        return bool(self.rungs) or self.strategy == "families"
+        return bool(self.rungs or self.leaps) or self.strategy == "families"
 
     def to_json(self) -> str:
         """The configuration as JSON; `from_json` is its inverse."""
@@ -163,6 +168,10 @@ class RunConfig:
 
 def _is_multiple(rung: object) -> bool:
     return isinstance(rung, int) and not isinstance(rung, bool) and rung >= 1
+
+
+def _is_share(share: object) -> bool:
+    return isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
 
 
 def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:

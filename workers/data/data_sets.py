@@ -14,7 +14,7 @@ from evonas.workers.data.dataset import DataSet
 from evonas.workers.data.digits import load_digits
 from evonas.workers.data.image_folder import load_image_folder
 from evonas.workers.data.npz_data import load_npz
-from evonas.workers.data.photographs import load_photographs
+from evonas.workers.data.photographs import load_crops, load_photographs
 
 Loader = Callable[[Path | None, int | None], DataSet]
 """Loads a data set from its folder or file, and resamples images to a height and width; each may be None."""
@@ -34,6 +34,7 @@ def _from_files(name: str, load: Callable[[Path, int | None], DataSet]) -> Loade
 DATA_SETS: Mapping[str, Loader] = MappingProxyType(
     {
         "digits": lambda _, image_size: load_digits(image_size),
+        "crops": lambda _, image_size: load_crops(image_size),
         "photographs": lambda _, image_size: load_photographs(image_size),
         "cifar10": _from_files("cifar10", load_cifar10),
         "cifar100": _from_files("cifar100", load_cifar100),

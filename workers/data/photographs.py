@@ -1,7 +1,12 @@
-"""Which photograph is a crop from? A task that needs no download and is harder than the digits.
+"""Which photograph is a crop from? Two tasks that need no download and are harder than the digits.
 
-The photographs come with scikit-image and scikit-learn. Their files are checked by digest, so the task is the same
-wherever it is made with the same Pillow: how Pillow decodes and resamples images is part of its definition.
+In `crops`, the crops of all splits are from anywhere in the photographs. New crops are as easy as those that a network
+was trained on, so a longer training goes on to pay, and layers are compared by how well networks with them are trained.
+In `photographs` each split has its own parts of the photographs, and a network has to recognise the other parts of a
+photograph. Soon it cannot do better, and most published layers end alike.
+
+The photographs come with scikit-image and scikit-learn. Their files are checked by digest, so the tasks are the same
+wherever they are made with the same Pillow: how Pillow decodes and resamples images is part of their definition.
 """
 
 from __future__ import annotations
@@ -9,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -28,8 +34,6 @@ Part = Literal["train", "validation", "test"]
 
 SIZE = 16
 """Height and width of a crop, in pixels: one core trains a small anchor on it in seconds, and texture is visible."""
-COUNTS: Mapping[Part, int] = MappingProxyType({"train": 1200, "validation": 150, "test": 200})
-"""Crops per photograph. 350 training steps of 64 images see none twice, so that no layer can learn crops by heart."""
 SIDES = (28.0, 96.0)
 """Smallest and largest side of a crop in the photograph, in pixels. Below, little is left of a photograph's
 structure; above, few different crops fit into the narrow parts. The range makes features at several scales worthwhile.
@@ -76,21 +80,20 @@ _PHOTOGRAPHS = (
 """Package, file and SHA-256 of each photograph; its place in the list is its class."""
 
 
-def load_photographs(image_size: int | None = None) -> DataSet:
-    """Make the crops of all photographs, float32 (n, 1, ``image_size``, ``image_size``), 16×16 by default.
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """A task of telling from which photograph a crop is.
 
-    Each photograph is divided into tiles, of which three in five are for training, one for validation and one for the
-    test. A crop is a random square within a tile, resampled bilinearly with antialiasing, turned by quarters, mirrored,
-    standardised on its own, changed in contrast and brightness, and made noisy. Crops are grey: with colours, which
-    tell photographs apart by themselves, scores are higher and depend three times as much on the seed. Crops are the
-    same for every run, and those for training are not augmented further.
-
-    Raises:
-        UsageError: A photograph is missing or is not the published one; the message names its file.
+    Attributes:
+        name: the name that users write. It seeds the choice of the crops.
+        counts: crops per photograph, by split.
+        within: what divides a photograph among the splits: from its width and height, in pixels, and its place in the
+            list to left, top, right and bottom of the parts of each split, int64 (parts, 4).
     """
-    pictures = [_picture(*row) for row in _PHOTOGRAPHS]
-    splits = {part: _split(pictures, part, image_size or SIZE) for part in COUNTS}
-    return DataSet("photographs", len(pictures), 1, splits["train"], splits["validation"], splits["test"])
+
+    name: str
+    counts: Mapping[Part, int]
+    within: Callable[[tuple[int, int], int], dict[Part, Tensor]]
 
 
 def tiles(size: tuple[int, int], label: int) -> dict[Part, Tensor]:
@@ -114,6 +117,43 @@ def tiles(size: tuple[int, int], label: int) -> dict[Part, Tensor]:
     }
     counts: dict[Part, int] = {"train": len(boxes) - sum(held.values()), **held}
     return dict(zip(_SHARES, shuffled.split([counts[part] for part in _SHARES]), strict=True))
+
+
+def anywhere(size: tuple[int, int], _: int) -> dict[Part, Tensor]:
+    """Give the whole of a photograph to each split: left, top, right and bottom in pixels, int64 (1, 4)."""
+    return {part: torch.tensor([[0, 0, *size]]) for part in _SHARES}
+
+
+PHOTOGRAPHS = Crops("photographs", MappingProxyType({"train": 1200, "validation": 150, "test": 200}), tiles)
+"""Tiles of each photograph belong to one split. 350 training steps of 64 images see no crop twice."""
+CROPS = Crops("crops", MappingProxyType({"train": 2400, "validation": 200, "test": 300}), anywhere)
+"""Crops of all splits are from anywhere. 700 training steps of 64 images see no crop twice."""
+
+
+def load_photographs(image_size: int | None = None) -> DataSet:
+    """Make crops of tiles of the photographs, float32 (n, 1, ``image_size``, ``image_size``), 16×16 by default.
+
+    Each photograph is divided into tiles, of which three in five are for training, one for validation and one for the
+    test. Crops are made as in `load_crops`, within a tile.
+
+    Raises:
+        UsageError: A photograph is missing or is not the published one; the message names its file.
+    """
+    return _load(PHOTOGRAPHS, image_size)
+
+
+def load_crops(image_size: int | None = None) -> DataSet:
+    """Make crops from anywhere in the photographs, float32 (n, 1, ``image_size``, ``image_size``), 16×16 by default.
+
+    A crop is a random square, resampled bilinearly with antialiasing, turned by quarters, mirrored, standardised on its
+    own, changed in contrast and brightness, and made noisy. Crops are grey: with colours, which tell photographs apart
+    by themselves, scores are higher and depend three times as much on the seed. Crops are the same for every run, and
+    those for training are not augmented further.
+
+    Raises:
+        UsageError: A photograph is missing or is not the published one; the message names its file.
+    """
+    return _load(CROPS, image_size)
 
 
 def draw_boxes(within: Tensor, count: int, random: torch.Generator) -> Tensor:
@@ -157,14 +197,14 @@ def _picture(package: str, name: str, digest: str) -> Image.Image:
     return Image.open(io.BytesIO(content)).convert("L")
 
 
-def cropped(pictures: list[Image.Image], part: Part, size: int) -> Tensor:
+def cropped(task: Crops, pictures: list[Image.Image], part: Part, size: int) -> Tensor:
     """Crop and resample squares of every photograph, grey, in turn: uint8 (n, 1, size, size)."""
     columns = []
     for label, picture in enumerate(pictures):
-        within = tiles(picture.size, label)[part]
+        within = task.within(picture.size, label)[part]
         # Resampling reads up to half a pixel of the result beyond a box, so it gets no more than its own tile.
         own = [picture.crop(tuple(tile)) for tile in within.tolist()]
-        boxes = draw_boxes(within, COUNTS[part], seeded_generator("photographs", part, label))
+        boxes = draw_boxes(within, task.counts[part], seeded_generator(task.name, part, label))
         tile = boxes[:, 4].long()
         boxes[:, :4] -= within[tile][:, [0, 1, 0, 1]]
         crops = (
@@ -193,7 +233,13 @@ def varied(crops: Tensor, random: torch.Generator) -> Tensor:
     return images.add_(torch.randn(images.shape, generator=random), alpha=NOISE)
 
 
-def _split(pictures: list[Image.Image], part: Part, size: int) -> Split:
-    images = varied(cropped(pictures, part, size), seeded_generator("photographs", part))
+def _split(task: Crops, pictures: list[Image.Image], part: Part, size: int) -> Split:
+    images = varied(cropped(task, pictures, part, size), seeded_generator(task.name, part))
     # The photographs take turns, so that any prefix of a split is stratified.
     return Split(images, torch.arange(len(images)) % len(pictures))
+
+
+def _load(task: Crops, image_size: int | None) -> DataSet:
+    pictures = [_picture(*row) for row in _PHOTOGRAPHS]
+    splits = {part: _split(task, pictures, part, image_size or SIZE) for part in task.counts}
+    return DataSet(task.name, len(pictures), 1, splits["train"], splits["validation"], splits["test"])
