@@ -36,6 +36,7 @@ SMALLER = [
         "--preset paper --data npz --data-dir mine.npz --budget 1 --anchor resnet-small --set protocol.device=cpu"
         " --set protocol.crop=8 --set protocol.batch=16",
     ),
+    (r"--data-dir pictures$", "--data-dir pictures --budget 4"),
     (r"--budget \d+", "--budget 4"),
     (r"--seeds \d+", "--seeds 1"),
     (r"--seed-graph gn-relu ", ""),

@@ -79,6 +79,11 @@ def test_a_preset_names_every_setting(name: str) -> None:
     assert protocol - document["protocol"].keys() <= OPTIONAL[1]
 
 
+def test_the_preset_for_pictures_is_the_default_with_other_data() -> None:
+    changes = {"data": "image-folder", "image_size": 16, "pad": 2, "flip": True}
+    assert read_preset("pictures") == merged(read_preset("small"), {"protocol": changes})
+
+
 def test_the_paper_s_numbers() -> None:
     """Liu et al. 2020, as docs/SPEC.md quotes it in sections 2 to 4."""
     document = read_preset("paper")
@@ -181,7 +186,7 @@ def test_a_file_that_makes_no_sense_is_refused(text: str, message: str, tmp_path
 
 
 def test_a_preset_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="unknown preset 'large'; known: paper, small; or the path"):
+    with pytest.raises(UsageError, match="unknown preset 'large'; known: paper, pictures, small; or the path"):
         read_preset("large")
     with pytest.raises(UsageError, match=r"the preset 'none.toml' cannot be read: No such file"):
         read_preset("none.toml")
