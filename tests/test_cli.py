@@ -298,7 +298,9 @@ def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
     tmp_path: Path, call: Call, request_to_stop: signal.Signals, executor: str
 ) -> None:
     path = tmp_path / "runs.db"
-    options = ["--budget", "100", "--steps", "2", "--anchor", "resnet-small", "--executor", executor]
+    options = ["--budget", "60", "--steps", "2", "--anchor", "resnet-small", "--executor", executor, "--data", "digits"]
+    options += ["--set", "seed_graphs=[]", "--set", "rungs=[]", "--set", "protocol.floors=absolute"]
+    options += [f"--set=protocol.{setting}" for setting in ("quality_floor=0.0", "early_steps=[]", "early_floors=[]")]
     command = [sys.executable, "-m", "evonas", "search", *options, "--storage", str(path)]
     process = subprocess.Popen(
         command,
@@ -319,8 +321,8 @@ def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
     with open_storage(path) as store:
         assert store.run(1).status is RunStatus.INTERRUPTED
         before = [c.key for c in store.candidates(1)]
-    assert 3 <= len(before) < 100
-    assert call.json("resume", "--storage", path, "--executor", "local", "--no-verify")["candidates"] == 100
+    assert 3 <= len(before) < 60
+    assert call.json("resume", "--storage", path, "--executor", "local", "--no-verify")["candidates"] == 60
     with open_storage(path) as store:
         assert [c.key for c in store.candidates(1)][: len(before)] == before
 

@@ -66,6 +66,11 @@ def small(command: str) -> list[str]:
         words += ["--steps", "2"]
     if words[1] == "search":
         words += ["--set", "protocol.quality_floor=0.0"]  # after two steps no layer would be left to rerank
+        words += (
+            [] if "paper" in words else ["--set", "protocol.floors=absolute"]
+        )  # five published layers less to train
+    if words[1] == "search" and not {"--data", "--preset"} & set(words):
+        words += ["--data", "digits"]  # a tenth of the validation images
     if words[1] in ("search", "resume"):
         words += ["--no-verify"]  # which trains longer than all that these searches do; tests/test_verification.py
     if words[1] == "transfer":

@@ -7,6 +7,7 @@ from statistics import fmean, median
 
 import pytest
 
+from evonas.judging.forecast import Pair, fitted
 from evonas.judging.rungs import LEAST_BEFORE, Ladder, Promotion
 
 
@@ -14,7 +15,7 @@ def climbed(scores: list[float], share: float = 0.25, families: list[str] | None
     """The promotions from rung 0, in order, when candidates with these scores arrive one after another."""
     ladder, found = Ladder(1, share), []
     for index, score in enumerate(scores):
-        found += ladder.add(index, 0, score, families[index] if families else "one")
+        found += ladder.add(index, 0, score, (families[index],) if families else ())
     return found
 
 
@@ -42,15 +43,15 @@ def test_a_candidate_that_waited_goes_on_when_the_share_has_room() -> None:
     assert [promotion.index for promotion in early] == [0]
 
 
-def test_the_best_of_a_family_goes_on_if_it_is_in_the_better_half() -> None:
+def test_the_best_of_a_family_goes_on_if_it_is_in_the_better_half_or_the_first_to_go() -> None:
     many = [0.5 + i / 1000 for i in range(40)]
     shuffled = random.Random(2).sample(many, 40)
-    alone = climbed([*shuffled, 0.525], families=["crowd"] * 40 + ["other"])
-    assert alone[-1] == Promotion(40, 1)
-    below = climbed([*shuffled, 0.505], families=["crowd"] * 40 + ["other"])
-    assert Promotion(40, 1) not in below
     same = climbed([*shuffled, 0.525], families=["crowd"] * 41)
     assert Promotion(40, 1) not in same
+    crowd, others = ["crowd"] * 40, ["other"] * 2
+    first, better = climbed([*shuffled, 0.505, 0.525], families=crowd + others)[-2:]
+    assert (first, better) == (Promotion(40, 1), Promotion(41, 1))
+    assert climbed([*shuffled, 0.505, 0.510], families=crowd + others)[-1] == Promotion(40, 1)
 
 
 def test_scores_on_two_rungs_give_a_line_that_discounts_luck() -> None:
@@ -58,7 +59,7 @@ def test_scores_on_two_rungs_give_a_line_that_discounts_luck() -> None:
     ladder, merit = Ladder(1, 0.5), {}
     for index in range(400):
         merit[index] = rng.gauss(0.5, 0.05)
-        for promotion in ladder.add(index, 0, merit[index] + rng.gauss(0.0, 0.05), index % 5):
+        for promotion in ladder.add(index, 0, merit[index] + rng.gauss(0.0, 0.05), (index % 5,)):
             ladder.add(promotion.index, promotion.rung, 0.2 + merit[promotion.index] + rng.gauss(0.0, 0.001))
     # Half of the variance on rung 0 is noise, so the slope is about a half, and the spread that of merit given a score.
     luckiest = max(merit, key=lambda index: ladder.scores(index)[0])
@@ -109,7 +110,8 @@ def test_promotions_are_those_of_a_plain_count(seed: int) -> None:
             expected.append(best)
         mates = [s for s, f in zip(scores[:last], families[:last], strict=True) if f == families[last]]
         better_half = sum(s < score for s in seen) >= len(seen) // 2
-        if last not in expected and better_half and score > max(mates, default=-1.0):
+        first = not any(families[i] == families[last] for i in expected)
+        if last not in expected and (better_half or first) and score > max(mates, default=-1.0):
             expected.append(last)
     assert [promotion.index for promotion in climbed(scores, families=families)] == expected
     assert median(scores[i] for i in expected) > median(scores)
@@ -121,7 +123,7 @@ def test_spreads_of_several_lines_add_up() -> None:
     ladder = Ladder(2, 0.5)
     for index in range(600):
         merit = rng.gauss(0.5, 0.05)
-        for first in ladder.add(index, 0, merit, index):
+        for first in ladder.add(index, 0, merit):
             low = merit + rng.gauss(0.0, 0.03)
             for second in ladder.add(first.index, 1, low):
                 ladder.add(second.index, 2, ladder.scores(second.index)[1] * 2.0 + rng.gauss(0.0, 0.04))
@@ -129,3 +131,50 @@ def test_spreads_of_several_lines_add_up() -> None:
     assert ladder.outlook(short).spread == pytest.approx((4 * 0.03**2 + 0.04**2) ** 0.5, rel=0.2)
     once = next(index for index in range(600) if len(ladder.scores(index)) == 2)
     assert ladder.outlook(once).spread == pytest.approx(0.04, rel=0.2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_promotions_follow_what_families_have_promised(seed: int) -> None:
+    """As counted from scratch: after each result on rung 1, all candidates on rung 0 are compared by a new forecast."""
+    rng = random.Random(seed)
+    ladder, scores, families = Ladder(1, 0.3), dict[int, float](), dict[int, tuple[str, str]]()
+    pairs, gone, differed = list[Pair](), list[int](), 0
+    for index in range(80):
+        families[index] = rng.choice("ab"), rng.choice("cde")
+        scores[index] = rng.random() / 10 + (0.1 if families[index][0] == "a" else 0.0)
+        forecast = fitted(pairs)
+        expected = {i: forecast.expected(scores[i], families[i]) for i in scores}
+        ordered, waiting = sorted(expected.values()), [i for i in scores if i not in gone]
+        chosen = []
+        if len(scores) >= LEAST_BEFORE:
+            quota = int(0.3 * len(scores))
+            best = max(waiting, key=lambda i: (expected[i], -i))
+            differed += best != max(waiting, key=lambda i: (scores[i], -i))
+            if expected[best] >= ordered[-quota]:
+                chosen.append(best)
+            leads = all(scores[i] < scores[index] for i in scores if families[i] == families[index] and i != index)
+            better = sum(value < expected[index] for value in ordered) >= len(ordered) // 2
+            first = not any(families[i] == families[index] for i in gone + chosen)
+            if leads and (better or first) and index not in chosen:
+                chosen.append(index)
+        assert ladder.add(index, 0, scores[index], families[index]) == [Promotion(i, 1) for i in chosen]
+        for i in chosen:  # what is ahead on rung 0 falls behind
+            gone.append(i)
+            high = scores[i] + (0.0 if families[i][0] == "a" else 0.3) + rng.gauss(0.0, 0.01)
+            ladder.add(i, 1, high)
+            pairs.append((families[i], scores[i], high))
+    assert differed > 10 and len(gone) > 15
+    late = [families[i][0] for i in gone[len(gone) // 2 :]]
+    assert late.count("b") > 2 * late.count("a")
+
+
+def test_an_outlook_knows_the_family() -> None:
+    ladder = Ladder(1, 0.5)
+    for index in range(40):
+        kind = "slow" if index % 2 else "fast"
+        ladder.add(index, 0, 0.5, (kind, "of all"))
+        if index < 30:
+            ladder.add(index, 1, 0.7 if kind == "slow" else 0.5)
+    assert ladder.outlook(31).score == pytest.approx(0.7, abs=0.02)  # what shrinking leaves of 0.1
+    assert ladder.outlook(30).score == pytest.approx(0.5, abs=0.02)
+    assert ladder.outlook(31).spread < 0.02

@@ -86,7 +86,7 @@ class Promotions:
         self.apply_until(clock)
         if evaluation.status is Status.SCORED:
             graph = candidate.graph.canonical
-            family = family_of(graph) if self._config.uses_ladder else None
+            family = family_of(graph) if self._config.uses_ladder else ()
             if self._config.rungs:
                 self._graphs[candidate.index] = graph.to_json()
             self._ask(clock, self.ladder.add(candidate.index, 0, evaluation.mean, family))

@@ -27,8 +27,9 @@ def ladder_of(store: Store, run: RunInfo) -> Ladder:
     config = run.config
     ladder = Ladder(len(config.rungs), config.promotion)
     indices, accuracies = store.objectives(run.id, config.protocol.anchors)
+    graphs = {candidate.index: candidate.graph for candidate, _ in store.pairs(run.id, indices)}
     for index, scores in zip(indices, accuracies.tolist(), strict=True):
-        ladder.add(index, 0, fmean(scores))
+        ladder.add(index, 0, fmean(scores), family_of(graphs[index]))
     for promotion, score in sorted(rung_scores(config, store.rung_trainings(run.id)).items(), key=_rung):
         if score is not None:
             ladder.add(promotion.index, promotion.rung, score)
