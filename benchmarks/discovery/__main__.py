@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import VARIANTS, searched
 from benchmarks.discovery.summary import summary, table
 from benchmarks.discovery.testing import SEEDS, jobs
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("--variant", nargs="*", default=["default"], choices=list(VARIANTS))
     parser.add_argument("--test-seeds", type=int, default=len(SEEDS), help="trainings of each layer and network")
     parser.add_argument("--workers", type=int, default=None, help="as for evonas search")
-    parser.add_argument("-o", "--output", type=Path, default=None, help="the summary as JSON")
+    parser.add_argument("-o", "--output", type=Path, default=None, help="the summary as JSON, and beside it a picture")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[int, Result]] = {label: {} for label in given.variant}
@@ -44,6 +45,8 @@ def main() -> None:
     print(table(document))
     if given.output is not None:
         given.output.write_text(json.dumps(document, indent=1) + "\n")
+        if (drawn := picture(document, given.variant[0])) is not None:
+            drawn.savefig(given.output.with_suffix(".svg"))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def winner_of(result: Result) -> str | None:
     return best[0].expression if best and not result.run.config.finalists else None
 
 
-def test_protocol(config: RunConfig, unseen: str | None, seed: int) -> EvaluationProtocol:
+def protocol_of_test(config: RunConfig, unseen: str | None, seed: int) -> EvaluationProtocol:
     """Return how winners of a search are tested: on its anchors and on an unseen one."""
     protocol = config.protocol
     return replace(
@@ -51,7 +51,7 @@ def jobs(results: Sequence[Result], seeds: Sequence[int] = SEEDS) -> list[Job]:
     first = results[0].run
     unseen = unseen_anchor(first)
     layers = [*PUBLISHED, *dict.fromkeys(winner for winner in map(winner_of, results) if winner)]
-    return [Job(layer, NAME, test_protocol(first.config, unseen, seed)) for seed in seeds for layer in layers]
+    return [Job(layer, NAME, protocol_of_test(first.config, unseen, seed)) for seed in seeds for layer in layers]
 
 
 def by_seed(rows: Sequence[Row], layer: str, anchors: Sequence[str]) -> dict[int, float]:

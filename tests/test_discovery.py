@@ -1,0 +1,147 @@
+"""The study of whole searches: what it trains, what it compares, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import evonas
+from benchmarks.discovery.picture import picture
+from benchmarks.discovery.searching import Variant, path_of, searched
+from benchmarks.discovery.summary import summary, table
+from benchmarks.discovery.testing import PUBLISHED, comparisons, jobs, protocol_of_test, winner_of
+from benchmarks.training_rows import Row, missing, read, train
+from evonas.reruns.significance import holm, paired
+from evonas.setup.make_executor import make_executor
+
+ANCHORS = ("resnet-small", "mobilenet-small")
+PROTOCOL = {
+    "data": "digits",
+    "anchors": ANCHORS[:1],
+    "steps": 20,
+    "signal": False,
+    "stability_steps": (),
+    "floors": "absolute",
+    "early_steps": (),
+    "early_floors": (),
+    "quality_floor": 0.0,
+    "hurdle_steps": (),
+}
+QUICK = Variant("quick", settings={"budget": 3, "rungs": (2,), "finalists": 1, "verify_seeds": 1}, protocol=PROTOCOL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("discovery")
+
+
+@pytest.fixture(scope="module")
+def result(folder: Path) -> evonas.Result:
+    variant = replace(QUICK, settings={**QUICK.settings, "executor": "local", "references": ()})
+    first = searched(folder, variant, 5, None)
+    again = searched(folder, variant, 5, None)  # read, not searched again
+    assert again.store.run_ids() == [1] and path_of(folder, "quick", 5).exists()
+    assert again.verdict == first.verdict is not None
+    return again
+
+
+def row(layer: str, seed: int, score: float, anchor: str = ANCHORS[0]) -> Row:
+    return Row(layer, "test", anchor, seed, score, False, 1.5)
+
+
+def test_winners_and_published_layers_are_trained_four_times_as_long(result: evonas.Result) -> None:
+    wanted = jobs([result, result], seeds=(8, 9))
+    layers = [*PUBLISHED, winner_of(result)]
+    assert [(job.layer, job.protocol.seed) for job in wanted] == [(name, seed) for seed in (8, 9) for name in layers]
+    protocol = wanted[0].protocol
+    assert protocol.steps == 4 * 2 * 20 and protocol.anchors == (ANCHORS[0], "vgg-small")
+    assert all(job.split == "test" for job in wanted)
+    assert protocol_of_test(replace(result.run.config, rungs=()), None, 3).steps == 4 * 20
+
+
+def test_rows_are_written_as_they_come_and_not_trained_again(result: evonas.Result, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    wanted = jobs([result], seeds=(8,))[-2:]
+    protocol = wanted[0].protocol
+    rows = list(train(wanted, make_executor("local", protocol), file))
+    assert read(file) == rows and len(rows) == 4
+    assert {(one.layer, one.anchor) for one in rows} == {
+        (job.layer, name) for job in wanted for name in protocol.anchors
+    }
+    assert missing(wanted, rows) == []
+    # A line that a kill cut off is trained again, on the network that it was for.
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(lines[:3]) + "\n" + lines[3][:20])
+    (left,) = missing(wanted, read(file))
+    assert left.protocol == replace(protocol, anchors=(rows[3].anchor,)) and left.layer == rows[3].layer
+
+
+def test_comparisons_are_paired_by_seed_and_corrected() -> None:
+    ours = {seed: 0.5 + 0.01 * (seed % 3) for seed in range(6)}
+    others = {
+        name: {seed: 0.5 - 0.01 * place + 0.003 * (seed % 2) for seed in range(6)}
+        for place, name in enumerate(PUBLISHED)
+    }
+    rows = [row("mine", seed, score) for seed, score in ours.items()]
+    rows += [row(name, seed, score) for name, of in others.items() for seed, score in of.items()]
+    rows += [row("mine", 7, 0.9), row("bn-relu", 8, 0.1)]  # seeds of one of the two alone
+    rows += [row("mine", 0, 0.0, "another network")]
+    found = comparisons(rows, "mine", ANCHORS[:1])
+    plain = [paired(list(ours.values()), list(others[name].values())) for name in PUBLISHED]
+    assert [one["published"] for one in found] == list(PUBLISHED)
+    for one, expected, p in zip(found, plain, holm([None if each is None else each.p for each in plain]), strict=True):
+        assert expected is not None and expected.interval is not None
+        assert one["difference"] == pytest.approx(expected.difference) and one["pairs"] == 6
+        assert one["interval"] == pytest.approx([expected.interval.low, expected.interval.high])
+        assert one["p"] == pytest.approx(p)
+    # A seed counts only where both networks have it.
+    both = [*rows, *(row("mine", seed, 0.7, ANCHORS[1]) for seed in (0, 1)), row("bn-relu", 1, 0.6, ANCHORS[1])]
+    assert [one["pairs"] for one in comparisons(both, "mine", ANCHORS)] == [1, 0, 0, 0, 0, 0]
+
+
+def test_the_summary_its_table_and_its_picture(result: evonas.Result, tmp_path: Path) -> None:
+    winner = winner_of(result)
+    assert winner is not None
+    protocol = jobs([result], seeds=(8,))[0].protocol
+    rows = [
+        row(layer, seed, 0.3 + 0.1 * (layer == winner) + 0.01 * (seed % 3) * (1 + place), anchor)
+        for place, layer in enumerate((*PUBLISHED, winner))
+        for seed in range(4)
+        for anchor in protocol.anchors
+    ]
+    document = summary({"quick": {5: result}}, rows)
+    json.dumps(document, allow_nan=False)
+    (search,) = document["searches"]
+    assert (search["variant"], search["seed"], search["judged"], search["winner"]) == ("quick", 5, 3, winner)
+    assert search["families_of_ten"] >= 1 and search["roots_of_fifty"] == 3 and search["core_minutes"] > 0
+    assert search["verification_core_minutes"] > 0
+    assert search["test"] == comparisons(rows, winner, ANCHORS[:1])
+    assert search["unseen"] == comparisons(rows, winner, ["vgg-small"])
+    assert document["layers"][winner]["mean"] == pytest.approx(0.4 + 0.07 * 0.75)
+    text = table(document)
+    assert f"winner {winner}" in text and "bn-relu +0.1" in text and "unseen: bn-relu +0.1" in text
+    drawn = picture(document, "quick")
+    assert drawn is not None
+    drawn.savefig(tmp_path / "a.svg")
+    assert "points above the published layer" in "".join(axes.get_xlabel() for axes in drawn.axes)
+    first: Any = drawn.axes[0].get_lines()[0]
+    assert first.get_xdata()[0] == pytest.approx(100 * search["test"][0]["difference"])
+    assert picture(document, "another") is None
+
+
+def test_random_search_gets_the_compute_of_the_search_that_it_is_compared_with(
+    result: evonas.Result, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(evonas, "search", lambda **given: asked.update(given))
+    searched(folder, Variant("other", settings={"strategy": "random"}, as_long_as="quick"), 5, 3)
+    assert asked["core_minutes"] == pytest.approx(result.summary.core_seconds / 60)
+    assert (asked["seed"], asked["workers"], asked["strategy"]) == (5, 3, "random")
+
+
+def test_a_row_is_json() -> None:
+    assert Row(**json.loads(json.dumps(asdict(row("mine", 1, 0.5))))) == row("mine", 1, 0.5)
