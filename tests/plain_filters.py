@@ -26,10 +26,14 @@ TWIN_SHAPE, TWIN_GROUPS, TWIN_SCALES = (3, 8, 3, 3), 4, (0.3, 1.0, 3.0)
 FLAT = 1e-9
 
 
-def random_node(space: SearchSpace, number: int, rng: np.random.Generator) -> Node:
+def drawn_operation(space: SearchSpace, rng: np.random.Generator) -> str:
     weights = np.array([space.weights.get(name, 1.0) for name in space.ops])
     place = int(np.searchsorted(np.cumsum(weights / weights.sum()), rng.random(), side="right"))
-    name = space.ops[min(place, len(space.ops) - 1)]
+    return space.ops[min(place, len(space.ops) - 1)]
+
+
+def random_node(space: SearchSpace, number: int, rng: np.random.Generator) -> Node:
+    name = drawn_operation(space, rng)
     return Node(name, tuple(int(rng.integers(number)) for _ in range(PRIMITIVES[name].arity)))
 
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from math import inf, isnan
 
 import numpy as np
 
 from evonas.judging.families import family_of
 from evonas.language.graph import FIRST, Graph, Node
+from evonas.language.primitive_table import PRIMITIVES
 from evonas.settings.candidate import Evaluation, Origin, OriginKind, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace
-from tests.plain_filters import PlainFilters, random_graph, random_node
+from tests.plain_filters import PlainFilters, drawn_operation, random_graph, random_node
 
 SMALLER_IS_BETTER = {"size", "step-time", "saved-bytes"}
 LEAST_BEFORE = 20
@@ -75,7 +76,7 @@ class PlainSearch:
                 graph, origin = self._proposed(window, rng)
             verdict, functional_key = filters.judge(graph)
             if verdict == "passed" and origin.parent is not None and config.leaps:
-                families = [astuple(family_of(each)) for each in (graph, self.drawn[origin.parent].graph)]
+                families = [family_of(each) for each in (graph, self.drawn[origin.parent].graph)]
                 others = sum(one != other for one, other in zip(*families, strict=True))
                 verdict = "leap" if rng.random() >= config.leaps[others] else verdict
             if verdict == "passed":
@@ -91,11 +92,59 @@ class PlainSearch:
         parent = parent_in(window, config, rng)
         graph, changes = self.drawn[parent].graph, []
         for _ in range(config.mutations):
-            place = int(rng.integers(len(graph.nodes)))
-            new = random_node(config.space, FIRST + place, rng)
-            changes.append(f"node {FIRST + place}: {written(graph.nodes[place])} -> {written(new)}")
-            graph = Graph((*graph.nodes[:place], new, *graph.nodes[place + 1 :]), graph.output)
+            graph, change = mutated(config, graph, rng)
+            changes.append(change)
         return graph, Origin(OriginKind.MUTATION, parent, tuple(changes))
+
+
+def mutated(config: RunConfig, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
+    """A mutant and what was changed, by the setting `mutation`."""
+    if config.mutation == "edit" and rng.random() < 0.5:
+        longer, change = inserted(config.space, graph, rng)
+        if len(longer) <= config.space.nodes:
+            return embedded(config.space, Graph(longer, FIRST + len(longer) - 1), rng), change
+    place = int(rng.integers(len(graph.nodes)))
+    number, old = FIRST + place, graph.nodes[place]
+    if config.mutation == "node":
+        new = random_node(config.space, number, rng)
+    elif part := int(rng.integers(1 + len(old.args))):
+        args = list(old.args)
+        args[part - 1] = int(rng.integers(number))
+        new = Node(old.op, tuple(args))
+    else:
+        new = Node(drawn_operation(config.space, rng), ())
+        wanted, kept = PRIMITIVES[new.op].arity, list(old.args)
+        if wanted < len(kept):
+            kept = [kept[int(rng.integers(2))]]
+        new = Node(new.op, (*kept, *(int(rng.integers(number)) for _ in range(wanted - len(kept)))))
+    changed = Graph((*graph.nodes[:place], new, *graph.nodes[place + 1 :]), graph.output)
+    return changed, f"node {number}: {written(old)} -> {written(new)}"
+
+
+def inserted(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> tuple[tuple[Node, ...], str]:
+    """The live nodes of a graph with a new one at an argument of one of them, and what was changed."""
+    live = [number for number in graph.live if number >= FIRST]
+    receiver = live[int(rng.integers(len(live)))]
+    place = int(rng.integers(len(graph.node(receiver).args)))
+    before = [*range(FIRST), *(number for number in live if number < receiver)]
+    op, old = drawn_operation(space, rng), graph.node(receiver).args[place]
+    args = [old if rng.integers(2) else before[int(rng.integers(len(before)))]]
+    if PRIMITIVES[op].arity == 2:
+        args.append(before[int(rng.integers(len(before)))])
+    new = Node(op, tuple(args))
+    # Numbers below 1,000 are those of the graph; the new node has 1,000.
+    nodes = {number: graph.node(number) for number in live} | {1000: new}
+    wanted = list(nodes[receiver].args)
+    wanted[place] = 1000
+    nodes[receiver] = Node(nodes[receiver].op, tuple(wanted))
+    order = sorted(nodes, key=lambda number: (receiver - 0.5) if number == 1000 else number)
+    used = {graph.output}
+    for number in reversed(order):
+        used |= set(nodes[number].args) if number in used else set()
+    order = [number for number in order if number in used]
+    at = {number: number for number in range(FIRST)} | {number: FIRST + i for i, number in enumerate(order)}
+    found = tuple(Node(nodes[number].op, tuple(at[a] for a in nodes[number].args)) for number in order)
+    return found, f"argument {place + 1} of node {receiver}: {old} -> {written(new)}"
 
 
 def written(node: Node) -> str:

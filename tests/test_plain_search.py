@@ -80,6 +80,8 @@ CONFIGURATIONS = {
     "lookahead of 1": small(70, lookahead=1, population=6, smallest_tournament=3, seed=5),
     "twins": small(50, twins=0.02, lookahead=3),
     "leaps": small(60, leaps=(1.0, 0.5, 0.2, 0.0), smallest_tournament=3, lookahead=3),
+    "parts": small(40, mutation="part", smallest_tournament=3, lookahead=3),
+    "edits": small(60, mutation="edit", smallest_tournament=3, lookahead=3),
     "average": small(60, strategy="average", smallest_tournament=2),
     "nsga2": small(70, strategy="nsga2", population=10, survivors=4, lookahead=4),
     "nsga2 of one objective": small(
@@ -109,6 +111,9 @@ def test_a_recorded_run_is_what_it_should_be(name: str) -> None:
     assert name == "random" or len(plain.full_windows) > 5
     if name == "twins":
         assert sum(drawn.discarded.get("twin", 0) for drawn in plain.drawn) > 3
+    if name == "edits":
+        changes = [change for drawn in plain.drawn for change in drawn.origin.mutations]
+        assert {change.split()[0] for change in changes} == {"argument", "node"}
     if name == "leaps":
         assert sum(drawn.discarded.get("leap", 0) for drawn in plain.drawn) > 20
     if name == "seed graphs":

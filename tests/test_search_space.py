@@ -1,5 +1,6 @@
 """Search spaces: sampling, mutation and embedding follow SPEC section 2."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from evonas.errors import UsageError
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
+from evonas.language.zoo import zoo
 from evonas.search_spaces import SPACES, space_named
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import MAX_OPERATIONS, MOMENT_NAMES, SearchSpace, generator
@@ -275,3 +277,60 @@ def test_parts_are_uniform_over_nodes_and_over_the_parts_of_a_node():
     last = Counter(m.node(FIRST + 9).args[0] for m, _ in mutants if m.node(FIRST + 9) != graph.node(FIRST + 9))
     drawn = {argument: count for argument, count in last.items() if argument}
     assert_uniform([drawn.get(a, 0) for a in range(1, 13)], [sum(drawn.values()) / 12] * 12)
+
+
+def tree(graph, number, change=None):
+    """A node as nested tuples; `change` is the receiver, the place of its argument, and the inserted node."""
+    if number < FIRST:
+        return number
+    op, args = graph.node(number)
+    branches = [tree(graph, argument, change) for argument in args]
+    if change is not None and number == change[0]:
+        inserted = change[2]
+        branches[change[1]] = (inserted.op, *(tree(graph, argument) for argument in inserted.args))
+    return op, *branches
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(zoo)))
+def test_a_node_is_inserted_at_an_argument(seed, name):
+    rng = generator(seed)
+    graph = EVONORM.embed(zoo[name], rng)
+    for _ in range(10):
+        if (found := EVONORM.insert(graph, rng)) is None:
+            # There was no room: every node is live, and none was passed over.
+            assert sum(number >= FIRST for number in graph.live) == EVONORM.nodes
+            return
+        longer, words = found
+        place, receiver, replaced, op, args = re.fullmatch(
+            r"argument (\d) of node (\d+): (\d+) -> (\w+)\((.*)\)", words
+        ).groups()
+        inserted = Node(op, tuple(int(argument) for argument in args.split(", ")))
+        assert op in EVONORM.ops and all(argument < int(receiver) for argument in inserted.args)
+        assert graph.node(int(receiver)).args[int(place) - 1] == int(replaced)
+        assert tree(longer, longer.output) == tree(graph, graph.output, (int(receiver), int(place) - 1, inserted))
+        assert len(longer.nodes) == EVONORM.nodes and longer.output == FIRST + EVONORM.nodes - 1
+
+
+def test_insertions_are_uniform_over_live_nodes_and_wrap_as_often_as_not():
+    rng = generator(4)
+    graph = EVONORM.embed(Graph.parse("tanh(x) + sigmoid(x)"), rng)
+    live = [number for number in graph.live if number >= FIRST]
+    found = [EVONORM.insert(graph, rng)[1] for _ in range(6000)]
+    receivers = Counter(int(re.search(r"of node (\d+)", words).group(1)) for words in found)
+    assert_uniform([receivers[number] for number in live], [2000] * 3)
+    assert len({words.split("-> ")[1].split("(")[0] for words in found}) == len(EVONORM.ops)
+    inner = [words for words in found if int(re.search(r"of node (\d+)", words).group(1)) == live[0]]
+    firsts = Counter(int(re.search(r"\((\d+)", words).group(1)) for words in inner)
+    # x is there before, with three others: half, and a quarter of the other half.
+    share, count = 0.5 + 0.5 / FIRST, len(inner)
+    assert abs(firsts[0] - share * count) < 5 * (count * share * (1 - share)) ** 0.5
+    assert set(firsts) == set(range(FIRST))
+
+
+def test_nothing_is_inserted_where_there_is_no_room():
+    rng = generator(5)
+    full = Graph(tuple(Node("tanh", (FIRST + i - 1 if i else 0,)) for i in range(10)), FIRST + 9)
+    found = [EVONORM.insert(full, rng) for _ in range(200)]
+    # Room is made only where the new node takes the place of others.
+    assert any(one is None for one in found) and any(one is not None for one in found)
+    assert all(one is None or len(one[0].nodes) == 10 for one in found)

@@ -94,11 +94,18 @@ class Proposer:
         parent = self._select(members, rng).candidate
         tally.spent(SELECTION)
         graph, mutations = parent.graph, []
-        mutate = config.space.mutate if config.mutation == "node" else config.space.mutate_part
         for _ in range(config.mutations):
-            graph, change = mutate(graph, rng)
+            graph, change = self._mutate(graph, rng)
             mutations.append(change)
         return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations))
+
+    def _mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
+        space, mutation = self.config.space, self.config.mutation
+        if mutation == "node":
+            return space.mutate(graph, rng)
+        if mutation == "edit" and rng.random() < 0.5 and (longer := space.insert(graph, rng)) is not None:
+            return longer
+        return space.mutate_part(graph, rng)
 
     def _leaps(self, graph: Graph, origin: Origin, rng: np.random.Generator, tally: Tally) -> bool:
         """Whether an offspring is left out because its family differs too much from its parent's.

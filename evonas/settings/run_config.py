@@ -41,7 +41,8 @@ class RunConfig:
         families: number of the best families among which `families` chooses that of a parent.
         fresh: probability that a candidate is a new random graph rather than an offspring.
         mutations: number of mutations that separate an offspring from its parent.
-        mutation: what a mutation redraws: a "node" with its arguments, as in the paper, or a "part" of one.
+        mutation: what a mutation does: it redraws a "node" with its arguments, as in the paper, or a "part" of one; an
+            "edit" redraws a part or, as often, inserts a node.
         leaps: shares of the offspring that are judged, by the number of features of their family (statistics, scale,
             shape) in which they differ from their parent, from 0 to 3; empty for all of them.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
@@ -76,7 +77,7 @@ class RunConfig:
     families: int = 12
     fresh: float = 0.5
     mutations: int = 2
-    mutation: Literal["node", "part"] = "node"
+    mutation: Literal["node", "part", "edit"] = "node"
     leaps: tuple[float, ...] = ()
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
@@ -111,8 +112,8 @@ class RunConfig:
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
             check_number(self, "core_minutes", above=0.0)
-        if self.mutation not in ("node", "part"):
-            raise UsageError(f"mutation must be node or part, not {shorten(self.mutation)}")
+        if self.mutation not in ("node", "part", "edit"):
+            raise UsageError(f"mutation must be node, part or edit, not {shorten(self.mutation)}")
         if self.strategy not in STRATEGIES:
             raise UsageError(f"unknown strategy {shorten(self.strategy)}; known: {', '.join(STRATEGIES)}")
         if self.strategy == "average" and self.protocol.objectives != (ANCHOR_ACCURACIES,):

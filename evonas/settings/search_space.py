@@ -142,6 +142,37 @@ class SearchSpace:
         nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
         return Graph.of_valid(nodes, graph.output), f"node {number}: {_written(old)} -> {_written(new)}"
 
+    def insert(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str] | None:
+        """`graph` with a new node at one argument of a live node, and a description of the change.
+
+        The new node's operation is drawn. Its first argument is what it takes the place of, or as often another value
+        that is there before the live node; a second argument is such a value. Live nodes, and within a node its
+        arguments, are equally likely. None if the result has more live nodes than the space allows.
+
+        The graph must be a member of the space, as returned by `random_graph` and `embed`; so is the result.
+        """
+        live = [number for number in graph.live if number >= FIRST]
+        receiver = live[int(rng.integers(len(live)))]
+        place = int(rng.integers(len(graph.node(receiver).args)))
+        there = [*range(FIRST), *(number for number in live if number < receiver)]
+        name, arity = self._arities[bisect_right(self._thresholds, rng.random())]
+        replaced = graph.node(receiver).args[place]
+        first = replaced if rng.integers(2) else there[int(rng.integers(len(there)))]
+        inserted = Node(name, (first,) if arity == 1 else (first, there[int(rng.integers(len(there)))]))
+        numbers, nodes = {number: number for number in range(FIRST)}, list[Node]()
+        for number in live:
+            op, args = graph.node(number)
+            moved = [numbers[a] for a in args]
+            if number == receiver:
+                moved[place] = FIRST + len(nodes)
+                nodes.append(Node(inserted.op, tuple(numbers[a] for a in inserted.args)))
+            numbers[number] = FIRST + len(nodes)
+            nodes.append(Node(op, tuple(moved)))
+        longer = Graph(tuple(nodes), numbers[graph.output])
+        if sum(number >= FIRST for number in longer.live) > self.nodes:
+            return None
+        return self.embed(longer, rng), f"argument {place + 1} of node {receiver}: {replaced} -> {_written(inserted)}"
+
     def embed(self, graph: Graph, rng: np.random.Generator) -> Graph:
         """`graph` as a member of the space, padded to `nodes` operations with random dead nodes.
 
