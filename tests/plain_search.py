@@ -91,7 +91,8 @@ class PlainSearch:
             return random_graph(config.space, rng), Origin(OriginKind.RANDOM)
         parent = parent_in(window, config, rng)
         graph, changes = self.drawn[parent].graph, []
-        for _ in range(config.mutations):
+        count = config.mutations
+        for _ in range(1 + int(rng.integers(count)) if config.mutation == "edit" else count):
             graph, change = mutated(config, graph, rng)
             changes.append(change)
         return graph, Origin(OriginKind.MUTATION, parent, tuple(changes))

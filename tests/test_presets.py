@@ -28,9 +28,10 @@ OPTIONAL = (
 
 DEFAULT = {
     "strategy": "families",
-    "mutation": "part",
-    "leaps": (1.0, 0.3, 0.1, 0.0),
+    "mutation": "edit",
+    "leaps": (1.0, 0.3, 0.1, 0.02),
     "rungs": (2, 4),
+    "rung_lookahead": 40,
     "core_minutes": 38.0,
     "finalists": 5,
 }

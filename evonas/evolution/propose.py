@@ -94,7 +94,8 @@ class Proposer:
         parent = self._select(members, rng).candidate
         tally.spent(SELECTION)
         graph, mutations = parent.graph, []
-        for _ in range(config.mutations):
+        several = config.mutation == "edit"
+        for _ in range(1 + int(rng.integers(config.mutations)) if several else config.mutations):
             graph, change = self._mutate(graph, rng)
             mutations.append(change)
         return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations))

@@ -40,7 +40,7 @@ class RunConfig:
         survivors: number of candidates of the window that survive under `nsga2`.
         families: number of the best families among which `families` chooses that of a parent.
         fresh: probability that a candidate is a new random graph rather than an offspring.
-        mutations: number of mutations that separate an offspring from its parent.
+        mutations: number of mutations that separate an offspring from its parent; of edits, the largest number.
         mutation: what a mutation does: it redraws a "node" with its arguments, as in the paper, or a "part" of one; an
             "edit" redraws a part or, as often, inserts a node.
         leaps: shares of the offspring that are judged, by the number of features of their family (statistics, scale,
