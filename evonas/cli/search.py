@@ -197,7 +197,7 @@ def _advice(run: RunInfo, best: Sequence[results.ResultRow], verdict: Verdict | 
         return f"`evonas resume {run.id}` continues it."
     longer = "search longer (`--budget`) or with another seed (`--seed`)"
     if not best:
-        return f"No candidate was scored: {longer}."
+        return ""  # `why_nothing_was_scored` says what to do
     if verdict is None or verdict.missing:
         how = f"`evonas resume {run.id}`" if run.config.finalists else f"`evonas rerank {run.id}`"
         return f"Next: {how} verifies the best; until then, `evonas show {best[0].id}` shows a layer that may be lucky."
