@@ -142,7 +142,7 @@ def test_the_command_exits_with_1_and_json_stays_json(call: Call, noise: Path, t
     assert away["bn-relu"] == {"filter": "quality", "reason": "low accuracy"}
     assert document["published"]["floors"] == {"quality": 0.9}
     code, out, err = call("resume", "--executor", "local", "--storage", database)
-    assert code == 1 and "run 1 scored nothing" in err and "scored" not in out and "search longer" not in out
+    assert code == 1 and "run 1 scored nothing" in err and "scored nothing" not in out and "search longer" not in out
 
 
 def test_with_floors_of_the_task_the_same_layer_is_scored(call: Call, noise: Path, tmp_path: Path) -> None:  # noqa: F811
