@@ -4,46 +4,58 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.proxies.agreement import agreement, means
-from benchmarks.proxies.proxy_table import PROXIES, SEEDS, protocol_of
-from benchmarks.target.__main__ import ANCHORS, NAME, UNSEEN
+from benchmarks.proxies.proxy_table import ANCHORS, LONG, PROXIES, SEEDS, protocol_of
+from benchmarks.target.__main__ import ANCHORS as TARGET_ANCHORS
+from benchmarks.target.__main__ import NAME, UNSEEN
 from benchmarks.target.__main__ import SEEDS as TARGET_SEEDS
-from benchmarks.training_rows import Job, missing, read, train
+from benchmarks.target.layer_list import layers
+from benchmarks.training_rows import Job, Row, missing, read, train
 from evonas.setup.make_executor import make_executor
 
 
 def main() -> None:
     """Train and compare."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.proxies", description=__doc__)
-    parser.add_argument("--target", type=Path, required=True, help="rows of python -m benchmarks.target")
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--target", type=Path, default=None, help="rows of python -m benchmarks.target")
+    parser.add_argument("--data-dir", default="", help="CIFAR-10, for the proxies that need it")
     parser.add_argument("--rows", type=Path, default=Path("proxy_rows.jsonl"))
-    parser.add_argument("--proxy", nargs="*", default=[proxy.name for proxy in PROXIES])
+    parser.add_argument("--proxy", nargs="*", default=[proxy.name for proxy in (LONG, *PROXIES)])
     parser.add_argument("--seed", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
-    target_rows = read(given.target)
-    seeds = [seed for seed in TARGET_SEEDS if any(row.seed == seed for row in target_rows)]
-    target = means(target_rows, NAME, (*ANCHORS, UNSEEN), seeds)
-    for proxy in (one for one in PROXIES if one.name in given.proxy):
+    for proxy in (one for one in (LONG, *PROXIES) if one.name in given.proxy):
         protocols = [protocol_of(proxy, given.data_dir, seed) for seed in given.seed]
-        jobs = [Job(layer, proxy.name, protocol, "validation") for protocol in protocols for layer in target]
+        jobs = [Job(layer, proxy.name, protocol, "validation") for protocol in protocols for layer in layers()]
         left = missing(jobs, read(given.rows))
         if left:
             with make_executor("ray", protocols[0], deadline=1800.0, workers=given.workers) as executor:
                 done = sum(1 for _ in train(left, executor, given.rows))
             print(f"{proxy.name}: {done} trainings", flush=True)
-    table = agreement(read(given.rows), target)
-    for row in sorted(table, key=lambda row: -row["correlation"])[:30]:
-        print(
-            f"{row['correlation']:.2f} {row['correlation_of_better_half']:.2f} {row['regret']:.4f} "
-            f"{row['core_seconds']:5.1f} s  {row['proxy']}, {row['seeds']} seeds, {', '.join(row['anchors'])}"
-        )
+    rows = read(given.rows)
+    targets = {LONG.name: means(rows, LONG.name, ANCHORS, _trained(rows, LONG.name, SEEDS))}
+    if given.target is not None:
+        of_target = read(given.target)
+        targets["CIFAR-10"] = means(of_target, NAME, (*TARGET_ANCHORS, UNSEEN), _trained(of_target, NAME, TARGET_SEEDS))
+    tables = {name: agreement(rows, target) for name, target in targets.items()}
+    for name, table in tables.items():
+        print(f"target {name}, {len(targets[name])} layers")
+        for row in sorted(table, key=lambda row: -row["correlation"])[:30]:
+            print(
+                f"{row['correlation']:.2f} {row['correlation_of_better_half']:.2f} {row['regret']:.4f} "
+                f"{row['core_seconds']:5.1f} s  {row['proxy']}, {row['seeds']} seeds, {', '.join(row['anchors'])}"
+            )
     if given.output is not None:
-        given.output.write_text(json.dumps({"layers": len(target), "table": table}, indent=1) + "\n")
+        given.output.write_text(json.dumps(tables, indent=1) + "\n")
+
+
+def _trained(rows: Sequence[Row], name: str, seeds: Sequence[int]) -> list[int]:
+    """Return the seeds with which there are trainings."""
+    return [seed for seed in seeds if any(row.seed == seed and row.protocol == name for row in rows)]
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ class Proxy:
 
     Attributes:
         name: its name in records.
-        data: "photographs", "digits", or "cifar".
+        data: "crops", "photographs", "digits", or "cifar".
         steps: training steps.
         size: height and width of images; None for the data set's own.
         lr: learning rate.
@@ -31,14 +31,17 @@ class Proxy:
 
 
 PROXIES = (
-    *(Proxy(f"photographs {steps}", "photographs", steps) for steps in (50, 100, 200, 400)),
-    Proxy("photographs 100, lr 0.05", "photographs", 100, lr=0.05),
-    Proxy("photographs 100, lr 0.2", "photographs", 100, lr=0.2),
-    Proxy("photographs 100, 12 pixels", "photographs", 100, 12),
+    *(Proxy(f"crops {steps}", "crops", steps) for steps in (50, 100, 200, 400)),
+    Proxy("crops 100, lr 0.05", "crops", 100, lr=0.05),
+    Proxy("crops 100, lr 0.2", "crops", 100, lr=0.2),
+    Proxy("crops 100, 12 pixels", "crops", 100, 12),
+    *(Proxy(f"photographs {steps}", "photographs", steps) for steps in (100, 400)),
     *(Proxy(f"digits {steps}", "digits", steps) for steps in (100, 200)),
     *(Proxy(f"CIFAR-10 {steps}, 16 pixels", "cifar", steps, 16) for steps in (100, 200, 400)),
     Proxy("CIFAR-10 100, 12 pixels", "cifar", 100, 12),
 )
+LONG = Proxy("crops 1600", "crops", 1600)
+"""The default's task with four times the steps of its longest training, which proxies should predict too."""
 
 
 def protocol_of(proxy: Proxy, data_dir: str, seed: int) -> EvaluationProtocol:
