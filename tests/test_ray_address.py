@@ -70,6 +70,8 @@ def head() -> Iterator[Head]:
 
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
 SMALL = ["--steps", "2", "--budget", "3", "--anchor", "resnet-small", "--set", "deadline=600.0", "--no-verify"]
+SMALL += ["--data", "digits", "--set", "protocol.floors=absolute", "--set", "protocol.quality_floor=0.0"]
+SMALL += ["--set", "protocol.early_steps=[]", "--set", "protocol.early_floors=[]"]
 
 
 def test_a_job_of_ray_searches_on_its_cluster(head: Head, tmp_path: Path) -> None:

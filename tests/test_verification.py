@@ -200,6 +200,7 @@ def test_interrupted_anywhere_it_goes_on_to_the_same_records(after: int) -> None
 
 QUICK = (
     *("--executor", "local", "--anchor", "resnet-small", "--steps", 10, "--budget", 3, "--strategy", "random"),
+    *("--data", "digits", "--set", "protocol.floors=absolute"),
     *("--set", "protocol.quality_floor=0", "--set", "protocol.early_steps=[]", "--set", "protocol.early_floors=[]"),
     *("--set", "protocol.signal=false", "--set", "protocol.stability_steps=[]", "--set", "twins=0"),
     *("--seed-graph", "bn-relu", "--seed-graph", "evonorm-s0", "--seed-graph", "gn-relu"),
