@@ -13,7 +13,7 @@ from math import inf, isnan
 
 import numpy as np
 
-from evonas.judging.families import family_of
+from evonas.judging.start_twins import start_response
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
 from evonas.settings.candidate import Evaluation, Origin, OriginKind, Status
@@ -75,10 +75,12 @@ class PlainSearch:
             else:
                 graph, origin = self._proposed(window, rng)
             verdict, functional_key = filters.judge(graph)
-            if verdict == "passed" and origin.parent is not None and config.leaps:
-                families = [family_of(each) for each in (graph, self.drawn[origin.parent].graph)]
-                others = sum(one != other for one, other in zip(*families, strict=True))
-                verdict = "leap" if rng.random() >= config.leaps[others] else verdict
+            if verdict == "passed" and origin.parent is not None and config.stride:
+                one, other = (plain_response(each.canonical) for each in (graph, self.drawn[origin.parent].graph))
+                gap = min(np.linalg.norm(one - other), np.linalg.norm(one + other))
+                gap /= max(np.linalg.norm(one), np.linalg.norm(other))
+                inside = config.stride[0] <= gap <= config.stride[1]
+                verdict = verdict if inside or rng.random() < config.strays else "stride"
             if verdict == "passed":
                 filters.remember(graph, functional_key)
                 return Drawn(graph, functional_key, origin, dict(discarded), floors(config, seen))
@@ -96,6 +98,12 @@ class PlainSearch:
             graph, change = mutated(config, graph, rng)
             changes.append(change)
         return graph, Origin(OriginKind.MUTATION, parent, tuple(changes))
+
+
+def plain_response(graph: Graph) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """The output at the start of training; not a number where it is not finite, so that it is near nothing."""
+    response = start_response(graph)
+    return np.full(648, np.nan) if response is None else response.astype(np.float64)
 
 
 def mutated(config: RunConfig, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:

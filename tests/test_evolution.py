@@ -15,8 +15,8 @@ from evonas.evolution.history import History
 from evonas.evolution.loop import Search
 from evonas.evolution.propose import Proposer
 from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION, ResumableFilters
-from evonas.judging.families import family_of
 from evonas.judging.selection import Population
+from evonas.judging.start_twins import start_distance
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.zoo import zoo
 from evonas.records.memory_store import MemoryStore
@@ -210,14 +210,15 @@ def test_what_a_proposer_remembers_is_not_drawn_again() -> None:
         assert found.discarded.get(name, 0) > first.discarded.get(name, 0)
 
 
-def test_offspring_may_be_held_to_the_family_of_their_parents() -> None:
-    store, run = searched(config(budget=60, fresh=0.2, twins=0.0, leaps=(1.0, 0.0, 0.0, 0.0)), FakeExecutor(3))
+def test_offspring_may_be_held_to_a_distance_from_their_parents() -> None:
+    settings = config(budget=60, fresh=0.2, twins=0.0, stride=(0.3, 0.6), strays=0.0)
+    store, run = searched(settings, FakeExecutor(3))
     drawn = list(store.candidates(run.id))
     parents = [(one, drawn[one.origin.parent]) for one in drawn if one.origin.parent is not None]
-    assert len(parents) > 20
-    assert all(family_of(one.graph) == family_of(parent.graph) for one, parent in parents)
-    assert sum(one.discarded.get("leap", 0) for one in drawn) > 20
-    assert sum(one.seconds.get("leap", 0.0) for one in drawn) > 0.0
+    distances = [start_distance(one.graph.canonical, parent.graph.canonical) for one, parent in parents]
+    assert len(distances) > 10 and 0.3 <= min(distances) < max(distances) <= 0.6
+    assert sum(one.discarded.get("stride", 0) for one in drawn) > 20
+    assert sum(one.seconds.get("stride", 0.0) for one in drawn) > 0.0
 
 
 def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,10 +172,3 @@ def test_a_curve_is_the_response_to_one_element_of_a_large_plane() -> None:
         np.testing.assert_array_equal(output, probes.evaluate(graph))
         there = [Probes([probe]).evaluate(graph).reshape(x.shape)[0, 1, 5, 7] for probe in inputs_at]
         np.testing.assert_allclose(curves[0], there, atol=0.01)
-
-
-def test_families_differ_by_features() -> None:
-    one = family_of(zoo["bn-relu"])
-    layers = {"bn-relu": 0, "gn-relu": 1, "evonorm-b0": 1, "evonorm-s0": 2, "dyt": 3}
-    assert {name: one.differences(family_of(zoo[name])) for name in layers} == layers
-    assert {name: family_of(zoo[name]).differences(one) for name in layers} == layers

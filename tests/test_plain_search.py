@@ -79,7 +79,7 @@ CONFIGURATIONS = {
     "tournaments": small(60, fresh=0.3),
     "lookahead of 1": small(70, lookahead=1, population=6, smallest_tournament=3, seed=5),
     "twins": small(50, twins=0.02, lookahead=3),
-    "leaps": small(60, leaps=(1.0, 0.5, 0.2, 0.0), smallest_tournament=3, lookahead=3),
+    "stride": small(60, stride=(0.3, 0.6), smallest_tournament=3, lookahead=3),
     "parts": small(40, mutation="part", smallest_tournament=3, lookahead=3),
     "edits": small(60, mutation="edit", smallest_tournament=3, lookahead=3),
     "average": small(60, strategy="average", smallest_tournament=2),
@@ -114,8 +114,8 @@ def test_a_recorded_run_is_what_it_should_be(name: str) -> None:
     if name == "edits":
         changes = [change for drawn in plain.drawn for change in drawn.origin.mutations]
         assert {change.split()[0] for change in changes} == {"argument", "node"}
-    if name == "leaps":
-        assert sum(drawn.discarded.get("leap", 0) for drawn in plain.drawn) > 20
+    if name == "stride":
+        assert sum(drawn.discarded.get("stride", 0) for drawn in plain.drawn) > 20
     if name == "seed graphs":
         assert [kind is OriginKind.SEED for kind in kinds[:5]] == [True, True, False, True, False]
     if name == "hurdles":
@@ -123,14 +123,14 @@ def test_a_recorded_run_is_what_it_should_be(name: str) -> None:
         assert len({drawn.floors.get(CHECKPOINTS[1]) for drawn in plain.drawn}) > 3
 
 
-@pytest.mark.parametrize(("lookahead", "capacity", "leaps"), [(1, 1, ()), (4, 3, (1.0, 0.5, 0.2, 0.1))])
-def test_a_run_that_is_stopped_at_every_index(lookahead: int, capacity: int, leaps: tuple[float, ...]) -> None:
+@pytest.mark.parametrize(("lookahead", "capacity", "stride"), [(1, 1, ()), (4, 3, (0.3, 0.6))])
+def test_a_run_that_is_stopped_at_every_index(lookahead: int, capacity: int, stride: tuple[float, ...]) -> None:
     """Stopped after the next draw, then after the next result, by coordinators that know only what is in the store.
 
     The first floors exist from about the fortieth candidate on, so those in between are drawn in one session. The store
     has another run, which has more candidates.
     """
-    settings = small(60, lookahead=lookahead, leaps=leaps, population=7, smallest_tournament=3, protocol=PROTOCOL)
+    settings = small(60, lookahead=lookahead, stride=stride, population=7, smallest_tournament=3, protocol=PROTOCOL)
     store = MemoryStore()
     other = store.create_run(replace(settings, seed=8, budget=70), {})
     Search(other, store, FakeExecutor(3, 1, judged)).execute()

@@ -29,7 +29,8 @@ OPTIONAL = (
 DEFAULT = {
     "strategy": "families",
     "mutation": "edit",
-    "leaps": (1.0, 0.3, 0.1, 0.02),
+    "stride": (0.3, 0.6),
+    "strays": 0.15,
     "rungs": (2, 4),
     "rung_lookahead": 40,
     "core_minutes": 38.0,

@@ -8,7 +8,7 @@ import pytest
 from evonas.evolution.propose import Proposer
 from evonas.judging.cheap_filters import TWIN, CheapFilters, Passed, ResumableFilters, Tally
 from evonas.judging.selection import Population
-from evonas.judging.start_twins import Twins, read_sketch, sketch, start_response, write_sketch
+from evonas.judging.start_twins import Twins, read_sketch, sketch, start_distance, start_response, write_sketch
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.settings.candidate import CandidateKeys, Reject
@@ -188,3 +188,16 @@ def test_a_candidate_of_an_earlier_session_has_twins() -> None:
     verdict = filters.judge(Graph.parse("tanh(x + v0)"), Tally())
     assert isinstance(verdict, tuple) and verdict[0] == TWIN
     assert ResumableFilters(0.0).recall(CandidateKeys("another", "function", None))
+
+
+def test_the_distance_of_two_layers_is_relative_and_up_to_the_sign() -> None:
+    x = Graph.parse("x")
+    assert start_distance(x, Graph.parse("-x")) == start_distance(x, Graph.parse("x + v0")) == 0.0
+    assert start_distance(x, Graph.parse("x + x")) == pytest.approx(0.5) == start_distance(Graph.parse("x + x"), x)
+    relu, whole = (np.asarray(start_response(graph), float) for graph in (Graph.parse("max(x, 0)"), x))
+    assert start_distance(x, Graph.parse("max(x, 0)")) == pytest.approx(
+        np.linalg.norm(whole - relu) / np.linalg.norm(whole)
+    )
+    # The constant 0 is as far as anything can be, and what is not finite is nowhere.
+    assert start_distance(x, Graph.parse("v0")) == 1.0 and start_distance(Graph.parse("v0"), Graph.parse("0")) == 0.0
+    assert start_distance(x, Graph.parse("exp(exp(exp(x * x)))")) == float("inf")

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from evonas.judging.cheap_filters import LEAP, SAMPLING, SELECTION, CheapFilters, Passed, Tally
-from evonas.judging.families import Family, family_of
+from evonas.judging.cheap_filters import SAMPLING, SELECTION, STRIDE, CheapFilters, Passed, Tally
 from evonas.judging.rungs import Ladder
 from evonas.judging.selection import Population, selection_of
+from evonas.judging.start_twins import start_distance
 from evonas.language.graph import Graph
 from evonas.settings.candidate import Candidate, Origin, OriginKind
 from evonas.settings.search_space import generator
@@ -43,8 +43,8 @@ class Proposer:
     def __init__(self, config: RunConfig, ladder: Ladder | None = None) -> None:
         self.config = config
         self.filters = CheapFilters(config.twins)
-        self._ladder = ladder or Ladder(len(config.rungs), config.promotion)
-        self._select = None if config.strategy == "random" else selection_of(config, self._ladder)
+        known = ladder or Ladder(len(config.rungs), config.promotion)
+        self._select = None if config.strategy == "random" else selection_of(config, known)
 
     def remember(self, candidate: Candidate) -> None:
         """Add a candidate that was drawn in an earlier session of the run."""
@@ -65,10 +65,14 @@ class Proposer:
         for attempt in range(MAX_PROPOSALS):
             # A rejected seed graph, such as a duplicate, is replaced by a proposal of the search.
             is_seed = attempt == 0 and index < len(self.config.seed_graphs)
-            graph, origin = self._seeded(index, rng) if is_seed else self._propose(population, rng, tally)
+            parent = None
+            if is_seed:
+                graph, origin = self._seeded(index, rng)
+            else:
+                graph, origin, parent = self._propose(population, rng, tally)
             tally.spent(SAMPLING)
             result = self.filters.judge(graph, tally)
-            if isinstance(result, Passed) and not self._leaps(graph, origin, rng, tally):
+            if isinstance(result, Passed) and (parent is None or self._in_stride(graph, parent.graph, rng, tally)):
                 self.filters.remember(graph, result.key, result.functional_key)
                 return Candidate(
                     index,
@@ -85,11 +89,14 @@ class Proposer:
         seed_graph = Graph.from_json(self.config.seed_graphs[index])
         return self.config.space.embed(seed_graph, rng), Origin(OriginKind.SEED)
 
-    def _propose(self, population: Population, rng: np.random.Generator, tally: Tally) -> tuple[Graph, Origin]:
+    def _propose(
+        self, population: Population, rng: np.random.Generator, tally: Tally
+    ) -> tuple[Graph, Origin, Candidate | None]:
+        """A proposal, its origin, and its parent; None for a random graph."""
         config = self.config
         fresh = rng.random() < config.fresh
         if self._select is None or fresh or not population:
-            return config.space.random_graph(rng), Origin(OriginKind.RANDOM)
+            return config.space.random_graph(rng), Origin(OriginKind.RANDOM), None
         members = population.members
         parent = self._select(members, rng).candidate
         tally.spent(SELECTION)
@@ -98,7 +105,7 @@ class Proposer:
         for _ in range(1 + int(rng.integers(config.mutations)) if several else config.mutations):
             graph, change = self._mutate(graph, rng)
             mutations.append(change)
-        return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations))
+        return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations)), parent
 
     def _mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
         space, mutation = self.config.space, self.config.mutation
@@ -108,18 +115,18 @@ class Proposer:
             return longer
         return space.mutate_part(graph, rng)
 
-    def _leaps(self, graph: Graph, origin: Origin, rng: np.random.Generator, tally: Tally) -> bool:
-        """Whether an offspring is left out because its family differs too much from its parent's.
+    def _in_stride(self, graph: Graph, parent: Graph, rng: np.random.Generator, tally: Tally) -> bool:
+        """Whether an offspring is to be judged, by how far it is from its parent.
 
-        Most of what leaves its parent's family cannot be trained, so a share of it is enough.
+        One that does nearly the same scores alike, and one that does something else can mostly not be trained, so a
+        share of these is enough.
         """
-        if not self.config.leaps or origin.parent is None:
-            return False
-        parent = self._ladder.family(origin.parent)
-        assert isinstance(parent, Family)  # as `Promotions` adds them
-        share = self.config.leaps[parent.differences(family_of(graph))]
-        tally.spent(LEAP)
-        if rng.random() < share:
-            return False
-        tally.discarded[LEAP] += 1
-        return True
+        if not self.config.stride:
+            return True
+        nearest, farthest = self.config.stride
+        judged = nearest <= start_distance(graph.canonical, parent.canonical) <= farthest
+        judged = judged or bool(rng.random() < self.config.strays)
+        tally.spent(STRIDE)
+        if not judged:
+            tally.discarded[STRIDE] += 1
+        return judged

@@ -30,8 +30,9 @@ TWIN = "twin"
 CHEAP_FILTERS = (STRUCTURAL, DUPLICATE, NUMERICAL, FUNCTIONAL, TWIN)
 """The names of the cheap filters, in the order in which they run."""
 
-LEAP = "leap"
-"""The name of what leaves out offspring of another family than their parent's (`evonas/evolution/propose.py`)."""
+STRIDE = "stride"
+"""The name of what leaves out offspring that differ too little or too much from their parent, in
+`evonas/evolution/propose.py`."""
 
 SELECTION, SAMPLING, CANONICAL = "selection", "sampling", "canonical form"
 """The other stages that take time: choosing parents, making graphs, and rewriting those that the walk accepts."""

@@ -80,10 +80,6 @@ class Family(NamedTuple):
     def __str__(self) -> str:
         return f"{self.statistics}, {self.scale}, {self.shape}"
 
-    def differences(self, other: Family) -> int:
-        """The number of features, from 0 to 3, in which another family differs."""
-        return sum(mine != its for mine, its in zip(self, other, strict=True))
-
 
 @dataclass(frozen=True, slots=True)
 class Inputs:

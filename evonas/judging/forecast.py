@@ -34,7 +34,8 @@ class Forecast:
     Attributes:
         intercept, slope: those of the line.
         effects: what is added for each feature, by its place and value; 0 for those that are not there.
-        deviation: the standard deviation of candidates about what is expected of them from all other candidates.
+        deviation: how far candidates typically are from what is expected of them from all other candidates, as the
+            standard deviation of normally distributed errors.
     """
 
     intercept: float = 0.0
@@ -50,8 +51,9 @@ class Forecast:
 def fitted(pairs: Sequence[Pair]) -> Forecast:
     """The forecast from the candidates that have both scores, in any order; scores as they are if there is none.
 
-    It is a ridge regression in which the effects alone are penalised, with a slope of at least 0. Its deviation is the
-    root mean square of the errors of leaving out one candidate each.
+    It is a ridge regression in which the effects alone are penalised, with a slope of at least 0. Its deviation is
+    1.4826 times the median size of the errors of leaving out one candidate each, so that a candidate that collapsed
+    does not make every other one doubtful.
     """
     low, high = np.array([pair[1] for pair in pairs]), np.array([pair[2] for pair in pairs])
     if not pairs:
@@ -86,4 +88,4 @@ def _ridge(
     leverage = np.einsum("ij,ji->i", inputs, solved)
     # The error of a row that is left out, without fitting again (Allen's PRESS statistic).
     errors = (targets - inputs @ coefficients) / np.maximum(1.0 - leverage, 1e-6)
-    return coefficients.tolist(), float(np.sqrt(np.mean(np.square(errors))))
+    return coefficients.tolist(), float(1.4826 * np.median(np.abs(errors)))

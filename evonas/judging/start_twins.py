@@ -13,7 +13,7 @@ and Lindenstrauss 1984).
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 from math import asin, log, sin
 from typing import TYPE_CHECKING
@@ -57,6 +57,7 @@ def _probes() -> tuple[Probes, NDArray[np.float64]]:
     return Probes(probes), np.repeat(_SCALES, x.size)
 
 
+@lru_cache(maxsize=1024)  # of parents, above all
 def start_response(graph: Graph) -> NDArray[np.float32] | None:
     """The output of `graph` on fixed random inputs at three scales, with v0 = 0 and v1 = 1, divided by the scale.
 
@@ -67,6 +68,20 @@ def start_response(graph: Graph) -> NDArray[np.float32] | None:
     with np.errstate(over="ignore", invalid="ignore"):
         response = (probes.evaluate(graph) / scales).astype(np.float32)
     return response if np.isfinite(response).all() else None
+
+
+def start_distance(graph: Graph, other: Graph) -> float:
+    """The relative distance of two graphs' responses, from 0, up to the sign; infinite if one is not finite.
+
+    It is the Euclidean distance divided by the length of the longer response, as between twins.
+    """
+    responses = start_response(graph), start_response(other)
+    if responses[0] is None or responses[1] is None:
+        return float("inf")
+    one, two = (response.astype(np.float64) for response in responses if response is not None)
+    longer = max(float(np.linalg.norm(one)), float(np.linalg.norm(two)))
+    nearer = min(float(np.linalg.norm(one - two)), float(np.linalg.norm(one + two)))
+    return nearer / longer if longer > 0.0 else 0.0
 
 
 @cache

@@ -43,8 +43,9 @@ class RunConfig:
         mutations: number of mutations that separate an offspring from its parent; of edits, the largest number.
         mutation: what a mutation does: it redraws a "node" with its arguments, as in the paper, or a "part" of one; an
             "edit" redraws a part or, as often, inserts a node.
-        leaps: shares of the offspring that are judged, by the number of features of their family (statistics, scale,
-            shape) in which they differ from their parent, from 0 to 3; empty for all of them.
+        stride: smallest and largest relative distance from its parent, at the start of training, of an offspring that
+            is judged in any case (`evonas.judging.start_twins.start_distance`); empty for all distances.
+        strays: probability that an offspring at another distance is judged.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
             earlier one (`evonas/judging/start_twins.py`); 0 disables the comparison.
         lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
@@ -78,7 +79,8 @@ class RunConfig:
     fresh: float = 0.5
     mutations: int = 2
     mutation: Literal["node", "part", "edit"] = "node"
-    leaps: tuple[float, ...] = ()
+    stride: tuple[float, ...] = ()
+    strays: float = 0.2
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
     promotion: float = 0.25
@@ -106,8 +108,9 @@ class RunConfig:
             check_integers(self, verify_steps=1)
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
-        if self.leaps and (len(self.leaps) != 4 or not all(_is_share(share) for share in self.leaps)):
-            raise UsageError(f"leaps must be four shares, such as [1.0, 0.3, 0.1, 0.0], not {shorten(self.leaps)}")
+        if self.stride and not _is_range(self.stride):
+            raise UsageError(f"stride must be two rising numbers, such as [0.3, 0.6], not {shorten(self.stride)}")
+        check_number(self, "strays", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
@@ -137,7 +140,7 @@ class RunConfig:
     @property
     def uses_ladder(self) -> bool:
         """Whether the run keeps what is known of every scored candidate (`evonas.judging.rungs.Ladder`)."""
-        return bool(self.rungs or self.leaps) or self.strategy == "families"
+        return bool(self.rungs) or self.strategy == "families"
 
     def to_json(self) -> str:
         """The configuration as JSON; `from_json` is its inverse."""
@@ -171,8 +174,9 @@ def _is_multiple(rung: object) -> bool:
     return isinstance(rung, int) and not isinstance(rung, bool) and rung >= 1
 
 
-def _is_share(share: object) -> bool:
-    return isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1
+def _is_range(values: tuple[object, ...]) -> bool:
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    return len(numbers) == len(values) == 2 and 0 <= numbers[0] <= numbers[1]
 
 
 def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:
