@@ -47,8 +47,8 @@ def test_offspring_are_grouped_by_distance() -> None:
         0.3: (0, 0, 0, 0),
         0.4: (0, 0, 0, 0),
         0.5: (2, 6.0, 2, 2),
-        0.6: (4, 20.0, 2, 2),
-        0.8: (0, 0, 0, 0),
+        0.6: (2, 8.0, 2, 2),
+        0.8: (2, 12.0, 0, 0),
     }
     assert groups[-1].farthest is None
 
