@@ -34,7 +34,7 @@ DEFAULT = {
     "rungs": (2, 4),
     "rung_lookahead": 40,
     "core_minutes": 38.0,
-    "finalists": 5,
+    "finalists": 8,
 }
 DEFAULT_PROTOCOL = {
     "data": "crops",

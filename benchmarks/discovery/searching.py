@@ -41,7 +41,7 @@ VARIANTS = {
         Variant("default"),
         Variant(
             "random",
-            settings={"strategy": "random", "budget": 1_000_000, "finalists": 5},
+            settings={"strategy": "random", "budget": 1_000_000, "finalists": 8},
             as_long_as="default",
         ),
         Variant("scratch", settings={"seed_graphs": ()}),
