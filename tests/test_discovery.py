@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import evonas
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import Variant, path_of, searched
 from benchmarks.discovery.summary import summary, table
-from benchmarks.discovery.testing import PUBLISHED, comparisons, jobs, protocol_of_test, winner_of
+from benchmarks.discovery.testing import (
+    PUBLISHED,
+    Yardstick,
+    comparisons,
+    four_times_as_long,
+    jobs,
+    winner_of,
+    yardstick,
+)
 from benchmarks.training_rows import Row, missing, read, train
 from evonas.reruns.significance import holm, paired
 from evonas.setup.make_executor import make_executor
@@ -53,19 +62,46 @@ def row(layer: str, seed: int, score: float, anchor: str = ANCHORS[0]) -> Row:
     return Row(layer, "test", anchor, seed, score, False, 1.5)
 
 
-def test_winners_and_published_layers_are_trained_four_times_as_long(result: evonas.Result) -> None:
-    wanted = jobs([result, result], seeds=(8, 9))
-    layers = [*PUBLISHED, winner_of(result)]
-    assert [(job.layer, job.protocol.seed) for job in wanted] == [(name, seed) for seed in (8, 9) for name in layers]
+@pytest.fixture(scope="module")
+def by(result: evonas.Result) -> Yardstick:
+    return four_times_as_long("test", result.run.config, seeds=2)
+
+
+def test_winners_and_published_layers_are_trained_four_times_as_long(result: evonas.Result, by: Yardstick) -> None:
+    wanted = jobs([result, result], by)
+    layers, seeds = [*PUBLISHED, winner_of(result)], (20_000, 20_001)
+    assert [(job.layer, job.protocol.seed) for job in wanted] == [(name, seed) for seed in seeds for name in layers]
     protocol = wanted[0].protocol
     assert protocol.steps == 4 * 2 * 20 and protocol.anchors == (ANCHORS[0], "vgg-small")
+    assert (by.anchors, by.unseen) == (ANCHORS[:1], "vgg-small")
     assert all(job.split == "test" for job in wanted)
-    assert protocol_of_test(replace(result.run.config, rungs=()), None, 3).steps == 4 * 20
+    assert four_times_as_long("test", replace(result.run.config, rungs=())).protocol.steps == 4 * 20
 
 
-def test_rows_are_written_as_they_come_and_not_trained_again(result: evonas.Result, tmp_path: Path) -> None:
+def test_the_yardsticks_by_name(tmp_path: Path) -> None:
+    crops = yardstick("crops", None)
+    assert (crops.protocol.data, crops.protocol.steps, crops.unseen, crops.seeds) == (
+        "crops",
+        1600,
+        "densenet-small",
+        10,
+    )
+    assert not crops.protocol.hurdle_steps and len(crops.anchors) == 3
+    for kind in ("cat", "dog"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (24, 24)).save(tmp_path / "train" / kind / f"{number}.png")
+    for name in ("pictures", "target"):
+        found = yardstick(name, str(tmp_path))
+        assert found.protocol.data_dir == str(tmp_path) and found.seeds == 5 and len(found.anchors) == 3
+    assert (found.unseen, found.protocol.steps) == ("vgg-medium", 1000)
+
+
+def test_rows_are_written_as_they_come_and_not_trained_again(
+    result: evonas.Result, by: Yardstick, tmp_path: Path
+) -> None:
     file = tmp_path / "rows.jsonl"
-    wanted = jobs([result], seeds=(8,))[-2:]
+    wanted = jobs([result], by)[-2:]
     protocol = wanted[0].protocol
     rows = list(train(wanted, make_executor("local", protocol), file))
     assert read(file) == rows and len(rows) == 4
@@ -89,8 +125,8 @@ def test_comparisons_are_paired_by_seed_and_corrected() -> None:
     rows = [row("mine", seed, score) for seed, score in ours.items()]
     rows += [row(name, seed, score) for name, of in others.items() for seed, score in of.items()]
     rows += [row("mine", 7, 0.9), row("bn-relu", 8, 0.1)]  # seeds of one of the two alone
-    rows += [row("mine", 0, 0.0, "another network")]
-    found = comparisons(rows, "mine", ANCHORS[:1])
+    rows += [row("mine", 0, 0.0, "another network"), replace(row("mine", 0, 0.0), protocol="another yardstick")]
+    found = comparisons(rows, "test", "mine", ANCHORS[:1])
     plain = [paired(list(ours.values()), list(others[name].values())) for name in PUBLISHED]
     assert [one["published"] for one in found] == list(PUBLISHED)
     for one, expected, p in zip(found, plain, holm([None if each is None else each.p for each in plain]), strict=True):
@@ -100,37 +136,37 @@ def test_comparisons_are_paired_by_seed_and_corrected() -> None:
         assert one["p"] == pytest.approx(p)
     # A seed counts only where both networks have it.
     both = [*rows, *(row("mine", seed, 0.7, ANCHORS[1]) for seed in (0, 1)), row("bn-relu", 1, 0.6, ANCHORS[1])]
-    assert [one["pairs"] for one in comparisons(both, "mine", ANCHORS)] == [1, 0, 0, 0, 0, 0]
+    assert [one["pairs"] for one in comparisons(both, "test", "mine", ANCHORS)] == [1, 0, 0, 0, 0, 0]
 
 
-def test_the_summary_its_table_and_its_picture(result: evonas.Result, tmp_path: Path) -> None:
+def test_the_summary_its_table_and_its_picture(result: evonas.Result, by: Yardstick, tmp_path: Path) -> None:
     winner = winner_of(result)
     assert winner is not None
-    protocol = jobs([result], seeds=(8,))[0].protocol
     rows = [
         row(layer, seed, 0.3 + 0.1 * (layer == winner) + 0.01 * (seed % 3) * (1 + place), anchor)
         for place, layer in enumerate((*PUBLISHED, winner))
         for seed in range(4)
-        for anchor in protocol.anchors
+        for anchor in by.protocol.anchors
     ]
-    document = summary({"quick": {5: result}}, rows)
+    document = summary({"quick": {5: result}}, rows, [by])
     json.dumps(document, allow_nan=False)
     (search,) = document["searches"]
     assert (search["variant"], search["seed"], search["judged"], search["winner"]) == ("quick", 5, 3, winner)
     assert search["families_of_ten"] >= 1 and search["roots_of_fifty"] == 3 and search["core_minutes"] > 0
     assert search["verification_core_minutes"] > 0
-    assert search["test"] == comparisons(rows, winner, ANCHORS[:1])
-    assert search["unseen"] == comparisons(rows, winner, ["vgg-small"])
-    assert document["layers"][winner]["mean"] == pytest.approx(0.4 + 0.07 * 0.75)
+    tests = search["tests"]["test"]
+    assert tests["test"] == comparisons(rows, "test", winner, ANCHORS[:1])
+    assert tests["unseen"] == comparisons(rows, "test", winner, ["vgg-small"])
+    assert document["yardsticks"]["test"]["layers"][winner]["mean"] == pytest.approx(0.4 + 0.07 * 0.75)
     text = table(document)
-    assert f"winner {winner}" in text and "bn-relu +0.1" in text and "unseen: bn-relu +0.1" in text
-    drawn = picture(document, "quick")
+    assert f"winner {winner}" in text and "test, test: bn-relu +0.1" in text and "test, unseen: bn-relu +0.1" in text
+    drawn = picture(document, "test", "quick")
     assert drawn is not None
     drawn.savefig(tmp_path / "a.svg")
     assert "points above the published layer" in "".join(axes.get_xlabel() for axes in drawn.axes)
     first: Any = drawn.axes[0].get_lines()[0]
-    assert first.get_xdata()[0] == pytest.approx(100 * search["test"][0]["difference"])
-    assert picture(document, "another") is None
+    assert first.get_xdata()[0] == pytest.approx(100 * tests["test"][0]["difference"])
+    assert picture(document, "test", "another") is None
 
 
 def test_random_search_gets_the_compute_of_the_search_that_it_is_compared_with(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import VARIANTS, searched
 from benchmarks.discovery.summary import summary, table
-from benchmarks.discovery.testing import SEEDS, jobs
-from benchmarks.training_rows import missing, read, train
+from benchmarks.discovery.testing import YARDSTICKS, jobs, yardstick
+from benchmarks.training_rows import Job, missing, read, train
 from evonas.front.api import Result
 from evonas.setup.make_executor import make_executor
 
@@ -21,32 +22,38 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the databases and rows; the command continues what is there")
     parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2, 3, 4], help="seeds of the searches")
     parser.add_argument("--variant", nargs="*", default=["default"], choices=list(VARIANTS))
-    parser.add_argument("--test-seeds", type=int, default=len(SEEDS), help="trainings of each layer and network")
+    parser.add_argument("--test", nargs="*", default=["crops"], choices=YARDSTICKS, help="what winners are compared by")
+    parser.add_argument("--data-dir", default=None, help="CIFAR-10 as a folder of images or an archive of one")
     parser.add_argument("--workers", type=int, default=None, help="as for evonas search")
-    parser.add_argument("-o", "--output", type=Path, default=None, help="the summary as JSON, and beside it a picture")
+    parser.add_argument("-o", "--output", type=Path, default=None, help="the summary as JSON, and beside it pictures")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[int, Result]] = {label: {} for label in given.variant}
     for seed in given.seed:
         for label in given.variant:
-            results[label][seed] = found = searched(given.folder, VARIANTS[label], seed, given.workers)
+            found = searched(given.folder, VARIANTS[label], seed, given.workers, given.data_dir)
+            results[label][seed] = found
             print(f"{label}, seed {seed}:\n{found}\n", flush=True)
-    rows = given.folder / "rows.jsonl"
-    every = [result for of_label in results.values() for result in of_label.values()]
-    left = missing(jobs(every, SEEDS[: given.test_seeds]), read(rows))
-    total = sum(len(job.protocol.anchors) for job in left)
-    if left:
-        with make_executor("ray", left[0].protocol, deadline=3600.0, workers=given.workers) as executor:
-            for number, row in enumerate(train(left, executor, rows), 1):
-                print(
-                    f"{number}/{total}  {row.score:.4f}  {row.seconds:5.1f} s  {row.anchor:18} {row.layer}", flush=True
-                )
-    document = summary(results, read(rows))
+    rows, by = given.folder / "rows.jsonl", [yardstick(name, given.data_dir) for name in given.test]
+    for one in by:
+        left = missing(jobs((r for of in results.values() for r in of.values()), one), read(rows))
+        if left:
+            _train(left, rows, given.workers)
+    document = summary(results, read(rows), by)
     print(table(document))
     if given.output is not None:
         given.output.write_text(json.dumps(document, indent=1) + "\n")
-        if (drawn := picture(document, given.variant[0])) is not None:
-            drawn.savefig(given.output.with_suffix(".svg"))
+        for name in given.test:
+            for label in given.variant:
+                if (drawn := picture(document, name, label)) is not None:
+                    drawn.savefig(given.output.with_name(f"{given.output.stem}_{label}_{name}.svg"))
+
+
+def _train(left: Sequence[Job], rows: Path, workers: int | None) -> None:
+    total = sum(len(job.protocol.anchors) for job in left)
+    with make_executor("ray", left[0].protocol, deadline=3600.0, workers=workers) as executor:
+        for number, row in enumerate(train(left, executor, rows), 1):
+            print(f"{number}/{total}  {row.score:.4f}  {row.seconds:5.1f} s  {row.anchor:18} {row.layer}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,20 +14,24 @@ COLOURS = ("#1f6fb4", "#9a9a9a", "#2f9e6e", "#c2562d", "#7b52a8", "#b8860b")
 """One for each published layer."""
 
 
-def picture(document: Mapping[str, Any], variant: str = "default") -> Figure | None:
-    """Draw the differences of each search of a variant, on its networks and on the unseen one; None if there is none.
+def picture(document: Mapping[str, Any], yardstick: str, variant: str) -> Figure | None:
+    """Draw the differences of each search of a variant, on a yardstick's networks and on the unseen one.
 
     A dot is the mean difference in accuracy over seeds, in points, and its line is the 95% interval.
+
+    Returns:
+        The figure; None if no winner was trained.
     """
-    searches = [one for one in document["searches"] if one["variant"] == variant and one.get("test")]
+    searches = [one for one in document["searches"] if one["variant"] == variant and yardstick in one["tests"]]
     if not searches:
         return None
-    panels = [("test", f"mean over {', '.join(document['anchors'])}")]
-    panels += [("unseen", f"{document['unseen']}, which no search saw")] if document["unseen"] else []
+    by = document["yardsticks"][yardstick]
+    panels = [("test", f"mean over {', '.join(by['anchors'])}")]
+    panels += [("unseen", f"{by['unseen']}, which no search saw")] if by["unseen"] else []
     figure = Figure(figsize=(6 * len(panels), 1.2 + 0.9 * len(searches)), layout="constrained")
     for axes, (where, title) in zip(np.atleast_1d(figure.subplots(1, len(panels), sharey=True)), panels, strict=True):
         for row, search in enumerate(searches):
-            _differences(axes, row, search[where])
+            _differences(axes, row, search["tests"][yardstick][where])
         axes.axvline(0.0, color="#666666", linewidth=0.8)
         axes.set(title=title, xlabel="points above the published layer")
         axes.set_yticks(range(len(searches)), [f"seed {one['seed']}" for one in searches])

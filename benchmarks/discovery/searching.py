@@ -46,10 +46,11 @@ VARIANTS = {
         ),
         Variant("scratch", settings={"seed_graphs": ()}),
         Variant("before", preset=str(BEFORE)),
+        Variant("pictures", preset="pictures"),
     )
 }
-"""The default; random search with the same filters, rungs and compute; without published layers to start from; and
-the default before rungs, families and photographs."""
+"""The default; random search with the same filters, rungs and compute; without published layers to start from; the
+default before rungs, families and photographs; and the preset for pictures, on CIFAR-10."""
 
 
 def path_of(folder: Path, label: str, seed: int) -> Path:
@@ -57,7 +58,7 @@ def path_of(folder: Path, label: str, seed: int) -> Path:
     return folder / f"{label}_{seed}.db"
 
 
-def searched(folder: Path, variant: Variant, seed: int, workers: int | None) -> Result:
+def searched(folder: Path, variant: Variant, seed: int, workers: int | None, data_dir: str | None = None) -> Result:
     """Run a search, or continue or read it, and return its result; it includes the verification."""
     path = path_of(folder, variant.label, seed)
     store = open_storage(path)
@@ -71,6 +72,7 @@ def searched(folder: Path, variant: Variant, seed: int, workers: int | None) -> 
         other = open_storage(path_of(folder, variant.as_long_as, seed), create=False)
         settings["core_minutes"] = other.summary(1).core_seconds / 60
         other.close()
+    protocol = dict(variant.protocol) | ({"data_dir": data_dir} if variant.preset == "pictures" else {})
     return evonas.search(
-        preset=variant.preset, seed=seed, protocol=dict(variant.protocol), storage=store, workers=workers, **settings
+        preset=variant.preset, seed=seed, protocol=protocol, storage=store, workers=workers, **settings
     )

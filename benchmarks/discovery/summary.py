@@ -7,36 +7,46 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.discovery.testing import by_seed, comparisons, winner_of
+from benchmarks.discovery.testing import Yardstick, by_seed, comparisons, winner_of
 from benchmarks.training_rows import Row
 from evonas.front.api import Result
 from evonas.judging.hypervolume import Hypervolume
 from evonas.records.evidence import best_known
-from evonas.reruns.rerank_plan import unseen_anchor
 
 
-def summary(results: Mapping[str, Mapping[int, Result]], rows: Sequence[Row]) -> dict[str, Any]:
-    """Summarise searches by variant and seed, and the trainings of their winners."""
+def summary(
+    results: Mapping[str, Mapping[int, Result]], rows: Sequence[Row], by: Sequence[Yardstick]
+) -> dict[str, Any]:
+    """Summarise searches by variant and seed, and the trainings of their winners by some yardsticks."""
     first = next(iter(next(iter(results.values())).values())).run
-    anchors, unseen = first.config.protocol.anchors, unseen_anchor(first)
-    layers = dict.fromkeys(row.layer for row in rows)
     return {
         "environment": dict(first.environment),
-        "anchors": list(anchors),
-        "unseen": unseen,
+        "yardsticks": {
+            one.name: {
+                "anchors": list(one.anchors),
+                "unseen": one.unseen,
+                "steps": one.protocol.steps,
+                "seeds": one.seeds,
+                "layers": {layer: _layer(rows, layer, one) for layer in _layers(rows, one)},
+            }
+            for one in by
+        },
         "searches": [
-            {"variant": label, "seed": seed, **_search(result, rows, anchors, unseen)}
+            {"variant": label, "seed": seed, **_search(result, rows, by)}
             for label, of_label in results.items()
             for seed, result in of_label.items()
         ],
-        "layers": {layer: _layer(rows, layer, anchors, unseen) for layer in layers},
     }
 
 
-def _search(result: Result, rows: Sequence[Row], anchors: Sequence[str], unseen: str | None) -> dict[str, Any]:
+def _layers(rows: Sequence[Row], by: Yardstick) -> list[str]:
+    return list(dict.fromkeys(row.layer for row in rows if row.protocol == by.name))
+
+
+def _search(result: Result, rows: Sequence[Row], by: Sequence[Yardstick]) -> dict[str, Any]:
     run, totals, winner = result.run, result.summary, winner_of(result)
     verdict = result.verdict
-    found = {
+    return {
         "budget": run.config.budget,
         "judged": totals.evaluations,
         "scored": sum(count for status, count in totals.statuses.items() if status.value == "scored"),
@@ -47,11 +57,13 @@ def _search(result: Result, rows: Sequence[Row], anchors: Sequence[str], unseen:
         **diversity(result),
         "verdict": None if verdict is None else str(verdict),
         "winner": winner,
+        "tests": {} if winner is None else {one.name: _test(rows, winner, one) for one in by},
     }
-    if winner is not None:
-        found["test"] = comparisons(rows, winner, anchors)
-        found["unseen"] = comparisons(rows, winner, [unseen]) if unseen else []
-    return found
+
+
+def _test(rows: Sequence[Row], winner: str, by: Yardstick) -> dict[str, Any]:
+    unseen = comparisons(rows, by.name, winner, [by.unseen]) if by.unseen else []
+    return {"test": comparisons(rows, by.name, winner, by.anchors), "unseen": unseen}
 
 
 def _hypervolume(result: Result) -> float:
@@ -80,36 +92,40 @@ def _root(result: Result, index: int) -> int:
     return index
 
 
-def _layer(rows: Sequence[Row], layer: str, anchors: Sequence[str], unseen: str | None) -> dict[str, Any]:
-    on = {name: by_seed(rows, layer, [name]) for name in (*anchors, *((unseen,) if unseen else ()))}
-    overall = by_seed(rows, layer, anchors)
+def _layer(rows: Sequence[Row], layer: str, by: Yardstick) -> dict[str, Any]:
+    on = {name: by_seed(rows, by.name, layer, [name]) for name in by.protocol.anchors}
+    overall = by_seed(rows, by.name, layer, by.anchors)
     return {
         "mean": fmean(overall.values()) if overall else None,
         "deviation": stdev(overall.values()) if len(overall) > 1 else None,
         "seeds": len(overall),
         "anchors": {name: fmean(scores.values()) for name, scores in on.items() if scores},
-        "diverged": sum(row.diverged for row in rows if row.layer == layer),
+        "diverged": sum(row.diverged for row in rows if row.layer == layer and row.protocol == by.name),
     }
 
 
 def table(document: Mapping[str, Any]) -> str:
-    """Return the result for a terminal: for each search its winner, beside each published layer."""
+    """Return the result for a terminal: by each yardstick all layers, and for each search its winner's lead."""
     lines = []
-    for name, layer in sorted(document["layers"].items(), key=lambda item: -(item[1]["mean"] or 0.0)):
-        scores = "  ".join(f"{score:.4f}" for score in layer["anchors"].values())
-        mean = "   none" if layer["mean"] is None else f"{layer['mean']:.4f}"
-        lines.append(f"{mean}  {scores}  {layer['seeds']:2} seeds  {name}")
-    for search in document["searches"]:
+    for name, by in document["yardsticks"].items():
+        lines.append(f"{name}: {by['steps']} steps, {', '.join(by['anchors'])}; unseen {by['unseen']}")
+        for layer, of in sorted(by["layers"].items(), key=lambda item: -(item[1]["mean"] or 0.0)):
+            scores = "  ".join(f"{score:.4f}" for score in of["anchors"].values())
+            mean = "   none" if of["mean"] is None else f"{of['mean']:.4f}"
+            lines.append(f"{mean}  {scores}  {of['seeds']:2} seeds  {layer}")
         lines.append("")
+    for search in document["searches"]:
         lines.append(
             f"{search['variant']}, seed {search['seed']}: {search['judged']} judged, {search['scored']} scored, "
             f"{search['core_minutes']:.1f} core-minutes, hypervolume {search['hypervolume']:.4f}, "
             f"{search['families_of_ten']} families of ten, {search['roots_of_fifty']} roots of fifty"
         )
         lines.append(f"  winner {search['winner']}")
-        for where in ("test", "unseen"):
-            compared = [one for one in search.get(where, ()) if one["difference"] is not None]
-            lines.append(f"  {where}: {'  '.join(map(_difference, compared))}")
+        for name, test in search["tests"].items():
+            for where, compared in test.items():
+                there = [one for one in compared if one["difference"] is not None]
+                lines.append(f"  {name}, {where}: {'  '.join(map(_difference, there))}")
+        lines.append("")
     return "\n".join(lines)
 
 

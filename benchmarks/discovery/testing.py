@@ -2,23 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
+from benchmarks.target.__main__ import UNSEEN, target_protocol
 from benchmarks.training_rows import Job, Row
 from evonas.front.api import Result
 from evonas.reruns.rerank_plan import unseen_anchor
 from evonas.reruns.significance import holm, paired
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
+from evonas.setup.assemble import configure
 
 PUBLISHED = ("bn-relu", "gn-relu", "bn-swish", "evonorm-b0", "evonorm-b1", "evonorm-s0")
-SEEDS = tuple(range(20_000, 20_010))
+FIRST_SEED = 20_000
 LONGER = 4
 """Times the steps of the longest training of the search."""
-NAME = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Yardstick:
+    """What layers are compared by.
+
+    Attributes:
+        name: its name in records.
+        protocol: that of the trainings, on the networks that count and on the unseen one, with any seed.
+        unseen: the network that no search saw, and that is compared by itself; None for none.
+        seeds: the number of trainings of each layer on each network.
+    """
+
+    name: str
+    protocol: EvaluationProtocol
+    unseen: str | None
+    seeds: int
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """The networks whose mean counts."""
+        return tuple(anchor for anchor in self.protocol.anchors if anchor != self.unseen)
+
+
+def four_times_as_long(name: str, config: RunConfig, seeds: int = 10) -> Yardstick:
+    """Return the task and the networks of a search, trained for four times as long as it trains any candidate."""
+    protocol, unseen = config.protocol, unseen_anchor(config.protocol)
+    longer = replace(
+        protocol,
+        anchors=(*protocol.anchors, unseen) if unseen else protocol.anchors,
+        steps=LONGER * max((1, *config.rungs)) * protocol.steps,
+        hurdle_steps=(),
+        objectives=("anchors",),
+    )
+    return Yardstick(name, longer, unseen, seeds)
+
+
+def yardstick(name: str, data_dir: str | None) -> Yardstick:
+    """Return a yardstick by name.
+
+    Args:
+        name: "crops", the default's task and networks; "pictures", those of the preset for pictures; or "target",
+            CIFAR-10 on medium networks (`benchmarks.target`).
+        data_dir: CIFAR-10 as a folder of images or an archive of one, for the latter two.
+    """
+    if name == "target":
+        return Yardstick(name, target_protocol("image-folder", data_dir or "", 0), UNSEEN, 5)
+    if name == "pictures":
+        return four_times_as_long(name, configure(preset="pictures", protocol={"data_dir": data_dir}), 5)
+    return four_times_as_long(name, configure())
+
+
+YARDSTICKS = ("crops", "pictures", "target")
 
 
 def winner_of(result: Result) -> str | None:
@@ -33,51 +87,37 @@ def winner_of(result: Result) -> str | None:
     return best[0].expression if best and not result.run.config.finalists else None
 
 
-def protocol_of_test(config: RunConfig, unseen: str | None, seed: int) -> EvaluationProtocol:
-    """Return how winners of a search are tested: on its anchors and on an unseen one."""
-    protocol = config.protocol
-    return replace(
-        protocol,
-        anchors=(*protocol.anchors, unseen) if unseen else protocol.anchors,
-        steps=LONGER * max((1, *config.rungs)) * protocol.steps,
-        seed=seed,
-        hurdle_steps=(),
-        objectives=("anchors",),
-    )
-
-
-def jobs(results: Sequence[Result], seeds: Sequence[int] = SEEDS) -> list[Job]:
+def jobs(results: Iterable[Result], by: Yardstick) -> list[Job]:
     """Return the trainings of all winners and of the published layers, seed by seed."""
-    first = results[0].run
-    unseen = unseen_anchor(first)
     layers = [*PUBLISHED, *dict.fromkeys(winner for winner in map(winner_of, results) if winner)]
-    return [Job(layer, NAME, protocol_of_test(first.config, unseen, seed)) for seed in seeds for layer in layers]
+    seeds = range(FIRST_SEED, FIRST_SEED + by.seeds)
+    return [Job(layer, by.name, replace(by.protocol, seed=seed)) for seed in seeds for layer in layers]
 
 
-def by_seed(rows: Sequence[Row], layer: str, anchors: Sequence[str]) -> dict[int, float]:
-    """Return a layer's mean accuracy over some anchors, for each seed that was trained on all of them."""
+def by_seed(rows: Sequence[Row], name: str, layer: str, anchors: Sequence[str]) -> dict[int, float]:
+    """Return a layer's mean accuracy over some anchors by a yardstick, for each seed that all were trained with."""
     found: dict[int, dict[str, float]] = {}
     for row in rows:
-        if row.layer == layer and row.anchor in anchors:
+        if row.protocol == name and row.layer == layer and row.anchor in anchors:
             found.setdefault(row.seed, {})[row.anchor] = row.score
     return {seed: fmean(scores.values()) for seed, scores in found.items() if len(scores) == len(anchors)}
 
 
-def comparisons(rows: Sequence[Row], winner: str, anchors: Sequence[str]) -> list[Mapping[str, Any]]:
+def comparisons(rows: Sequence[Row], name: str, winner: str, anchors: Sequence[str]) -> list[Mapping[str, Any]]:
     """Compare a winner with each published layer over the same seeds, corrected for the number of comparisons."""
-    mine, found = by_seed(rows, winner, anchors), []
-    for name in PUBLISHED:
-        other = by_seed(rows, name, anchors)
+    mine, found = by_seed(rows, name, winner, anchors), []
+    for published in PUBLISHED:
+        other = by_seed(rows, name, published, anchors)
         seeds = sorted(mine.keys() & other.keys())
-        found.append((name, paired([mine[s] for s in seeds], [other[s] for s in seeds])))
+        found.append((published, paired([mine[s] for s in seeds], [other[s] for s in seeds])))
     corrected = holm([None if one is None else one.p for _, one in found])
     return [
         {
-            "published": name,
+            "published": published,
             "difference": None if one is None else one.difference,
             "interval": None if one is None or one.interval is None else [one.interval.low, one.interval.high],
             "pairs": 0 if one is None else one.pairs,
             "p": p,
         }
-        for (name, one), p in zip(found, corrected, strict=True)
+        for (published, one), p in zip(found, corrected, strict=True)
     ]

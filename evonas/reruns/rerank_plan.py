@@ -12,6 +12,7 @@ from evonas.records.evidence import best_known
 from evonas.records.retraining import Layer, Retraining, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.setup.assemble import check_protocol
 
 RERANK_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
@@ -30,9 +31,9 @@ HELD_OUT_SHARE = 0.2
 """The share of the training split on which layers are ranked."""
 
 
-def unseen_anchor(run: RunInfo) -> str | None:
-    """The first of `UNSEEN_ANCHORS` that a run did not train, whatever its width; None if it trained all of them."""
-    trained = {anchor.partition("@")[0] for anchor in run.config.protocol.anchors}
+def unseen_anchor(protocol: EvaluationProtocol) -> str | None:
+    """The first of `UNSEEN_ANCHORS` that a search does not train, whatever its width; None if it trains all of them."""
+    trained = {anchor.partition("@")[0] for anchor in protocol.anchors}
     return next((name for name in UNSEEN_ANCHORS if name not in trained), None)
 
 

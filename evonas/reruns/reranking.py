@@ -84,7 +84,7 @@ def rerank(
         if not isinstance(storage, Store):
             stack.enter_context(store)
         run = chosen_run(store, run_id)
-        transfer = unseen_anchor(run) if transfer == AUTO else transfer
+        transfer = unseen_anchor(run.config.protocol) if transfer == AUTO else transfer
         if transfer is not None:
             load_named_files([transfer])
         request = RerankRequest(top, references, seeds, first_seed, steps, held_out, report, transfer)
