@@ -27,7 +27,7 @@ from evonas.settings.candidate import Evaluation, FilterOutcome, Status
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.trial.network_filters import EarlyFilter, QualityFilter, filters_of
-from tests.fakes import ANCHORS, FakeExecutor, config, outcome, table
+from tests.fakes import ANCHORS, FakeExecutor, InterruptedExecutor, config, outcome, table
 from tests.test_evolution_faults import Interrupter
 
 PROTOCOL = EvaluationProtocol(
@@ -203,28 +203,13 @@ def test_absolute_floors_wait_for_nothing_and_measure_the_references_alone() -> 
     assert names_of(again.submitted) == [("dyt", "both")]
 
 
-class Interrupted(FakeExecutor):
-    """Ctrl-C once so many tasks have been evaluated."""
-
-    def __init__(self, after: int, capacity: int, seed: int) -> None:
-        super().__init__(capacity, seed, judged)
-        self.left = after
-
-    def poll(self, timeout: float) -> Sequence[Evaluation]:
-        if self.left <= 0:
-            raise KeyboardInterrupt
-        found = super().poll(timeout)
-        self.left -= len(found)
-        return found
-
-
 @pytest.mark.parametrize("after", [1, 4, 20])
 @pytest.mark.parametrize("kind", ["memory", "database"])
 def test_a_run_that_is_interrupted_trains_no_layer_again(
     after: int, kind: str, tmp_path: Path, alone: list[tuple[object, ...]]
 ) -> None:
     with MemoryStore() if kind == "memory" else open_store(str(tmp_path / "runs.db")) as store:
-        _, run = searched(Interrupted(after, 2, 3), store)
+        _, run = searched(InterruptedExecutor(after, 2, 3, judged), store)
         assert (len(run.checkpoints) < 5) is (after < 5)
         assert (list(store.candidates(run.id)) == []) is (after < 5)
         again = FakeExecutor(3, 8, judge=judged)
@@ -238,9 +223,10 @@ _KILLED = """
 import os, signal, sys
 from evonas.db import open_store
 from evonas.evolution.loop import Search
-from tests.test_floors import REFERENCES, Interrupted
+from tests.fakes import InterruptedExecutor
+from tests.test_floors import REFERENCES, judged
 
-class Killed(Interrupted):
+class Killed(InterruptedExecutor):
     def poll(self, timeout):
         try:
             return super().poll(timeout)
@@ -248,7 +234,7 @@ class Killed(Interrupted):
             os.kill(os.getpid(), signal.SIGKILL)
 
 with open_store(sys.argv[1]) as store:
-    Search(store.run(1), store, Killed(int(sys.argv[2]), 2, 3), (), REFERENCES).execute()
+    Search(store.run(1), store, Killed(int(sys.argv[2]), 2, 3, judged), (), REFERENCES).execute()
 """
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import evonas
+from benchmarks.science.runs import BEFORE
 from evonas.front.api import Result
 from evonas.records.run_info import RunStatus
 from evonas.setup.assemble import open_storage
@@ -32,16 +33,13 @@ class Variant:
     as_long_as: str | None = None
 
 
-BEFORE = Path(__file__).parent.parent / "before.toml"
-"""The default preset before rungs, families and photographs."""
-
 VARIANTS = {
     variant.label: variant
     for variant in (
         Variant("default"),
         Variant(
             "random",
-            settings={"strategy": "random", "budget": 1_000_000, "finalists": 8},
+            settings={"strategy": "random", "budget": 1_000_000},
             as_long_as="default",
         ),
         Variant("scratch", settings={"seed_graphs": ()}),

@@ -11,7 +11,7 @@ from evonas.judging.rungs import Ladder, Promotion
 from evonas.settings.candidate import Candidate, Evaluation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from evonas.records.retraining import Retraining
     from evonas.records.run_info import RunInfo
@@ -58,11 +58,18 @@ def best_known(store: Store, run: RunInfo, limit: int) -> Sequence[Known]:
     With rungs, candidates are compared by what all of their trainings promise (`Outlook.cautious`), otherwise by their
     mean score.
     """
+    return _ranking(store, run)(limit)
+
+
+def _ranking(store: Store, run: RunInfo) -> Callable[[int], Sequence[Known]]:
+    """What reads so many of the best; all that is compared is read once, here."""
     if not run.config.rungs:
-        return [(*pair, ()) for pair in store.best(run.id, limit)]
+        return lambda limit: [(*pair, ()) for pair in store.best(run.id, limit)]
     ladder = ladder_of(store, run)
-    order = sorted(ladder.indices, key=lambda index: (-ladder.outlook(index).cautious, index))[: max(0, limit)]
-    return [(*pair, ladder.scores(pair[0].index)[1:]) for pair in store.pairs(run.id, order)]
+    order = sorted(ladder.indices, key=lambda index: (-ladder.outlook(index).cautious, index))
+    return lambda limit: [
+        (*pair, ladder.scores(pair[0].index)[1:]) for pair in store.pairs(run.id, order[: max(0, limit)])
+    ]
 
 
 def best_of_families(store: Store, run: RunInfo, limit: int, among: int | None = None) -> list[Known]:
@@ -75,11 +82,11 @@ def best_of_families(store: Store, run: RunInfo, limit: int, among: int | None =
         among: among how many of the best candidates they are sought, so that a large run is not read whole; None for
             all of them.
     """
-    size = 2 * limit
+    size, best = 2 * limit, _ranking(store, run)
     while True:
         reading = size if among is None else min(size, among)
         found: dict[Family, Known] = {}
-        known = best_known(store, run, reading)
+        known = best(reading)
         for one in known:  # from the first again, because a running search may have a new best layer by now
             if len(found) >= limit:
                 break
