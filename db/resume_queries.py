@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, select
 from evonas.db import conditions
 from evonas.db.conditions import RowCondition
 from evonas.db.models import CandidateRow, EvaluationRow, Outcome
-from evonas.settings.candidate import CandidateKeys, Status
+from evonas.settings.candidate import CandidateKeys, Ending, Status
 
 CHUNK = 10_000
 """Candidates whose keys are read in one query."""
@@ -20,6 +20,20 @@ def read_keys(connection: Connection, condition: RowCondition) -> list[Candidate
     columns = CandidateRow.key, CandidateRow.functional_key, CandidateRow.start
     found = connection.execute(select(*columns).where(condition(CandidateRow)).order_by(CandidateRow.number))
     return [CandidateKeys(*row) for row in found]
+
+
+def read_endings(connection: Connection, condition: RowCondition) -> list[Ending]:
+    """How the evaluations that the condition selects ended, in order of number."""
+    of_candidate = and_(CandidateRow.run_id == EvaluationRow.run_id, CandidateRow.number == EvaluationRow.number)
+    of_evaluation = and_(Outcome.run_id == EvaluationRow.run_id, Outcome.number == EvaluationRow.number)
+    found = connection.execute(
+        select(EvaluationRow.number, CandidateRow.start, EvaluationRow.status, Outcome.filter)
+        .join(CandidateRow, of_candidate)
+        .outerjoin(Outcome, and_(of_evaluation, Outcome.accepted.is_(False)))
+        .where(condition(EvaluationRow))
+        .order_by(EvaluationRow.number)
+    )
+    return [Ending(number, start, Status(status), stopped_by) for number, start, status, stopped_by in found]
 
 
 def unevaluated(connection: Connection, run_id: int) -> Sequence[int]:

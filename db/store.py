@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, and_, select
@@ -27,7 +28,7 @@ from evonas.records.coordinator import Coordinator
 from evonas.records.retraining import RERUNS, Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.store import Store, no_such_candidate
-from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation, Status
+from evonas.settings.candidate import Candidate, CandidateKeys, Ending, Evaluation, Status
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.run_config import RunConfig
 
@@ -166,6 +167,12 @@ class DatabaseStore(Store):
     def candidate_keys(self, run_id: int) -> Iterator[CandidateKeys]:
         self._require_run(run_id)
         return self._by_chunks(run_id, CandidateRow, resume_queries.read_keys, 0, resume_queries.CHUNK)
+
+    @override
+    def endings(self, run_id: int, before: int) -> Iterator[Ending]:
+        self._require_run(run_id)
+        ended = self._by_chunks(run_id, EvaluationRow, resume_queries.read_endings, 0, resume_queries.CHUNK)
+        return takewhile(lambda ending: ending.index < before, ended)
 
     @override
     def unevaluated(self, run_id: int) -> Sequence[int]:

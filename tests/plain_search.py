@@ -10,10 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, isnan
+from typing import Any
 
 import numpy as np
+from numpy.linalg import norm
 
-from evonas.judging.start_twins import start_response
+from evonas.judging.start_twins import read_sketch, sketch, start_response
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
 from evonas.settings.candidate import Evaluation, Origin, OriginKind, Status
@@ -68,23 +70,44 @@ class PlainSearch:
             self.full_windows.add(tuple(e.index for e in window))
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence((config.seed, 0, index))))
         discarded = Counter[str]()
-        seeds = [Graph.from_json(text) for text in config.seed_graphs][index : index + 1]
-        while True:
-            if seeds:
-                graph, origin = embedded(config.space, seeds.pop(), rng), Origin(OriginKind.SEED)
-            else:
-                graph, origin = self._proposed(window, rng)
+        if index < len(config.seed_graphs):
+            graph = embedded(config.space, Graph.from_json(config.seed_graphs[index]), rng)
+            verdict, functional_key = filters.judge(graph)
+            if verdict == "passed":
+                filters.remember(graph, functional_key)
+                return Drawn(graph, functional_key, Origin(OriginKind.SEED), {}, floors(config, seen))
+            discarded[verdict] += 1
+        wanted, proposals = 1, list[tuple[Graph, str, Origin]]()
+        if config.choices > 1:
+            wanted = config.choices if rng.random() >= config.strays else 1
+        while len(proposals) < wanted:
+            graph, origin = self._proposed(window, rng)
             verdict, functional_key = filters.judge(graph)
             if verdict == "passed" and origin.parent is not None and config.stride:
-                one, other = (plain_response(each.canonical) for each in (graph, self.drawn[origin.parent].graph))
-                gap = min(np.linalg.norm(one - other), np.linalg.norm(one + other))
-                gap /= max(np.linalg.norm(one), np.linalg.norm(other))
+                gap = distance(*(plain_response(each.canonical) for each in (graph, self.drawn[origin.parent].graph)))
                 inside = config.stride[0] <= gap <= config.stride[1]
                 verdict = verdict if inside or rng.random() < config.strays else "stride"
             if verdict == "passed":
-                filters.remember(graph, functional_key)
-                return Drawn(graph, functional_key, origin, dict(discarded), floors(config, seen))
-            discarded[verdict] += 1
+                proposals.append((graph, functional_key, origin))
+            else:
+                discarded[verdict] += 1
+        if wanted > 1:
+            discarded["prospects"] += wanted - 1
+        graph, functional_key, origin = max(proposals, key=lambda each: self._chance(each[0], seen))
+        filters.remember(graph, functional_key)
+        return Drawn(graph, functional_key, origin, dict(discarded), floors(config, seen))
+
+    def _chance(self, graph: Graph, seen: Sequence[Evaluation]) -> float:
+        """The weighted share of the ten candidates nearest to a graph that learned."""
+        start, near = plain_sketch(graph), []
+        for one in seen:
+            other = plain_sketch(self.drawn[one.index].graph)
+            if start is not None and other is not None:
+                stopped = one.filters[-1].name if one.status is Status.REJECTED else ""
+                learned = one.status is Status.SCORED or stopped.startswith("hurdle")
+                near.append(((distance(start, other) + 0.03) ** -2, learned))
+        near = sorted(near, key=lambda each: -each[0])[:10]
+        return sum(weight for weight, learned in near if learned) / (sum(weight for weight, _ in near) + 2)
 
     def _proposed(self, window: Sequence[Evaluation], rng: np.random.Generator) -> tuple[Graph, Origin]:
         config = self.config
@@ -104,6 +127,23 @@ def plain_response(graph: Graph) -> np.ndarray[tuple[int, ...], np.dtype[np.floa
     """The output at the start of training; not a number where it is not finite, so that it is near nothing."""
     response = start_response(graph)
     return np.full(648, np.nan) if response is None else response.astype(np.float64)
+
+
+def plain_sketch(graph: Graph) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None:
+    """What is recorded of the output at the start of training; None where it is not finite."""
+    recorded = sketch(graph.canonical)
+    if not recorded:
+        return None
+    length, direction = read_sketch(recorded)
+    if not np.isfinite(length):
+        return None
+    return length * direction / np.linalg.norm(direction) if length > 0 else 0 * direction
+
+
+def distance(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    """The distance of two vectors, up to the sign, as a share of the longer one."""
+    nearer, longer = min(norm(one - other), norm(one + other)), max(norm(one), norm(other))
+    return float(nearer / longer) if longer else 0.0
 
 
 def mutated(config: RunConfig, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:

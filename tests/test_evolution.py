@@ -224,8 +224,9 @@ def test_offspring_may_be_held_to_a_distance_from_their_parents() -> None:
 def test_a_space_without_new_graphs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("evonas.evolution.propose.MAX_PROPOSALS", 300)
     tiny = SearchSpace("tiny", operations=("tanh", "exp", "neg"), nodes=1)
-    for capacity in (1, 5):
-        store, run = searched(replace(config(), space=tiny), FakeExecutor(capacity))
+    for capacity, choices in ((1, 1), (5, 1), (2, 4)):
+        settings = replace(config(), space=tiny, choices=choices, twins=0.02)
+        store, run = searched(settings, FakeExecutor(capacity))
         found = {c.graph.canonical.expression() for c in store.candidates(run.id)}
         assert found == {"tanh(x)", "exp(x)", "-x"}
         assert [e.index for e in store.evaluations(run.id)] == [0, 1, 2]

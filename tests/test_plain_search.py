@@ -80,6 +80,9 @@ CONFIGURATIONS = {
     "lookahead of 1": small(70, lookahead=1, population=6, smallest_tournament=3, seed=5),
     "twins": small(50, twins=0.02, lookahead=3),
     "stride": small(60, stride=(0.3, 0.6), smallest_tournament=3, lookahead=3),
+    "choices": small(80, choices=5, twins=1e-6, strays=0.2, smallest_tournament=3, lookahead=3),
+    "choices of strides": small(40, choices=3, twins=1e-6, strays=0.1, stride=(0.3, 0.9), protocol=PROTOCOL),
+    "choices at random": small(25, choices=2, twins=1e-6, strays=0.0, strategy="random", lookahead=2),
     "parts": small(40, mutation="part", smallest_tournament=3, lookahead=3),
     "edits": small(60, mutation="edit", smallest_tournament=3, lookahead=3),
     "average": small(60, strategy="average", smallest_tournament=2),
@@ -107,13 +110,15 @@ def test_a_recorded_run_is_what_it_should_be(name: str) -> None:
     # The case that the configuration is meant to test occurred.
     kinds = [drawn.origin.kind for drawn in plain.drawn]
     assert len(kinds) == settings.budget
-    assert (OriginKind.MUTATION in kinds) is (name != "random")
-    assert name == "random" or len(plain.full_windows) > 5
+    assert (OriginKind.MUTATION in kinds) is (settings.strategy != "random")
+    assert settings.strategy == "random" or len(plain.full_windows) > 5
     if name == "twins":
         assert sum(drawn.discarded.get("twin", 0) for drawn in plain.drawn) > 3
     if name == "edits":
         changes = [change for drawn in plain.drawn for change in drawn.origin.mutations]
         assert {change.split()[0] for change in changes} == {"argument", "node"}
+    if name == "choices":
+        assert 0 < sum("prospects" not in drawn.discarded for drawn in plain.drawn) < 40
     if name == "stride":
         assert sum(drawn.discarded.get("stride", 0) for drawn in plain.drawn) > 20
     if name == "seed graphs":

@@ -16,7 +16,7 @@ from evonas.db import open_store
 from evonas.evolution.loop import Search
 from evonas.records.memory_store import MemoryStore
 from evonas.records.store import Store
-from evonas.settings.candidate import CandidateKeys, FilterOutcome
+from evonas.settings.candidate import CandidateKeys, Ending, FilterOutcome, Status
 from evonas.settings.objectives import fitness
 from tests.fakes import FakeExecutor, config, table
 from tests.store_samples import CONFIG, beside_another, candidate, failed, rejected, scored
@@ -45,6 +45,14 @@ def test_what_a_search_that_goes_on_asks(store: Store) -> None:
         CandidateKeys("key-1", "function-1", b"\x01\x00"),
     ]
     assert list(store.unevaluated(RUN)) == [4, 7]
+    assert list(store.endings(RUN, 6)) == [
+        Ending(0, None, Status.SCORED, None),
+        Ending(1, b"\x01\x00", Status.REJECTED, "quality"),
+        Ending(2, None, Status.SCORED, None),
+        Ending(3, b"\x03\x00", Status.FAILED, None),
+        Ending(5, b"\x05\x00", Status.SCORED, None),
+    ]
+    assert list(store.endings(RUN, 0)) == [] and len(list(store.endings(RUN, 99))) == 6
     assert [c.index for c, _ in store.newest_scored(RUN, 6, 2)] == [2, 5]
     assert [e.index for _, e in store.newest_scored(RUN, 0, 2)] == [] == list(store.newest_scored(RUN, 6, 0))
     assert list(store.filter_values(RUN, "signal", 6, 2)) == [2.0, 0.1]  # that of 2 is NaN

@@ -1,4 +1,4 @@
-"""Every number in docs/SCIENCE.md, and those repeated in the README, is recorded as JSON."""
+"""Every number in docs/FIRST_STUDY.md, and those repeated in the README, is recorded as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCIENCE: dict[str, Any] = json.loads((RESULTS / "science.json").read_text())
 RERANKED: dict[str, Any] = json.loads((RESULTS / "rerank.json").read_text())
 BASELINE: list[dict[str, Any]] = json.loads((RESULTS / "baseline.json").read_text())
 TABLES = tables(SCIENCE, RERANKED)
-PAGE = (ROOT / "docs" / "SCIENCE.md").read_text().replace("**", "")
+PAGE = (ROOT / "docs" / "FIRST_STUDY.md").read_text().replace("**", "")
 PROSE = " ".join(PAGE.split())
 
 

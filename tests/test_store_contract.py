@@ -87,6 +87,7 @@ def test_every_method_refuses_a_run_that_is_not_there(store: Store, run: int, ru
         lambda: store.candidates(run_id),
         lambda: store.candidate(run_id, 0),
         lambda: list(store.candidate_keys(run_id)),
+        lambda: list(store.endings(run_id, 5)),
         lambda: store.unevaluated(run_id),
         lambda: store.newest_scored(run_id, 5, 5),
         lambda: store.filter_values(run_id, "signal", 5, 5),

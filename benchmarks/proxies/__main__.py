@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.proxies.agreement import agreement, means
-from benchmarks.proxies.proxy_table import ANCHORS, LONG, PROXIES, SEEDS, protocol_of
+from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONG_SEEDS, PROXIES, SEEDS, protocol_of
 from benchmarks.target.__main__ import ANCHORS as TARGET_ANCHORS
 from benchmarks.target.__main__ import NAME, UNSEEN
 from benchmarks.target.__main__ import SEEDS as TARGET_SEEDS
-from benchmarks.target.layer_list import layers
 from benchmarks.training_rows import Job, Row, missing, read, train
 from evonas.setup.make_executor import make_executor
+
+LAYERS = Path(__file__).parent / "layers.json"
 
 
 def main() -> None:
@@ -25,19 +26,24 @@ def main() -> None:
     parser.add_argument("--rows", type=Path, default=Path("proxy_rows.jsonl"))
     parser.add_argument("--proxy", nargs="*", default=[proxy.name for proxy in (LONG, *PROXIES)])
     parser.add_argument("--seed", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("--long-seed", type=int, nargs="*", default=LONG_SEEDS)
+    parser.add_argument("--anchor", nargs="*", default=ANCHORS, choices=ANCHORS)
+    parser.add_argument("--layers", type=Path, default=LAYERS, help="JSON list of layers; by default those of searches")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
     for proxy in (one for one in (LONG, *PROXIES) if one.name in given.proxy):
-        protocols = [protocol_of(proxy, given.data_dir, seed) for seed in given.seed]
-        jobs = [Job(layer, proxy.name, protocol, "validation") for protocol in protocols for layer in layers()]
+        seeds = given.long_seed if proxy is LONG else given.seed
+        protocols = [protocol_of(proxy, given.data_dir, seed, given.anchor) for seed in seeds]
+        layers = [row["layer"] for row in json.loads(given.layers.read_text())]
+        jobs = [Job(layer, proxy.name, protocol, "validation") for protocol in protocols for layer in layers]
         left = missing(jobs, read(given.rows))
         if left:
             with make_executor("ray", protocols[0], deadline=1800.0, workers=given.workers) as executor:
                 done = sum(1 for _ in train(left, executor, given.rows))
             print(f"{proxy.name}: {done} trainings", flush=True)
     rows = read(given.rows)
-    targets = {LONG.name: means(rows, LONG.name, ANCHORS, _trained(rows, LONG.name, SEEDS))}
+    targets = {LONG.name: means(rows, LONG.name, given.anchor, _trained(rows, LONG.name, given.long_seed))}
     if given.target is not None:
         of_target = read(given.target)
         targets["CIFAR-10"] = means(of_target, NAME, (*TARGET_ANCHORS, UNSEEN), _trained(of_target, NAME, TARGET_SEEDS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evonas.settings.evaluation_protocol import EvaluationProtocol
@@ -9,6 +10,8 @@ from evonas.setup.assemble import configure
 
 ANCHORS = ("resnet-small", "mobilenet-small", "efficientnet-small", "vgg-small", "densenet-small")
 SEEDS = (0, 1)
+LONG_SEEDS = (100, 101)
+"""Of the long trainings, which must not share the weights and batches of the short ones that are to predict them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,7 @@ LONG = Proxy("crops 1600", "crops", 1600)
 """The default's task with four times the steps of its longest training, which proxies should predict too."""
 
 
-def protocol_of(proxy: Proxy, data_dir: str, seed: int) -> EvaluationProtocol:
+def protocol_of(proxy: Proxy, data_dir: str, seed: int, anchors: Sequence[str] = ANCHORS) -> EvaluationProtocol:
     """Return the protocol of a proxy; CIFAR-10 is read as a folder of images or an archive of one."""
     cifar = proxy.data == "cifar"
     settings = {
@@ -52,7 +55,7 @@ def protocol_of(proxy: Proxy, data_dir: str, seed: int) -> EvaluationProtocol:
         "data_dir": data_dir if cifar else None,
         "image_size": proxy.size,
         "flip": cifar,
-        "anchors": ANCHORS,
+        "anchors": tuple(anchors),
         "steps": proxy.steps,
         "lr": proxy.lr,
         "hurdle_steps": (),

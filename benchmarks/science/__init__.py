@@ -1,4 +1,4 @@
-"""The study of the search in docs/SCIENCE.md: what it does and why it works, measured on the small anchors.
+"""The study of the search in docs/FIRST_STUDY.md: what it does and why it works, measured on the small anchors.
 
     python -m benchmarks.science --storage science.db --census census.jsonl
 

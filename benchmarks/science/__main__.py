@@ -68,7 +68,7 @@ def document(runs: Sequence[tuple[str, Result]], core_minutes: float, census: Pa
 
 def main() -> None:
     """Run the study."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description="See docs/SCIENCE.md.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.science", description="See docs/FIRST_STUDY.md.")
     parser.add_argument("--storage", default="science.db", help="database of the runs")
     parser.add_argument("--census", type=Path, default=Path("census.jsonl"), help="records of the census")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

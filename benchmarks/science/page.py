@@ -1,11 +1,13 @@
-"""The tables of docs/SCIENCE.md, generated from the JSON of the study, so that every number is a recorded one."""
+"""The tables of docs/FIRST_STUDY.md, generated from the JSON of the study, so that every number is a recorded one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import fmean
 from typing import Any
+
+from benchmarks.markdown import markdown_table
 
 Document = Mapping[str, Any]
 
@@ -48,7 +50,7 @@ def strategies(by_label: Document) -> list[str]:
         counts = [f"{numbers[name]['mean']:,.0f}" for name in ("judged", "scored")]
         best, top, volume = (_spread(numbers[name]) for name in ("best", "top_10", "hypervolume"))
         rows.append([LABELS[label], *counts, best, top, f"{numbers['anchor_spread']['mean']:.3f}", volume])
-    return _table(["", "judged", "scored", "best", "ten best", "spread", "hypervolume"], rows)
+    return markdown_table(["", "judged", "scored", "best", "ten best", "spread", "hypervolume"], rows)
 
 
 def on_test_split(layers: Sequence[Document]) -> list[str]:
@@ -57,7 +59,7 @@ def on_test_split(layers: Sequence[Document]) -> list[str]:
     for layer in sorted(layers, key=lambda layer: -layer["mean"]):
         anchors = [f"{fmean(scores):.3f}" for scores in layer["scores"].values()]
         rows.append([f"`{layer['layer']}`", layer["from"], f"{layer['mean']:.3f} ± {layer['spread']:.3f}", *anchors])
-    return _table(["layer", "from", "test", "ResNet", "MobileNet", "EfficientNet"], rows)
+    return markdown_table(["layer", "from", "test", "ResNet", "MobileNet", "EfficientNet"], rows)
 
 
 def rerank(document: Document) -> list[str]:
@@ -68,7 +70,7 @@ def rerank(document: Document) -> list[str]:
             intervals = [_interval(layer[stage]) for stage in ("held-out", "test")]
             name = layer["name"] or layer["expression"]
             rows.append([f"`{name}`", *intervals, f"{layer['transfer']['mean']:.3f}"])
-    return _table(["layer", "held out", "test", "transfer"], rows)
+    return markdown_table(["layer", "held out", "test", "transfer"], rows)
 
 
 def filters(found: Document) -> list[str]:
@@ -79,7 +81,7 @@ def filters(found: Document) -> list[str]:
         lost, best = numbers["rejected_that_learn"], numbers["best_rejected"]
         price = _rounded(numbers["seconds_to_reject"])
         rows.append([label, str(numbers["rejected"]), str(lost), f"{best:.2f}" if lost else "", price])
-    return _table(["filter", "rejects", "lost", "best lost", "median core-seconds to a no"], rows)
+    return markdown_table(["filter", "rejects", "lost", "best lost", "median core-seconds to a no"], rows)
 
 
 def searches(found: Document) -> list[str]:
@@ -91,7 +93,7 @@ def searches(found: Document) -> list[str]:
         minute = search["best"][search["seconds"].index(60.0)]
         rows.append([label, f"{search['seconds_a_candidate']:.2f}", f"{minute:.2f}", f"{until:.0f}"])
     header = ["filters", "core-seconds a candidate", "mean best after one core-minute"]
-    return _table([*header, f"core-seconds until it is {_REACHED}"], rows)
+    return markdown_table([*header, f"core-seconds until it is {_REACHED}"], rows)
 
 
 def stability(by_kind: Document) -> list[str]:
@@ -106,7 +108,7 @@ def stability(by_kind: Document) -> list[str]:
         price = fmean(row["seconds_to_stage"] for row in stages)  # the same steps for both kinds of candidates
         rows.append([str(stages[0]["stage"]), str(caught[n]), str(learn[n]), str(of_evolved[n]), _rounded(price)])
     header = ["steps", "random caught, in all", "of these, learn", "evolved caught, in all"]
-    return _table([*header, "core-seconds to get there"], rows)
+    return markdown_table([*header, "core-seconds to get there"], rows)
 
 
 def hurdles(replays: Sequence[Document]) -> list[str]:
@@ -117,7 +119,7 @@ def hurdles(replays: Sequence[Document]) -> list[str]:
         where = "ends" if step is None else f"ends, step {step}"
         shares = [f"{100 * row[name]:.0f}%" for name in ("saved_of_run", "top_10_kept")]
         rows.append([where, f"{quantile:g}", *shares, str(row["best_kept"])])
-    return _table(
+    return markdown_table(
         ["checkpoints", "quantile", "compute of the run saved", "ten best kept", "best kept, of 6 runs"], rows
     )
 
@@ -134,12 +136,6 @@ _SETS = {
     **{f"without {name}": f"all but {label.removesuffix(', 5 steps')}" for name, label in _FILTERS.items()},
     "no filter": "none",
 }
-
-
-def _table(header: Iterable[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    head = list(header)
-    lines = ["".join(f"| {cell} " if cell else "| " for cell in row) + "|" for row in (head, *rows)]
-    return [lines[0], "|" + "---|" * len(head), *lines[1:]]
 
 
 def _spread(numbers: Document) -> str:

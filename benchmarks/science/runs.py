@@ -53,7 +53,7 @@ MENDED = Variant(
     {"strategy": "pareto", "smallest_tournament": 20, "twins": 0.02},
     {"stability_steps": (5,), "hurdle_steps": (60,), "hurdle_quantile": 0.5},
 )
-"""The result of the study, which was the default preset; see docs/SCIENCE.md."""
+"""The result of the study, which was the default preset; see docs/FIRST_STUDY.md."""
 MENDED_RANDOM = replace(MENDED, label="random, mended", settings={**MENDED.settings, "strategy": "random"})
 """The same filters without evolution, which shows how much evolution contributes."""
 VARIANTS = (*STRATEGIES, MENDED, MENDED_RANDOM)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from evonas.evolution.promotions import Promotions
 from evonas.judging.hurdles import Hurdles
+from evonas.judging.prospects import Prospects, learned
 from evonas.judging.selection import Population
 from evonas.settings.candidate import Candidate, Evaluation, Status
 
@@ -35,6 +36,7 @@ class History:
         population: the window from which parents are chosen.
         hurdles: the accuracies that candidates must reach at checkpoints.
         promotions: the longer trainings of good candidates.
+        prospects: which candidates learned, by how they start.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -46,6 +48,7 @@ class History:
         self.population = Population(config.population)
         self.hurdles = Hurdles(config.protocol, config.population)
         self.promotions = Promotions(config)
+        self.prospects = Prospects()
         self._config = config
 
     def restore(
@@ -78,6 +81,9 @@ class History:
         for name in self.hurdles.names:
             for value in store.filter_values(run_id, name, self.applied, self.hurdles.window):
                 self.hurdles.add_value(name, value)
+        if self._config.choices > 1:
+            for ending in store.endings(run_id, self.applied):
+                self.prospects.add(ending.start, learned(ending.status, ending.stopped_by))
         self.candidates = {c.index: c for c in store.candidates(run_id, self.applied)}
         self.evaluations = {e.index: e for e in store.evaluations(run_id, self.applied)}
 
@@ -122,6 +128,7 @@ class History:
         while self.applied <= last:
             candidate, evaluation = self.candidates.pop(self.applied), self.evaluations.pop(self.applied)
             self.hurdles.add(evaluation)
+            self.prospects.add(candidate.start, learned(evaluation.status, evaluation.stopped_by))
             self.promotions.apply(self.applied, candidate, evaluation)
             if evaluation.status is Status.SCORED:
                 self.population.add(candidate, evaluation)

@@ -67,7 +67,7 @@ class Search:
         self.run, self.config = run, run.config
         self.store, self.executor, self.observers = store, executor, observers
         self._history = History(self.config)
-        self.proposer = Proposer(self.config, self._history.promotions.ladder)
+        self.proposer = Proposer(self.config, self._history.promotions.ladder, self._history.prospects)
         self.proposer.filters = self._filters = filters or ResumableFilters(self.config.twins)
         self._in_flight = TasksInFlight(self._submit, self.config.max_attempts, late_success=True)
         self._attempts = FailedAttempts()

@@ -7,17 +7,22 @@ budget.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from evonas.judging.cheap_filters import SAMPLING, SELECTION, STRIDE, CheapFilters, Passed, Tally
+from evonas.judging.cheap_filters import PROSPECTS, SAMPLING, SELECTION, STRIDE, CheapFilters, Passed, Tally
+from evonas.judging.prospects import Prospects
 from evonas.judging.rungs import Ladder
 from evonas.judging.selection import Population, selection_of
-from evonas.judging.start_twins import start_distance
+from evonas.judging.start_twins import sketch, start_distance
 from evonas.language.graph import Graph
 from evonas.settings.candidate import Candidate, Origin, OriginKind
 from evonas.settings.search_space import generator
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     import numpy as np
 
     from evonas.settings.run_config import RunConfig
@@ -32,16 +37,27 @@ class SpaceExhausted(Exception):  # noqa: N818  # it ends a search, and is not a
     """No new candidate was found in `MAX_PROPOSALS` proposals."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Proposal:
+    """A graph that passed the cheap filters."""
+
+    graph: Graph
+    keys: Passed
+    origin: Origin
+
+
 class Proposer:
     """Draws the candidates of one run, in order of index.
 
     Args:
         config: the configuration of the run.
         ladder: what is known of its scored candidates, for strategies that select by it; by default nothing.
+        prospects: what became of its candidates, by which one of several proposals is chosen; by default nothing.
     """
 
-    def __init__(self, config: RunConfig, ladder: Ladder | None = None) -> None:
+    def __init__(self, config: RunConfig, ladder: Ladder | None = None, prospects: Prospects | None = None) -> None:
         self.config = config
+        self._prospects = prospects or Prospects()
         self.filters = CheapFilters(config.twins)
         known = ladder or Ladder(len(config.rungs), config.promotion)
         self._select = None if config.strategy == "random" else selection_of(config, known)
@@ -62,32 +78,48 @@ class Proposer:
         """
         rng = generator(self.config.seed, _DRAW, index)
         tally = Tally()
-        for attempt in range(MAX_PROPOSALS):
-            # A rejected seed graph, such as a duplicate, is replaced by a proposal of the search.
-            is_seed = attempt == 0 and index < len(self.config.seed_graphs)
-            parent = None
-            if is_seed:
-                graph, origin = self._seeded(index, rng)
-            else:
-                graph, origin, parent = self._propose(population, rng, tally)
+        if index < len(self.config.seed_graphs) and (seeded := self._seeded(index, rng, tally)):
+            return self._remembered(index, seeded, tally)
+        # A rejected seed graph, such as a duplicate, is replaced by a proposal of the search.
+        several = self.config.choices > 1 and rng.random() >= self.config.strays
+        found = list(islice(self._proposals(population, rng, tally), self.config.choices if several else 1))
+        if not found:
+            raise SpaceExhausted
+        return self._remembered(index, self._likeliest(found, tally), tally)
+
+    def _remembered(self, index: int, chosen: _Proposal, tally: Tally) -> Candidate:
+        graph, keys = chosen.graph, chosen.keys
+        self.filters.remember(graph, keys.key, keys.functional_key)
+        counts = dict(tally.discarded), dict(tally.seconds)
+        return Candidate(index, graph, keys.key, keys.functional_key, chosen.origin, *counts)
+
+    def _likeliest(self, proposals: Sequence[_Proposal], tally: Tally) -> _Proposal:
+        """The proposal that is most likely to learn, of equal ones the first."""
+        if len(proposals) == 1:
+            return proposals[0]
+        chances = [self._prospects.chance(sketch(proposal.graph.canonical)) for proposal in proposals]
+        tally.spent(PROSPECTS)
+        tally.discarded[PROSPECTS] += len(proposals) - 1
+        return proposals[chances.index(max(chances))]
+
+    def _proposals(self, population: Population, rng: np.random.Generator, tally: Tally) -> Iterator[_Proposal]:
+        """Proposals that pass the cheap filters, until none is found any more."""
+        rejected = 0
+        while rejected < MAX_PROPOSALS:
+            graph, origin, parent = self._propose(population, rng, tally)
             tally.spent(SAMPLING)
             result = self.filters.judge(graph, tally)
+            rejected += 1
             if isinstance(result, Passed) and (parent is None or self._in_stride(graph, parent.graph, rng, tally)):
-                self.filters.remember(graph, result.key, result.functional_key)
-                return Candidate(
-                    index,
-                    graph,
-                    result.key,
-                    result.functional_key,
-                    origin,
-                    dict(tally.discarded),
-                    dict(tally.seconds),
-                )
-        raise SpaceExhausted
+                rejected = 0
+                yield _Proposal(graph, result, origin)
 
-    def _seeded(self, index: int, rng: np.random.Generator) -> tuple[Graph, Origin]:
-        seed_graph = Graph.from_json(self.config.seed_graphs[index])
-        return self.config.space.embed(seed_graph, rng), Origin(OriginKind.SEED)
+    def _seeded(self, index: int, rng: np.random.Generator, tally: Tally) -> _Proposal | None:
+        """The seed graph with this index, unless a cheap filter rejects it."""
+        graph = self.config.space.embed(Graph.from_json(self.config.seed_graphs[index]), rng)
+        tally.spent(SAMPLING)
+        result = self.filters.judge(graph, tally)
+        return _Proposal(graph, result, Origin(OriginKind.SEED)) if isinstance(result, Passed) else None
 
     def _propose(
         self, population: Population, rng: np.random.Generator, tally: Tally

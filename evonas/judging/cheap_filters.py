@@ -34,6 +34,9 @@ STRIDE = "stride"
 """The name of what leaves out offspring that differ too little or too much from their parent, in
 `evonas/evolution/propose.py`."""
 
+PROSPECTS = "prospects"
+"""The name of what chooses among proposals the one that is most likely to learn, in `evonas/evolution/propose.py`."""
+
 SELECTION, SAMPLING, CANONICAL = "selection", "sampling", "canonical form"
 """The other stages that take time: choosing parents, making graphs, and rewriting those that the walk accepts."""
 

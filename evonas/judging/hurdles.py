@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 LEAST_BEFORE = 20
 """The number of values below which a checkpoint has no floor: a quantile of fewer is mostly noise."""
 
+_PREFIX = "hurdle "
+"""Of the names of checkpoints in records."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -39,7 +42,12 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """The name of the checkpoint in records."""
-        return f"hurdle {self.anchor} {'end' if self.step is None else self.step}"
+        return f"{_PREFIX}{self.anchor} {'end' if self.step is None else self.step}"
+
+
+def is_hurdle(name: str) -> bool:
+    """Whether a filter of this name in records is a checkpoint, at which a candidate falls behind others."""
+    return name.startswith(_PREFIX)
 
 
 def checkpoints(protocol: EvaluationProtocol) -> tuple[Checkpoint, ...]:

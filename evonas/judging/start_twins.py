@@ -34,7 +34,8 @@ _GROUPS = 4  # two channels per group, so that the index sets differ
 _SCALES = (0.3, 1.0, 3.0)
 """Scales of the inputs, several because saturation is a part of the function."""
 
-_SKETCH = 64
+SKETCH = 64
+"""Coordinates of the direction of a sketch."""
 _LANDMARKS = (
     *("x", "abs(x)", "exp(0)", "tanh(x)", "square(x)", "max(x, 0)", "exp(x)", "x / std_bwh(x)"),
     *("x / std_wh(x)", "x / std_whc(x)", "mean_wh(x)", "std_bwh(x)", "sigmoid(x)", "log(x)"),
@@ -92,12 +93,12 @@ def _projection() -> NDArray[np.float64]:
     landmarks = [start_response(Graph.parse(text)) for text in _LANDMARKS]
     base = np.linalg.qr(np.array([r for r in landmarks if r is not None], dtype=np.float64).T)[0].T
     rng = np.random.default_rng(20_200_404)
-    others = rng.standard_normal((_SKETCH - len(base), base.shape[1])) / np.sqrt(_SKETCH - len(base))
+    others = rng.standard_normal((SKETCH - len(base), base.shape[1])) / np.sqrt(SKETCH - len(base))
     return np.concatenate([base, others - others @ base.T @ base])
 
 
 def sketch(graph: Graph) -> bytes:
-    """The sketch of a graph's response: its length as float32, then its direction as `_SKETCH` values of float16.
+    """The sketch of a graph's response: its length as float32, then its direction as `SKETCH` values of float16.
 
     It is empty if the response is not finite.
     """
@@ -139,7 +140,7 @@ class Twins:
         self.latest: bytes | None = None
         self._latest_sketch: tuple[Graph | None, bytes] = (None, _NOTHING)
         self._lengths = np.empty(64, dtype=np.float32)
-        self._directions = np.empty((64, _SKETCH), dtype=np.float16)
+        self._directions = np.empty((64, SKETCH), dtype=np.float16)
         self._count = 0
         self._cells: dict[int, list[int]] = {}
         # A small tolerance bounds the angle and the ratio of the lengths; with a large one, all are near.

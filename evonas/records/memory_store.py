@@ -16,7 +16,7 @@ from evonas.records.retraining import RERUNS, Retraining
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
 from evonas.records.running_totals import RunningTotals
 from evonas.records.store import Store, no_such_candidate, no_such_run, sorted_retrainings
-from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation, Status
+from evonas.settings.candidate import Candidate, CandidateKeys, Ending, Evaluation, Status
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.objectives import fitness
 from evonas.settings.run_config import RunConfig
@@ -158,6 +158,12 @@ class MemoryStore(Store):
     @override
     def candidate_keys(self, run_id: int) -> Iterator[CandidateKeys]:
         return (CandidateKeys(c.key, c.functional_key, c.start) for c in self.candidates(run_id))
+
+    @override
+    def endings(self, run_id: int, before: int) -> Iterator[Ending]:
+        ended = (evaluation for evaluation in self.evaluations(run_id) if evaluation.index < before)
+        kept = self._candidates[run_id]
+        return (Ending(e.index, kept[e.index].start, e.status, e.stopped_by) for e in ended)
 
     @override
     def unevaluated(self, run_id: int) -> Sequence[int]:

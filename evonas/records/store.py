@@ -14,7 +14,7 @@ from evonas.errors import UsageError
 from evonas.records.coordinator import Coordinator
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
-from evonas.settings.candidate import Candidate, CandidateKeys, Evaluation
+from evonas.settings.candidate import Candidate, CandidateKeys, Ending, Evaluation
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.run_config import RunConfig
 
@@ -146,6 +146,10 @@ class Store(ABC):
     @abstractmethod
     def candidate_keys(self, run_id: int) -> Iterator[CandidateKeys]:
         """The keys of all candidates of the run, in order of index."""
+
+    @abstractmethod
+    def endings(self, run_id: int, before: int) -> Iterator[Ending]:
+        """How the evaluations of the candidates below index `before` ended, in order of index."""
 
     @abstractmethod
     def unevaluated(self, run_id: int) -> Sequence[int]:

@@ -99,6 +99,23 @@ class Status(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How the evaluation of a candidate ended, and how the candidate starts.
+
+    Attributes:
+        index: the candidate's index.
+        start: `Candidate.start`.
+        status: the status of its evaluation.
+        stopped_by: the name of the filter that rejected it; None if none did.
+    """
+
+    index: int
+    start: bytes | None
+    status: Status
+    stopped_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class FilterOutcome:
     """One filter's verdict on one candidate, as recorded.
 
@@ -153,6 +170,11 @@ class Evaluation:
     def key(self) -> tuple[int, int]:
         """The candidate's index and the rung: what identifies the evaluation within its run."""
         return self.index, self.rung
+
+    @property
+    def stopped_by(self) -> str | None:
+        """The name of the filter that rejected the candidate; None if none did."""
+        return next((outcome.name for outcome in self.filters if not outcome.accepted), None)
 
     @property
     def mean(self) -> float:

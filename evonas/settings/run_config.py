@@ -45,7 +45,10 @@ class RunConfig:
             "edit" redraws a part or, as often, inserts a node.
         stride: smallest and largest relative distance from its parent, at the start of training, of an offspring that
             is judged in any case (`evonas.judging.start_twins.start_distance`); empty for all distances.
-        strays: probability that an offspring at another distance is judged.
+        strays: probability that an offspring at another distance is judged, and that a proposal is judged whatever its
+            chance.
+        choices: the number of proposals of which the one is judged that is most likely to learn
+            (`evonas/judging/prospects.py`); 1 for every proposal.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
             earlier one (`evonas/judging/start_twins.py`); 0 disables the comparison.
         lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
@@ -81,6 +84,7 @@ class RunConfig:
     mutation: Literal["node", "part", "edit"] = "node"
     stride: tuple[float, ...] = ()
     strays: float = 0.2
+    choices: int = 1
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
     promotion: float = 0.25
@@ -112,6 +116,9 @@ class RunConfig:
             raise UsageError(f"stride must be two rising numbers, such as [0.3, 0.6], not {shorten(self.stride)}")
         check_number(self, "strays", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
+        check_integers(self, choices=1)
+        if self.choices > 1 and self.twins == 0.0:
+            raise UsageError("choices above 1 compare how layers start, as twins does: set twins above 0, or choices 1")
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
             check_number(self, "core_minutes", above=0.0)

@@ -1,0 +1,93 @@
+"""The chance that a proposal learns, from what became of the candidates that start most like it.
+
+Most offspring of a good layer do not learn, and finding that out takes a worker a second. Whether a layer learns hangs
+on what it computes at the start of training, of which every candidate has a sketch (`evonas/judging/start_twins.py`).
+So a run remembers which of its candidates learned, and of several proposals judges the one whose nearest neighbours
+among them learned most often. Nothing is trained for this.
+"""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from evonas.judging.hurdles import is_hurdle
+from evonas.judging.start_twins import SKETCH, read_sketch
+from evonas.settings.candidate import Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+NEIGHBOURS = 10
+"""Candidates that have a say in what becomes of a proposal."""
+BLUR = 0.03
+"""Added to a distance before it is squared and inverted, which makes the weight of a neighbour: candidates nearer than
+this to a proposal have about the same say."""
+PRIOR = 2.0
+"""The weight, as of a neighbour at a distance of 0.68, that speaks against a proposal with no neighbours near it."""
+
+
+def learned(status: Status, stopped_by: str | None) -> bool:
+    """Whether a candidate passed the filters that need a network: it was scored, or only fell behind others.
+
+    Args:
+        status: how its evaluation ended.
+        stopped_by: the filter that rejected it, if one did.
+    """
+    if status is Status.REJECTED:
+        return stopped_by is not None and is_hurdle(stopped_by)
+    return status is Status.SCORED
+
+
+class Prospects:
+    """The candidates of a run, how they start, and whether they learned."""
+
+    def __init__(self) -> None:
+        self._directions: NDArray[np.float64] = np.empty((0, SKETCH))
+        self._lengths: NDArray[np.float64] = np.empty(0)
+        self._learned: NDArray[np.float64] = np.empty(0)
+        self._count = 0
+
+    def add(self, start: bytes | None, learned: bool) -> None:
+        """Add a candidate by the sketch of its start; one without a sketch of finite length has no say."""
+        if (found := _read(start)) is None:
+            return
+        if self._count == len(self._lengths):
+            room = max(64, self._count)
+            self._directions = np.concatenate([self._directions, np.empty((room, SKETCH))])
+            self._lengths, self._learned = (np.append(v, np.empty(room)) for v in (self._lengths, self._learned))
+        self._lengths[self._count], self._directions[self._count] = found
+        self._learned[self._count] = learned
+        self._count += 1
+
+    def chance(self, start: bytes) -> float:
+        """The weighted share of the nearest candidates that learned, from 0 to 1; 0 before the first candidate.
+
+        Args:
+            start: the sketch of the proposal's start; without a finite length the proposal has no chance.
+        """
+        if (found := _read(start)) is None or not self._count:
+            return 0.0
+        distances = self._distances(*found)
+        nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
+        weights = (distances[nearest] + BLUR) ** -2.0
+        return float(weights @ self._learned[nearest] / (weights.sum() + PRIOR))
+
+    def _distances(self, length: float, direction: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The relative distance of each candidate, up to the sign, as between twins."""
+        lengths = self._lengths[: self._count]
+        longer = np.maximum(np.maximum(lengths, length), np.finfo(np.float64).tiny)
+        one, other = lengths / longer, length / longer
+        cosines = np.abs(self._directions[: self._count] @ direction)
+        squares: NDArray[np.float64] = one**2 + other**2 - 2.0 * one * other * cosines
+        return np.sqrt(np.maximum(squares, 0.0))
+
+
+def _read(start: bytes | None) -> tuple[float, NDArray[np.float64]] | None:
+    """The length of a sketch and its direction, of length one; None if there is no finite length."""
+    if not start:
+        return None
+    length, direction = read_sketch(start)
+    return (length, direction / (float(np.linalg.norm(direction)) or 1.0)) if isfinite(length) else None
