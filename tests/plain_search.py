@@ -289,11 +289,13 @@ def nsga2(window: Sequence[Evaluation], config: RunConfig, rng: np.random.Genera
 
 
 def checkpoints(protocol: EvaluationProtocol) -> list[str]:
-    """The hurdle steps of all anchors except the first, and the ends of all except the last."""
-    if not protocol.hurdle_steps:
-        return []
+    """The hurdle steps of all anchors except the first, and the ends of as many as the protocol says, by default of all
+    except the last."""
     names = [f"hurdle {a} {step}" for a in protocol.anchors[1:] for step in protocol.hurdle_steps]
-    return names + [f"hurdle {a} end" for a in protocol.anchors[:-1]]
+    ends = protocol.anchors[:-1] if protocol.hurdle_steps else ()
+    if protocol.hurdle_ends is not None:
+        ends = protocol.anchors[:-1][: protocol.hurdle_ends]
+    return names + [f"hurdle {a} end" for a in ends]
 
 
 def floors(config: RunConfig, seen: Sequence[Evaluation]) -> dict[str, float]:

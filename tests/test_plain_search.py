@@ -96,6 +96,8 @@ CONFIGURATIONS = {
         40, lookahead=2, fresh=0.0, mutations=1, seed_graphs=tuple(zoo[name].to_json() for name in NAMES)
     ),
     "hurdles": small(110, population=24, lookahead=5, mutations=3, protocol=PROTOCOL),
+    "hurdles at the first end": small(90, lookahead=5, protocol=replace(PROTOCOL, hurdle_steps=(), hurdle_ends=1)),
+    "no hurdles at ends": small(60, lookahead=5, protocol=replace(PROTOCOL, hurdle_ends=0)),
     "a quantile of 0": small(60, protocol=replace(PROTOCOL, hurdle_quantile=0.0)),
 }
 

@@ -29,8 +29,10 @@ OPTIONAL = (
 DEFAULT = {
     "strategy": "families",
     "mutation": "edit",
-    "stride": (0.3, 0.6),
+    "stride": (0.3, 1.0),
     "strays": 0.15,
+    "twins": 0.15,
+    "choices": 24,
     "rungs": (2, 4),
     "rung_lookahead": 40,
     "core_minutes": 38.0,
@@ -38,7 +40,9 @@ DEFAULT = {
 }
 DEFAULT_PROTOCOL = {
     "data": "crops",
-    "anchors": ("resnet-small", "mobilenet-small", "vgg-small"),
+    "anchors": ("mobilenet-small", "resnet-small", "vgg-small"),
+    "hurdle_steps": (),
+    "hurdle_ends": 1,
     "stability_images": 16,
     "floors": "published",
     "early_floors": (0.2, 0.6),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
-from statistics import fmean
 
 import pytest
 
@@ -14,6 +13,7 @@ from evonas.db import open_store
 from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
 from evonas.judging.families import family_of
+from evonas.judging.forecast import Scores
 from evonas.judging.rungs import Ladder, Promotion
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
@@ -66,15 +66,15 @@ def test_every_promotion_that_follows_from_the_records_was_trained_and_no_other(
     longest = {1: 2 * settings.protocol.steps, 2: 4 * settings.protocol.steps}
     found = {(o.layer, o.steps, o.anchor): o.score for o in store.rung_trainings(run.id)}
 
-    def score(promotion: Promotion) -> float:
-        return fmean(found[promotion.index, longest[promotion.rung], anchor] for anchor in ANCHORS)
+    def scores(promotion: Promotion) -> Scores:
+        return tuple(found[promotion.index, longest[promotion.rung], anchor] for anchor in ANCHORS)
 
     ladder, due, asked = Ladder(2, 0.3), list[Promotion](), set[Promotion]()
     pairs = [(store.candidate(run.id, e.index), e) for e in store.evaluations(run.id)]
     for candidate, evaluation in [*pairs, (None, None), (None, None)]:
-        new = [p for promotion in due for p in ladder.add(promotion.index, promotion.rung, score(promotion))]
+        new = [p for promotion in due for p in ladder.add(promotion.index, promotion.rung, scores(promotion))]
         if candidate is not None and evaluation is not None and evaluation.status is Status.SCORED:
-            new += ladder.add(candidate.index, 0, evaluation.mean, family_of(candidate.graph))
+            new += ladder.add(candidate.index, 0, [evaluation.scores[a] for a in ANCHORS], family_of(candidate.graph))
         asked.update(new)
         due = new
     assert {(p.index, longest[p.rung]) for p in asked} == {(layer, steps) for layer, steps, _ in found}

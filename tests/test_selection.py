@@ -241,7 +241,7 @@ def test_nsga2_follows_a_window_that_is_full() -> None:
 def laddered(scores: Sequence[float], families: Sequence[str]) -> tuple[Ladder, list[Individual]]:
     ladder = Ladder(1, 0.25)
     for index, score in enumerate(scores):
-        ladder.add(index, 0, score, families[index])
+        ladder.add(index, 0, (score,), families[index])
     return ladder, [member(index, score) for index, score in enumerate(scores)]
 
 
@@ -259,7 +259,7 @@ def test_a_parent_is_from_one_of_the_best_families() -> None:
     assert len(set(of_crowd)) > 8 and np.mean(of_crowd) > 30  # the best of eight of forty: mean rank 36
     # Of equal length of training, a layer that is known better is preferred to one that promises as much.
     for index in range(8):
-        ladder.add(index, 1, scores[index] + (0.05 if index % 2 else -0.05))
+        ladder.add(index, 1, (scores[index] + (0.05 if index % 2 else -0.05),))
     known, promised = ladder.outlook(7), ladder.outlook(39)
     assert promised.spread > known.spread == 0.0
     assert promised.cautious == pytest.approx(promised.score - promised.spread)
@@ -270,6 +270,6 @@ def test_what_a_longer_training_showed_changes_who_is_a_parent() -> None:
     ladder, members = laddered([0.5, 0.6], ["a", "b"])
     select = Families(ladder, 1)
     assert {select(members, generator(seed)).candidate.index for seed in range(10)} == {1}
-    ladder.add(1, 1, 0.1)
-    ladder.add(0, 1, 0.9)
+    ladder.add(1, 1, (0.1,))
+    ladder.add(0, 1, (0.9,))
     assert {select(members, generator(seed)).candidate.index for seed in range(10)} == {0}

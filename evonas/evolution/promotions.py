@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from evonas.evolution.executor import Task
 from evonas.judging.families import family_of
+from evonas.judging.forecast import Scores
 from evonas.judging.rungs import Ladder, Promotion
 from evonas.records.evidence import rung_scores
 from evonas.records.retraining import Retraining, RetrainingStage
@@ -40,7 +41,7 @@ class Promotions:
         self._new: list[Promotion] = []
         self._pending: deque[tuple[int, Promotion]] = deque()  # with the clock at which the result is applied
         self._graphs: dict[int, str] = {}  # of the candidates that may still be promoted or are
-        self._scores: dict[Promotion, float | None] = {}  # None if the training failed
+        self._scores: dict[Promotion, Scores | None] = {}  # None if the training failed
 
     @property
     def waiting(self) -> int:
@@ -63,7 +64,7 @@ class Promotions:
     def finish(self, evaluation: Evaluation) -> None:
         """Note the result of a training."""
         scored = evaluation.status is Status.SCORED
-        self._scores[Promotion(evaluation.index, evaluation.rung)] = evaluation.mean if scored else None
+        self._scores[Promotion(evaluation.index, evaluation.rung)] = self._by_anchor(evaluation) if scored else None
 
     def recall(self, records: Iterable[Retraining]) -> None:
         """Note the results that an earlier session recorded."""
@@ -89,7 +90,7 @@ class Promotions:
             family = family_of(graph) if self._config.uses_ladder else ()
             if self._config.rungs:
                 self._graphs[candidate.index] = graph.to_json()
-            self._ask(clock, self.ladder.add(candidate.index, 0, evaluation.mean, family))
+            self._ask(clock, self.ladder.add(candidate.index, 0, self._by_anchor(evaluation), family))
 
     def apply_until(self, clock: int) -> None:
         """Apply the results that are due at a clock or before."""
@@ -98,9 +99,12 @@ class Promotions:
 
     def _apply_next(self) -> None:
         due, promotion = self._pending.popleft()
-        score = self._scores.pop(promotion)
-        if score is not None:
-            self._ask(due, self.ladder.add(promotion.index, promotion.rung, score))
+        scores = self._scores.pop(promotion)
+        if scores is not None:
+            self._ask(due, self.ladder.add(promotion.index, promotion.rung, scores))
+
+    def _by_anchor(self, evaluation: Evaluation) -> Scores:
+        return tuple(evaluation.scores[anchor] for anchor in self._config.protocol.anchors)
 
     def _ask(self, clock: int, promotions: list[Promotion]) -> None:
         self._new += promotions

@@ -51,17 +51,18 @@ def is_hurdle(name: str) -> bool:
 
 
 def checkpoints(protocol: EvaluationProtocol) -> tuple[Checkpoint, ...]:
-    """A protocol's checkpoints, in the order in which a candidate reaches them; none without hurdle steps.
+    """A protocol's checkpoints, in the order in which a candidate reaches them.
 
     The steps of the first anchor belong to the filters, and stopping at the end of the last anchor would save nothing.
     """
-    if not protocol.hurdle_steps:
-        return ()
+    last = len(protocol.anchors) - 1
+    wanted = protocol.hurdle_ends if protocol.hurdle_ends is not None else last if protocol.hurdle_steps else 0
+    ends = min(wanted, last)
     found = []
     for place, anchor in enumerate(protocol.anchors):
         if place > 0:
             found += [Checkpoint(anchor, step) for step in protocol.hurdle_steps if step < protocol.steps]
-        if place < len(protocol.anchors) - 1:
+        if place < ends:
             found.append(Checkpoint(anchor, None))
     return tuple(found)
 

@@ -4,7 +4,7 @@ The first evaluation of a candidate is rung 0. It is short, and the best of thou
 luckiest. So a share of the candidates on each rung goes on to the next, as in asynchronous successive halving (Li et
 al. 2020, "A System for Massively Parallel Hyperparameter Tuning"): whenever a result comes in, the best candidate that
 has not gone on does so if it is within that share. The best candidate of a family goes on, too, if it is in the better
-half, because a family that starts slowly may end well.
+half, and from rung 0 the first of each family, because a family that starts slowly may end well.
 
 Candidates are compared by what their scores promise, those on one rung for the next, and those on different rungs for
 the last one (`evonas/judging/forecast.py`).
@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import isfinite, sqrt
+from statistics import fmean
 
-from evonas.judging.forecast import Features, Forecast, fitted
+from evonas.judging.forecast import Features, Forecast, Scores, fitted
 
 LEAST_BEFORE = 8
 """Candidates on a rung before any goes on, so that the first is not simply the first."""
@@ -54,7 +55,7 @@ class Outlook:
 class _Rung:
     """The candidates on one rung."""
 
-    scores: dict[int, float] = field(default_factory=dict)
+    scores: dict[int, Scores] = field(default_factory=dict)
     promised: dict[int, float] = field(default_factory=dict)
     """The expected score of each on the next rung."""
     ordered: list[float] = field(default_factory=list)
@@ -68,16 +69,16 @@ class _Rung:
     """The best score of each family."""
     forecast: Forecast = field(default_factory=Forecast)
 
-    def add(self, index: int, score: float, family: Features) -> None:
-        self.scores[index] = score
-        self.promised[index] = promised = self.forecast.expected(score, family)
+    def add(self, index: int, scores: Scores, family: Features) -> None:
+        self.scores[index] = scores
+        self.promised[index] = promised = self.forecast.expected(scores, family)
         insort(self.ordered, promised)
         heappush(self.waiting, (-promised, index))
 
     def follow(self, forecast: Forecast, families: dict[int, Features]) -> None:
         """Compare the candidates by another forecast from now on."""
         self.forecast = forecast
-        self.promised = {index: forecast.expected(score, families[index]) for index, score in self.scores.items()}
+        self.promised = {index: forecast.expected(scores, families[index]) for index, scores in self.scores.items()}
         self.ordered = sorted(self.promised.values())
         self.waiting = [(-promised, index) for index, promised in self.promised.items() if index not in self.gone_on]
         heapify(self.waiting)
@@ -103,32 +104,32 @@ class Ladder:
         self._reached: dict[int, int] = {}
         self.version = 0
 
-    def add(self, index: int, rung: int, score: float, family: Features = ()) -> list[Promotion]:
-        """Add the mean score of a candidate on a rung.
+    def add(self, index: int, rung: int, scores: Sequence[float], family: Features = ()) -> list[Promotion]:
+        """Add the scores of a candidate on a rung.
 
         Args:
             index: the candidate.
             rung: 0, or one that the candidate was promoted to.
-            score: its mean accuracy; one that is not finite counts as 0.
+            scores: its accuracy on each anchor, always in the same order; one that is not finite counts as 0.
             family: the features of the candidate's family; given on rung 0.
 
         Returns:
             The candidates that go on as a result, none of them twice.
         """
         self.version += 1
-        score = score if isfinite(score) else 0.0
+        finite = tuple(score if isfinite(score) else 0.0 for score in scores)
         here = self._rungs[rung]
         self._reached[index] = rung
         if rung == 0:
             self._families[index] = family
-        here.add(index, score, self._families[index])
+        here.add(index, finite, self._families[index])
         if rung:
             below = self._rungs[rung - 1]
-            pairs = [(self._families[one], below.scores[one], high) for one, high in here.scores.items()]
+            pairs = [(self._families[one], below.scores[one], fmean(high)) for one, high in here.scores.items()]
             below.follow(fitted(pairs), self._families)
         if rung + 1 == len(self._rungs):
             return []
-        return [Promotion(found, rung + 1) for found in self._going_on(here, index)]
+        return [Promotion(found, rung + 1) for found in self._going_on(here, index, first=rung == 0)]
 
     @property
     def indices(self) -> Sequence[int]:
@@ -136,25 +137,32 @@ class Ladder:
         return tuple(self._reached)
 
     def scores(self, index: int) -> tuple[float, ...]:
-        """The candidate's scores from rung 0 to the last that it reached."""
-        return tuple(self._rungs[rung].scores[index] for rung in range(self._reached[index] + 1))
+        """The candidate's mean scores from rung 0 to the last that it reached."""
+        return tuple(fmean(self._rungs[rung].scores[index]) for rung in range(self._reached[index] + 1))
 
     def outlook(self, index: int) -> Outlook:
         """What is expected of a candidate that has been added."""
         reached = self._reached[index]
-        score, variance = self._rungs[reached].scores[index], 0.0
+        scores, variance = self._rungs[reached].scores[index], 0.0
         for here in self._rungs[reached:-1]:
-            score = here.forecast.expected(score, self._families[index])
+            # Of the rungs above this one the networks' mean alone is expected.
+            scores = (here.forecast.expected(scores, self._families[index]),)
             variance = here.forecast.slope**2 * variance + here.forecast.deviation**2
-        return Outlook(score, sqrt(variance))
+        return Outlook(fmean(scores), sqrt(variance))
 
     def family(self, index: int) -> Features:
         """The family of a candidate that has been added."""
         return self._families[index]
 
-    def _going_on(self, here: _Rung, index: int) -> list[int]:
-        """The candidates that go on when one, which may be among them, has been added."""
-        count, family, score = len(here.ordered), self._families[index], here.scores[index]
+    def _going_on(self, here: _Rung, index: int, first: bool) -> list[int]:
+        """The candidates that go on when one, which may be among them, has been added.
+
+        Args:
+            here: the rung.
+            index: the candidate that has been added.
+            first: whether one of each family goes on in any case.
+        """
+        count, family, score = len(here.ordered), self._families[index], fmean(here.scores[index])
         leads = score > here.leaders.get(family, -1.0)
         if leads:
             here.leaders[family] = score
@@ -168,7 +176,7 @@ class Ladder:
             best = heappop(here.waiting)[1]
             chosen.append(best)
         in_better_half = bisect_left(here.ordered, here.promised[index]) >= count // 2
-        if leads and (in_better_half or family not in here.tried) and index not in chosen:
+        if leads and (in_better_half or (first and family not in here.tried)) and index not in chosen:
             chosen.append(index)
         here.gone_on.update(chosen)
         here.tried.update(self._families[one] for one in chosen)

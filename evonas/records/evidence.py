@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import isnan
-from statistics import fmean
 from typing import TYPE_CHECKING
 
 from evonas.judging.families import Family, family_of
+from evonas.judging.forecast import Scores
 from evonas.judging.rungs import Ladder, Promotion
 from evonas.settings.candidate import Candidate, Evaluation
 
@@ -29,26 +29,31 @@ def ladder_of(store: Store, run: RunInfo) -> Ladder:
     indices, accuracies = store.objectives(run.id, config.protocol.anchors)
     graphs = {candidate.index: candidate.graph for candidate, _ in store.pairs(run.id, indices)}
     for index, scores in zip(indices, accuracies.tolist(), strict=True):
-        ladder.add(index, 0, fmean(scores), family_of(graphs[index]))
-    for promotion, score in sorted(rung_scores(config, store.rung_trainings(run.id)).items(), key=_rung):
-        if score is not None:
-            ladder.add(promotion.index, promotion.rung, score)
+        ladder.add(index, 0, scores, family_of(graphs[index]))
+    for promotion, scores in sorted(rung_scores(config, store.rung_trainings(run.id)).items(), key=_rung):
+        if scores is not None:
+            ladder.add(promotion.index, promotion.rung, scores)
     return ladder
 
 
-def rung_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[Promotion, float | None]:
-    """The mean scores of the trainings on rungs that are recorded on every anchor; None for those that failed."""
+def rung_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[Promotion, Scores | None]:
+    """The scores by anchor of the trainings on rungs that are recorded on every anchor; None for those that failed."""
     rungs = {(p.steps, p.seed): rung for rung in range(1, len(config.rungs) + 1) for p in [config.on_rung(rung)]}
-    found: dict[Promotion, list[float]] = {}
+    found: dict[Promotion, dict[str, float]] = {}
     for record in records:
         if isinstance(record.layer, int):
-            found.setdefault(Promotion(record.layer, rungs[record.steps, record.seed]), []).append(record.score)
-    whole = {promotion: scores for promotion, scores in found.items() if len(scores) == len(config.protocol.anchors)}
-    # fmean is exact, so that the order of records does not matter.
-    return {promotion: None if any(map(isnan, scores)) else fmean(scores) for promotion, scores in whole.items()}
+            promotion = Promotion(record.layer, rungs[record.steps, record.seed])
+            found.setdefault(promotion, {})[record.anchor] = record.score
+    anchors = config.protocol.anchors
+    whole = {
+        promotion: tuple(scores[anchor] for anchor in anchors)
+        for promotion, scores in found.items()
+        if len(scores) == len(anchors)
+    }
+    return {promotion: None if any(map(isnan, scores)) else scores for promotion, scores in whole.items()}
 
 
-def _rung(item: tuple[Promotion, float | None]) -> int:
+def _rung(item: tuple[Promotion, Scores | None]) -> int:
     return item[0].rung
 
 

@@ -48,8 +48,9 @@ class EvaluationProtocol:
         quality_step: step of the first anchor at which the quality filter tests validation accuracy.
         quality_floor: the accuracy below which the quality filter rejects, or its share; 0.2 as an accuracy is twice
             chance on ten classes.
-        hurdle_steps: steps of every anchor except the first at which a candidate is compared with earlier ones; if
-            there are any, it is also compared at the end of every anchor except the last. Empty disables hurdles.
+        hurdle_steps: steps of every anchor except the first at which a candidate is compared with earlier ones.
+        hurdle_ends: the number of anchors, from the first, at whose ends it is compared; the last of all is never one
+            of them. None for all others if there are hurdle steps, and otherwise for no end.
         hurdle_quantile: the quantile of earlier candidates' accuracies that a candidate must reach at each comparison;
             at 0 the accuracies are recorded and no candidate is rejected.
         objectives: what candidates are selected by: "anchors" for the accuracy on each anchor, an anchor's
@@ -91,6 +92,7 @@ class EvaluationProtocol:
     quality_step: int = 100
     quality_floor: float = 0.2
     hurdle_steps: tuple[int, ...] = (60,)
+    hurdle_ends: int | None = None
     hurdle_quantile: float = 0.5
     objectives: tuple[str, ...] = (ANCHOR_ACCURACIES,)
     filters: tuple[str, ...] = ()
@@ -111,6 +113,8 @@ class EvaluationProtocol:
         for name in ("image_size", "crop", "stability_images"):
             if getattr(self, name) is not None:
                 check_integers(self, **{name: 1})
+        if self.hurdle_ends is not None:
+            check_integers(self, hurdle_ends=0)
         for name in ("early_steps", "stability_steps", "hurdle_steps"):
             _check_rising(name, getattr(self, name))
         for name in ("signal", "flip", "channels_last"):

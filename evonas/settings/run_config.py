@@ -142,6 +142,7 @@ class RunConfig:
             seed=(self.protocol.seed + rung * SEED_STEP) % 2**63,
             objectives=(ANCHOR_ACCURACIES,),
             hurdle_steps=(),
+            hurdle_ends=None,
         )
 
     @property
