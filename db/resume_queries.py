@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isnan
 
 from sqlalchemy import Connection, and_, select
+from sqlalchemy.orm import aliased
 
 from evonas.db import conditions
 from evonas.db.conditions import RowCondition
 from evonas.db.models import CandidateRow, EvaluationRow, Outcome
-from evonas.settings.candidate import CandidateKeys, Ending, Status
+from evonas.settings.candidate import QUALITY, CandidateKeys, Ending, Status
 
 CHUNK = 10_000
 """Candidates whose keys are read in one query."""
@@ -25,15 +27,22 @@ def read_keys(connection: Connection, condition: RowCondition) -> list[Candidate
 def read_endings(connection: Connection, condition: RowCondition) -> list[Ending]:
     """How the evaluations that the condition selects ended, in order of number."""
     of_candidate = and_(CandidateRow.run_id == EvaluationRow.run_id, CandidateRow.number == EvaluationRow.number)
-    of_evaluation = and_(Outcome.run_id == EvaluationRow.run_id, Outcome.number == EvaluationRow.number)
+    stop, test = aliased(Outcome), aliased(Outcome)
+    stopped = and_(stop.run_id == EvaluationRow.run_id, stop.number == EvaluationRow.number, stop.accepted.is_(False))
+    tested = and_(test.run_id == EvaluationRow.run_id, test.number == EvaluationRow.number, test.filter == QUALITY)
     found = connection.execute(
-        select(EvaluationRow.number, CandidateRow.start, EvaluationRow.status, Outcome.filter)
+        select(EvaluationRow.number, CandidateRow.start, EvaluationRow.status, stop.filter, test.value)
         .join(CandidateRow, of_candidate)
-        .outerjoin(Outcome, and_(of_evaluation, Outcome.accepted.is_(False)))
+        .outerjoin(stop, stopped)
+        .outerjoin(test, tested)
         .where(condition(EvaluationRow))
         .order_by(EvaluationRow.number)
     )
-    return [Ending(number, start, Status(status), stopped_by) for number, start, status, stopped_by in found]
+    # The column reads NULL, which also stands for no measurement, as NaN.
+    return [
+        Ending(number, start, Status(status), stopped_by, None if value is None or isnan(value) else value)
+        for number, start, status, stopped_by, value in found
+    ]
 
 
 def unevaluated(connection: Connection, run_id: int) -> Sequence[int]:

@@ -93,21 +93,23 @@ class PlainSearch:
                 discarded[verdict] += 1
         if wanted > 1:
             discarded["prospects"] += wanted - 1
-        graph, functional_key, origin = max(proposals, key=lambda each: self._chance(each[0], seen))
+        graph, functional_key, origin = max(proposals, key=lambda each: self._promise(each[0], seen))
         filters.remember(graph, functional_key)
         return Drawn(graph, functional_key, origin, dict(discarded), floors(config, seen))
 
-    def _chance(self, graph: Graph, seen: Sequence[Evaluation]) -> float:
-        """The weighted share of the ten candidates nearest to a graph that learned."""
+    def _promise(self, graph: Graph, seen: Sequence[Evaluation]) -> float:
+        """The weighted mean accuracy at the quality test of the ten candidates nearest to a graph; of those that did
+        not learn it is 0."""
         start, near = plain_sketch(graph), []
         for one in seen:
             other = plain_sketch(self.drawn[one.index].graph)
             if start is not None and other is not None:
                 stopped = one.filters[-1].name if one.status is Status.REJECTED else ""
                 learned = one.status is Status.SCORED or stopped.startswith("hurdle")
-                near.append(((distance(start, other) + 0.03) ** -2, learned))
+                accuracy = sum(o.value for o in one.filters if o.name == "quality") if learned else 0.0
+                near.append(((distance(start, other) + 0.03) ** -2, accuracy))
         near = sorted(near, key=lambda each: -each[0])[:10]
-        return sum(weight for weight, learned in near if learned) / (sum(weight for weight, _ in near) + 2)
+        return sum(weight * accuracy for weight, accuracy in near) / (sum(weight for weight, _ in near) + 2)
 
     def _proposed(self, window: Sequence[Evaluation], rng: np.random.Generator) -> tuple[Graph, Origin]:
         config = self.config

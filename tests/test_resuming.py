@@ -35,6 +35,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         nan = FilterOutcome("signal", True, "", math.nan, 0.0)
         ended = [scored(0, 0.9), rejected(1), scored(2, 0.2), failed(3), scored(5, 0.7), scored(6, 0.4)]
         ended[2] = replace(ended[2], filters=(nan,), wall=3.5)
+        ended[4] = replace(ended[4], filters=(*ended[4].filters[:1], FilterOutcome("quality", True, "", 0.25, 0.5)))
         opened.record(RUN, candidates=drawn, evaluations=ended, times={"waiting": 2.0, "database": 0.5})
         yield opened
 
@@ -46,17 +47,17 @@ def test_what_a_search_that_goes_on_asks(store: Store) -> None:
     ]
     assert list(store.unevaluated(RUN)) == [4, 7]
     assert list(store.endings(RUN, 6)) == [
-        Ending(0, None, Status.SCORED, None),
-        Ending(1, b"\x01\x00", Status.REJECTED, "quality"),
-        Ending(2, None, Status.SCORED, None),
-        Ending(3, b"\x03\x00", Status.FAILED, None),
-        Ending(5, b"\x05\x00", Status.SCORED, None),
+        Ending(0, None, Status.SCORED, None, None),
+        Ending(1, b"\x01\x00", Status.REJECTED, "quality", 0.11),
+        Ending(2, None, Status.SCORED, None, None),
+        Ending(3, b"\x03\x00", Status.FAILED, None, None),
+        Ending(5, b"\x05\x00", Status.SCORED, None, 0.25),
     ]
     assert list(store.endings(RUN, 0)) == [] and len(list(store.endings(RUN, 99))) == 6
     assert [c.index for c, _ in store.newest_scored(RUN, 6, 2)] == [2, 5]
     assert [e.index for _, e in store.newest_scored(RUN, 0, 2)] == [] == list(store.newest_scored(RUN, 6, 0))
     assert list(store.filter_values(RUN, "signal", 6, 2)) == [2.0, 0.1]  # that of 2 is NaN
-    assert list(store.filter_values(RUN, "quality", 100, 9)) == [0.11]
+    assert list(store.filter_values(RUN, "quality", 100, 9)) == [0.11, 0.25]
     assert [c.index for c in store.candidates(RUN, 5)] == [5, 6, 7]
     assert [e.index for e in store.evaluations(RUN, 3)] == [3, 5, 6]
     assert [known.key for known in store.candidate_keys(RUN)] == [f"key-{i}" for i in range(8)]

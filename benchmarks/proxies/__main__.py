@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.proxies.agreement import agreement, means
+from benchmarks.proxies.agreement import means
+from benchmarks.proxies.picture import picture
 from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONG_SEEDS, PROXIES, SEEDS, protocol_of
+from benchmarks.proxies.summary import summary
 from benchmarks.target.__main__ import ANCHORS as TARGET_ANCHORS
 from benchmarks.target.__main__ import NAME, UNSEEN
 from benchmarks.target.__main__ import SEEDS as TARGET_SEEDS
@@ -32,11 +34,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
+    layers = json.loads(given.layers.read_text())
     for proxy in (one for one in (LONG, *PROXIES) if one.name in given.proxy):
         seeds = given.long_seed if proxy is LONG else given.seed
         protocols = [protocol_of(proxy, given.data_dir, seed, given.anchor) for seed in seeds]
-        layers = [row["layer"] for row in json.loads(given.layers.read_text())]
-        jobs = [Job(layer, proxy.name, protocol, "validation") for protocol in protocols for layer in layers]
+        jobs = [Job(layer["layer"], proxy.name, protocol, "validation") for protocol in protocols for layer in layers]
         left = missing(jobs, read(given.rows))
         if left:
             with make_executor("ray", protocols[0], deadline=1800.0, workers=given.workers) as executor:
@@ -47,16 +49,17 @@ def main() -> None:
     if given.target is not None:
         of_target = read(given.target)
         targets["CIFAR-10"] = means(of_target, NAME, (*TARGET_ANCHORS, UNSEEN), _trained(of_target, NAME, TARGET_SEEDS))
-    tables = {name: agreement(rows, target) for name, target in targets.items()}
-    for name, table in tables.items():
-        print(f"target {name}, {len(targets[name])} layers")
-        for row in sorted(table, key=lambda row: -row["correlation"])[:30]:
+    found = summary(layers, rows, targets)
+    for name, target in found["targets"].items():
+        print(f"target {name}, {len(target['layers'])} layers")
+        for row in sorted(target["proxies"], key=lambda row: -row["correlation"])[:30]:
             print(
                 f"{row['correlation']:.2f} {row['correlation_of_better_half']:.2f} {row['regret']:.4f} "
                 f"{row['core_seconds']:5.1f} s  {row['proxy']}, {row['seeds']} seeds, {', '.join(row['anchors'])}"
             )
     if given.output is not None:
-        given.output.write_text(json.dumps(tables, indent=1) + "\n")
+        given.output.write_text(json.dumps(found, indent=1) + "\n")
+        picture(found["targets"][LONG.name]).savefig(given.output.with_suffix(".svg"))
 
 
 def _trained(rows: Sequence[Row], name: str, seeds: Sequence[int]) -> list[int]:

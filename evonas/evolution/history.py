@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from evonas.evolution.promotions import Promotions
 from evonas.judging.hurdles import Hurdles
-from evonas.judging.prospects import Prospects, learned
+from evonas.judging.prospects import Prospects, worth
 from evonas.judging.selection import Population
 from evonas.settings.candidate import Candidate, Evaluation, Status
 
@@ -36,7 +36,7 @@ class History:
         population: the window from which parents are chosen.
         hurdles: the accuracies that candidates must reach at checkpoints.
         promotions: the longer trainings of good candidates.
-        prospects: which candidates learned, by how they start.
+        prospects: how accurate candidates became, by how they start.
     """
 
     def __init__(self, config: RunConfig) -> None:
@@ -83,7 +83,7 @@ class History:
                 self.hurdles.add_value(name, value)
         if self._config.choices > 1:
             for ending in store.endings(run_id, self.applied):
-                self.prospects.add(ending.start, learned(ending.status, ending.stopped_by))
+                self.prospects.add(ending.start, worth(ending))
         self.candidates = {c.index: c for c in store.candidates(run_id, self.applied)}
         self.evaluations = {e.index: e for e in store.evaluations(run_id, self.applied)}
 
@@ -128,7 +128,7 @@ class History:
         while self.applied <= last:
             candidate, evaluation = self.candidates.pop(self.applied), self.evaluations.pop(self.applied)
             self.hurdles.add(evaluation)
-            self.prospects.add(candidate.start, learned(evaluation.status, evaluation.stopped_by))
+            self.prospects.add(candidate.start, worth(evaluation))
             self.promotions.apply(self.applied, candidate, evaluation)
             if evaluation.status is Status.SCORED:
                 self.population.add(candidate, evaluation)

@@ -85,7 +85,7 @@ class Proposer:
         found = list(islice(self._proposals(population, rng, tally), self.config.choices if several else 1))
         if not found:
             raise SpaceExhausted
-        return self._remembered(index, self._likeliest(found, tally), tally)
+        return self._remembered(index, self._most_promising(found, tally), tally)
 
     def _remembered(self, index: int, chosen: _Proposal, tally: Tally) -> Candidate:
         graph, keys = chosen.graph, chosen.keys
@@ -93,14 +93,14 @@ class Proposer:
         counts = dict(tally.discarded), dict(tally.seconds)
         return Candidate(index, graph, keys.key, keys.functional_key, chosen.origin, *counts)
 
-    def _likeliest(self, proposals: Sequence[_Proposal], tally: Tally) -> _Proposal:
-        """The proposal that is most likely to learn, of equal ones the first."""
+    def _most_promising(self, proposals: Sequence[_Proposal], tally: Tally) -> _Proposal:
+        """The proposal that promises most, of equal ones the first."""
         if len(proposals) == 1:
             return proposals[0]
-        chances = [self._prospects.chance(sketch(proposal.graph.canonical)) for proposal in proposals]
+        promises = [self._prospects.promise(sketch(proposal.graph.canonical)) for proposal in proposals]
         tally.spent(PROSPECTS)
         tally.discarded[PROSPECTS] += len(proposals) - 1
-        return proposals[chances.index(max(chances))]
+        return proposals[promises.index(max(promises))]
 
     def _proposals(self, population: Population, rng: np.random.Generator, tally: Tally) -> Iterator[_Proposal]:
         """Proposals that pass the cheap filters, until none is found any more."""

@@ -35,7 +35,7 @@ STRIDE = "stride"
 `evonas/evolution/propose.py`."""
 
 PROSPECTS = "prospects"
-"""The name of what chooses among proposals the one that is most likely to learn, in `evonas/evolution/propose.py`."""
+"""The name of what chooses among proposals the one that promises most, in `evonas/evolution/propose.py`."""
 
 SELECTION, SAMPLING, CANONICAL = "selection", "sampling", "canonical form"
 """The other stages that take time: choosing parents, making graphs, and rewriting those that the walk accepts."""

@@ -14,6 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from evonas.errors import UsageError
+from evonas.settings.candidate import QUALITY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ def stages(protocol: EvaluationProtocol) -> tuple[Stage, ...]:
     last = min(protocol.quality_step, protocol.steps)
     early = zip(protocol.early_steps, protocol.early_floors, strict=True)
     found = [Stage(f"early-{n}", n, given, "at chance", "protocol.early_floors") for n, given in early if n < last]
-    return (*found, Stage("quality", last, protocol.quality_floor, "low accuracy", "protocol.quality_floor"))
+    return (*found, Stage(QUALITY, last, protocol.quality_floor, "low accuracy", "protocol.quality_floor"))
 
 
 def floors_for(protocol: EvaluationProtocol, task_floors: Mapping[str, float]) -> dict[str, float]:

@@ -1,9 +1,9 @@
-"""The chance that a proposal learns, from what became of the candidates that start most like it.
+"""How accurate a proposal will become, from what became of the candidates that start most like it.
 
-Most offspring of a good layer do not learn, and finding that out takes a worker a second. Whether a layer learns hangs
-on what it computes at the start of training, of which every candidate has a sketch (`evonas/judging/start_twins.py`).
-So a run remembers which of its candidates learned, and of several proposals judges the one whose nearest neighbours
-among them learned most often. Nothing is trained for this.
+Most offspring of a good layer do not learn, and finding that out takes a worker a second. Whether a layer learns, and
+to some degree how fast, hangs on what it computes at the start of training, of which every candidate has a sketch
+(`evonas/judging/start_twins.py`). So a run remembers what its candidates had at the quality filter, and of several
+proposals judges the one whose nearest neighbours among them had most. Nothing is trained for this.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from evonas.settings.candidate import Status
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from evonas.settings.candidate import Ending, Evaluation
+
 NEIGHBOURS = 10
 """Candidates that have a say in what becomes of a proposal."""
 BLUR = 0.03
@@ -29,51 +31,51 @@ PRIOR = 2.0
 """The weight, as of a neighbour at a distance of 0.68, that speaks against a proposal with no neighbours near it."""
 
 
-def learned(status: Status, stopped_by: str | None) -> bool:
-    """Whether a candidate passed the filters that need a network: it was scored, or only fell behind others.
+def worth(ended: Evaluation | Ending) -> float:
+    """The accuracy that a candidate had at the quality filter if it learned, and otherwise 0.
 
-    Args:
-        status: how its evaluation ended.
-        stopped_by: the filter that rejected it, if one did.
+    It learned if it passed the filters that need a network: it was scored, or only fell behind others. Where nothing
+    was measured at that filter, all that learned are worth 1.
     """
-    if status is Status.REJECTED:
-        return stopped_by is not None and is_hurdle(stopped_by)
-    return status is Status.SCORED
+    fell_behind = ended.stopped_by is not None and is_hurdle(ended.stopped_by)
+    if ended.status is Status.FAILED or (ended.status is Status.REJECTED and not fell_behind):
+        return 0.0
+    return 1.0 if ended.quality is None else ended.quality
 
 
 class Prospects:
-    """The candidates of a run, how they start, and whether they learned."""
+    """The candidates of a run: how they start, and what they are worth."""
 
     def __init__(self) -> None:
         self._directions: NDArray[np.float64] = np.empty((0, SKETCH))
         self._lengths: NDArray[np.float64] = np.empty(0)
-        self._learned: NDArray[np.float64] = np.empty(0)
+        self._worths: NDArray[np.float64] = np.empty(0)
         self._count = 0
 
-    def add(self, start: bytes | None, learned: bool) -> None:
+    def add(self, start: bytes | None, worth: float) -> None:
         """Add a candidate by the sketch of its start; one without a sketch of finite length has no say."""
         if (found := _read(start)) is None:
             return
         if self._count == len(self._lengths):
             room = max(64, self._count)
             self._directions = np.concatenate([self._directions, np.empty((room, SKETCH))])
-            self._lengths, self._learned = (np.append(v, np.empty(room)) for v in (self._lengths, self._learned))
+            self._lengths, self._worths = (np.append(v, np.empty(room)) for v in (self._lengths, self._worths))
         self._lengths[self._count], self._directions[self._count] = found
-        self._learned[self._count] = learned
+        self._worths[self._count] = worth
         self._count += 1
 
-    def chance(self, start: bytes) -> float:
-        """The weighted share of the nearest candidates that learned, from 0 to 1; 0 before the first candidate.
+    def promise(self, start: bytes) -> float:
+        """The weighted mean of what the nearest candidates are worth; 0 before the first candidate.
 
         Args:
-            start: the sketch of the proposal's start; without a finite length the proposal has no chance.
+            start: the sketch of the proposal's start; without a finite length the proposal promises nothing.
         """
         if (found := _read(start)) is None or not self._count:
             return 0.0
         distances = self._distances(*found)
         nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
         weights = (distances[nearest] + BLUR) ** -2.0
-        return float(weights @ self._learned[nearest] / (weights.sum() + PRIOR))
+        return float(weights @ self._worths[nearest] / (weights.sum() + PRIOR))
 
     def _distances(self, length: float, direction: NDArray[np.float64]) -> NDArray[np.float64]:
         """The relative distance of each candidate, up to the sign, as between twins."""

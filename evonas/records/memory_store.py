@@ -163,7 +163,7 @@ class MemoryStore(Store):
     def endings(self, run_id: int, before: int) -> Iterator[Ending]:
         ended = (evaluation for evaluation in self.evaluations(run_id) if evaluation.index < before)
         kept = self._candidates[run_id]
-        return (Ending(e.index, kept[e.index].start, e.status, e.stopped_by) for e in ended)
+        return (Ending(e.index, kept[e.index].start, e.status, e.stopped_by, e.quality) for e in ended)
 
     @override
     def unevaluated(self, run_id: int) -> Sequence[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from math import isnan
 from statistics import fmean
 
 from evonas.language.graph import Graph
@@ -90,6 +91,10 @@ LONGER = "longer training"
 """The name of the time that trainings on rungs took (`evonas.judging.rungs`), where times are added up by activity."""
 
 
+QUALITY = "quality"
+"""The name of the filter that compares the accuracy on the first anchor with a floor."""
+
+
 class Status(Enum):
     """How an evaluation ended."""
 
@@ -107,12 +112,14 @@ class Ending:
         start: `Candidate.start`.
         status: the status of its evaluation.
         stopped_by: the name of the filter that rejected it; None if none did.
+        quality: its accuracy at the quality filter; None if it did not get there, or has none that is a number.
     """
 
     index: int
     start: bytes | None
     status: Status
     stopped_by: str | None
+    quality: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +182,12 @@ class Evaluation:
     def stopped_by(self) -> str | None:
         """The name of the filter that rejected the candidate; None if none did."""
         return next((outcome.name for outcome in self.filters if not outcome.accepted), None)
+
+    @property
+    def quality(self) -> float | None:
+        """Its accuracy at the quality filter; None if it did not get there, or has none that is a number."""
+        value = next((outcome.value for outcome in self.filters if outcome.name == QUALITY), None)
+        return None if value is None or isnan(value) else value
 
     @property
     def mean(self) -> float:

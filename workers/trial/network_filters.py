@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from evonas.errors import UsageError, shorten
 from evonas.judging.floors import floors_for, stages
-from evonas.settings.candidate import Accept, Reject, Verdict
+from evonas.settings.candidate import QUALITY, Accept, Reject, Verdict
 from evonas.settings.plugins import Registry
 from evonas.workers.trial.signal_propagation import measure_signal, signal_fault
 
@@ -113,7 +113,7 @@ class QualityFilter:
 
     step: int
     floor: float
-    name: str = "quality"
+    name: str = QUALITY
 
     def judge(self, trial: Trial) -> Verdict:
         """Reject a candidate that diverged or is below the floor."""
