@@ -13,8 +13,7 @@ from evonas.db import open_store
 from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
 from evonas.judging.families import family_of
-from evonas.judging.forecast import Scores
-from evonas.judging.rungs import Ladder, Promotion
+from evonas.judging.rungs import Ladder, Promotion, Scores
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus
@@ -23,7 +22,10 @@ from evonas.settings.candidate import Evaluation, Status
 from tests.fakes import ANCHORS, FakeExecutor, InterruptedExecutor, config, outcome, table
 from tests.test_evolution import searched
 
-SETTINGS = config(budget=80, strategy="families", rungs=(2, 4), promotion=0.3, rung_lookahead=7, population=30)
+SETTINGS = config(
+    budget=80, strategy="families", rungs=(2, 4), rung_anchors=(1,), promotion=0.3, rung_lookahead=7, population=30
+)
+ON_RUNG = {1: ANCHORS[:1], 2: ANCHORS}
 
 
 def longer(store: Store, run: RunInfo) -> list[tuple[object, ...]]:
@@ -52,7 +54,7 @@ def test_trainings_are_longer_with_seeds_of_their_own_and_without_filters() -> N
     assert len({task.key for task in asked}) == len(asked)
     for task in asked:
         assert task.protocol.steps == {1: 2, 2: 4}[task.rung] * SETTINGS.protocol.steps
-        assert not task.filtered and task.protocol.anchors == ANCHORS and not task.protocol.hurdle_steps
+        assert not task.filtered and task.protocol.anchors == ON_RUNG[task.rung] and not task.protocol.hurdle_steps
     seeds = {task.protocol.seed for task in asked} | {SETTINGS.protocol.seed}
     assert len(seeds) == 3  # one for each rung, and that of the run
     below = {task.index for task in asked if task.rung == 1}
@@ -67,7 +69,7 @@ def test_every_promotion_that_follows_from_the_records_was_trained_and_no_other(
     found = {(o.layer, o.steps, o.anchor): o.score for o in store.rung_trainings(run.id)}
 
     def scores(promotion: Promotion) -> Scores:
-        return tuple(found[promotion.index, longest[promotion.rung], anchor] for anchor in ANCHORS)
+        return tuple(found[promotion.index, longest[promotion.rung], anchor] for anchor in ON_RUNG[promotion.rung])
 
     ladder, due, asked = Ladder(2, 0.3), list[Promotion](), set[Promotion]()
     pairs = [(store.candidate(run.id, e.index), e) for e in store.evaluations(run.id)]
@@ -79,7 +81,7 @@ def test_every_promotion_that_follows_from_the_records_was_trained_and_no_other(
         due = new
     assert {(p.index, longest[p.rung]) for p in asked} == {(layer, steps) for layer, steps, _ in found}
     assert len(asked) > 10 and all(one.stage is RetrainingStage.RUNG for one in store.rung_trainings(run.id))
-    assert len(store.rung_trainings(run.id)) == len(ANCHORS) * len(asked)
+    assert len(store.rung_trainings(run.id)) == sum(len(ON_RUNG[promotion.rung]) for promotion in asked)
 
 
 def test_a_result_counts_from_so_many_candidates_later_on() -> None:

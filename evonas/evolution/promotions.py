@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 from evonas.evolution.executor import Task
 from evonas.judging.families import family_of
-from evonas.judging.forecast import Scores
-from evonas.judging.rungs import Ladder, Promotion
+from evonas.judging.rungs import Ladder, Promotion, Scores
 from evonas.records.evidence import rung_scores
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.settings.candidate import Candidate, Evaluation, Status
@@ -104,7 +103,9 @@ class Promotions:
             self._ask(due, self.ladder.add(promotion.index, promotion.rung, scores))
 
     def _by_anchor(self, evaluation: Evaluation) -> Scores:
-        return tuple(evaluation.scores[anchor] for anchor in self._config.protocol.anchors)
+        config, rung = self._config, evaluation.rung
+        anchors = config.on_rung(rung).anchors if rung else config.protocol.anchors
+        return tuple(evaluation.scores[anchor] for anchor in anchors)
 
     def _ask(self, clock: int, promotions: list[Promotion]) -> None:
         self._new += promotions

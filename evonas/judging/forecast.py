@@ -3,9 +3,10 @@
 Layers of different kinds learn at different speeds: one without any nonlinearity is ahead after a hundred steps and
 far behind after four hundred. And networks differ in how soon they tell layers apart: after a hundred steps one may
 have the order that all of them will have in the end, and another none. So the forecast is a line over the mean score,
-and in addition a weight for what each network is ahead of the mean, and an effect of each feature of the candidate's
-family. The line's slope is below one where scores are noisy, so a lucky score promises no more than it should. Weights
-and effects are shrunk towards zero, so that a family of which little is known is taken for an average one.
+and in addition a weight for what each network is ahead of the mean, on this rung and on lower ones, and an effect of
+each feature of the candidate's family. The line's slope is below one where scores are noisy, so a lucky score promises
+no more than it should. Weights and effects are shrunk towards zero, so that a family of which little is known is taken
+for an average one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
-from statistics import fmean
 
 import numpy as np
 
@@ -33,14 +33,15 @@ SHRINKAGE = 1.0
 """
 
 LEANING = 5.0
-"""The same penalty on the weight of a network, if what it is ahead of the mean is measured in standard deviations."""
+"""The same penalty on the weight of a lead that is measured in standard deviations."""
 
 Features = tuple[Hashable, ...]
 """The features of a family, in a fixed order: a value counts for its feature alone."""
-Scores = tuple[float, ...]
-"""The accuracies of a candidate on the networks, in a fixed order."""
-Pair = tuple[Features, Scores, float]
-"""The features of a candidate's family, its scores on a rung, and its mean score on the next."""
+Leads = tuple[float, ...]
+"""What a candidate has on each network, in a fixed order, less its mean on that rung."""
+Pair = tuple[Features, float, Leads, float]
+"""The features of a candidate's family, its mean score on a rung, its leads there and on the rungs below, those of the
+lowest first, and its mean score on the next rung."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Forecast:
 
     Attributes:
         intercept, slope: those of the line over the mean score.
-        leanings: what each network counts beyond its share of the mean; empty for nothing.
+        leanings: what each lead counts; empty for nothing.
         effects: what is added for each feature, by its place and value; 0 for those that are not there.
         deviation: how far candidates typically are from what is expected of them from all other candidates, as the
             standard deviation of normally distributed errors.
@@ -57,14 +58,13 @@ class Forecast:
 
     intercept: float = 0.0
     slope: float = 1.0
-    leanings: Scores = ()
+    leanings: tuple[float, ...] = ()
     effects: Mapping[tuple[int, Hashable], float] = field(default_factory=dict)
     deviation: float = 0.0
 
-    def expected(self, scores: Scores, family: Features) -> float:
-        """The expected mean score on the next rung."""
-        mean = fmean(scores)
-        leaning = sum(weight * (score - mean) for weight, score in zip(self.leanings, scores, strict=False))
+    def expected(self, mean: float, leads: Leads, family: Features) -> float:
+        """The expected mean score on the next rung; leads that are not known, at the end, count as 0."""
+        leaning = sum(weight * lead for weight, lead in zip(self.leanings, leads, strict=False))
         effect = sum(self.effects.get(each, 0.0) for each in enumerate(family))
         return self.intercept + self.slope * mean + leaning + effect
 
@@ -78,19 +78,18 @@ def fitted(pairs: Sequence[Pair]) -> Forecast:
     """
     if not pairs:
         return Forecast()
-    low, high = np.array([pair[1] for pair in pairs], dtype=np.float64), np.array([pair[2] for pair in pairs])
-    mean = low.mean(1)
+    mean, high = np.array([pair[1] for pair in pairs]), np.array([pair[3] for pair in pairs])
     if len(pairs) < LEAST_PAIRS:
         slope = float(high.mean() / mean.mean()) if mean.mean() > 0.0 else 1.0
         intercept = float(high.mean() - slope * mean.mean())
         errors = high - slope * mean - intercept
         return Forecast(intercept, slope, deviation=sqrt(float(errors @ errors) / max(1, len(pairs) - 2)))
-    ahead = low - mean[:, None]
-    scales = ahead.std(0)
-    scales[scales < _EQUAL] = np.inf  # a network that is never ahead of the mean says nothing
-    values = sorted({each for family, _, _ in pairs for each in enumerate(family)}, key=repr)
-    features = [[float(place < len(f) and f[place] == value) for place, value in values] for f, _, _ in pairs]
-    inputs = np.column_stack([np.ones(len(pairs)), mean, ahead / scales, np.array(features).reshape(len(pairs), -1)])
+    leads = np.array([pair[2] for pair in pairs], dtype=np.float64).reshape(len(pairs), -1)
+    scales = leads.std(0)
+    scales[scales < _EQUAL] = np.inf  # a lead that all have alike says nothing
+    values = sorted({each for family, *_ in pairs for each in enumerate(family)}, key=repr)
+    features = [[float(place < len(f) and f[place] == value) for place, value in values] for f, *_ in pairs]
+    inputs = np.column_stack([np.ones(len(pairs)), mean, leads / scales, np.array(features).reshape(len(pairs), -1)])
     penalties = np.array([_FREE, _FREE, *[LEANING] * len(scales), *[SHRINKAGE] * len(values)])
     found, deviation = _ridge(inputs, high, penalties)
     if found[1] < 0.0:

@@ -19,7 +19,10 @@ from heapq import heapify, heappop, heappush
 from math import isfinite, sqrt
 from statistics import fmean
 
-from evonas.judging.forecast import Features, Forecast, Scores, fitted
+from evonas.judging.forecast import Features, Forecast, Leads, fitted
+
+Scores = tuple[float, ...]
+"""The accuracies of a candidate on the anchors of a rung, in their order."""
 
 LEAST_BEFORE = 8
 """Candidates on a rung before any goes on, so that the first is not simply the first."""
@@ -51,11 +54,19 @@ class Outlook:
         return self.score - self.spread
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is known of a candidate on a rung: its mean score there, and its leads there and below."""
+
+    mean: float
+    leads: Leads
+
+
 @dataclass
 class _Rung:
     """The candidates on one rung."""
 
-    scores: dict[int, Scores] = field(default_factory=dict)
+    known: dict[int, _Known] = field(default_factory=dict)
     promised: dict[int, float] = field(default_factory=dict)
     """The expected score of each on the next rung."""
     ordered: list[float] = field(default_factory=list)
@@ -69,16 +80,18 @@ class _Rung:
     """The best score of each family."""
     forecast: Forecast = field(default_factory=Forecast)
 
-    def add(self, index: int, scores: Scores, family: Features) -> None:
-        self.scores[index] = scores
-        self.promised[index] = promised = self.forecast.expected(scores, family)
+    def add(self, index: int, known: _Known, family: Features) -> None:
+        self.known[index] = known
+        self.promised[index] = promised = self.forecast.expected(known.mean, known.leads, family)
         insort(self.ordered, promised)
         heappush(self.waiting, (-promised, index))
 
     def follow(self, forecast: Forecast, families: dict[int, Features]) -> None:
         """Compare the candidates by another forecast from now on."""
         self.forecast = forecast
-        self.promised = {index: forecast.expected(scores, families[index]) for index, scores in self.scores.items()}
+        self.promised = {
+            index: forecast.expected(known.mean, known.leads, families[index]) for index, known in self.known.items()
+        }
         self.ordered = sorted(self.promised.values())
         self.waiting = [(-promised, index) for index, promised in self.promised.items() if index not in self.gone_on]
         heapify(self.waiting)
@@ -110,23 +123,29 @@ class Ladder:
         Args:
             index: the candidate.
             rung: 0, or one that the candidate was promoted to.
-            scores: its accuracy on each anchor, always in the same order; one that is not finite counts as 0.
+            scores: its accuracy on each anchor of the rung, always in the same order; one that is not finite counts as
+                0.
             family: the features of the candidate's family; given on rung 0.
 
         Returns:
             The candidates that go on as a result, none of them twice.
         """
         self.version += 1
-        finite = tuple(score if isfinite(score) else 0.0 for score in scores)
+        finite = [score if isfinite(score) else 0.0 for score in scores]
         here = self._rungs[rung]
         self._reached[index] = rung
         if rung == 0:
             self._families[index] = family
-        here.add(index, finite, self._families[index])
+        below = self._rungs[rung - 1].known[index].leads if rung else ()
+        mean = fmean(finite)
+        here.add(index, _Known(mean, (*below, *(score - mean for score in finite))), self._families[index])
         if rung:
-            below = self._rungs[rung - 1]
-            pairs = [(self._families[one], below.scores[one], fmean(high)) for one, high in here.scores.items()]
-            below.follow(fitted(pairs), self._families)
+            lower = self._rungs[rung - 1]
+            pairs = [
+                (self._families[one], lower.known[one].mean, lower.known[one].leads, high.mean)
+                for one, high in here.known.items()
+            ]
+            lower.follow(fitted(pairs), self._families)
         if rung + 1 == len(self._rungs):
             return []
         return [Promotion(found, rung + 1) for found in self._going_on(here, index, first=rung == 0)]
@@ -138,17 +157,17 @@ class Ladder:
 
     def scores(self, index: int) -> tuple[float, ...]:
         """The candidate's mean scores from rung 0 to the last that it reached."""
-        return tuple(fmean(self._rungs[rung].scores[index]) for rung in range(self._reached[index] + 1))
+        return tuple(self._rungs[rung].known[index].mean for rung in range(self._reached[index] + 1))
 
     def outlook(self, index: int) -> Outlook:
         """What is expected of a candidate that has been added."""
         reached = self._reached[index]
-        scores, variance = self._rungs[reached].scores[index], 0.0
+        known, variance = self._rungs[reached].known[index], 0.0
+        mean = known.mean
         for here in self._rungs[reached:-1]:
-            # Of the rungs above this one the networks' mean alone is expected.
-            scores = (here.forecast.expected(scores, self._families[index]),)
+            mean = here.forecast.expected(mean, known.leads, self._families[index])
             variance = here.forecast.slope**2 * variance + here.forecast.deviation**2
-        return Outlook(fmean(scores), sqrt(variance))
+        return Outlook(mean, sqrt(variance))
 
     def family(self, index: int) -> Features:
         """The family of a candidate that has been added."""
@@ -162,7 +181,7 @@ class Ladder:
             index: the candidate that has been added.
             first: whether one of each family goes on in any case.
         """
-        count, family, score = len(here.ordered), self._families[index], fmean(here.scores[index])
+        count, family, score = len(here.ordered), self._families[index], here.known[index].mean
         leads = score > here.leaders.get(family, -1.0)
         if leads:
             here.leaders[family] = score

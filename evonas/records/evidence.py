@@ -6,8 +6,7 @@ from math import isnan
 from typing import TYPE_CHECKING
 
 from evonas.judging.families import Family, family_of
-from evonas.judging.forecast import Scores
-from evonas.judging.rungs import Ladder, Promotion
+from evonas.judging.rungs import Ladder, Promotion, Scores
 from evonas.settings.candidate import Candidate, Evaluation
 
 if TYPE_CHECKING:
@@ -37,18 +36,18 @@ def ladder_of(store: Store, run: RunInfo) -> Ladder:
 
 
 def rung_scores(config: RunConfig, records: Iterable[Retraining]) -> dict[Promotion, Scores | None]:
-    """The scores by anchor of the trainings on rungs that are recorded on every anchor; None for those that failed."""
+    """The scores of trainings on rungs that are recorded on every anchor of their rung; None for those that failed."""
     rungs = {(p.steps, p.seed): rung for rung in range(1, len(config.rungs) + 1) for p in [config.on_rung(rung)]}
     found: dict[Promotion, dict[str, float]] = {}
     for record in records:
         if isinstance(record.layer, int):
             promotion = Promotion(record.layer, rungs[record.steps, record.seed])
             found.setdefault(promotion, {})[record.anchor] = record.score
-    anchors = config.protocol.anchors
+    anchors = {rung: config.on_rung(rung).anchors for rung in rungs.values()}
     whole = {
-        promotion: tuple(scores[anchor] for anchor in anchors)
+        promotion: tuple(scores[anchor] for anchor in anchors[promotion.rung])
         for promotion, scores in found.items()
-        if len(scores) == len(anchors)
+        if len(scores) == len(anchors[promotion.rung])
     }
     return {promotion: None if any(map(isnan, scores)) else scores for promotion, scores in whole.items()}
 

@@ -54,6 +54,8 @@ class RunConfig:
         lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
         rungs: steps of the longer trainings that good candidates earn, as rising or equal multiples of the protocol's
             steps, each with a seed of its own (`evonas/judging/rungs.py`); empty for none.
+        rung_anchors: on how many of the protocol's anchors, from the first, each rung trains; a rung without a number
+            trains on all.
         promotion: share of the candidates on a rung that go on to the next.
         rung_lookahead: the result of a longer training counts from so many candidates later on.
         seed_graphs: JSON of graphs to judge first, in order.
@@ -87,6 +89,7 @@ class RunConfig:
     choices: int = 1
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
+    rung_anchors: tuple[int, ...] = ()
     promotion: float = 0.25
     rung_lookahead: int = 100
     twins: float = 0.02
@@ -107,6 +110,10 @@ class RunConfig:
         check_number(self, "promotion", above=0.0, below=1.0)
         if list(self.rungs) != sorted(self.rungs) or not all(_is_multiple(rung) for rung in self.rungs):
             raise UsageError(f"rungs must be whole numbers that do not fall, such as [2, 4], not {shorten(self.rungs)}")
+        if not all(_is_multiple(count) for count in self.rung_anchors):
+            raise UsageError(
+                f"rung_anchors must be whole numbers from 1, such as [1, 3], not {shorten(self.rung_anchors)}"
+            )
         check_integers(self, finalists=0, verify_seeds=1)
         if self.verify_steps is not None:
             check_integers(self, verify_steps=1)
@@ -132,12 +139,14 @@ class RunConfig:
             )
 
     def on_rung(self, rung: int) -> EvaluationProtocol:
-        """The protocol of a rung of longer training, from 1: more steps, and a seed of its own.
+        """The protocol of a rung of longer training, from 1: more steps, a seed of its own, and perhaps fewer anchors.
 
         Filters, hurdles and further objectives belong to the first evaluation alone.
         """
+        counts = self.rung_anchors[rung - 1 : rung]
         return dataclasses.replace(
             self.protocol,
+            anchors=self.protocol.anchors[: counts[0]] if counts else self.protocol.anchors,
             steps=self.rungs[rung - 1] * self.protocol.steps,
             seed=(self.protocol.seed + rung * SEED_STEP) % 2**63,
             objectives=(ANCHOR_ACCURACIES,),
