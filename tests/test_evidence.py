@@ -23,7 +23,9 @@ from evonas.settings.candidate import Evaluation, Status
 from tests.fakes import ANCHORS, FakeExecutor, config, outcome
 from tests.test_evolution import searched
 
-SETTINGS = config(budget=80, strategy="families", rungs=(2, 4), promotion=0.3, rung_lookahead=7, population=30)
+SETTINGS = config(
+    budget=80, strategy="families", rungs=(2, 4), rung_anchors=(1,), promotion=0.3, rung_lookahead=7, population=30
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +70,12 @@ def test_rows_and_tables_show_the_longer_trainings(found: tuple[MemoryStore, Run
     longest = next(row for row in rows if len(row.longer) == 2)
     assert list(longest.longer) == [200, 400]
     assert longest.as_dict()["longer"] == {str(steps): score for steps, score in longest.longer.items()}
+    assert longest.longer_on == {200: ANCHORS[:1]} and longest.as_dict()["longer_on"] == {"200": [ANCHORS[0]]}
     console = Console(width=100, record=True)
     console.print(layers_table(rows, {"bn-relu": dict.fromkeys(ANCHORS, 0.5)}, ANCHORS))
     text = console.export_text()
     assert "200-" in text and "400-" in text and f"{longest.longer[400]:.3f}" in text
+    assert f"200 steps: {ANCHORS[0]} alone" in text
 
 
 def test_details_have_the_longer_trainings(found: tuple[MemoryStore, RunInfo]) -> None:

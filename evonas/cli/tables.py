@@ -35,7 +35,9 @@ def layers_table(
     families: bool = False,
 ) -> Table:
     """Layers in their order, followed by published layers under the same protocol; with `families`, what each does."""
-    grid = table(title)
+    parts = {steps: on for row in rows for steps, on in row.longer_on.items()}
+    caption = "; ".join(f"{steps} steps: {', '.join(on)} alone" for steps, on in sorted(parts.items()))
+    grid = table(title, caption or None)
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=20)
     measures = rows[0].objectives if rows else ()

@@ -43,6 +43,7 @@ class ResultRow:
         mean: the mean of the scores.
         measures: values of further objectives of the run, by name.
         longer: the mean scores on the rungs of longer training that it reached, by steps.
+        longer_on: the anchors of those rungs that train on some of the run's anchors alone, by steps.
         graph: the canonical form.
         space: the name of the run's search space.
         plugins: the run's `EvaluationProtocol.plugins`.
@@ -59,6 +60,7 @@ class ResultRow:
     space: str
     plugins: tuple[str, ...] = ()
     longer: Mapping[int, float] = field(default_factory=dict)
+    longer_on: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -76,6 +78,7 @@ class ResultRow:
             "mean": self.mean,
             "measures": dict(self.measures),
             "longer": {str(steps): score for steps, score in self.longer.items()},
+            "longer_on": {str(steps): list(anchors) for steps, anchors in self.longer_on.items()},
             "graph": json.loads(self.graph.to_json(self.space)),
         }
 
@@ -94,6 +97,7 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longe
     _check(run, evaluation)
     graph = candidate.graph.canonical
     name = NAMES_BY_KEY.get(candidate.key)
+    rungs = [run.config.on_rung(rung) for rung in range(1, len(longer) + 1)]
     return ResultRow(
         id=f"{run.id}/{candidate.index}",
         expression=graph.written(MAX_TEXT),
@@ -105,7 +109,8 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longe
         graph=graph,
         space=run.config.space.name,
         plugins=run.config.protocol.plugins,
-        longer={run.config.on_rung(rung).steps: score for rung, score in enumerate(longer, 1)},
+        longer={rung.steps: score for rung, score in zip(rungs, longer, strict=True)},
+        longer_on={rung.steps: rung.anchors for rung in rungs if rung.anchors != run.config.protocol.anchors},
     )
 
 
