@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from benchmarks.proxies.agreement import agreement, means, regret
+from benchmarks.proxies.page import tables
+from benchmarks.proxies.picture import picture
 from benchmarks.proxies.proxy_table import ANCHORS, LONG, PROXIES, SEEDS, protocol_of
+from benchmarks.proxies.summary import by_origin
 from benchmarks.target.layer_list import layers
 from benchmarks.training_rows import Row
 
@@ -58,3 +64,29 @@ def test_proxies_differ_and_the_long_one_has_four_times_the_longest_training() -
     protocol = protocol_of(LONG, "", 3)
     assert (protocol.data, protocol.steps, protocol.seed, protocol.anchors) == ("crops", 1600, 3, ANCHORS)
     assert len(set(layers())) == len(layers()) > 30
+
+
+def test_the_page_has_the_tables_of_the_json_and_says_what_they_say() -> None:
+    root = Path(__file__).parent.parent
+    document = json.loads((root / "benchmarks" / "results" / "proxies.json").read_text())
+    page = (root / "docs" / "SCIENCE.md").read_text()
+    for lines in tables(document).values():
+        assert "\n".join(lines) in page
+    target = document["targets"][LONG.name]
+    assert len(target["layers"]) == 50 == sum(count for count, *_ in by_origin(target["layers"]).values())
+    single = [row for row in target["proxies"] if row["seeds"] == 1]
+    alone = [row for row in single if row["anchors"] == ["mobilenet-small"]]
+    together = [row for row in single if len(row["anchors"]) == 3]
+    # "At any price": no longer training on all networks is better for less than twice what the MobileNet takes.
+    for row in together:
+        cheaper = [one["correlation"] for one in alone if one["core_seconds"] <= row["core_seconds"]]
+        assert not cheaper or max(cheaper) > row["correlation"] or row["core_seconds"] > 2 * alone[-1]["core_seconds"]
+    best = max(target["layers"], key=lambda layer: layer["accuracy"])
+    assert best["origin"] == "later hurdle"
+
+
+def test_the_picture_has_a_line_for_each_network_and_for_all_of_them() -> None:
+    document = json.loads((Path(__file__).parent.parent / "benchmarks" / "results" / "proxies.json").read_text())
+    (axes,) = picture(document["targets"][LONG.name]).axes
+    assert [line.get_label() for line in axes.get_lines()] == ["mobilenet", "resnet", "vgg", "resnet, mobilenet, vgg"]
+    assert all(len(line.get_xdata()) == 4 for line in axes.get_lines())  # type: ignore[arg-type]
