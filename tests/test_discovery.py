@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import evonas
+from benchmarks.discovery.page import leads, tables
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import Variant, path_of, searched
 from benchmarks.discovery.summary import summary, table
@@ -160,6 +161,17 @@ def test_the_summary_its_table_and_its_picture(result: evonas.Result, by: Yardst
     assert document["yardsticks"]["test"]["layers"][winner]["mean"] == pytest.approx(0.4 + 0.07 * 0.75)
     text = table(document)
     assert f"winner {winner}" in text and "test, test: bn-relu +0.1" in text and "test, unseen: bn-relu +0.1" in text
+    found = tables(document)
+    assert found["searches"][2].startswith("| quick, seed 5 | 3 | ") and found["winners"][2].endswith(f"| `{winner}` |")
+    ahead = tests["test"][0]
+    half = 50 * (ahead["interval"][1] - ahead["interval"][0])
+    text = f"{100 * ahead['difference']:+.1f} ± {half:.1f}"
+    assert found["test, test"][2].split(" | ")[1].strip("* ") == text and (ahead["p"] < 0.01) == (
+        "**" in found["test, test"][2].split(" | ")[1]
+    )
+    assert found["unseen, test"][0] == "| search | " + " | ".join(PUBLISHED) + " |"
+    assert found["layers, test"][2].startswith(f"| `{winner}` | 0.4") and len(found["layers, test"]) == 2 + 7
+    assert leads(document["searches"], "another", "test") == []
     drawn = picture(document, "test", "quick")
     assert drawn is not None
     drawn.savefig(tmp_path / "a.svg")

@@ -19,7 +19,8 @@ from evonas.errors import UsageError
 from evonas.language.zoo import as_graph, zoo
 from evonas.reruns.baseline import Comparison
 from evonas.reruns.baseline import baseline as train
-from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.presets import DEFAULT
+from evonas.setup.assemble import configure
 
 app = typer.Typer()
 
@@ -38,25 +39,21 @@ def baseline(
     first_seed: Annotated[int, typer.Option(help="The first seed; the others follow it.")] = 0,
     test: Annotated[bool, typer.Option("--test", help="Score on the test split, which no search sees.")] = False,
     anchor: Annotated[list[str] | None, typer.Option(help="Anchor network, or FILE.py:NAME; may be repeated.")] = None,
+    preset: options.Preset = DEFAULT,
     data: Annotated[
-        str,
+        str | None,
         typer.Option(help="Data: crops, photographs, digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME."),
-    ] = EvaluationProtocol.data,
+    ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
-    steps: Annotated[int, typer.Option(help="Training steps on each anchor.")] = EvaluationProtocol.steps,
+    steps: Annotated[int | None, typer.Option(help="Training steps on each anchor; the preset's by default.")] = None,
     storage: options.Storage = options.STORAGE,
     *,
     execution: ExecutorOptions,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
     """Train layers on the anchors with several seeds, and show the mean and spread of their accuracy."""
-    protocol = replace(
-        EvaluationProtocol(),
-        data=data,
-        data_dir=data_dir,
-        anchors=tuple(anchor) if anchor else EvaluationProtocol.anchors,
-        steps=steps,
-    )
+    changes = options.specified({"data": data, "data_dir": data_dir, "anchors": anchor, "steps": steps})
+    protocol = configure(preset=preset, protocol=changes).protocol
     layers = [options.find_layer(text, storage) for text in layer] if layer else list(zoo)
     for one in layers:
         as_graph(one)  # raises before anything starts if it is not a layer
@@ -72,7 +69,8 @@ def baseline(
             progress=bar,
             **execution,
         )
-    title = f"{'test' if test else 'validation'} accuracy after {steps} steps, {seeds} seed{'' if seeds == 1 else 's'}"
+    split, number = "test" if test else "validation", f"{seeds} seed{'' if seeds == 1 else 's'}"
+    title = f"{split} accuracy after {protocol.steps} steps, {number}"
     document = [_document(one, protocol.anchors) for one in comparisons]
     options.emit(form, document, comparison_table(comparisons, protocol.anchors, title))
 

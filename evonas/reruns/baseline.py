@@ -12,7 +12,7 @@ from evonas.evolution.executor import Executor
 from evonas.evolution.trainings import Progress, carry_out, training_task
 from evonas.language.graph import Graph
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.setup.assemble import named_protocol
+from evonas.setup.assemble import configure, named_protocol
 from evonas.setup.make_executor import Workers, make_executor
 
 
@@ -62,7 +62,7 @@ def baseline(
     Args:
         layers: published names, expressions or graphs. A published layer is placed as in its publication, with its
             own normalisation where a network has no activation.
-        protocol: how to train, the default protocol if None; its seed is replaced by each of `seeds`.
+        protocol: how to train, that of the default preset if None; its seed is replaced by each of `seeds`.
         seeds: the seeds of initial weights and batches.
         split: the split to score on.
         executor: as in `search`.
@@ -75,8 +75,7 @@ def baseline(
     Raises:
         UsageError: if there is no layer or no seed, or the protocol or a layer is not valid.
     """
-    protocol = protocol or EvaluationProtocol()
-    protocol = named_protocol(protocol)
+    protocol = configure().protocol if protocol is None else named_protocol(protocol)
     wanted = [(number, seed) for number in range(len(layers)) for seed in seeds]
     tasks = [
         training_task(layers[number], index, replace(protocol, seed=seed), split=split)
