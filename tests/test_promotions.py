@@ -14,6 +14,7 @@ from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
 from evonas.judging.families import family_of
 from evonas.judging.rungs import Ladder, Promotion, Scores
+from evonas.records.evidence import ladder_of
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunInfo, RunStatus
@@ -160,3 +161,25 @@ def test_the_seed_of_a_rung_is_that_of_no_other_run_nearby() -> None:
     runs = [config(rungs=(2, 4), protocol=replace(SETTINGS.protocol, seed=seed)) for seed in range(50)]
     seeds = [run.on_rung(rung).seed for run in runs for rung in (1, 2)]
     assert len({*seeds, *range(2000)}) == 100 + 2000
+
+
+def test_a_run_whose_candidates_were_promoted_otherwise_goes_on() -> None:
+    """As by an earlier version of evonas, which forecast otherwise: what was recorded counts, and nothing is missed."""
+    store, run = searched(replace(SETTINGS, budget=60), FakeExecutor(2))
+    recorded = list(store.rung_trainings(run.id))
+    promoted = {one.layer for one in recorded}
+    others = [e.index for e in store.evaluations(run.id) if e.status is Status.SCORED and e.index not in promoted]
+    kept = [one for one in recorded if one.layer != recorded[0].layer]
+    mine = MemoryStore()
+    copy = mine.create_run(SETTINGS, {})
+    mine.record(copy.id, candidates=list(store.candidates(run.id)), evaluations=list(store.evaluations(run.id)))
+    first = next(one for one in recorded if one.steps == SETTINGS.on_rung(1).steps)
+    for one in (*kept, *(replace(first, layer=index, score=0.99) for index in others[:3])):
+        mine.record_retraining(copy.id, one)
+    again = FakeExecutor(3)
+    assert Search(mine.run(copy.id), mine, again).execute() is RunStatus.FINISHED
+    assert mine.summary(copy.id).candidates == SETTINGS.budget
+    trained = {(task.index, task.rung) for task in again.submitted if task.rung}
+    assert trained.isdisjoint((index, 1) for index in others[:3])  # what was recorded is not trained again
+    ladder = ladder_of(mine, mine.run(copy.id))
+    assert all(ladder.scores(index)[1] == pytest.approx(0.99) for index in others[:3])

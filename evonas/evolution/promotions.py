@@ -98,7 +98,9 @@ class Promotions:
 
     def _apply_next(self) -> None:
         due, promotion = self._pending.popleft()
-        scores = self._scores.pop(promotion)
+        # A search waits for the results that are due. But a resumed run may have been recorded by an earlier version of
+        # evonas, which forecast otherwise and trained others; their results count if they are promoted.
+        scores = self._scores.pop(promotion, None)
         if scores is not None:
             self._ask(due, self.ladder.add(promotion.index, promotion.rung, scores))
 
