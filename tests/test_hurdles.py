@@ -30,6 +30,16 @@ def test_checkpoints_lie_where_there_is_something_to_save() -> None:
     assert names == ["hurdle a end", "hurdle b 30", "hurdle b 60", "hurdle b end", "hurdle c 30", "hurdle c 60"]
     assert checkpoints(replace(PROTOCOL, hurdle_steps=())) == ()
     assert checkpoints(replace(PROTOCOL, anchors=("a",))) == ()
+    # As many ends as the protocol says, but never that of the last anchor.
+    ends = {count: checkpoints(replace(PROTOCOL, hurdle_steps=(), hurdle_ends=count)) for count in (0, 1, 2, 9)}
+    assert {count: [c.name for c in found] for count, found in ends.items()} == {
+        0: [],
+        1: ["hurdle a end"],
+        2: ["hurdle a end", "hurdle b end"],
+        9: ["hurdle a end", "hurdle b end"],
+    }
+    steps_alone = [c.name for c in checkpoints(replace(PROTOCOL, hurdle_ends=0))]
+    assert steps_alone == [name for name in names if "end" not in name]
 
 
 def test_the_floor_is_the_quantile_of_all_who_came_by() -> None:
