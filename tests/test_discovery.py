@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 import evonas
+from benchmarks.discovery.leaders import Leader, leaders, medians, passing
+from benchmarks.discovery.leaders import jobs as leader_jobs
 from benchmarks.discovery.page import leads, tables
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import Variant, path_of, searched
@@ -18,6 +20,7 @@ from benchmarks.discovery.summary import summary, table
 from benchmarks.discovery.testing import (
     PUBLISHED,
     Yardstick,
+    as_long,
     comparisons,
     four_times_as_long,
     jobs,
@@ -25,8 +28,11 @@ from benchmarks.discovery.testing import (
     yardstick,
 )
 from benchmarks.training_rows import Row, missing, read, train
+from evonas.records.evidence import best_known
 from evonas.reruns.significance import holm, paired
 from evonas.setup.make_executor import make_executor
+from tests.fakes import FakeExecutor, config
+from tests.test_evolution import searched as searched_quickly
 
 ANCHORS = ("resnet-small", "mobilenet-small")
 PROTOCOL = {
@@ -193,3 +199,48 @@ def test_random_search_gets_the_compute_of_the_search_that_it_is_compared_with(
 
 def test_a_row_is_json() -> None:
     assert Row(**json.loads(json.dumps(asdict(row("mine", 1, 0.5))))) == row("mine", 1, 0.5)
+
+
+RUNGS = config(budget=80, strategy="families", rungs=(2, 4), rung_anchors=(1,), promotion=0.3, rung_lookahead=7)
+
+
+def test_leaders_are_those_that_promised_most_at_the_time() -> None:
+    store, run = searched_quickly(RUNGS, FakeExecutor(2))
+    found = leaders(evonas.Result(store, run.id))
+    assert len(found) > 3 and [one.core_minutes for one in found] == sorted(one.core_minutes for one in found)
+    # In the end the leader is the best that is known, and what was spent is what the run took until it led.
+    best = best_known(store, store.run(run.id), 1)[0][0]
+    assert found[-1].layer == best.graph.canonical.expression()
+    longer = sum(one.seconds for one in store.rung_trainings(run.id))
+    everything = (longer + sum(e.core_seconds for e in store.evaluations(run.id))) / 60
+    assert 0.0 < found[0].core_minutes < found[-1].core_minutes <= everything
+    # The first leader is the first that was scored.
+    first = next(e for e in store.evaluations(run.id) if e.scores)
+    assert found[0].layer == store.candidate(run.id, first.index).graph.canonical.expression()
+
+
+def test_passing_is_being_ahead_to_the_end(by: Yardstick) -> None:
+    some = [Leader(1.0, "a"), Leader(2.0, "b"), Leader(3.0, "a"), Leader(4.0, "c")]
+    scores = {"a": 0.3, "b": 0.5, "c": 0.6, "bn-relu": 0.2, "evonorm-b0": 0.4, "bn-swish": 0.7}
+    rows = [row(layer, seed, score, anchor) for layer, score in scores.items() for seed in (0, 1) for anchor in ANCHORS]
+    assert passing(some, rows, replace(by, protocol=replace(by.protocol, anchors=ANCHORS))) == {
+        "bn-relu": 1.0,
+        "evonorm-b0": 4.0,  # it fell behind once more at 3
+        "bn-swish": None,
+    }
+    times = [
+        {"bn-relu": 1.0, "evonorm-b0": 2.0, "bn-swish": None},
+        {"bn-relu": 3.0, "evonorm-b0": None, "bn-swish": None},
+    ]
+    assert medians([*times, {"bn-relu": 9.0, "evonorm-b0": 4.0, "bn-swish": 1.0}]) == {
+        "bn-relu": 3.0,
+        "evonorm-b0": 4.0,
+        "bn-swish": None,
+    }
+
+
+def test_leaders_are_trained_as_long_as_the_search_trains() -> None:
+    yardstick = as_long("a", replace(RUNGS, protocol=replace(RUNGS.protocol, anchors=ANCHORS)))
+    assert (yardstick.protocol.steps, yardstick.anchors, yardstick.unseen) == (4 * RUNGS.protocol.steps, ANCHORS, None)
+    wanted = leader_jobs([Leader(1.0, "x"), Leader(2.0, "abs(x)"), Leader(3.0, "x")], yardstick)
+    assert len(wanted) == 5 * (len(PUBLISHED) + 2) and {job.protocol.anchors for job in wanted} == {ANCHORS}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from benchmarks.discovery.leaders import jobs as leader_jobs
+from benchmarks.discovery.leaders import leaders, medians, passing
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import VARIANTS, searched
 from benchmarks.discovery.summary import summary, table
-from benchmarks.discovery.testing import YARDSTICKS, jobs, yardstick
+from benchmarks.discovery.testing import YARDSTICKS, as_long, jobs, yardstick
 from benchmarks.training_rows import Job, missing, read, train
 from evonas.front.api import Result
 from evonas.setup.make_executor import make_executor
@@ -23,6 +26,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2, 3, 4], help="seeds of the searches")
     parser.add_argument("--variant", nargs="*", default=["default"], choices=list(VARIANTS))
     parser.add_argument("--test", nargs="*", default=["crops"], choices=YARDSTICKS, help="what winners are compared by")
+    parser.add_argument("--leaders", action="store_true", help="train all layers that ever led, and time the search")
     parser.add_argument("--data-dir", default=None, help="CIFAR-10 as a folder of images or an archive of one")
     parser.add_argument("--workers", type=int, default=None, help="as for evonas search")
     parser.add_argument("-o", "--output", type=Path, default=None, help="the summary as JSON, and beside it pictures")
@@ -41,12 +45,26 @@ def main() -> None:
             _train(left, rows, given.workers)
     document = summary(results, read(rows), by)
     print(table(document))
+    if given.leaders:
+        document["passing"] = {label: _passing(of, rows, given.workers) for label, of in results.items()}
+        print(json.dumps(document["passing"], indent=1))
     if given.output is not None:
         given.output.write_text(json.dumps(document, indent=1) + "\n")
         for name in given.test:
             for label in given.variant:
                 if (drawn := picture(document, name, label)) is not None:
                     drawn.savefig(given.output.with_name(f"{given.output.stem}_{label}_{name}.svg"))
+
+
+def _passing(results: Mapping[int, Result], rows: Path, workers: int | None) -> dict[str, Any]:
+    """Return when each search of a variant passed published layers, and the medians over the searches."""
+    found = {seed: leaders(result) for seed, result in results.items()}
+    by = as_long("crops, as long", next(iter(results.values())).run.config)
+    every = [leader for some in found.values() for leader in some]
+    if left := missing(leader_jobs(every, by), read(rows)):
+        _train(left, rows, workers)
+    times = {seed: passing(some, read(rows), by) for seed, some in found.items()}
+    return {"searches": times, "medians": medians(list(times.values()))}
 
 
 def _train(left: Sequence[Job], rows: Path, workers: int | None) -> None:

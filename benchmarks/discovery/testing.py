@@ -46,12 +46,23 @@ class Yardstick:
 
 def four_times_as_long(name: str, config: RunConfig, seeds: int = 10) -> Yardstick:
     """Return the task and the networks of a search, trained for four times as long as it trains any candidate."""
+    return _trained(name, config, seeds, LONGER)
+
+
+def as_long(name: str, config: RunConfig, seeds: int = 5) -> Yardstick:
+    """Return the task and the networks of a search, trained for as long as it trains its best candidates."""
+    found = _trained(name, config, seeds, 1)
+    return replace(found, protocol=replace(found.protocol, anchors=found.anchors), unseen=None)
+
+
+def _trained(name: str, config: RunConfig, seeds: int, times: int) -> Yardstick:
     protocol, unseen = config.protocol, unseen_anchor(config.protocol)
     longer = replace(
         protocol,
         anchors=(*protocol.anchors, unseen) if unseen else protocol.anchors,
-        steps=LONGER * max((1, *config.rungs)) * protocol.steps,
+        steps=times * max((1, *config.rungs)) * protocol.steps,
         hurdle_steps=(),
+        hurdle_ends=None,
         objectives=("anchors",),
     )
     return Yardstick(name, longer, unseen, seeds)

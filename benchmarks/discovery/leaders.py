@@ -1,0 +1,101 @@
+"""Who led a search, and since when: the layers that a user would have taken home, had the search ended there.
+
+A search is replayed from its records: what is known of each candidate grows in the order in which the search learned
+it, and the leader is the candidate that promises most by all of its trainings so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, median
+from typing import Any
+
+from benchmarks.discovery.testing import FIRST_SEED, PUBLISHED, Yardstick, by_seed
+from benchmarks.training_rows import Job, Row
+from evonas.evolution.promotions import Promotions
+from evonas.front.api import Result
+from evonas.records.retraining import Retraining
+
+PASSED = ("bn-relu", "evonorm-b0", "bn-swish")
+"""The published layers whose passing is timed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leader:
+    """A layer that led a search for a while.
+
+    Attributes:
+        core_minutes: what the search had spent when the layer came to lead.
+        layer: its expression.
+    """
+
+    core_minutes: float
+    layer: str
+
+
+def leaders(result: Result) -> list[Leader]:
+    """Return the leaders of a search in order; one that returns to the lead is listed again."""
+    store, run = result.store, result.run
+    trainings = store.rung_trainings(run.id)
+    promotions, price = Promotions(run.config), _prices(trainings)
+    promotions.recall(trainings)
+    ladder, first_evaluations = promotions.ladder, 0.0
+    found, last, expressions = list[Leader](), None, dict[int, str]()
+    for candidate, evaluation in zip(store.candidates(run.id), store.evaluations(run.id), strict=False):
+        first_evaluations += evaluation.core_seconds
+        expressions[candidate.index] = candidate.graph.canonical.expression()
+        promotions.apply(candidate.index, candidate, evaluation)
+        best = max(ladder.indices, key=lambda index: (ladder.outlook(index).cautious, -index), default=None)
+        if best is not None and best != last:
+            reached = [(index, rung) for index in ladder.indices for rung in range(1, len(ladder.scores(index)))]
+            longer = sum(price.get((index, run.config.on_rung(rung).seed), 0.0) for index, rung in reached)
+            found.append(Leader((first_evaluations + longer) / 60, expressions[best]))
+            last = best
+    return found
+
+
+def _prices(trainings: Sequence[Retraining]) -> dict[tuple[int | str, int], float]:
+    """Return the core-seconds of longer trainings, by candidate and by the seed, which tells the rung."""
+    found: dict[tuple[int | str, int], float] = {}
+    for one in trainings:
+        found[one.layer, one.seed] = found.get((one.layer, one.seed), 0.0) + one.seconds
+    return found
+
+
+def jobs(some: Sequence[Leader], by: Yardstick) -> list[Job]:
+    """Return the trainings of leaders and of the published layers by a yardstick, seed by seed."""
+    layers = dict.fromkeys([*PUBLISHED, *(leader.layer for leader in some)])
+    seeds = range(FIRST_SEED, FIRST_SEED + by.seeds)
+    return [Job(layer, by.name, replace(by.protocol, seed=seed)) for seed in seeds for layer in layers]
+
+
+def passing(some: Sequence[Leader], rows: Sequence[Row], by: Yardstick) -> dict[str, float | None]:
+    """Return the core-minutes from which on the leader of a search is better than a published layer, by its name.
+
+    None if the last leader is not. Layers are compared by their mean accuracy over the networks and seeds of the
+    yardstick.
+    """
+    mean = {one.layer: _mean(rows, by, one.layer) for one in some}
+    found: dict[str, float | None] = {}
+    for name in PASSED:
+        reference, since = _mean(rows, by, name), None
+        for leader in some:
+            ahead = mean[leader.layer] > reference
+            since = (leader.core_minutes if since is None else since) if ahead else None
+        found[name] = since
+    return found
+
+
+def _mean(rows: Sequence[Row], by: Yardstick, layer: str) -> float:
+    scores = by_seed(rows, by.name, layer, by.anchors).values()
+    return fmean(scores) if scores else 0.0
+
+
+def medians(some: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+    """Return the median over searches of the core-minutes of passing; None where half of them never passed."""
+    found: dict[str, Any] = {}
+    for name in PASSED:
+        middle = median(float("inf") if one[name] is None else one[name] or 0.0 for one in some)
+        found[name] = None if middle == float("inf") else middle
+    return found
