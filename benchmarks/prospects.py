@@ -66,7 +66,7 @@ def foretold(store: Store, run_id: int) -> list[Foretold]:
             known.add(starts[index - lookahead], worth(evaluations[index - lookahead]))
         if index >= FIRST and index in evaluations:
             ended = evaluations[index]
-            found.append(Foretold(known.promise(start or b""), worth(ended), ended.core_seconds))
+            found.append(Foretold(known.of(start or b"").promise, worth(ended), ended.core_seconds))
     return found
 
 

@@ -89,7 +89,8 @@ class Promotions:
             family = family_of(graph) if self._config.uses_ladder else ()
             if self._config.rungs:
                 self._graphs[candidate.index] = graph.to_json()
-            self._ask(clock, self.ladder.add(candidate.index, 0, self._by_anchor(evaluation), family))
+            parent = candidate.origin.parent
+            self._ask(clock, self.ladder.add(candidate.index, 0, self._by_anchor(evaluation), family, parent))
 
     def apply_until(self, clock: int) -> None:
         """Apply the results that are due at a clock or before."""

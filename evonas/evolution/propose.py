@@ -21,14 +21,14 @@ from evonas.settings.candidate import Candidate, Origin, OriginKind
 from evonas.settings.search_space import generator
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     import numpy as np
 
     from evonas.settings.run_config import RunConfig
 
 MAX_PROPOSALS = 20_000
 """The number of consecutive rejected proposals after which the space counts as exhausted."""
+TRIES = 20
+"""Proposals, for each that is wanted to choose from, after which a parent has no more."""
 
 _DRAW = 0  # the first counter of a candidate's generator, which no other use of the seed shares
 
@@ -82,37 +82,14 @@ class Proposer:
             return self._remembered(index, seeded, tally)
         # A rejected seed graph, such as a duplicate, is replaced by a proposal of the search.
         several = self.config.choices > 1 and rng.random() >= self.config.strays
-        found = list(islice(self._proposals(population, rng, tally), self.config.choices if several else 1))
-        if not found:
-            raise SpaceExhausted
-        return self._remembered(index, self._most_promising(found, tally), tally)
+        chosen = self._chosen(population, rng, tally) if several else self._first(population, rng, tally)
+        return self._remembered(index, chosen, tally)
 
     def _remembered(self, index: int, chosen: _Proposal, tally: Tally) -> Candidate:
         graph, keys = chosen.graph, chosen.keys
         self.filters.remember(graph, keys.key, keys.functional_key)
         counts = dict(tally.discarded), dict(tally.seconds)
         return Candidate(index, graph, keys.key, keys.functional_key, chosen.origin, *counts)
-
-    def _most_promising(self, proposals: Sequence[_Proposal], tally: Tally) -> _Proposal:
-        """The proposal that promises most, of equal ones the first."""
-        if len(proposals) == 1:
-            return proposals[0]
-        promises = [self._prospects.promise(sketch(proposal.graph.canonical)) for proposal in proposals]
-        tally.spent(PROSPECTS)
-        tally.discarded[PROSPECTS] += len(proposals) - 1
-        return proposals[promises.index(max(promises))]
-
-    def _proposals(self, population: Population, rng: np.random.Generator, tally: Tally) -> Iterator[_Proposal]:
-        """Proposals that pass the cheap filters, until none is found any more."""
-        rejected = 0
-        while rejected < MAX_PROPOSALS:
-            graph, origin, parent = self._propose(population, rng, tally)
-            tally.spent(SAMPLING)
-            result = self.filters.judge(graph, tally)
-            rejected += 1
-            if isinstance(result, Passed) and (parent is None or self._in_stride(graph, parent.graph, rng, tally)):
-                rejected = 0
-                yield _Proposal(graph, result, origin)
 
     def _seeded(self, index: int, rng: np.random.Generator, tally: Tally) -> _Proposal | None:
         """The seed graph with this index, unless a cheap filter rejects it."""
@@ -121,23 +98,61 @@ class Proposer:
         result = self.filters.judge(graph, tally)
         return _Proposal(graph, result, Origin(OriginKind.SEED)) if isinstance(result, Passed) else None
 
-    def _propose(
-        self, population: Population, rng: np.random.Generator, tally: Tally
-    ) -> tuple[Graph, Origin, Candidate | None]:
-        """A proposal, its origin, and its parent; None for a random graph."""
-        config = self.config
-        fresh = rng.random() < config.fresh
+    def _first(self, population: Population, rng: np.random.Generator, tally: Tally) -> _Proposal:
+        """The first proposal that passes the cheap filters, of parents that are drawn anew for each."""
+        for _ in range(MAX_PROPOSALS):
+            if proposal := self._proposal(self._parent(population, rng, tally), rng, tally):
+                return proposal
+        raise SpaceExhausted
+
+    def _chosen(self, population: Population, rng: np.random.Generator, tally: Tally) -> _Proposal:
+        """The most appealing of several proposals that pass the cheap filters, of equal ones the first.
+
+        All of them are offspring of one parent, or random graphs: who reproduces is for selection to say, and not for
+        how many good layers happen to be around.
+        """
+        wanted = self.config.choices
+        tries = TRIES * wanted
+        for _ in range(max(1, MAX_PROPOSALS // tries)):
+            parent = self._parent(population, rng, tally)
+            proposals = (self._proposal(parent, rng, tally) for _ in range(tries))
+            if found := list(islice(filter(None, proposals), wanted)):
+                appeals = [self._prospects.of(sketch(proposal.graph.canonical)).appeal for proposal in found]
+                tally.spent(PROSPECTS)
+                tally.discarded[PROSPECTS] += len(found) - 1
+                return found[appeals.index(max(appeals))]
+        raise SpaceExhausted
+
+    def _parent(self, population: Population, rng: np.random.Generator, tally: Tally) -> Candidate | None:
+        """The parent of a proposal; None if it is to be a random graph."""
+        fresh = rng.random() < self.config.fresh
         if self._select is None or fresh or not population:
-            return config.space.random_graph(rng), Origin(OriginKind.RANDOM), None
-        members = population.members
-        parent = self._select(members, rng).candidate
+            return None
+        parent = self._select(population.members, rng).candidate
         tally.spent(SELECTION)
-        graph, mutations = parent.graph, []
+        return parent
+
+    def _proposal(self, parent: Candidate | None, rng: np.random.Generator, tally: Tally) -> _Proposal | None:
+        """An offspring of a parent, or a random graph, if it passes the cheap filters."""
+        if parent is None:
+            graph, origin = self.config.space.random_graph(rng), Origin(OriginKind.RANDOM)
+        else:
+            graph, origin = self._offspring(parent, rng)
+        tally.spent(SAMPLING)
+        result = self.filters.judge(graph, tally)
+        if not isinstance(result, Passed):
+            return None
+        if parent is not None and not self._in_stride(graph, parent.graph, rng, tally):
+            return None
+        return _Proposal(graph, result, origin)
+
+    def _offspring(self, parent: Candidate, rng: np.random.Generator) -> tuple[Graph, Origin]:
+        config, graph, mutations = self.config, parent.graph, []
         several = config.mutation == "edit"
         for _ in range(1 + int(rng.integers(config.mutations)) if several else config.mutations):
             graph, change = self._mutate(graph, rng)
             mutations.append(change)
-        return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations)), parent
+        return graph, Origin(OriginKind.MUTATION, parent.index, tuple(mutations))
 
     def _mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
         space, mutation = self.config.space, self.config.mutation

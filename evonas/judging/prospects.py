@@ -3,11 +3,13 @@
 Most offspring of a good layer do not learn, and finding that out takes a worker a second. Whether a layer learns, and
 to some degree how fast, hangs on what it computes at the start of training, of which every candidate has a sketch
 (`evonas/judging/start_twins.py`). So a run remembers what its candidates had at the quality filter, and of several
-proposals judges the one whose nearest neighbours among them had most. Nothing is trained for this.
+proposals judges one whose nearest neighbours among them had much. But what is too near to one of them tells nothing
+new. So the promise of a proposal counts by its distance to the nearest candidate. Nothing is trained for this.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,24 @@ def worth(ended: Evaluation | Ending) -> float:
     return 1.0 if ended.quality is None else ended.quality
 
 
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """What can be said of a proposal.
+
+    Attributes:
+        promise: the weighted mean of what the nearest candidates are worth, from 0 to 1.
+        distance: the relative distance to the nearest of them.
+    """
+
+    promise: float
+    distance: float
+
+    @property
+    def appeal(self) -> float:
+        """What proposals are compared by: a promise counts for more where less is known."""
+        return self.promise * self.distance
+
+
 class Prospects:
     """The candidates of a run: how they start, and what they are worth."""
 
@@ -64,18 +84,19 @@ class Prospects:
         self._worths[self._count] = worth
         self._count += 1
 
-    def promise(self, start: bytes) -> float:
-        """The weighted mean of what the nearest candidates are worth; 0 before the first candidate.
+    def of(self, start: bytes) -> Prospect:
+        """What can be said of a proposal; before the first candidate, that it promises nothing.
 
         Args:
-            start: the sketch of the proposal's start; without a finite length the proposal promises nothing.
+            start: the sketch of the proposal's start; without a finite length it promises nothing either.
         """
         if (found := _read(start)) is None or not self._count:
-            return 0.0
+            return Prospect(0.0, 1.0)
         distances = self._distances(*found)
         nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
         weights = (distances[nearest] + BLUR) ** -2.0
-        return float(weights @ self._worths[nearest] / (weights.sum() + PRIOR))
+        promise = float(weights @ self._worths[nearest] / (weights.sum() + PRIOR))
+        return Prospect(promise, float(distances[nearest[0]]))
 
     def _distances(self, length: float, direction: NDArray[np.float64]) -> NDArray[np.float64]:
         """The relative distance of each candidate, up to the sign, as between twins."""

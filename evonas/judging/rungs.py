@@ -115,9 +115,12 @@ class Ladder:
         self._share = share
         self._families: dict[int, Features] = {}
         self._reached: dict[int, int] = {}
+        self._roots: dict[int, int] = {}
         self.version = 0
 
-    def add(self, index: int, rung: int, scores: Sequence[float], family: Features = ()) -> list[Promotion]:
+    def add(
+        self, index: int, rung: int, scores: Sequence[float], family: Features = (), parent: int | None = None
+    ) -> list[Promotion]:
         """Add the scores of a candidate on a rung.
 
         Args:
@@ -126,6 +129,7 @@ class Ladder:
             scores: its accuracy on each anchor of the rung, always in the same order; one that is not finite counts as
                 0.
             family: the features of the candidate's family; given on rung 0.
+            parent: the candidate that it descends from, which was added before; given on rung 0, None for none.
 
         Returns:
             The candidates that go on as a result, none of them twice.
@@ -136,6 +140,7 @@ class Ladder:
         self._reached[index] = rung
         if rung == 0:
             self._families[index] = family
+            self._roots[index] = index if parent is None else self._roots.get(parent, parent)
         below = self._rungs[rung - 1].known[index].leads if rung else ()
         mean = fmean(finite)
         here.add(index, _Known(mean, (*below, *(score - mean for score in finite))), self._families[index])
@@ -172,6 +177,10 @@ class Ladder:
     def family(self, index: int) -> Features:
         """The family of a candidate that has been added."""
         return self._families[index]
+
+    def root(self, index: int) -> int:
+        """The first ancestor of a candidate that has been added: a seed graph or a random one."""
+        return self._roots[index]
 
     def _going_on(self, here: _Rung, index: int, first: bool) -> list[int]:
         """The candidates that go on when one, which may be among them, has been added.

@@ -8,6 +8,7 @@ layers by all of their trainings (`evonas/judging/rungs.py`). The other strategi
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
@@ -206,24 +207,32 @@ class Nsga2:
         return self._sorted
 
 
+_Family = list[tuple[float, Individual]]
+"""The members of a family, best first, each with what it is compared by."""
+
+
 class Families:
     """A parent from one of the best families: layers that do the same kind of thing compete among themselves.
 
     A family is as good as its best member. Of the best families two are drawn, and the better one wins; in it, a fifth
-    of its members is drawn, and the best of them is the parent. Members are compared by `Outlook.cautious`.
+    of its members is drawn, and the best of them is the parent. Members are compared by `Outlook.cautious`. Of those
+    families only so many descend from one root, the first ancestor of a family's best member: otherwise the offspring
+    of one lucky layer, of many kinds, would fill the search.
 
     Args:
         ladder: what is known of each member of the window.
         families: the number of the best families among which one is drawn.
+        of_one_root: the share of them, from 0 to 1, that may have one root; one family may in any case.
     """
 
     SHARE = 0.2
     """The share of a family in a tournament, which has two members at least."""
 
-    def __init__(self, ladder: Ladder, families: int) -> None:
+    def __init__(self, ladder: Ladder, families: int, of_one_root: float = 1.0) -> None:
         self._ladder, self._number = ladder, families
+        self._limit = max(1, round(of_one_root * families))
         self._ranked_for: tuple[int, int] | None = None
-        self._ranked: list[list[tuple[float, Individual]]] = []
+        self._ranked: list[_Family] = []
 
     def __call__(self, members: Sequence[Individual], rng: np.random.Generator) -> Individual:
         """The parent."""
@@ -232,23 +241,33 @@ class Families:
         size = min(len(family), max(2, round(self.SHARE * len(family))))
         return family[int(rng.choice(len(family), size=size, replace=False).min())][1]
 
-    def _families(self, members: Sequence[Individual]) -> list[list[tuple[float, Individual]]]:
+    def _families(self, members: Sequence[Individual]) -> list[_Family]:
         """The best families, best first, each with its members, best first; of equal ones the earlier comes first."""
         state = self._ladder.version, members[-1].candidate.index
         if state != self._ranked_for:
-            groups: dict[Hashable, list[tuple[float, Individual]]] = {}
+            groups: dict[Hashable, _Family] = {}
             for member in members:
                 index = member.candidate.index
                 rated = self._ladder.outlook(index).cautious, member
                 groups.setdefault(self._ladder.family(index), []).append(rated)
             ranked = [sorted(group, key=lambda rated: -rated[0]) for group in groups.values()]
-            self._ranked = sorted(ranked, key=lambda group: -group[0][0])[: self._number]
+            self._ranked = self._of_several_roots(sorted(ranked, key=lambda group: -group[0][0]))
             self._ranked_for = state
         return self._ranked
 
+    def _of_several_roots(self, ranked: Sequence[_Family]) -> list[_Family]:
+        """The best families, best first, without those that come after too many others of their root."""
+        found, of_root = list[_Family](), Counter[int]()
+        for family in ranked:
+            root = self._ladder.root(family[0][1].candidate.index)
+            of_root[root] += 1
+            if of_root[root] <= self._limit:
+                found.append(family)
+        return found[: self._number]
+
 
 def _families(config: RunConfig, ladder: Ladder) -> Selection:
-    return Families(ladder, config.families)
+    return Families(ladder, config.families, config.of_one_root)
 
 
 def _tournament(config: RunConfig, average: bool = False) -> Selection:
