@@ -77,29 +77,54 @@ class PlainSearch:
                 filters.remember(graph, functional_key)
                 return Drawn(graph, functional_key, Origin(OriginKind.SEED), {}, floors(config, seen))
             discarded[verdict] += 1
-        wanted, proposals = 1, list[tuple[Graph, str, Origin]]()
-        if config.choices > 1:
-            wanted = config.choices if rng.random() >= config.strays else 1
-        while len(proposals) < wanted:
-            graph, origin = self._proposed(window, rng)
-            verdict, functional_key = filters.judge(graph)
-            if verdict == "passed" and origin.parent is not None and config.stride:
-                gap = distance(*(plain_response(each.canonical) for each in (graph, self.drawn[origin.parent].graph)))
-                inside = config.stride[0] <= gap <= config.stride[1]
-                verdict = verdict if inside or rng.random() < config.strays else "stride"
-            if verdict == "passed":
-                proposals.append((graph, functional_key, origin))
-            else:
-                discarded[verdict] += 1
-        if wanted > 1:
-            discarded["prospects"] += wanted - 1
-        graph, functional_key, origin = max(proposals, key=lambda each: self._promise(each[0], seen))
+        if config.choices > 1 and rng.random() >= config.strays:
+            graph, functional_key, origin = self._chosen(window, filters, rng, seen, discarded)
+        else:
+            while not (found := self._passed(self._parent(window, rng), filters, rng, discarded)):
+                pass
+            graph, functional_key, origin = found
         filters.remember(graph, functional_key)
         return Drawn(graph, functional_key, origin, dict(discarded), floors(config, seen))
 
-    def _promise(self, graph: Graph, seen: Sequence[Evaluation]) -> float:
-        """The weighted mean accuracy at the quality test of the ten candidates nearest to a graph; of those that did
-        not learn it is 0."""
+    def _passed(
+        self, parent: int | None, filters: PlainFilters, rng: np.random.Generator, discarded: Counter[str]
+    ) -> tuple[Graph, str, Origin] | None:
+        """A proposal of a parent with its functional key, if it passes."""
+        config = self.config
+        graph, origin = self._proposed(parent, rng)
+        verdict, functional_key = filters.judge(graph)
+        if verdict == "passed" and parent is not None and config.stride:
+            gap = distance(*(plain_response(each.canonical) for each in (graph, self.drawn[parent].graph)))
+            inside = config.stride[0] <= gap <= config.stride[1]
+            verdict = verdict if inside or rng.random() < config.strays else "stride"
+        if verdict == "passed":
+            return graph, functional_key, origin
+        discarded[verdict] += 1
+        return None
+
+    def _chosen(
+        self,
+        window: Sequence[Evaluation],
+        filters: PlainFilters,
+        rng: np.random.Generator,
+        seen: Sequence[Evaluation],
+        discarded: Counter[str],
+    ) -> tuple[Graph, str, Origin]:
+        """The best of several proposals of one parent."""
+        found: list[tuple[Graph, str, Origin]] = []
+        while not found:
+            parent = self._parent(window, rng)
+            for _ in range(20 * self.config.choices):
+                if len(found) < self.config.choices and (one := self._passed(parent, filters, rng, discarded)):
+                    found.append(one)
+                if len(found) == self.config.choices:
+                    break
+        discarded["prospects"] += len(found) - 1
+        return max(found, key=lambda each: self._appeal(each[0], seen))
+
+    def _appeal(self, graph: Graph, seen: Sequence[Evaluation]) -> float:
+        """The weighted mean accuracy at the quality test of the ten candidates nearest to a graph, where it is 0 of
+        those that did not learn, times the distance to the nearest."""
         start, near = plain_sketch(graph), []
         for one in seen:
             other = plain_sketch(self.drawn[one.index].graph)
@@ -107,16 +132,21 @@ class PlainSearch:
                 stopped = one.filters[-1].name if one.status is Status.REJECTED else ""
                 learned = one.status is Status.SCORED or stopped.startswith("hurdle")
                 accuracy = sum(o.value for o in one.filters if o.name == "quality") if learned else 0.0
-                near.append(((distance(start, other) + 0.03) ** -2, accuracy))
-        near = sorted(near, key=lambda each: -each[0])[:10]
-        return sum(weight * accuracy for weight, accuracy in near) / (sum(weight for weight, _ in near) + 2)
+                near.append((distance(start, other), accuracy))
+        near = sorted(near, key=lambda each: each[0])[:10]
+        weights = [(gap + 0.03) ** -2 for gap, _ in near]
+        promise = sum(weight * accuracy for weight, (_, accuracy) in zip(weights, near, strict=True))
+        return min(near[0][0], 0.3) * promise / (sum(weights) + 2) if near else 0.0
 
-    def _proposed(self, window: Sequence[Evaluation], rng: np.random.Generator) -> tuple[Graph, Origin]:
+    def _parent(self, window: Sequence[Evaluation], rng: np.random.Generator) -> int | None:
+        """The index of the parent; None for a random graph."""
+        fresh = rng.random() < self.config.fresh
+        return None if fresh or not window or self.config.strategy == "random" else parent_in(window, self.config, rng)
+
+    def _proposed(self, parent: int | None, rng: np.random.Generator) -> tuple[Graph, Origin]:
         config = self.config
-        fresh = rng.random() < config.fresh
-        if fresh or not window or config.strategy == "random":
+        if parent is None:
             return random_graph(config.space, rng), Origin(OriginKind.RANDOM)
-        parent = parent_in(window, config, rng)
         graph, changes = self.drawn[parent].graph, []
         count = config.mutations
         for _ in range(1 + int(rng.integers(count)) if config.mutation == "edit" else count):

@@ -30,7 +30,7 @@ def test_candidates_are_foretold_from_those_that_a_search_would_have_known(monke
         for earlier in range(index - 7 + 1):
             known.add(candidates[earlier].start, worth(evaluations[earlier]))
         one = found[index - 30]
-        assert one.promise == known.promise(candidates[index].start or b"")
+        assert one.promise == known.of(candidates[index].start or b"").promise
         assert one.worth == worth(evaluations[index]) and one.core_seconds == evaluations[index].core_seconds
 
 

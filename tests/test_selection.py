@@ -273,3 +273,17 @@ def test_what_a_longer_training_showed_changes_who_is_a_parent() -> None:
     ladder.add(1, 1, (0.1,))
     ladder.add(0, 1, (0.9,))
     assert {select(members, generator(seed)).candidate.index for seed in range(10)} == {0}
+
+
+def test_families_of_one_root_are_limited() -> None:
+    """Four of the five best families descend from candidate 0, two of them by way of its offspring."""
+    ladder, members = Ladder(0, 0.25), []
+    for index, (score, parent) in enumerate(((0.9, None), (0.8, 0), (0.7, 1), (0.6, 2), (0.5, None), (0.4, 4))):
+        ladder.add(index, 0, (score,), ("abcdef"[index],), parent)
+        members.append(member(index, score))
+    assert [ladder.root(index) for index in range(6)] == [0, 0, 0, 0, 4, 4]
+    chosen = {
+        share: {Families(ladder, 4, share)(members, generator(seed)).candidate.index for seed in range(60)}
+        for share in (1.0, 0.5, 0.25)
+    }
+    assert chosen == {1.0: {0, 1, 2, 3}, 0.5: {0, 1, 4, 5}, 0.25: {0, 4}}

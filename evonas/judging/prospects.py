@@ -29,6 +29,8 @@ NEIGHBOURS = 10
 BLUR = 0.03
 """Added to a distance before it is squared and inverted, which makes the weight of a neighbour: candidates nearer than
 this to a proposal have about the same say."""
+NEW = 0.3
+"""The distance from which on a candidate is as new as can be: nearer ones score alike, farther ones hardly do."""
 PRIOR = 2.0
 """The weight, as of a neighbour at a distance of 0.68, that speaks against a proposal with no neighbours near it."""
 
@@ -60,7 +62,7 @@ class Prospect:
     @property
     def appeal(self) -> float:
         """What proposals are compared by: a promise counts for more where less is known."""
-        return self.promise * self.distance
+        return self.promise * min(self.distance, NEW)
 
 
 class Prospects:
