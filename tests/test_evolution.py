@@ -24,7 +24,7 @@ from evonas.records.run_info import RunInfo, RunStatus
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, OriginKind, Status
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace
-from tests.fakes import FakeExecutor, config, table
+from tests.fakes import ANCHORS, FakeExecutor, config, table
 
 
 def searched(
@@ -170,7 +170,8 @@ def test_time_of_workers_ends_a_run() -> None:
 
     def judge(task: Task) -> Evaluation:
         spent = FilterOutcome("quality", True, "", None, 10.0)
-        return Evaluation(task.index, Status.SCORED, {"wide": 1.0}, seconds={"wide": 20.0}, filters=(spent,))
+        scores = dict.fromkeys(ANCHORS, 1.0)
+        return Evaluation(task.index, Status.SCORED, scores, seconds={"wide": 20.0}, filters=(spent,))
 
     limited = config(core_minutes=2.0, budget=100)
     store, run = searched(limited, FakeExecutor(1, 1, judge))

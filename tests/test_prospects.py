@@ -110,7 +110,9 @@ def test_neighbours_of_random_starts_are_those_of_a_plain_comparison() -> None:
             weights = [(distance + BLUR) ** -2 for distance, _ in plain]
             mean = sum(w * end for w, (_, end) in zip(weights, plain, strict=True)) / (sum(weights) + PRIOR)
             # Directions are kept in float16.
-            assert known.promise(write_sketch(float(np.linalg.norm(other)), other)) == pytest.approx(mean, abs=2e-3)
+            found = known.of(write_sketch(float(np.linalg.norm(other)), other))
+            assert found.promise == pytest.approx(mean, abs=2e-3)
+            assert found.distance == pytest.approx(plain[0][0], abs=2e-3)
 
 
 class Recorded(Prospects):

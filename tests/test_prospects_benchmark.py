@@ -12,6 +12,7 @@ import pytest
 from benchmarks import prospects
 from benchmarks.prospects import Foretold, foretold, groups, ranked_rightly
 from evonas.judging.prospects import Prospects, worth
+from evonas.language.zoo import zoo
 from evonas.setup.assemble import open_storage
 from tests.fakes import FakeExecutor, config
 from tests.test_evolution import searched
@@ -74,3 +75,15 @@ def test_the_page_says_what_was_recorded() -> None:
     assert f"the former promised more in {' and '.join(rightly)} of all pairs" in text
     for group in document["groups"]:
         assert f" | {group['learned']:.0%} | {group['wasted']:.0%} |" in page
+
+
+def test_the_page_says_what_came_of_choices_without_limits() -> None:
+    document = json.loads((ROOT / "benchmarks" / "results" / "choices.json").read_text())
+    text = " ".join((ROOT / "docs" / "SCIENCE.md").read_text().split())
+    before, after = document["without choices"], document["24 of any parents"]
+    assert before["seed"] == after["seed"] == 1
+    assert f"scored {after['scored']} layers where it had scored {before['scored']}" in text
+    best = [f"{one['best_after_400_steps']:.3f}" for one in (after, before)]
+    assert f"its best had {best[0]} after 400 steps, where it had been {best[1]}" in text
+    assert f"{after['of_most_frequent_root']} of the {after['scored_in_second_half']} layers" in text
+    assert after["root"] == zoo["evonorm-s0"].expression()

@@ -47,10 +47,10 @@ class RunConfig:
             "edit" redraws a part or, as often, inserts a node.
         stride: smallest and largest relative distance from its parent, at the start of training, of an offspring that
             is judged in any case (`evonas.judging.start_twins.start_distance`); empty for all distances.
-        strays: probability that an offspring at another distance is judged, and that a proposal is judged whatever it
-            promises.
-        choices: the number of proposals of which the one is judged that promises most (`evonas/judging/prospects.py`);
-            1 for every proposal.
+        strays: probability that an offspring at another distance is judged, and that a candidate is not chosen among
+            several proposals.
+        choices: the number of offspring of a parent, or of random graphs, of which the most promising one is judged
+            (`evonas/judging/prospects.py`); 1 for no choice.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
             earlier one (`evonas/judging/start_twins.py`); 0 disables the comparison.
         lookahead: candidate i is drawn from the results of candidates up to i − lookahead.
