@@ -34,7 +34,8 @@ def outcome(task: Task) -> Evaluation:
     """Judge a graph: of ten, about six are scored, three are rejected, and one fails in every attempt."""
     rung = str(task.rung) if task.rung else ""
     digest = hashlib.blake2b((Graph.from_json(task.graph).key + rung).encode()).digest()
-    seconds = {anchor: 0.5 + digest[place] / 256 for place, anchor in enumerate(ANCHORS)}
+    anchors = task.protocol.anchors
+    seconds = {anchor: 0.5 + digest[place] / 256 for place, anchor in enumerate(anchors)}
     seconds[BUILDING] = 0.125 + digest[8] / 1024
     if task.measures != "scores":
         found = tuple(CheckpointValue(stage.name, 0.5, "", 0.1, 640) for stage in stages(task.protocol))
@@ -42,7 +43,7 @@ def outcome(task: Task) -> Evaluation:
         scored = replace(scored, scores={}, filters=()) if task.measures == "filters" else scored
         return replace(scored, checkpoints=found)
     if not task.filtered or digest[0] >= 102:
-        scores = {anchor: digest[4 + place] / 255 for place, anchor in enumerate(ANCHORS)}
+        scores = {anchor: digest[4 + place] / 255 for place, anchor in enumerate(anchors)}
         passed = FilterOutcome("quality", True, "", 0.5, 0.25)
         filters = (passed,) if task.filtered else ()
         return Evaluation(

@@ -115,9 +115,9 @@ class Interrupter:
 MOMENTS = [("drawn", 1), ("referenced", 1), ("evaluated", 1), ("drawn", 9), ("evaluated", 7), ("tick", 5)]
 
 
-@pytest.mark.parametrize("choices", [1, 4])
-def test_interrupted_and_resumed_is_as_if_never_stopped(choices: int) -> None:
-    settings = config(budget=80, choices=choices, twins=0.02, lookahead=5)
+@pytest.mark.parametrize(("choices", "twins"), [(1, 0.02), (4, 0.02), (4, 0.0)])
+def test_interrupted_and_resumed_is_as_if_never_stopped(choices: int, twins: float) -> None:
+    settings = config(budget=80, choices=choices, twins=twins, lookahead=5)
     store = MemoryStore()
     run = store.create_run(settings, {})
     for number, moment in enumerate(MOMENTS):

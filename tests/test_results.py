@@ -150,6 +150,7 @@ def test_a_row_names_a_published_layer_and_shows_the_canonical_form(store: Memor
         "mean": 0.5,
         "measures": {"size": 7},
         "longer": {},
+        "longer_on": {},
     }
 
 

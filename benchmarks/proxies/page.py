@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.markdown import markdown_table
-from benchmarks.proxies.proxy_table import LONG
+from benchmarks.proxies.proxy_table import LONG, PROXIES
 from benchmarks.proxies.summary import by_origin
 
 SHOWN = (
@@ -15,6 +15,9 @@ SHOWN = (
     ("crops 100", ("resnet-small",)),
     ("crops 100", ("vgg-small",)),
     ("crops 100", ("resnet-small", "mobilenet-small", "vgg-small")),
+    ("crops 100, lr 0.05", ("mobilenet-small",)),
+    ("crops 100, lr 0.2", ("mobilenet-small",)),
+    ("crops 100, lr 0.2", ("resnet-small", "mobilenet-small", "vgg-small")),
     ("crops 200", ("mobilenet-small",)),
     ("crops 200", ("resnet-small", "mobilenet-small", "vgg-small")),
     ("crops 400", ("mobilenet-small",)),
@@ -31,9 +34,11 @@ def tables(document: Mapping[str, Any]) -> dict[str, list[str]]:
     """
     target = document["targets"][LONG.name]
     found = {(row["proxy"], tuple(row["anchors"])): row for row in target["proxies"] if row["seeds"] == 1}
+    by_name = {proxy.name: proxy for proxy in PROXIES}
     rows = [
         [
-            proxy.split()[1],
+            str(by_name[proxy].steps),
+            f"{by_name[proxy].lr:g}",
             ", ".join(name.removesuffix("-small") for name in anchors),
             f"{row['core_seconds']:.1f}",
             f"{row['correlation']:.2f}",
@@ -43,7 +48,7 @@ def tables(document: Mapping[str, Any]) -> dict[str, list[str]]:
         for proxy, anchors in SHOWN
         for row in [found[proxy, anchors]]
     ]
-    header = ["steps", "networks", "core-seconds", "rank correlation", "of the better half", "regret in points"]
+    header = ["steps", "rate", "networks", "core-seconds", "rank correlation", "of the better half", "regret in points"]
     origins = [
         [origin, str(count), f"{mean:.3f}", f"{best:.3f}"]
         for origin, (count, mean, best) in by_origin(target["layers"]).items()

@@ -22,6 +22,7 @@ from evonas.evolution.propose import Proposer, SpaceExhausted
 from evonas.evolution.published_layers import PublishedLayers
 from evonas.evolution.tasks_in_flight import TasksInFlight
 from evonas.judging.cheap_filters import ResumableFilters
+from evonas.judging.start_twins import sketch
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.records.store_retry import retry_while_unavailable
@@ -151,7 +152,7 @@ class Search:
                 except SpaceExhausted:
                     self._exhausted = True
                     break
-                self._history.add_candidate(replace(candidate, start=self._filters.start))
+                self._history.add_candidate(replace(candidate, start=self._start(candidate)))
                 tasks.append(self._task(index))
         if not tasks:
             return
@@ -163,6 +164,12 @@ class Search:
                     observer.drawn(candidate)
         for task in tasks:
             self._in_flight.add(task)
+
+    def _start(self, candidate: Candidate) -> bytes | None:
+        """The sketch of how a candidate starts, if anything will be compared with it."""
+        if self.config.choices > 1 and self._filters.start is None:  # without twins
+            return sketch(candidate.graph.canonical)
+        return self._filters.start
 
     def _promote(self) -> None:
         """Submit the longer trainings that candidates have earned. They do not wait for a free worker."""

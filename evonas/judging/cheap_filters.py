@@ -177,5 +177,6 @@ class ResumableFilters(CheapFilters):
         self._functional_keys.add(keys.functional_key)
         if keys.start is None:
             return self._twins.tolerance == 0.0
-        self._twins.recall(keys.start)
+        if self._twins.tolerance > 0.0:  # without twins sketches may be recorded for other comparisons
+            self._twins.recall(keys.start)
         return True

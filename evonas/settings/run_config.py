@@ -128,8 +128,6 @@ class RunConfig:
         check_number(self, "strays", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
         check_integers(self, choices=1)
-        if self.choices > 1 and self.twins == 0.0:
-            raise UsageError("choices above 1 compare how layers start, as twins does: set twins above 0, or choices 1")
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
             check_number(self, "core_minutes", above=0.0)
