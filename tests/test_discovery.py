@@ -12,7 +12,6 @@ from PIL import Image
 
 import evonas
 from benchmarks.discovery.leaders import Leader, leaders, medians, passing
-from benchmarks.discovery.leaders import jobs as leader_jobs
 from benchmarks.discovery.page import leads, tables
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import Variant, path_of, searched
@@ -75,7 +74,7 @@ def by(result: evonas.Result) -> Yardstick:
 
 
 def test_winners_and_published_layers_are_trained_four_times_as_long(result: evonas.Result, by: Yardstick) -> None:
-    wanted = jobs([result, result], by)
+    wanted = jobs([winner_of(result) or ""] * 2, by)
     layers, seeds = [*PUBLISHED, winner_of(result)], (20_000, 20_001)
     assert [(job.layer, job.protocol.seed) for job in wanted] == [(name, seed) for seed in seeds for name in layers]
     protocol = wanted[0].protocol
@@ -108,7 +107,7 @@ def test_rows_are_written_as_they_come_and_not_trained_again(
     result: evonas.Result, by: Yardstick, tmp_path: Path
 ) -> None:
     file = tmp_path / "rows.jsonl"
-    wanted = jobs([result], by)[-2:]
+    wanted = jobs([winner_of(result) or ""], by)[-2:]
     protocol = wanted[0].protocol
     rows = list(train(wanted, make_executor("local", protocol), file))
     assert read(file) == rows and len(rows) == 4
@@ -242,5 +241,5 @@ def test_passing_is_being_ahead_to_the_end(by: Yardstick) -> None:
 def test_leaders_are_trained_as_long_as_the_search_trains() -> None:
     yardstick = as_long("a", replace(RUNGS, protocol=replace(RUNGS.protocol, anchors=ANCHORS)))
     assert (yardstick.protocol.steps, yardstick.anchors, yardstick.unseen) == (4 * RUNGS.protocol.steps, ANCHORS, None)
-    wanted = leader_jobs([Leader(1.0, "x"), Leader(2.0, "abs(x)"), Leader(3.0, "x")], yardstick)
+    wanted = jobs(["x", "abs(x)", "x"], yardstick)
     assert len(wanted) == 5 * (len(PUBLISHED) + 2) and {job.protocol.anchors for job in wanted} == {ANCHORS}

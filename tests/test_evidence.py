@@ -43,6 +43,7 @@ def test_the_ladder_of_the_records_is_that_of_the_search(found: tuple[MemoryStor
     assert set(recorded.indices) == set(own.indices) and len(own.indices) > 20
     for index in own.indices:
         assert recorded.scores(index) == own.scores(index)
+        assert recorded.root(index) == own.root(index)
         assert recorded.outlook(index).cautious == pytest.approx(own.outlook(index).cautious, abs=1e-12)
 
 

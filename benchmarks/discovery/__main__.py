@@ -8,12 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.discovery.leaders import jobs as leader_jobs
 from benchmarks.discovery.leaders import leaders, medians, passing
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import VARIANTS, searched
 from benchmarks.discovery.summary import summary, table
-from benchmarks.discovery.testing import YARDSTICKS, as_long, jobs, yardstick
+from benchmarks.discovery.testing import YARDSTICKS, as_long, jobs, winner_of, yardstick
 from benchmarks.training_rows import Job, missing, read, train
 from evonas.front.api import Result
 from evonas.setup.make_executor import make_executor
@@ -39,10 +38,9 @@ def main() -> None:
             results[label][seed] = found
             print(f"{label}, seed {seed}:\n{found}\n", flush=True)
     rows, by = given.folder / "rows.jsonl", [yardstick(name, given.data_dir) for name in given.test]
+    winners = [winner for of in results.values() for result in of.values() if (winner := winner_of(result))]
     for one in by:
-        left = missing(jobs((r for of in results.values() for r in of.values()), one), read(rows))
-        if left:
-            _train(left, rows, given.workers)
+        _train(jobs(winners, one), rows, given.workers)
     document = summary(results, read(rows), by)
     print(table(document))
     if given.leaders:
@@ -60,14 +58,16 @@ def _passing(results: Mapping[int, Result], rows: Path, workers: int | None) -> 
     """Return when each search of a variant passed published layers, and the medians over the searches."""
     found = {seed: leaders(result) for seed, result in results.items()}
     by = as_long("crops, as long", next(iter(results.values())).run.config)
-    every = [leader for some in found.values() for leader in some]
-    if left := missing(leader_jobs(every, by), read(rows)):
-        _train(left, rows, workers)
+    _train(jobs((leader.layer for some in found.values() for leader in some), by), rows, workers)
     times = {seed: passing(some, read(rows), by) for seed, some in found.items()}
     return {"searches": times, "medians": medians(list(times.values()))}
 
 
-def _train(left: Sequence[Job], rows: Path, workers: int | None) -> None:
+def _train(wanted: Sequence[Job], rows: Path, workers: int | None) -> None:
+    """Carry out the trainings that are not in the file of rows."""
+    left = missing(wanted, read(rows))
+    if not left:
+        return
     total = sum(len(job.protocol.anchors) for job in left)
     with make_executor("ray", left[0].protocol, deadline=3600.0, workers=workers) as executor:
         for number, row in enumerate(train(left, executor, rows), 1):

@@ -7,12 +7,12 @@ it, and the leader is the candidate that promises most by all of its trainings s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from math import inf, isinf
 from statistics import fmean, median
-from typing import Any
 
-from benchmarks.discovery.testing import FIRST_SEED, PUBLISHED, Yardstick, by_seed
-from benchmarks.training_rows import Job, Row
+from benchmarks.discovery.testing import Yardstick, by_seed
+from benchmarks.training_rows import Row
 from evonas.evolution.promotions import Promotions
 from evonas.front.api import Result
 from evonas.records.retraining import Retraining
@@ -63,13 +63,6 @@ def _prices(trainings: Sequence[Retraining]) -> dict[tuple[int | str, int], floa
     return found
 
 
-def jobs(some: Sequence[Leader], by: Yardstick) -> list[Job]:
-    """Return the trainings of leaders and of the published layers by a yardstick, seed by seed."""
-    layers = dict.fromkeys([*PUBLISHED, *(leader.layer for leader in some)])
-    seeds = range(FIRST_SEED, FIRST_SEED + by.seeds)
-    return [Job(layer, by.name, replace(by.protocol, seed=seed)) for seed in seeds for layer in layers]
-
-
 def passing(some: Sequence[Leader], rows: Sequence[Row], by: Yardstick) -> dict[str, float | None]:
     """Return the core-minutes from which on the leader of a search is better than a published layer, by its name.
 
@@ -92,10 +85,7 @@ def _mean(rows: Sequence[Row], by: Yardstick, layer: str) -> float:
     return fmean(scores) if scores else 0.0
 
 
-def medians(some: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
+def medians(some: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
     """Return the median over searches of the core-minutes of passing; None where half of them never passed."""
-    found: dict[str, Any] = {}
-    for name in PASSED:
-        middle = median(float("inf") if one[name] is None else one[name] or 0.0 for one in some)
-        found[name] = None if middle == float("inf") else middle
-    return found
+    times = {name: [inf if (since := one[name]) is None else since for one in some] for name in PASSED}
+    return {name: None if isinf(median(each)) else median(each) for name, each in times.items()}

@@ -11,7 +11,7 @@ from benchmarks.discovery.testing import Yardstick, by_seed, comparisons, winner
 from benchmarks.training_rows import Row
 from evonas.front.api import Result
 from evonas.judging.hypervolume import Hypervolume
-from evonas.records.evidence import best_known
+from evonas.records.evidence import best_known, ladder_of
 
 
 def summary(
@@ -76,20 +76,14 @@ def _hypervolume(result: Result) -> float:
 
 def diversity(result: Result) -> dict[str, Any]:
     """Count families among the ten best layers of a search, and roots among the fifty best."""
-    best = best_known(result.store, result.run, 50)
+    best, ladder = best_known(result.store, result.run, 50), ladder_of(result.store, result.run)
     rows = result.best(10)
     return {
         "families_of_ten": len({row.family for row in rows}),
-        "roots_of_fifty": len({_root(result, known[0].index) for known in best}),
+        "roots_of_fifty": len({ladder.root(known[0].index) for known in best}),
         "families": dict(Counter(row.family for row in result.best(50))),
         "best": [row.expression for row in rows],
     }
-
-
-def _root(result: Result, index: int) -> int:
-    while (parent := result.store.candidate(result.run_id, index).origin.parent) is not None:
-        index = parent
-    return index
 
 
 def _layer(rows: Sequence[Row], layer: str, by: Yardstick) -> dict[str, Any]:

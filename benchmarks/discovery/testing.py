@@ -98,9 +98,9 @@ def winner_of(result: Result) -> str | None:
     return best[0].expression if best and not result.run.config.finalists else None
 
 
-def jobs(results: Iterable[Result], by: Yardstick) -> list[Job]:
-    """Return the trainings of all winners and of the published layers, seed by seed."""
-    layers = [*PUBLISHED, *dict.fromkeys(winner for winner in map(winner_of, results) if winner)]
+def jobs(layers: Iterable[str], by: Yardstick) -> list[Job]:
+    """Return the trainings of some layers and of the published ones by a yardstick, seed by seed and none twice."""
+    layers = dict.fromkeys([*PUBLISHED, *layers])
     seeds = range(FIRST_SEED, FIRST_SEED + by.seeds)
     return [Job(layer, by.name, replace(by.protocol, seed=seed)) for seed in seeds for layer in layers]
 

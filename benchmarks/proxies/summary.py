@@ -7,12 +7,13 @@ from statistics import fmean
 from typing import Any
 
 from benchmarks.proxies.agreement import agreement
+from benchmarks.training_rows import Row
 from evonas.records.environment import environment
 
 
 def summary(
     layers: Sequence[Mapping[str, str]],
-    rows: Sequence[Any],
+    rows: Sequence[Row],
     targets: Mapping[str, Mapping[str, float]],
 ) -> dict[str, Any]:
     """Summarise the trainings.

@@ -128,7 +128,8 @@ class History:
         while self.applied <= last:
             candidate, evaluation = self.candidates.pop(self.applied), self.evaluations.pop(self.applied)
             self.hurdles.add(evaluation)
-            self.prospects.add(candidate.start, worth(evaluation))
+            if self._config.choices > 1:
+                self.prospects.add(candidate.start, worth(evaluation))
             self.promotions.apply(self.applied, candidate, evaluation)
             if evaluation.status is Status.SCORED:
                 self.population.add(candidate, evaluation)

@@ -94,9 +94,13 @@ class Proposer:
     def _seeded(self, index: int, rng: np.random.Generator, tally: Tally) -> _Proposal | None:
         """The seed graph with this index, unless a cheap filter rejects it."""
         graph = self.config.space.embed(Graph.from_json(self.config.seed_graphs[index]), rng)
+        return self._passing(graph, Origin(OriginKind.SEED), tally)
+
+    def _passing(self, graph: Graph, origin: Origin, tally: Tally) -> _Proposal | None:
+        """A graph that was just made as a proposal, if it passes the cheap filters."""
         tally.spent(SAMPLING)
         result = self.filters.judge(graph, tally)
-        return _Proposal(graph, result, Origin(OriginKind.SEED)) if isinstance(result, Passed) else None
+        return _Proposal(graph, result, origin) if isinstance(result, Passed) else None
 
     def _first(self, population: Population, rng: np.random.Generator, tally: Tally) -> _Proposal:
         """The first proposal that passes the cheap filters, of parents that are drawn anew for each."""
@@ -135,16 +139,9 @@ class Proposer:
     def _proposal(self, parent: Candidate | None, rng: np.random.Generator, tally: Tally) -> _Proposal | None:
         """An offspring of a parent, or a random graph, if it passes the cheap filters."""
         if parent is None:
-            graph, origin = self.config.space.random_graph(rng), Origin(OriginKind.RANDOM)
-        else:
-            graph, origin = self._offspring(parent, rng)
-        tally.spent(SAMPLING)
-        result = self.filters.judge(graph, tally)
-        if not isinstance(result, Passed):
-            return None
-        if parent is not None and not self._in_stride(graph, parent.graph, rng, tally):
-            return None
-        return _Proposal(graph, result, origin)
+            return self._passing(self.config.space.random_graph(rng), Origin(OriginKind.RANDOM), tally)
+        found = self._passing(*self._offspring(parent, rng), tally)
+        return found if found and self._in_stride(found.graph, parent.graph, rng, tally) else None
 
     def _offspring(self, parent: Candidate, rng: np.random.Generator) -> tuple[Graph, Origin]:
         config, graph, mutations = self.config, parent.graph, []

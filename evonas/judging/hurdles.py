@@ -56,7 +56,9 @@ def checkpoints(protocol: EvaluationProtocol) -> tuple[Checkpoint, ...]:
     The steps of the first anchor belong to the filters, and stopping at the end of the last anchor would save nothing.
     """
     last = len(protocol.anchors) - 1
-    wanted = protocol.hurdle_ends if protocol.hurdle_ends is not None else last if protocol.hurdle_steps else 0
+    wanted = protocol.hurdle_ends
+    if wanted is None:
+        wanted = last if protocol.hurdle_steps else 0
     ends = min(wanted, last)
     found = []
     for place, anchor in enumerate(protocol.anchors):

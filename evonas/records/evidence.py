@@ -26,9 +26,9 @@ def ladder_of(store: Store, run: RunInfo) -> Ladder:
     config = run.config
     ladder = Ladder(len(config.rungs), config.promotion)
     indices, accuracies = store.objectives(run.id, config.protocol.anchors)
-    graphs = {candidate.index: candidate.graph for candidate, _ in store.pairs(run.id, indices)}
+    candidates = {candidate.index: candidate for candidate, _ in store.pairs(run.id, indices)}
     for index, scores in zip(indices, accuracies.tolist(), strict=True):
-        ladder.add(index, 0, scores, family_of(graphs[index]))
+        ladder.add(index, 0, scores, family_of(candidates[index].graph), candidates[index].origin.parent)
     for promotion, scores in sorted(rung_scores(config, store.rung_trainings(run.id)).items(), key=_rung):
         if scores is not None:
             ladder.add(promotion.index, promotion.rung, scores)

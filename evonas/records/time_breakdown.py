@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from evonas.judging.cheap_filters import SAMPLING
+from evonas.judging.hurdles import is_hurdle
 from evonas.records.timekeeping import AVAILABLE, COORDINATOR, EVALUATING, UNFINISHED
 from evonas.settings.candidate import BUILDING
 from evonas.settings.objectives import OBJECTIVES
@@ -71,7 +72,7 @@ def breakdown(run: RunInfo, summary: RunSummary) -> Breakdown:
     """The time of a run by activity."""
     anchors, training = run.config.protocol.anchors, dict(summary.training)
     building = training.pop(BUILDING, None)
-    workers = {f"filter {name}": f.seconds for name, f in summary.filters.items() if not name.startswith("hurdle ")}
+    workers = {f"filter {name}": f.seconds for name, f in summary.filters.items() if not is_hurdle(name)}
     workers |= {} if building is None else {BUILDING: building}
     workers |= {f"training {anchor}": training.pop(anchor) for anchor in anchors if anchor in training}
     workers |= {f"objective {name}": training.pop(name) for name in OBJECTIVES if name in training}
