@@ -38,8 +38,8 @@ DEFAULT = {
     "rungs": (3, 4),
     "rung_anchors": (1, 3),
     "rung_lookahead": 40,
-    "core_minutes": 38.0,
-    "finalists": 8,
+    "core_minutes": 36.0,
+    "finalists": 6,
 }
 DEFAULT_PROTOCOL = {
     "data": "crops",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.proxies.agreement import means
 from benchmarks.proxies.picture import picture
-from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONG_SEEDS, PROXIES, SEEDS, protocol_of
+from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONG_SEEDS, LONGS, PROXIES, SEEDS, protocol_of
 from benchmarks.proxies.summary import summary
 from benchmarks.target.__main__ import ANCHORS as TARGET_ANCHORS
 from benchmarks.target.__main__ import NAME, UNSEEN
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
     layers = json.loads(given.layers.read_text())
-    for proxy in (one for one in (LONG, *PROXIES) if one.name in given.proxy):
-        seeds = given.long_seed if proxy is LONG else given.seed
+    for proxy in (one for one in (*LONGS, *PROXIES) if one.name in given.proxy):
+        seeds = given.long_seed if proxy in LONGS else given.seed
         protocols = [protocol_of(proxy, given.data_dir, seed, given.anchor) for seed in seeds]
         jobs = [Job(layer["layer"], proxy.name, protocol, "validation") for protocol in protocols for layer in layers]
         left = missing(jobs, read(given.rows))
@@ -45,7 +45,11 @@ def main() -> None:
                 done = sum(1 for _ in train(left, executor, given.rows))
             print(f"{proxy.name}: {done} trainings", flush=True)
     rows = read(given.rows)
-    targets = {LONG.name: means(rows, LONG.name, given.anchor, _trained(rows, LONG.name, given.long_seed))}
+    targets = {
+        long.name: means(rows, long.name, given.anchor, seeds)
+        for long in LONGS
+        if (seeds := _trained(rows, long.name, given.long_seed))
+    }
     if given.target is not None:
         of_target = read(given.target)
         targets["CIFAR-10"] = means(of_target, NAME, (*TARGET_ANCHORS, UNSEEN), _trained(of_target, NAME, TARGET_SEEDS))

@@ -6,24 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.markdown import markdown_table
-from benchmarks.proxies.proxy_table import LONG, PROXIES
+from benchmarks.proxies.proxy_table import LONG, LONGS, PROXIES
 from benchmarks.proxies.summary import by_origin
 
+ALL = ("resnet-small", "mobilenet-small", "vgg-small")
 SHOWN = (
-    ("crops 50", ("mobilenet-small",)),
-    ("crops 100", ("mobilenet-small",)),
-    ("crops 100", ("resnet-small",)),
-    ("crops 100", ("vgg-small",)),
-    ("crops 100", ("resnet-small", "mobilenet-small", "vgg-small")),
-    ("crops 100, lr 0.05", ("mobilenet-small",)),
+    ("crops 50, lr 0.2", ("mobilenet-small",)),
     ("crops 100, lr 0.2", ("mobilenet-small",)),
-    ("crops 100, lr 0.2", ("resnet-small", "mobilenet-small", "vgg-small")),
-    ("crops 200", ("mobilenet-small",)),
-    ("crops 200", ("resnet-small", "mobilenet-small", "vgg-small")),
-    ("crops 400", ("mobilenet-small",)),
-    ("crops 400", ("resnet-small", "mobilenet-small", "vgg-small")),
+    ("crops 100, lr 0.2", ("resnet-small",)),
+    ("crops 100, lr 0.2", ("vgg-small",)),
+    ("crops 100, lr 0.2", ALL),
+    *((f"crops 100{rate}", ("mobilenet-small",)) for rate in (", lr 0.05", "", ", lr 0.4")),
+    ("crops 100", ALL),
+    ("crops 200, lr 0.2", ("mobilenet-small",)),
+    ("crops 200, lr 0.2", ALL),
+    ("crops 400, lr 0.2", ("mobilenet-small",)),
+    ("crops 400, lr 0.2", ALL),
+    ("crops 400", ALL),
 )
 """The proxies and networks in the table; the JSON has all."""
+PUBLISHED = "published"
+"""The origin of published layers."""
 
 
 def tables(document: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -54,6 +57,16 @@ def tables(document: Mapping[str, Any]) -> dict[str, list[str]]:
         for origin, (count, mean, best) in by_origin(target["layers"]).items()
     ]
     return {
+        "rates": rates(document),
         "proxies": markdown_table(header, rows),
         "origins": markdown_table(["what the search had done", "layers", "mean", "best"], origins),
     }
+
+
+def rates(document: Mapping[str, Any]) -> list[str]:
+    """Format what published layers have after the long trainings, by their learning rate."""
+    longs = [long for long in sorted(LONGS, key=lambda long: long.lr) if long.name in document["targets"]]
+    reached = [{one["layer"]: one["accuracy"] for one in document["targets"][long.name]["layers"]} for long in longs]
+    names = [one["layer"] for one in document["targets"][LONG.name]["layers"] if one["origin"] == PUBLISHED]
+    rows = [[f"{long.lr:g}", *(f"{of[name]:.3f}" for name in names)] for long, of in zip(longs, reached, strict=True)]
+    return markdown_table(["rate", *names], rows)

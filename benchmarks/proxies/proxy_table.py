@@ -35,19 +35,18 @@ class Proxy:
 
 PROXIES = (
     *(Proxy(f"crops {steps}", "crops", steps) for steps in (50, 100, 200, 400)),
-    Proxy("crops 100, lr 0.05", "crops", 100, lr=0.05),
-    Proxy("crops 100, lr 0.2", "crops", 100, lr=0.2),
-    Proxy("crops 100, lr 0.4", "crops", 100, lr=0.4),
-    Proxy("crops 200, lr 0.2", "crops", 200, lr=0.2),
-    Proxy("crops 400, lr 0.2", "crops", 400, lr=0.2),
+    *(Proxy(f"crops {steps}, lr 0.2", "crops", steps, lr=0.2) for steps in (50, 100, 200, 400)),
+    *(Proxy(f"crops 100, lr {lr:g}", "crops", 100, lr=lr) for lr in (0.05, 0.4)),
     Proxy("crops 100, 12 pixels", "crops", 100, 12),
     *(Proxy(f"photographs {steps}", "photographs", steps) for steps in (100, 400)),
     *(Proxy(f"digits {steps}", "digits", steps) for steps in (100, 200)),
     *(Proxy(f"CIFAR-10 {steps}, 16 pixels", "cifar", steps, 16) for steps in (100, 200, 400)),
     Proxy("CIFAR-10 100, 12 pixels", "cifar", 100, 12),
 )
-LONG = Proxy("crops 1600", "crops", 1600)
+LONG = Proxy("crops 1600, lr 0.2", "crops", 1600, lr=0.2)
 """The default's task with four times the steps of its longest training, which proxies should predict too."""
+LONGS = (LONG, Proxy("crops 1600", "crops", 1600), Proxy("crops 1600, lr 0.4", "crops", 1600, lr=0.4))
+"""The same with other learning rates: half that of the default, which was the default's once, and twice that."""
 
 
 def protocol_of(proxy: Proxy, data_dir: str, seed: int, anchors: Sequence[str] = ANCHORS) -> EvaluationProtocol:
