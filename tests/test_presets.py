@@ -47,6 +47,7 @@ DEFAULT_PROTOCOL = {
     "hurdle_steps": (),
     "hurdle_ends": 1,
     "hurdle_quantile": 0.6,
+    "lr": 0.2,
     "stability_images": 16,
     "floors": "published",
     "early_floors": (0.2, 0.6),
