@@ -92,6 +92,8 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
         ({"max_attempts": 0}, "max_attempts must be at least 1, not 0"),
         ({"tournament": 1.5}, "tournament must be between 0 and 1, not 1.5"),
         ({"fresh": -0.1}, "fresh must be between 0 and 1, not -0.1"),
+        ({"choices": 0}, "choices must be at least 1, not 0"),
+        ({"choices": 1001}, "choices must be between 1 and 1000, not 1001"),
         ({"stride": (0.5, 0.2)}, "stride must be two rising numbers, such as [0.3, 0.6], not (0.5, 0.2)"),
         ({"stride": (0.5,)}, "stride must be two rising numbers, such as [0.3, 0.6], not (0.5,)"),
         ({"stride": (0.1, True)}, "stride must be two rising numbers, such as [0.3, 0.6], not (0.1, True)"),

@@ -40,7 +40,6 @@ class History:
     """
 
     def __init__(self, config: RunConfig) -> None:
-        self._lookahead, self._window = config.lookahead, config.population
         self.drawn = self.applied = 0
         self.candidates: dict[int, Candidate] = {}
         self.evaluations: dict[int, Evaluation] = {}
@@ -75,7 +74,7 @@ class History:
         summary = store.summary(run_id)
         self.core_seconds = summary.core_seconds
         first = min(store.unevaluated(run_id), default=self.drawn)
-        self.applied = max(0, first - self._lookahead + 1)
+        self.applied = max(0, first - self._config.lookahead + 1)
         for pair in self._scored(store, run_id):
             self.population.add(*pair)
         for name in self.hurdles.names:
@@ -90,13 +89,13 @@ class History:
     def _scored(self, store: Store, run_id: int) -> Iterable[tuple[Candidate, Evaluation]]:
         """The scored candidates that have been applied and are in the window; all of them pass the promotions."""
         if not self._config.uses_ladder:
-            return store.newest_scored(run_id, self.applied, self._window)
+            return store.newest_scored(run_id, self.applied, self._config.population)
         self.promotions.recall(store.rung_trainings(run_id))
         scored = store.newest_scored(run_id, self.applied, self.drawn)
         for candidate, evaluation in scored:
             self.promotions.apply(candidate.index, candidate, evaluation)
         self.promotions.apply_until(self.applied - 1)
-        return scored[-self._window :]
+        return scored[-self._config.population :]
 
     def add_candidate(self, candidate: Candidate) -> None:
         """Add a candidate that was drawn."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 MAX_PROPOSALS = 20_000
 """The number of consecutive rejected proposals after which the space counts as exhausted."""
 TRIES = 20
-"""Proposals, for each that is wanted to choose from, after which a parent has no more."""
+"""Proposals, for each that is wanted to choose from, after which a parent has no more. With `MOST_CHOICES` of them
+there is one parent before the space counts as exhausted."""
 
 _DRAW = 0  # the first counter of a candidate's generator, which no other use of the seed shares
 
@@ -117,7 +118,7 @@ class Proposer:
         """
         wanted = self.config.choices
         tries = TRIES * wanted
-        for _ in range(max(1, MAX_PROPOSALS // tries)):
+        for _ in range(MAX_PROPOSALS // tries):
             parent = self._parent(population, rng, tally)
             proposals = (self._proposal(parent, rng, tally) for _ in range(tries))
             if found := list(islice(filter(None, proposals), wanted)):

@@ -24,6 +24,9 @@ STRATEGIES = ("families", "pareto", "average", "nsga2", "random")
 SEED_STEP = 1_000_003
 """Distance of the seeds of one rung from those of the next: a prime, so that no two runs' seeds meet by a pattern."""
 
+MOST_CHOICES = 1000
+"""More proposals than these for one candidate could not be made (`evonas.evolution.propose.MAX_PROPOSALS`)."""
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -128,6 +131,7 @@ class RunConfig:
         check_number(self, "strays", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
         check_integers(self, choices=1)
+        check_number(self, "choices", least=1, most=MOST_CHOICES)
         check_number(self, "deadline", above=0.0)
         if self.core_minutes is not None:
             check_number(self, "core_minutes", above=0.0)
