@@ -12,7 +12,7 @@ from PIL import Image
 
 import evonas
 from benchmarks.discovery.leaders import Leader, leaders, medians, passing
-from benchmarks.discovery.page import leads, tables
+from benchmarks.discovery.page import leads, rejections, tables
 from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import Variant, path_of, searched
 from benchmarks.discovery.summary import summary, table
@@ -168,6 +168,13 @@ def test_the_summary_its_table_and_its_picture(result: evonas.Result, by: Yardst
     assert f"winner {winner}" in text and "test, test: bn-relu +0.1" in text and "test, unseen: bn-relu +0.1" in text
     found = tables(document)
     assert found["searches"][2].startswith("| quick, seed 5 | 3 | ") and found["winners"][2].endswith(f"| `{winner}` |")
+    assert "rejections" not in found
+    rows_of = rejections([search, search])
+    passed = next(one for one in search["rejections"] if one["filter"] == "quality")
+    assert f"| quality | {2 * passed['judged']} | 0% | {2 * passed['seconds']:.0f} |" in rows_of
+    assert len(rows_of) == 2 + len(search["rejections"]) and search["rejections"][0]["cheap"]
+    named = {**document, "searches": [{**search, "variant": "default"}]}
+    assert tables(named)["rejections"] == rejections([search])
     ahead = tests["test"][0]
     half = 50 * (ahead["interval"][1] - ahead["interval"][0])
     text = f"{100 * ahead['difference']:+.1f} ± {half:.1f}"

@@ -17,7 +17,9 @@ def tables(document: Document) -> dict[str, list[str]]:
     Args:
         document: the JSON written by `python -m benchmarks.discovery`.
     """
+    default = [one for one in document["searches"] if one["variant"] == "default"]
     found = {"searches": searches(document["searches"]), "winners": winners(document["searches"])}
+    found |= {"rejections": rejections(default)} if default else {}
     for name, by in document["yardsticks"].items():
         found[f"layers, {name}"] = layers(by)
         for where in ("test", "unseen"):
@@ -47,6 +49,16 @@ def searches(some: Sequence[Document]) -> list[str]:
 def winners(some: Sequence[Document]) -> list[str]:
     """Format the layer that each search ended with."""
     return markdown_table(["search", "layer"], [[_name(one), f"`{one['winner']}`"] for one in some if one["winner"]])
+
+
+def rejections(some: Sequence[Document]) -> list[str]:
+    """Format what each filter of some searches with the same filters rejected, added up."""
+    rows = []
+    for place, one in enumerate(some[0]["rejections"]):
+        every = [search["rejections"][place] for search in some]
+        judged, rejected, seconds = (sum(each[key] for each in every) for key in ("judged", "rejected", "seconds"))
+        rows.append([one["filter"], f"{judged:,}", f"{rejected / max(1, judged):.0%}", f"{seconds:,.0f}"])
+    return markdown_table(["filter", "judged", "rejected", "core-seconds"], rows)
 
 
 def layers(by: Document) -> list[str]:

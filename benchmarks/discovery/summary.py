@@ -12,6 +12,7 @@ from benchmarks.training_rows import Row
 from evonas.front.api import Result
 from evonas.judging.hypervolume import Hypervolume
 from evonas.records.evidence import best_known, ladder_of
+from evonas.report.funnel import funnel
 
 
 def summary(
@@ -53,6 +54,16 @@ def _search(result: Result, rows: Sequence[Row], by: Sequence[Yardstick]) -> dic
         "minutes": run.elapsed / 60,
         "core_minutes": totals.core_seconds / 60,
         "verification_core_minutes": sum(one.seconds for one in result.store.retrainings(run.id)) / 60,
+        "rejections": [
+            {
+                "filter": one.name,
+                "cheap": one.cheap,
+                "judged": one.judged,
+                "rejected": one.rejected,
+                "seconds": one.seconds,
+            }
+            for one in funnel(totals)
+        ],
         "hypervolume": _hypervolume(result),
         **diversity(result),
         "verdict": None if verdict is None else str(verdict),
