@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -116,6 +116,36 @@ def test_interrupted_again_and_again(store: Store, undisturbed: object, after: i
             break
     assert session >= 1
     assert (table(store, run), longer(store, run)) == undisturbed
+
+
+class LateTrainings(FakeExecutor):
+    """Carries out longer trainings when nothing else is left to do, and is interrupted at one of those moments."""
+
+    def __init__(self, moment: int | None = None) -> None:
+        super().__init__(3)
+        self.moments, self._moment = 0, moment
+
+    def poll(self, timeout: float) -> Sequence[Evaluation]:
+        if not (first := next((task for task in self.queue if not task.rung), None)):
+            if not self.queue:
+                return []
+            if self.moments == self._moment:
+                raise KeyboardInterrupt
+            self.moments, first = self.moments + 1, self.queue[0]
+        self.queue.remove(first)
+        return [outcome(first)]
+
+
+def test_a_run_that_is_stopped_while_it_waits_for_longer_trainings_alone(undisturbed: object) -> None:
+    whole = LateTrainings()
+    store, run = searched(SETTINGS, whole)
+    assert (table(store, run), longer(store, run)) == undisturbed and whole.moments > 50
+    for moment in range(0, whole.moments, 3):
+        store = MemoryStore()
+        run = store.create_run(SETTINGS, {})
+        assert Search(run, store, LateTrainings(moment)).execute() is RunStatus.INTERRUPTED
+        Search(store.run(run.id), store, FakeExecutor(2, moment)).execute()
+        assert (table(store, run), longer(store, run)) == undisturbed
 
 
 def test_a_run_that_has_ended_is_not_trained_again(store: Store) -> None:

@@ -74,7 +74,7 @@ class History:
         summary = store.summary(run_id)
         self.core_seconds = summary.core_seconds
         first = min(store.unevaluated(run_id), default=self.drawn)
-        self.applied = max(0, first - self._config.lookahead + 1)
+        self.applied = max(0, first - self._config.lookahead)
         for pair in self._scored(store, run_id):
             self.population.add(*pair)
         for name in self.hurdles.names:
