@@ -54,7 +54,8 @@ def test_trainings_are_longer_with_seeds_of_their_own_and_without_filters() -> N
     assert {task.rung for task in asked} == {1, 2}
     assert len({task.key for task in asked}) == len(asked)
     for task in asked:
-        assert task.protocol.steps == {1: 2, 2: 4}[task.rung] * SETTINGS.protocol.steps
+        assert task.protocol.steps == task.deadlines * SETTINGS.protocol.steps
+        assert task.deadlines == {1: 2, 2: 4}[task.rung]
         assert not task.filtered and task.protocol.anchors == ON_RUNG[task.rung] and not task.protocol.hurdle_steps
     seeds = {task.protocol.seed for task in asked} | {SETTINGS.protocol.seed}
     assert len(seeds) == 3  # one for each rung, and that of the run

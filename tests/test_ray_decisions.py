@@ -93,6 +93,21 @@ def test_a_task_is_stopped_at_its_deadline_and_its_worker_replaced(cluster: Clus
     assert cluster.ends(executor, later, scored(later)) == [scored(later)]
 
 
+def test_a_task_may_take_several_deadlines(cluster: Cluster) -> None:
+    executor, (longer, plain) = cluster.executor(), (task(1, deadlines=3.0), task(2))
+    cluster.up(executor, "a", "b")
+    executor.submit(longer)
+    cluster.now += 15.0
+    executor.submit(plain)
+    assert executor.poll(60.0) == [] and cluster.ray.timeouts[-1] == pytest.approx(10.0)  # to the deadline of the other
+    cluster.now += 10.0
+    (stopped,) = executor.poll(60.0)
+    assert (stopped.index, stopped.reason) == (2, "stopped at the deadline of 10 s")
+    cluster.now += 5.0
+    (stopped,) = executor.poll(60.0)
+    assert (stopped.index, stopped.reason) == (1, "stopped at the deadline of 30 s")
+
+
 def test_a_worker_that_died_is_a_failure_and_a_task_that_raised_keeps_its_worker(cluster: Cluster) -> None:
     executor, (one, other) = cluster.executor(), (task(1, attempt=2), task(2))
     cluster.up(executor, "a", "b")

@@ -33,6 +33,7 @@ class Task:
         measures: what is measured of a layer that is not filtered: its scores; what it has at the filters, none of
             which rejects it; or both.
         rung: 0 for a new candidate, or the rung of a longer training (`evonas.judging.rungs`).
+        deadlines: how many times the executor's deadline it may take.
     """
 
     index: int
@@ -46,6 +47,7 @@ class Task:
     floors: Mapping[str, float] = field(default_factory=dict)
     measures: Literal["scores", "filters", "both"] = "scores"
     rung: int = 0
+    deadlines: float = 1.0
 
     @property
     def key(self) -> tuple[int, int]:

@@ -56,9 +56,10 @@ class Promotions:
         return [promotion for promotion in new if promotion in pending and promotion not in self._scores]
 
     def task(self, promotion: Promotion) -> Task:
-        """The first attempt at the training of a promotion."""
-        protocol = self._config.on_rung(promotion.rung)
-        return Task(promotion.index, 1, self._graphs[promotion.index], protocol, filtered=False, rung=promotion.rung)
+        """The first attempt at the training of a promotion, which may take as much longer as it has more steps."""
+        index, rung = promotion.index, promotion.rung
+        protocol, deadlines = self._config.on_rung(rung), float(self._config.rungs[rung - 1])
+        return Task(index, 1, self._graphs[index], protocol, filtered=False, rung=rung, deadlines=deadlines)
 
     def finish(self, evaluation: Evaluation) -> None:
         """Note the result of a training."""

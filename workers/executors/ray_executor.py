@@ -58,7 +58,7 @@ class RayExecutor(Executor):
             others start when nodes join.
         address: address of a Ray cluster; None for that in the environment variable RAY_ADDRESS, which Ray sets
             for its jobs, or else a Ray on this machine.
-        deadline: seconds after which a task is stopped.
+        deadline: seconds after which a task is stopped, times the task's `deadlines`.
         gpus_per_worker: GPUs that Ray reserves for each worker, a share of one or a whole number.
         cpus_per_worker: CPUs that Ray reserves for each worker, and threads that the worker computes with.
         recycle_after: number of tasks after which a worker is replaced by a new process; None for never.
@@ -150,8 +150,8 @@ class RayExecutor(Executor):
         if not self._has_tasks:
             timeout = 0.0  # there is nothing to wait for, but workers may have started
         if self._running:
-            oldest = min(running.started for running in self._running.values())
-            timeout = max(0.0, min(timeout, oldest + self._deadline - monotonic()))
+            due = min(running.started + self._allowed(running.task) for running in self._running.values())
+            timeout = max(0.0, min(timeout, due - monotonic()))
         if self._broken:
             timeout = min(timeout, _NODE_CHECK_SECONDS)
         finished: list[Evaluation] = []
@@ -227,14 +227,20 @@ class RayExecutor(Executor):
         return [evaluation]
 
     def _overdue(self) -> list[Evaluation]:
-        now = monotonic()
-        late = [ref for ref, running in self._running.items() if now - running.started >= self._deadline]
-        reason, overdue = f"stopped at the deadline of {self._deadline:g} s", []
+        now, overdue = monotonic(), []
+        late = [
+            ref for ref, running in self._running.items() if now - running.started >= self._allowed(running.task)
+        ]
         for reference in late:
             running = self._running.pop(reference)
+            reason = f"stopped at the deadline of {self._allowed(running.task):g} s"
             self._pool.replace(running.worker)
             overdue.append(failed_evaluation(running.task, running.started, reason))
         return overdue
+
+    def _allowed(self, task: Task) -> float:
+        """The seconds after which a task is stopped."""
+        return self._deadline * task.deadlines
 
     def _resolve_broken(self) -> list[Evaluation]:
         """Repeat tasks whose nodes have died before others; tasks whose workers died on live nodes have failed."""
