@@ -67,8 +67,8 @@ class RunConfig:
         core_minutes: no more candidates are drawn once all workers together have spent this many core-minutes; None
             for no limit.
         max_attempts: how often a candidate is tried if its worker fails.
-        deadline: seconds after which a candidate's evaluation is stopped and counts as failed; longer trainings may take
-            as much longer as they have more steps.
+        deadline: seconds after which a candidate's evaluation is stopped and counts as failed; a longer training may
+            take as many times that as it has more steps.
         protocol: how candidates are judged and scored.
         finalists: the largest number of layers that are verified after the search, the best of each family; 0 for none.
         verify_seeds: the number of fresh seeds with which a verified layer is trained at each stage.

@@ -228,9 +228,7 @@ class RayExecutor(Executor):
 
     def _overdue(self) -> list[Evaluation]:
         now, overdue = monotonic(), []
-        late = [
-            ref for ref, running in self._running.items() if now - running.started >= self._allowed(running.task)
-        ]
+        late = [ref for ref, running in self._running.items() if now - running.started >= self._allowed(running.task)]
         for reference in late:
             running = self._running.pop(reference)
             reason = f"stopped at the deadline of {self._allowed(running.task):g} s"
