@@ -132,6 +132,15 @@ def test_the_unseen_anchor_can_come_later_and_be_left_out(store: Store) -> None:
     assert len(more) == (2 + 2) * 3 and {t.protocol.anchors for t in more} == {(OTHER,)}
 
 
+def test_seeds_of_the_test_split_do_not_choose_layers(store: Store) -> None:
+    first, _ = again(store)
+    assert (first.seeds, first.test_seeds) == ([1000, 1001, 1002], [1003, 1004, 1005])
+    for request in ({"seeds": 5}, {"first_seed": 1004, "seeds": 2}):
+        later, _ = again(store, **request)
+        assert later.test_seeds == first.test_seeds
+        assert later.seeds == ([1000, 1001, 1002, 1006, 1007] if "first_seed" not in request else [1006, 1007])
+
+
 @pytest.mark.parametrize("after", [1, 17, 36, 40, 71])
 def test_interrupted_anywhere_it_goes_on_to_the_same_end(store: Store, after: int) -> None:
     executor = InterruptedExecutor(after, 1, 2, judge)

@@ -32,6 +32,8 @@ Wrong = Mapping[tuple[Layer, RetrainingStage, str, int], float]
 NOTHING: Wrong = {}
 LEVEL = dict.fromkeys(VERIFY_REFERENCES, 0.7)
 
+NONE = "No layer of this run is better than bn-relu, as far as was verified: the best, 1/1,"
+
 
 def trainings(
     layer: Layer, stage: RetrainingStage, mean: float, wrong: Wrong, sign: int = 1, seeds: int = 5
@@ -120,7 +122,9 @@ def test_what_is_better_worse_and_not_told_apart_is_named_as_such() -> None:
 def test_worse_than_bn_relu() -> None:
     found = verdict(store_with(winner=0.6))
     assert not found.better and found.sound and "bn-relu" in found.worse_than and found.word == "not better"
-    assert str(found).startswith("No layer of this run is better than bn-relu: the best, 1/1, is worse by 10.0 ± 0.8 ")
+    assert str(found).startswith(
+        "No layer of this run is better than bn-relu, as far as was verified: the best, 1/1, is worse by 10.0 "
+    )
     assert "unseen network vgg-small (+10.0" in str(found)
 
 
@@ -128,10 +132,8 @@ def test_worse_than_bn_relu() -> None:
 def test_a_difference_that_may_be_chance_is_not_called_better(winner: float, p: str) -> None:
     found = verdict(store_with(winner=winner, unseen=0.7))
     assert not found.better and not found.better_than
-    assert str(found).startswith(
-        "No layer of this run is better than bn-relu: the best, 1/1, is not told apart from it (+0."
-    )
-    assert p in str(found) and "and not worse on the unseen network vgg-small (+0.0 ± 0.8)" in str(found)
+    assert str(found).startswith(f"{NONE} is not told apart from it (+0.")
+    assert p in str(found) and "and not told apart on the unseen network vgg-small (+0.0 ± 0.8)" in str(found)
     assert found.brief.startswith("1/1 not told apart from bn-relu (+0.")
 
 
@@ -187,8 +189,11 @@ def test_the_best_that_never_collapsed_is_the_one_in_question() -> None:
         "no: it was trained again, and collapsed (0.100 on resnet-small with seed 1004)"
     )
     assert standing(found, "1/2") == "no: it was trained again, 5 seeds, and another was better (0.700 held out)"
-    assert standing(found, "1/1") == str(found) and standing(None, "1/1").startswith(
-        "no: its scores are of one training"
+    assert standing(found, "1/1") == str(found)
+    assert (
+        standing(None, "1/1")
+        == standing(found, "1/7")
+        == ("no: it is not among the layers that were, and the best of the many scores of a search are also lucky")
     )
 
 
@@ -203,7 +208,7 @@ def test_a_reference_whose_trainings_all_failed_is_not_compared() -> None:
     wrong = {("bn-relu", RetrainingStage.TEST, a, seed): nan for a in ANCHORS for seed in range(5)}
     found = verdict(store_with(wrong))
     assert not found.better and not found.better_than_all
-    assert str(found).startswith("1/1, the best of this run, was not compared with bn-relu")
+    assert str(found).startswith("No layer of this run is verified: the best, 1/1, was not compared with bn-relu")
     assert found.brief == "1/1 not compared with bn-relu"
     other = verdict(store_with({("gn-relu", *key[1:]): nan for key in wrong}))
     assert other.better and not other.better_than_all and "; not compared with gn-relu." in str(other)
@@ -219,6 +224,76 @@ def test_without_all_trainings_nothing_is_verified() -> None:
     reranked = verdict(store_with(references=few, finalists=0))
     assert not reranked.missing and reranked.better_than_all and len(reranked.references) == 5
     assert verdict(store_with(finalists=0, seeds=3)).better
+
+
+def test_a_reranking_after_a_verification_does_not_change_the_verdict() -> None:
+    """It trains other layers, with any number of seeds and on another network; one of them is better than the rest."""
+    plain, store = verdict(store_with(finalists=2)), store_with(finalists=2)
+    store.record(1, candidates=[candidate(3)], evaluations=[scored(3, 0.5)])
+    for seeds in (1, 5):
+        for layer in (2, 3):
+            for one in trainings(layer, RetrainingStage.HELD_OUT, 0.95, {}, seeds=seeds):
+                store.record_retraining(1, one)
+        for one in trainings(3, RetrainingStage.TEST, 0.95, {}, seeds=2):
+            store.record_retraining(1, one)
+        for name in ("rmsnorm", *VERIFY_REFERENCES, 1, 3):
+            for one in trainings(name, RetrainingStage.TRANSFER, 0.9, {}):
+                store.record_retraining(1, replace(one, anchor="densenet-small"))
+        found = verdict(store)
+        assert found.layer is not None and found.layer.id == "1/1" and found.unseen == UNSEEN
+        assert [one.layer.id for one in found.finalists] == ["1/1", "1/0"] and not found.missing and found.better
+        assert [one for one in found.test if one.reference in VERIFY_REFERENCES] == list(plain.test)
+
+
+def test_without_a_verification_the_verdict_is_that_of_a_reranking_and_names_the_command_that_continues() -> None:
+    found = verdict(store_with(finalists=0, references=dict.fromkeys(("bn-relu", "dyt"), 0.7)))
+    assert found.better_than == ["bn-relu", "dyt"]
+    store = store_with(finalists=0, held_out=(0.6, 0.8, 0.95))
+    for one in trainings(2, RetrainingStage.TEST, 0.95, {}, seeds=1):
+        store.record_retraining(1, one)
+    assert "13 trainings on the test split are missing; `evonas rerank 1` continues." in str(verdict(store))
+
+
+def test_layers_that_could_not_be_trained_did_not_collapse() -> None:
+    def ended(wrong: Wrong) -> Verdict:
+        store = MemoryStore()
+        store.create_run(RUN, {})
+        store.record(1, candidates=[candidate(i) for i in range(3)], evaluations=[scored(i, 0.5) for i in range(3)])
+        for index in range(3):
+            for one in trainings(index, RetrainingStage.HELD_OUT, 0.8, wrong):
+                store.record_retraining(1, one)
+        return verdict(store)
+
+    every = {(i, RetrainingStage.HELD_OUT, a, seed): nan for i in range(3) for a in ANCHORS for seed in range(5)}
+    failed = ended(every)
+    assert (failed.word, failed.brief) == ("failed", "all finalists failed")
+    assert str(failed) == (
+        "No layer of this run is verified: each of its 3 finalists failed in a training, so none was scored on the "
+        "test split. `evonas resume 1` tries again what failed."
+    )
+    mixed = ended({**every, **{(0, RetrainingStage.HELD_OUT, a, s): 0.0 for a in ANCHORS for s in range(5)}})
+    assert mixed.brief == "all finalists collapsed or failed" and str(mixed).endswith("tries again what failed.")
+
+
+def test_a_layer_without_any_score_on_the_test_split_is_not_verified() -> None:
+    found = verdict(store_with({(1, RetrainingStage.TEST, a, s): nan for a in ANCHORS for s in range(5)}))
+    assert not found.missing and not found.sound and found.as_dict()["verified"] is False
+    assert str(found).startswith("No layer of this run is verified: the best, 1/1, was not compared with bn-relu")
+
+
+def test_one_seed_tells_nothing_apart() -> None:
+    store = MemoryStore()
+    store.create_run(replace(RUN, verify_seeds=1), {})
+    store.record(1, candidates=[candidate(1)], evaluations=[scored(1, 0.5)])
+    for layer, level in ((1, 0.9), *((name, 0.7) for name in VERIFY_REFERENCES)):
+        for stage in RetrainingStage.HELD_OUT, RetrainingStage.TEST:
+            if stage is RetrainingStage.TEST or layer == 1:
+                for one in trainings(layer, stage, level, {}, seeds=1):
+                    later = stage is RetrainingStage.TEST
+                    store.record_retraining(1, replace(one, seed=1001) if later else one)
+    assert "not told apart from it (+20.0 points on images that chose nothing, one seed tells nothing)" in str(
+        verdict(store)
+    )
 
 
 def test_without_an_unseen_network_it_says_so() -> None:

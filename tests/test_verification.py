@@ -232,7 +232,7 @@ def test_a_search_without_verification_says_that_its_best_is_unverified(
     for command in ("best", "status"):
         assert "verified" in call(command, "--storage", path)[1]
     assert call.json("status", "--storage", path)["verdict"] is None
-    assert "one training" in " ".join(call("show", "0", "--storage", path)[1].split())
+    assert "it is not among the layers that were" in " ".join(call("show", "0", "--storage", path)[1].split())
     code, out, _ = call("resume", "--no-verify", "--executor", "local", "--storage", path)
     assert code == 0 and "No layer of this run is verified" in " ".join(out.split())
     assert "Next: `evonas resume 1` verifies the best" in out and "export" not in out

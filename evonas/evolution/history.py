@@ -22,7 +22,7 @@ class History:
     """The candidates of a run, and the population and hurdles that follow from their results.
 
     A candidate is drawn, then evaluated, and then *applied*: its result is added to the population and the hurdles, in
-    order of index. An applied candidate is forgotten, except for what the population and the hurdles keep.
+    order of index. An applied candidate is forgotten, except for what the parts below keep.
 
     Args:
         config: the configuration of the run.
@@ -55,7 +55,7 @@ class History:
     ) -> None:
         """Restore the state before the first candidate that has not been evaluated, or else been drawn.
 
-        Of the candidates further back only the keys are read one by one.
+        Of the candidates further back only the keys, how they ended, and the scored ones are read.
 
         Args:
             store: the store that has the run.

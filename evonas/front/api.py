@@ -67,7 +67,7 @@ class Result:
         return self.store.summary(self.run_id)
 
     def best(self, limit: int = 10) -> list[results.ResultRow]:
-        """The layers with the highest mean score, best first."""
+        """The layers that promise most by all their trainings, best first."""
         return results.best(self.store, self.run_id, limit)
 
     def pareto(self) -> list[results.ResultRow]:

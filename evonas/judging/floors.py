@@ -29,8 +29,8 @@ NOISE = 3.0
 """How many standard errors of an accuracy count as noise.
 
 The accuracy of a layer that has learned nothing exceeds chance by more once in a thousand times. And a layer as good as
-the reference, measured on as many images, lies at least two standard errors above a floor at up to a third of the way,
-so that noise turns away one such layer in forty at most."""
+the reference, measured on as many images, lies above a floor at a share s of the way by at least 3 (1 - s) standard
+errors, so that noise turns away one such layer in forty at most for a third, and one in five for 0.7."""
 _SETTINGS = {"signal": "protocol.signal", "stability": "protocol.stability_limit"}
 
 

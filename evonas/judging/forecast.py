@@ -74,7 +74,9 @@ def fitted(pairs: Sequence[Pair]) -> Forecast:
 
     It is a ridge regression in which leanings and effects alone are penalised, with a slope of at least 0. Its
     deviation is 1.4826 times the median size of the errors of leaving out one candidate each, so that a candidate that
-    collapsed does not make every other one doubtful.
+    collapsed does not make every other one doubtful. From fewer than `LEAST_PAIRS` it is a line through the origin and
+    the means, and its deviation is the root of the squared errors by their number less two; of one or two pairs it says
+    little.
     """
     if not pairs:
         return Forecast()

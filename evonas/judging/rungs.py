@@ -4,7 +4,8 @@ The first evaluation of a candidate is rung 0. It is short, and the best of thou
 luckiest. So a share of the candidates on each rung goes on to the next, as in asynchronous successive halving (Li et
 al. 2020, "A System for Massively Parallel Hyperparameter Tuning"): whenever a result comes in, the best candidate that
 has not gone on does so if it is within that share. The best candidate of a family goes on, too, if it is in the better
-half, and from rung 0 the first of each family, because a family that starts slowly may end well.
+half, and from rung 0 the first of each family, because a family that starts slowly may end well. (Before eight
+candidates are there nothing goes on, so the first of their families do so by their scores alone.)
 
 Candidates are compared by what their scores promise, those on one rung for the next, and those on different rungs for
 the last one (`evonas/judging/forecast.py`).

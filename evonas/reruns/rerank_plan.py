@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from itertools import count, islice
 
@@ -66,9 +66,14 @@ class RerankRequest:
         config = run.config
         return max((2, *config.rungs)) * config.protocol.steps if self.steps is None else self.steps
 
-    def seeds_of(self, run: RunInfo) -> list[int]:
-        """The seeds of the trainings that layers are ranked by: as many as asked for that the run has not used."""
-        return _fresh(self.first_seed, self.seeds, run)
+    def seeds_of(self, run: RunInfo, tested: Container[int] = ()) -> list[int]:
+        """The seeds of the trainings that layers are ranked by: as many as asked for that are fresh.
+
+        Args:
+            run: the run, whose search used some seeds.
+            tested: seeds with which layers have been scored on the test split, which should not choose layers too.
+        """
+        return _fresh(self.first_seed, self.seeds, run, tested)
 
     def check(self, run: RunInfo) -> None:
         """Checks everything but the protocol.
@@ -156,7 +161,7 @@ def plan_reranking(
         store: the store that holds the run.
         run: the run.
         request: what is asked for.
-        chosen: the candidates to train again; the best by mean score if None.
+        chosen: the candidates to train again; the best by all that is known of them if None.
 
     Raises:
         UsageError: if the request makes no sense for this run, or the run has no scored layer.
@@ -170,13 +175,15 @@ def plan_reranking(
     layers = [known[0].index for known in best_known(store, run, request.top)] if chosen is None else list(chosen)
     if not layers:
         raise UsageError(f"run {run.id} has no scored layer yet; continue it with `evonas resume {run.id}`")
-    test_steps, test_seeds = test_terms(store.retrainings(run.id), run, request)
+    retrainings = store.retrainings(run.id)
+    tested = {one.seed for one in retrainings if one.stage is not RetrainingStage.HELD_OUT and not one.failed}
+    test_steps, test_seeds = test_terms(retrainings, run, request)
     return RerankPlan(
         anchors=protocol.anchors,
         layers=layers,
         references=list(dict.fromkeys(request.references)),
         steps=steps,
-        seeds=request.seeds_of(run),
+        seeds=request.seeds_of(run, tested),
         held_out=request.held_out,
         report=min(request.report, len(layers)),
         unseen=request.unseen,
@@ -197,11 +204,11 @@ def _keys(
     return [(layer, stage, anchor, seed, steps, share) for seed in seeds for layer in layers for anchor in anchors]
 
 
-def _fresh(first: int, number: int, run: RunInfo) -> list[int]:
-    """The next `number` seeds, counting from `first`, that the run has not used."""
+def _fresh(first: int, number: int, run: RunInfo, tested: Container[int] = ()) -> list[int]:
+    """The next `number` seeds, counting from `first`, that neither the search nor the test split has used."""
     config = run.config
     used = {config.protocol.seed, *(config.on_rung(rung).seed for rung in range(1, len(config.rungs) + 1))}
-    return list(islice((seed for seed in count(first) if seed not in used), number))
+    return list(islice((seed for seed in count(first) if seed not in used and seed not in tested), number))
 
 
 def test_terms(retrainings: Sequence[Retraining], run: RunInfo, request: RerankRequest) -> tuple[int, list[int]]:
@@ -210,10 +217,12 @@ def test_terms(retrainings: Sequence[Retraining], run: RunInfo, request: RerankR
     They are those of the run's first such trainings, because the test split is used only once, and before there are
     any, those of the request: the seeds that follow the ones by which layers are ranked.
     """
-    steps = request.steps_of(run)
-    seeds = _fresh(request.seeds_of(run)[-1] + 1, request.seeds, run)
     tested = [one for one in retrainings if one.stage is not RetrainingStage.HELD_OUT and not one.failed]
-    if all(one.steps == steps and one.seed in seeds for one in tested):
-        return steps, seeds  # there are none yet, or they belong to this very request
+    # What is there may be a part of the run's verification, or of this very request.
+    verification = [verify_request(run, None)] if tested and run.config.finalists else []
+    for asked in (*verification, request):
+        steps, seeds = asked.steps_of(run), _fresh(asked.seeds_of(run)[-1] + 1, asked.seeds, run)
+        if all(one.steps == steps and one.seed in seeds for one in tested):
+            return steps, seeds
     first = tested[0].steps
     return first, sorted({one.seed for one in tested if one.steps == first})

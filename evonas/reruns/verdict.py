@@ -53,12 +53,13 @@ class Verdict:
     Attributes:
         run_id: the run's number.
         finalists: the layers that were trained again, best mean on the held-out images first.
-        layer: the one of them that was scored on the test split; None if all collapsed before.
+        layer: the one of them that was scored on the test split; None if all collapsed or failed before.
         references: the published layers beside it.
         unseen: the network that no search trains on; None if there is none.
         collapsed: the trainings of `layer` that collapsed on test images or on the unseen network, one phrase each, or
             earlier, if it was tested nevertheless.
         missing: the number of trainings that are not recorded yet. Before all are, nothing is verified.
+        command: the command that carries those out, and failed ones again.
         test: `layer` compared with each reference on the test split, over the run's anchors.
         transfer: the same on the unseen network; empty without one.
     """
@@ -70,13 +71,15 @@ class Verdict:
     unseen: str | None
     collapsed: Sequence[str]
     missing: int
+    command: str
     test: Sequence[PairedComparison]
     transfer: Sequence[PairedComparison]
 
     @property
     def sound(self) -> bool:
-        """Whether everything was measured and no training of the layer collapsed."""
-        return self.layer is not None and not self.missing and not self.collapsed
+        """Whether everything was measured, the layer has scores on the test split, and no training of it collapsed."""
+        measured = self.layer is not None and bool(self.layer.samples[RetrainingStage.TEST].by_seed)
+        return measured and not self.missing and not self.collapsed
 
     @property
     def better_than(self) -> list[str]:
@@ -147,7 +150,8 @@ def verdict_of(store: Store, run_id: int) -> Verdict | None:
         run_id: the run's number.
 
     Returns:
-        The verdict; None if no layer has been scored on the test split, unless that is because all finalists collapsed.
+        The verdict; None if no layer has been scored on the test split, unless that is because all finalists collapsed
+        or failed.
 
     Raises:
         UsageError: if the store has no such run.
@@ -162,7 +166,7 @@ def verdict_of(store: Store, run_id: int) -> Verdict | None:
     if chosen is None:
         if trainings.lacks_held_out() or any(one.sound for one in found):
             return None
-        return Verdict(run_id, found, None, (), None, (), 0, (), ())
+        return Verdict(run_id, found, None, (), None, (), 0, trainings.command, (), ())
     stages, names = trainings.stages, trainings.references
     layer = trainings.ranked(chosen.index, [HELD_OUT, *stages])
     references = [trainings.ranked(name, stages) for name in names]
@@ -175,6 +179,7 @@ def verdict_of(store: Store, run_id: int) -> Verdict | None:
         unseen=trainings.unseen,
         collapsed=[*chosen.collapsed, *_collapsed_later(layer, references, chance_of(run))],
         missing=trainings.lacks_later([chosen.index, *names]),
+        command=trainings.command,
         test=compared[RetrainingStage.TEST],
         transfer=compared.get(RetrainingStage.TRANSFER, ()),
     )

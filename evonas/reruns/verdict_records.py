@@ -9,12 +9,16 @@ from itertools import product
 from evonas.records.retraining import Layer, Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.reruns.finalists import finalists
 from evonas.reruns.ranking import Ranked, ranked_layer, sample
-from evonas.reruns.rerank_plan import VERIFY_REFERENCES, test_terms, verify_request
+from evonas.reruns.rerank_plan import VERIFY_REFERENCES, test_terms, unseen_anchor, verify_request
 
 
 class ComparableTrainings:
-    """Those of a run's trainings after the search that were made on equal terms.
+    """Those of a run's trainings after the search that the verdict is about, all made on equal terms.
+
+    They are those of the verification. Only if there is none are they those of a reranking, because whoever reranks
+    until the verdict is good has chosen by the test split.
 
     Args:
         store: the store that holds the run.
@@ -41,9 +45,12 @@ class ComparableTrainings:
         else:
             steps = Counter(one.steps for one in later).most_common(1)[0][0]
             self.test_seeds = sorted({one.seed for one in later if one.steps == steps})
-        networks = [one.anchor for one in later if one.stage is RetrainingStage.TRANSFER]
-        self.unseen = Counter(networks).most_common(1)[0][0] if networks else None
+        networks = Counter(one.anchor for one in later if one.stage is RetrainingStage.TRANSFER)
+        due = unseen_anchor(run.config.protocol) if run.config.finalists else None
+        self.unseen = due if due in networks else next((name for name, _ in networks.most_common(1)), None)
         self._rows = [one for one in held_out if (one.steps, one.held_out) == used]
+        if run.config.finalists and used == own:
+            self._rows = self._verified(self._rows)
         self._rows += [
             one
             for one in later
@@ -52,6 +59,16 @@ class ComparableTrainings:
             and (one.stage is RetrainingStage.TEST or one.anchor == self.unseen)
         ]
 
+    def _verified(self, held_out: list[Retraining]) -> list[Retraining]:
+        """The trainings on held-out images that a verification makes, without those that a reranking added."""
+        seeds = set(self._request.seeds_of(self._run))
+        rows = [one for one in held_out if one.seed in seeds]
+        layers = {one.layer for one in rows if isinstance(one.layer, int)}
+        if len(layers) <= self._run.config.finalists:
+            return rows
+        layers &= set(finalists(self._store, self._run.id, self._run.config.finalists))
+        return [one for one in rows if isinstance(one.layer, str) or one.layer in layers]
+
     @property
     def stages(self) -> list[RetrainingStage]:
         """The stages after the held-out one: there are two if there is an unseen network, else one."""
@@ -59,9 +76,14 @@ class ComparableTrainings:
 
     @property
     def candidates(self) -> list[int]:
-        """The candidates that were trained on held-out images."""
+        """The candidates that were trained on held-out images, and that the verdict may be on."""
         found = (one.layer for one in self._rows if one.stage is RetrainingStage.HELD_OUT)
         return list(dict.fromkeys(layer for layer in found if isinstance(layer, int)))
+
+    @property
+    def command(self) -> str:
+        """The command that makes up for trainings that are missing."""
+        return f"evonas {'resume' if self._run.config.finalists else 'rerank'} {self._run.id}"
 
     @property
     def tested(self) -> set[Layer]:

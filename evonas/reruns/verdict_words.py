@@ -19,15 +19,15 @@ def sentences(verdict: Verdict) -> str:
     """The verdict as a paragraph: the comparison with BN-ReLU, the unseen network, and the other references."""
     if verdict.layer is None:
         return (
-            f"No layer of this run is verified: each of its {len(verdict.finalists)} finalists collapsed in a "
-            "training, so none was scored on the test split."
+            f"No layer of this run is verified: each of its {len(verdict.finalists)} finalists {_ended(verdict)} in a "
+            f"training, so none was scored on the test split.{_again(verdict)}"
         )
     layer = verdict.layer.id
     if verdict.missing:
         return (
             f"No layer of this run is verified yet: {layer} is the best on held-out images, but "
             f"{_trainings(verdict.missing)} on the test split {'is' if verdict.missing == 1 else 'are'} missing; "
-            f"`evonas resume {verdict.run_id}` continues."
+            f"`{verdict.command}` continues."
         )
     if verdict.collapsed:
         return (
@@ -40,7 +40,7 @@ def sentences(verdict: Verdict) -> str:
 def brief(verdict: Verdict) -> str:
     """The verdict in a few words, for a line or a column of a table."""
     if verdict.layer is None:
-        return "all finalists collapsed"
+        return f"all finalists {_ended(verdict)}"
     if verdict.missing:
         return f"not finished, {_trainings(verdict.missing)} missing"
     layer, found = verdict.layer.id, _baseline(verdict.test)
@@ -56,7 +56,7 @@ def brief(verdict: Verdict) -> str:
 def word(verdict: Verdict) -> str:
     """The verdict in a word, for a column of a table."""
     if verdict.layer is None or (verdict.collapsed and not verdict.missing):
-        return "collapsed"
+        return "collapsed" if verdict.layer is not None else _ended(verdict)
     if verdict.missing:
         return "unfinished"
     return "better" if verdict.better else "not better"
@@ -68,7 +68,7 @@ def standing(verdict: Verdict | None, layer: str) -> str:
         return sentences(verdict)
     finalist = None if verdict is None else next((one for one in verdict.finalists if one.layer.id == layer), None)
     if finalist is None:
-        return "no: its scores are of one training on each network, and the best of many are also lucky"
+        return "no: it is not among the layers that were, and the best of the many scores of a search are also lucky"
     found = next(iter(finalist.layer.samples.values()))
     if finalist.collapsed:
         return f"no: it was trained again, and collapsed ({_first(finalist.collapsed)})"
@@ -79,14 +79,19 @@ def _against_baseline(verdict: Verdict) -> str:
     assert verdict.layer is not None
     layer, found = verdict.layer.id, _baseline(verdict.test)
     if found is None or found.paired is None:
-        return f"{layer}, the best of this run, was not compared with {BASELINE}: they share no training that worked."
+        return (
+            f"No layer of this run is verified: the best, {layer}, was not compared with {BASELINE}, because they "
+            "share no training that worked."
+        )
     where = "points on images that chose nothing"
     p = "" if found.corrected is None else "p < 0.001" if found.corrected < 0.001 else f"p = {found.corrected:.2g}"
-    none, unseen = f"No layer of this run is better than {BASELINE}: the best, {layer},", _on_unseen(verdict)
+    none = f"No layer of this run is better than {BASELINE}, as far as was verified: the best, {layer},"
+    unseen = _on_unseen(verdict)
     if found.told_apart == 1:
         return f"{layer} is better than {BASELINE} by {_size(found)} {where} ({p}){unseen}."
     if found.told_apart == -1:
         return f"{none} is worse by {_size(found)} {where} ({p}){unseen}."
+    p = p or ("one seed tells nothing" if found.paired.interval is None else "")
     details = ", ".join(part for part in (f"{_difference(found)} {where}", p) if part)
     return f"{none} is not told apart from it ({details}){unseen}."
 
@@ -98,9 +103,8 @@ def _on_unseen(verdict: Verdict) -> str:
     found, place = _baseline(verdict.transfer), f"on the unseen network {verdict.unseen}"
     if found is None or found.paired is None:
         return f"; {place} the two were not compared"
-    if found.told_apart:
-        return f", and {'better' if found.told_apart > 0 else 'worse'} {place} ({_difference(found)})"
-    return f", and not {'worse' if _points(found) >= 0 else 'told apart'} {place} ({_difference(found)})"
+    words = {1: "better", -1: "worse"}.get(found.told_apart or 0, "not told apart")
+    return f", and {words} {place} ({_difference(found)})"
 
 
 def _against_others(verdict: Verdict) -> str:
@@ -110,6 +114,18 @@ def _against_others(verdict: Verdict) -> str:
     groups = [(words, [one for one in others if one.told_apart == told]) for told, words in _GROUPS]
     said = [f"{words} {_list(found)}" for words, found in groups if found]
     return f"It is {'; '.join(said)}." if said else ""
+
+
+def _ended(verdict: Verdict) -> str:
+    """How the finalists ended, none of which was tested."""
+    ends = {bool(one.collapsed) for one in verdict.finalists}
+    return "collapsed or failed" if len(ends) > 1 else "collapsed" if ends == {True} else "failed"
+
+
+def _again(verdict: Verdict) -> str:
+    """That failed trainings can be tried again, if there are any, as the end of a paragraph."""
+    failed = any(not one.collapsed for one in verdict.finalists)
+    return f" `{verdict.command}` tries again what failed." if failed else ""
 
 
 def _failed(verdict: Verdict) -> str:
