@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.discovery.testing import Yardstick, as_long
+from benchmarks.discovery.testing import Yardstick, as_long, by_seed
 from benchmarks.training_rows import Job, Row, missing, read, train
 from evonas.judging.hurdles import is_hurdle
 from evonas.records.environment import environment
@@ -78,8 +78,10 @@ def drawn(store: Store, run_id: int, count: int) -> list[Drawn]:
     Published layers, which a search starts from, are left out. The hurdles count as one filter.
     """
     ended: dict[str, list[str]] = {}
-    for candidate, evaluation in zip(store.candidates(run_id), store.evaluations(run_id), strict=False):
-        if candidate.origin.kind is OriginKind.SEED or evaluation.status is Status.FAILED:
+    evaluations = {one.index: one for one in store.evaluations(run_id)}
+    for candidate in store.candidates(run_id):
+        evaluation = evaluations.get(candidate.index)
+        if evaluation is None or evaluation.status is Status.FAILED or candidate.origin.kind is OriginKind.SEED:
             continue
         name = evaluation.stopped_by or SCORED
         expression = candidate.graph.canonical.expression()
@@ -125,7 +127,7 @@ def groups(some: Sequence[Drawn], rows: Sequence[Row], by: Yardstick) -> list[Gr
 
 
 def _on_first(rows: Sequence[Row], by: Yardstick) -> dict[str, float]:
-    return {row.layer: row.score for row in rows if row.anchor == by.anchors[0] and row.protocol == by.name}
+    return {row.layer: row.score for row in rows if row.anchor == by.anchors[0] and row.protocol == by.task}
 
 
 def learners(rows: Sequence[Row], by: Yardstick) -> set[str]:
@@ -136,11 +138,9 @@ def learners(rows: Sequence[Row], by: Yardstick) -> set[str]:
 
 def means(rows: Sequence[Row], by: Yardstick) -> dict[str, float]:
     """Return the mean accuracy of each layer that was trained on all networks."""
-    found: dict[str, dict[str, float]] = {}
-    for row in rows:
-        if row.protocol == by.name:
-            found.setdefault(row.layer, {})[row.anchor] = row.score
-    return {layer: fmean(scores.values()) for layer, scores in found.items() if len(scores) == len(by.anchors)}
+    layers = {row.layer for row in rows if row.protocol == by.task}
+    found = {layer: by_seed(rows, by.task, layer, by.anchors) for layer in layers}
+    return {layer: fmean(scores.values()) for layer, scores in found.items() if scores}
 
 
 def main() -> None:
@@ -155,7 +155,7 @@ def main() -> None:
     given = parser.parse_args()
     store = open_storage(given.database, read_only=True)
     config = store.run(given.run).config
-    by, some = as_long("as long", config), drawn(store, given.run, given.count)
+    by, some = as_long(config), drawn(store, given.run, given.count)
     by = replace(by, protocol=replace(by.protocol, seed=SEED))
     layers = [REFERENCE, *dict.fromkeys(layer for one in some for layer in one.layers)]
     _train(layers, by, by.anchors[:1], given.rows, given.workers)
@@ -181,7 +181,7 @@ def summary(some: Sequence[Drawn], rows: Sequence[Row], by: Yardstick) -> Mappin
 def _train(layers: Sequence[str], by: Yardstick, anchors: Sequence[str], path: Path, workers: int | None) -> None:
     """Carry out the trainings that are not in the file of rows."""
     protocol = replace(by.protocol, anchors=tuple(anchors))
-    left = missing([Job(layer, by.name, protocol, "validation") for layer in layers], read(path))
+    left = missing([Job(layer, by.task, protocol, "validation") for layer in layers], read(path))
     if not left:
         return
     with make_executor("ray", protocol, deadline=1800.0, workers=workers) as executor:

@@ -64,8 +64,11 @@ def result(folder: Path) -> evonas.Result:
     return again
 
 
+TASK = "test, 160 steps, rate 0.2"
+
+
 def row(layer: str, seed: int, score: float, anchor: str = ANCHORS[0]) -> Row:
-    return Row(layer, "test", anchor, seed, score, False, 1.5)
+    return Row(layer, TASK, anchor, seed, score, False, 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +82,8 @@ def test_winners_and_published_layers_are_trained_four_times_as_long(result: evo
     assert [(job.layer, job.protocol.seed) for job in wanted] == [(name, seed) for seed in seeds for name in layers]
     protocol = wanted[0].protocol
     assert protocol.steps == 4 * 2 * 20 and protocol.anchors == (ANCHORS[0], "vgg-small")
-    assert (by.anchors, by.unseen) == (ANCHORS[:1], "vgg-small")
+    assert (by.anchors, by.unseen, by.task) == (ANCHORS[:1], "vgg-small", TASK)
+    assert {job.name for job in wanted} == {TASK}
     assert all(job.split == "test" for job in wanted)
     assert four_times_as_long("test", replace(result.run.config, rungs=())).protocol.steps == 4 * 20
 
@@ -132,7 +136,7 @@ def test_comparisons_are_paired_by_seed_and_corrected() -> None:
     rows += [row(name, seed, score) for name, of in others.items() for seed, score in of.items()]
     rows += [row("mine", 7, 0.9), row("bn-relu", 8, 0.1)]  # seeds of one of the two alone
     rows += [row("mine", 0, 0.0, "another network"), replace(row("mine", 0, 0.0), protocol="another yardstick")]
-    found = comparisons(rows, "test", "mine", ANCHORS[:1])
+    found = comparisons(rows, TASK, "mine", ANCHORS[:1])
     plain = [paired(list(ours.values()), list(others[name].values())) for name in PUBLISHED]
     assert [one["published"] for one in found] == list(PUBLISHED)
     for one, expected, p in zip(found, plain, holm([None if each is None else each.p for each in plain]), strict=True):
@@ -142,7 +146,7 @@ def test_comparisons_are_paired_by_seed_and_corrected() -> None:
         assert one["p"] == pytest.approx(p)
     # A seed counts only where both networks have it.
     both = [*rows, *(row("mine", seed, 0.7, ANCHORS[1]) for seed in (0, 1)), row("bn-relu", 1, 0.6, ANCHORS[1])]
-    assert [one["pairs"] for one in comparisons(both, "test", "mine", ANCHORS)] == [1, 0, 0, 0, 0, 0]
+    assert [one["pairs"] for one in comparisons(both, TASK, "mine", ANCHORS)] == [1, 0, 0, 0, 0, 0]
 
 
 def test_the_summary_its_table_and_its_picture(result: evonas.Result, by: Yardstick, tmp_path: Path) -> None:
@@ -161,8 +165,8 @@ def test_the_summary_its_table_and_its_picture(result: evonas.Result, by: Yardst
     assert search["families_of_ten"] >= 1 and search["roots_of_fifty"] == 3 and search["core_minutes"] > 0
     assert search["verification_core_minutes"] > 0
     tests = search["tests"]["test"]
-    assert tests["test"] == comparisons(rows, "test", winner, ANCHORS[:1])
-    assert tests["unseen"] == comparisons(rows, "test", winner, ["vgg-small"])
+    assert tests["test"] == comparisons(rows, TASK, winner, ANCHORS[:1])
+    assert tests["unseen"] == comparisons(rows, TASK, winner, ["vgg-small"])
     assert document["yardsticks"]["test"]["layers"][winner]["mean"] == pytest.approx(0.4 + 0.07 * 0.75)
     text = table(document)
     assert f"winner {winner}" in text and "test, test: bn-relu +0.1" in text and "test, unseen: bn-relu +0.1" in text
@@ -210,8 +214,9 @@ def test_a_row_is_json() -> None:
 RUNGS = config(budget=80, strategy="families", rungs=(2, 4), rung_anchors=(1,), promotion=0.3, rung_lookahead=7)
 
 
-def test_leaders_are_those_that_promised_most_at_the_time() -> None:
-    store, run = searched_quickly(RUNGS, FakeExecutor(2))
+@pytest.mark.parametrize("seed", range(4))
+def test_leaders_are_those_that_promised_most_at_the_time(seed: int) -> None:
+    store, run = searched_quickly(replace(RUNGS, seed=seed, rung_lookahead=30), FakeExecutor(2))
     found = leaders(evonas.Result(store, run.id))
     assert len(found) > 3 and [one.core_minutes for one in found] == sorted(one.core_minutes for one in found)
     # In the end the leader is the best that is known, and what was spent is what the run took until it led.
@@ -246,7 +251,7 @@ def test_passing_is_being_ahead_to_the_end(by: Yardstick) -> None:
 
 
 def test_leaders_are_trained_as_long_as_the_search_trains() -> None:
-    yardstick = as_long("a", replace(RUNGS, protocol=replace(RUNGS.protocol, anchors=ANCHORS)))
+    yardstick = as_long(replace(RUNGS, protocol=replace(RUNGS.protocol, anchors=ANCHORS)))
     assert (yardstick.protocol.steps, yardstick.anchors, yardstick.unseen) == (4 * RUNGS.protocol.steps, ANCHORS, None)
     wanted = jobs(["x", "abs(x)", "x"], yardstick)
     assert len(wanted) == 5 * (len(PUBLISHED) + 2) and {job.protocol.anchors for job in wanted} == {ANCHORS}

@@ -38,7 +38,7 @@ def test_the_ladder_of_the_records_is_that_of_the_search(found: tuple[MemoryStor
     history = History(SETTINGS)
     history.restore(store, run.id, ResumableFilters(SETTINGS.twins), lambda candidate: None)
     history.apply_all()
-    assert isinstance(history.promotions, Promotions) and not history.promotions.waiting
+    assert isinstance(history.promotions, Promotions) and not history.promotions.pending
     recorded, own = ladder_of(store, run), history.promotions.ladder
     assert set(recorded.indices) == set(own.indices) and len(own.indices) > 20
     for index in own.indices:

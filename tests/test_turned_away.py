@@ -25,7 +25,7 @@ BY = Yardstick("as long", EvaluationProtocol(anchors=ANCHORS), None, 1)
 
 
 def row(layer: str, anchor: str, score: float) -> Row:
-    return Row(layer, BY.name, anchor, 0, score, False, 1.0)
+    return Row(layer, BY.task, anchor, 0, score, False, 1.0)
 
 
 def test_some_of_each_ending_are_drawn_and_the_same_ones_each_time() -> None:

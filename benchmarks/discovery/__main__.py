@@ -32,8 +32,9 @@ def main() -> None:
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     results: dict[str, dict[int, Result]] = {label: {} for label in given.variant}
+    labels = sorted(given.variant, key=lambda label: VARIANTS[label].as_long_as is not None)
     for seed in given.seed:
-        for label in given.variant:
+        for label in labels:
             found = searched(given.folder, VARIANTS[label], seed, given.workers, given.data_dir)
             results[label][seed] = found
             print(f"{label}, seed {seed}:\n{found}\n", flush=True)
@@ -57,7 +58,7 @@ def main() -> None:
 def _passing(results: Mapping[int, Result], rows: Path, workers: int | None) -> dict[str, Any]:
     """Return when each search of a variant passed published layers, and the medians over the searches."""
     found = {seed: leaders(result) for seed, result in results.items()}
-    by = as_long("crops, as long", next(iter(results.values())).run.config)
+    by = as_long(next(iter(results.values())).run.config)
     _train(jobs((leader.layer for some in found.values() for leader in some), by), rows, workers)
     times = {seed: passing(some, read(rows), by) for seed, some in found.items()}
     return {"searches": times, "medians": medians(list(times.values()))}

@@ -15,7 +15,9 @@ from benchmarks.discovery.testing import Yardstick, by_seed
 from benchmarks.training_rows import Row
 from evonas.evolution.promotions import Promotions
 from evonas.front.api import Result
+from evonas.judging.rungs import Promotion
 from evonas.records.retraining import Retraining
+from evonas.settings.run_config import RunConfig
 
 PASSED = ("bn-relu", "evonorm-b0", "bn-swish")
 """The published layers whose passing is timed."""
@@ -26,7 +28,8 @@ class Leader:
     """A layer that led a search for a while.
 
     Attributes:
-        core_minutes: what the search had spent when the layer came to lead.
+        core_minutes: what candidates had cost the search when the layer came to lead, with longer trainings that were
+            under way. What published layers took, by which it sets its floors, is left out.
         layer: its expression.
     """
 
@@ -37,29 +40,38 @@ class Leader:
 def leaders(result: Result) -> list[Leader]:
     """Return the leaders of a search in order; one that returns to the lead is listed again."""
     store, run = result.store, result.run
-    trainings = store.rung_trainings(run.id)
-    promotions, price = Promotions(run.config), _prices(trainings)
+    trainings, evaluations = store.rung_trainings(run.id), {one.index: one for one in store.evaluations(run.id)}
+    promotions, price = Promotions(run.config), _prices(run.config, trainings)
     promotions.recall(trainings)
-    ladder, first_evaluations = promotions.ladder, 0.0
-    found, last, expressions = list[Leader](), None, dict[int, str]()
-    for candidate, evaluation in zip(store.candidates(run.id), store.evaluations(run.id), strict=False):
+    first_evaluations, asked, found, expressions = 0.0, set[Promotion](), list[Leader](), dict[int, str]()
+
+    def look() -> None:
+        asked.update(promotions.pending)  # whose trainings are under way, or have just ended
+        ladder = promotions.ladder
+        best = max(ladder.indices, key=lambda index: (ladder.outlook(index).cautious, -index), default=None)
+        if best is not None and (not found or expressions[best] != found[-1].layer):
+            spent = first_evaluations + sum(price.get(promotion, 0.0) for promotion in asked)
+            found.append(Leader(spent / 60, expressions[best]))
+
+    for candidate in store.candidates(run.id):
+        if (evaluation := evaluations.get(candidate.index)) is None:
+            break  # a run that was stopped has not drawn on what follows
         first_evaluations += evaluation.core_seconds
         expressions[candidate.index] = candidate.graph.canonical.expression()
         promotions.apply(candidate.index, candidate, evaluation)
-        best = max(ladder.indices, key=lambda index: (ladder.outlook(index).cautious, -index), default=None)
-        if best is not None and best != last:
-            reached = [(index, rung) for index in ladder.indices for rung in range(1, len(ladder.scores(index)))]
-            longer = sum(price.get((index, run.config.on_rung(rung).seed), 0.0) for index, rung in reached)
-            found.append(Leader((first_evaluations + longer) / 60, expressions[best]))
-            last = best
+        look()
+    promotions.apply_all()
+    look()
     return found
 
 
-def _prices(trainings: Sequence[Retraining]) -> dict[tuple[int | str, int], float]:
-    """Return the core-seconds of longer trainings, by candidate and by the seed, which tells the rung."""
-    found: dict[tuple[int | str, int], float] = {}
+def _prices(config: RunConfig, trainings: Sequence[Retraining]) -> dict[Promotion, float]:
+    """Return the core-seconds of longer trainings, over all networks of a rung."""
+    rungs = {config.on_rung(rung).seed: rung for rung in range(1, len(config.rungs) + 1)}
+    found: dict[Promotion, float] = {}
     for one in trainings:
-        found[one.layer, one.seed] = found.get((one.layer, one.seed), 0.0) + one.seconds
+        promotion = Promotion(int(one.layer), rungs[one.seed])
+        found[promotion] = found.get(promotion, 0.0) + one.seconds
     return found
 
 
@@ -81,7 +93,7 @@ def passing(some: Sequence[Leader], rows: Sequence[Row], by: Yardstick) -> dict[
 
 
 def _mean(rows: Sequence[Row], by: Yardstick, layer: str) -> float:
-    scores = by_seed(rows, by.name, layer, by.anchors).values()
+    scores = by_seed(rows, by.task, layer, by.anchors).values()
     return fmean(scores) if scores else 0.0
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import evonas
 from benchmarks.science.runs import BEFORE
+from evonas.errors import UsageError
 from evonas.front.api import Result
 from evonas.records.run_info import RunStatus
 from evonas.setup.assemble import open_storage
@@ -67,9 +68,10 @@ def searched(folder: Path, variant: Variant, seed: int, workers: int | None, dat
         return found if done else evonas.resume(1, storage=store, workers=workers)
     settings = dict(variant.settings)
     if variant.as_long_as is not None:
-        other = open_storage(path_of(folder, variant.as_long_as, seed), create=False)
-        settings["core_minutes"] = other.summary(1).core_seconds / 60
-        other.close()
+        with open_storage(path_of(folder, variant.as_long_as, seed), create=False) as other:
+            if other.run(1).status is not RunStatus.FINISHED:
+                raise UsageError(f"the search {variant.as_long_as}, seed {seed}, has not ended; end it first")
+            settings["core_minutes"] = other.summary(1).core_seconds / 60
     protocol = dict(variant.protocol) | ({"data_dir": data_dir} if variant.preset == "pictures" else {})
     return evonas.search(
         preset=variant.preset, seed=seed, protocol=protocol, storage=store, workers=workers, **settings

@@ -41,7 +41,7 @@ def summary(
 
 
 def _layers(rows: Sequence[Row], by: Yardstick) -> list[str]:
-    return list(dict.fromkeys(row.layer for row in rows if row.protocol == by.name))
+    return list(dict.fromkeys(row.layer for row in rows if row.protocol == by.task))
 
 
 def _search(result: Result, rows: Sequence[Row], by: Sequence[Yardstick]) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def _search(result: Result, rows: Sequence[Row], by: Sequence[Yardstick]) -> dic
 
 
 def _test(rows: Sequence[Row], winner: str, by: Yardstick) -> dict[str, Any]:
-    unseen = comparisons(rows, by.name, winner, [by.unseen]) if by.unseen else []
-    return {"test": comparisons(rows, by.name, winner, by.anchors), "unseen": unseen}
+    unseen = comparisons(rows, by.task, winner, [by.unseen]) if by.unseen else []
+    return {"test": comparisons(rows, by.task, winner, by.anchors), "unseen": unseen}
 
 
 def _hypervolume(result: Result) -> float:
@@ -98,14 +98,14 @@ def diversity(result: Result) -> dict[str, Any]:
 
 
 def _layer(rows: Sequence[Row], layer: str, by: Yardstick) -> dict[str, Any]:
-    on = {name: by_seed(rows, by.name, layer, [name]) for name in by.protocol.anchors}
-    overall = by_seed(rows, by.name, layer, by.anchors)
+    on = {name: by_seed(rows, by.task, layer, [name]) for name in by.protocol.anchors}
+    overall = by_seed(rows, by.task, layer, by.anchors)
     return {
         "mean": fmean(overall.values()) if overall else None,
         "deviation": stdev(overall.values()) if len(overall) > 1 else None,
         "seeds": len(overall),
         "anchors": {name: fmean(scores.values()) for name, scores in on.items() if scores},
-        "diverged": sum(row.diverged for row in rows if row.layer == layer and row.protocol == by.name),
+        "diverged": sum(row.diverged for row in rows if row.layer == layer and row.protocol == by.task),
     }
 
 

@@ -10,13 +10,13 @@ from typing import Any
 from benchmarks.target.__main__ import UNSEEN, target_protocol
 from benchmarks.training_rows import Job, Row
 from evonas.front.api import Result
-from evonas.reruns.rerank_plan import unseen_anchor
+from evonas.reruns.rerank_plan import VERIFY_REFERENCES, unseen_anchor
 from evonas.reruns.significance import holm, paired
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
 from evonas.setup.assemble import configure
 
-PUBLISHED = ("bn-relu", "gn-relu", "bn-swish", "evonorm-b0", "evonorm-b1", "evonorm-s0")
+PUBLISHED = VERIFY_REFERENCES
 FIRST_SEED = 20_000
 LONGER = 4
 """Times the steps of the longest training of the search."""
@@ -39,6 +39,11 @@ class Yardstick:
     seeds: int
 
     @property
+    def task(self) -> str:
+        """What rows of trainings are known by: the name, with what else a change of the default may change."""
+        return f"{self.name}, {self.protocol.steps} steps, rate {self.protocol.lr:g}"
+
+    @property
     def anchors(self) -> tuple[str, ...]:
         """The networks whose mean counts."""
         return tuple(anchor for anchor in self.protocol.anchors if anchor != self.unseen)
@@ -49,9 +54,9 @@ def four_times_as_long(name: str, config: RunConfig, seeds: int = 10) -> Yardsti
     return _trained(name, config, seeds, LONGER)
 
 
-def as_long(name: str, config: RunConfig, seeds: int = 5) -> Yardstick:
+def as_long(config: RunConfig, seeds: int = 5) -> Yardstick:
     """Return the task and the networks of a search, trained for as long as it trains its best candidates."""
-    found = _trained(name, config, seeds, 1)
+    found = _trained(config.protocol.data, config, seeds, 1)
     return replace(found, protocol=replace(found.protocol, anchors=found.anchors), unseen=None)
 
 
@@ -102,23 +107,23 @@ def jobs(layers: Iterable[str], by: Yardstick) -> list[Job]:
     """Return the trainings of some layers and of the published ones by a yardstick, seed by seed and none twice."""
     layers = dict.fromkeys([*PUBLISHED, *layers])
     seeds = range(FIRST_SEED, FIRST_SEED + by.seeds)
-    return [Job(layer, by.name, replace(by.protocol, seed=seed)) for seed in seeds for layer in layers]
+    return [Job(layer, by.task, replace(by.protocol, seed=seed)) for seed in seeds for layer in layers]
 
 
-def by_seed(rows: Sequence[Row], name: str, layer: str, anchors: Sequence[str]) -> dict[int, float]:
-    """Return a layer's mean accuracy over some anchors by a yardstick, for each seed that all were trained with."""
+def by_seed(rows: Sequence[Row], task: str, layer: str, anchors: Sequence[str]) -> dict[int, float]:
+    """Return a layer's mean accuracy over some anchors on a task, for each seed that all were trained with."""
     found: dict[int, dict[str, float]] = {}
     for row in rows:
-        if row.protocol == name and row.layer == layer and row.anchor in anchors:
+        if row.protocol == task and row.layer == layer and row.anchor in anchors:
             found.setdefault(row.seed, {})[row.anchor] = row.score
     return {seed: fmean(scores.values()) for seed, scores in found.items() if len(scores) == len(anchors)}
 
 
-def comparisons(rows: Sequence[Row], name: str, winner: str, anchors: Sequence[str]) -> list[Mapping[str, Any]]:
+def comparisons(rows: Sequence[Row], task: str, winner: str, anchors: Sequence[str]) -> list[Mapping[str, Any]]:
     """Compare a winner with each published layer over the same seeds, corrected for the number of comparisons."""
-    mine, found = by_seed(rows, name, winner, anchors), []
+    mine, found = by_seed(rows, task, winner, anchors), []
     for published in PUBLISHED:
-        other = by_seed(rows, name, published, anchors)
+        other = by_seed(rows, task, published, anchors)
         seeds = sorted(mine.keys() & other.keys())
         found.append((published, paired([mine[s] for s in seeds], [other[s] for s in seeds])))
     corrected = holm([None if one is None else one.p for _, one in found])

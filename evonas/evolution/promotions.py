@@ -43,16 +43,16 @@ class Promotions:
         self._scores: dict[Promotion, Scores | None] = {}  # None if the training failed
 
     @property
-    def waiting(self) -> int:
-        """The number of promotions whose results have not been applied."""
-        return len(self._pending)
+    def pending(self) -> list[Promotion]:
+        """The promotions whose results have not been applied, in the order in which they were asked for."""
+        return [promotion for _, promotion in self._pending]
 
     def take(self) -> list[Promotion]:
         """The promotions since the last call whose trainings have to be carried out."""
         if not self._new:
             return []
         new, self._new = self._new, []
-        pending = {promotion for _, promotion in self._pending}
+        pending = set(self.pending)
         return [promotion for promotion in new if promotion in pending and promotion not in self._scores]
 
     def task(self, promotion: Promotion) -> Task:

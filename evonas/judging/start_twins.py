@@ -74,7 +74,7 @@ def start_response(graph: Graph) -> NDArray[np.float32] | None:
 def start_distance(graph: Graph, other: Graph) -> float:
     """The relative distance of two graphs' responses, from 0, up to the sign; infinite if one is not finite.
 
-    It is the Euclidean distance divided by the length of the longer response; between twins it is that of the later one.
+    It is the Euclidean distance divided by the length of the longer response; `Twins` divide by that of the later one.
     """
     responses = start_response(graph), start_response(other)
     if responses[0] is None or responses[1] is None:

@@ -42,7 +42,8 @@ class ResultRow:
         scores: accuracies in 0..1 by anchor.
         mean: the mean of the scores.
         measures: values of further objectives of the run, by name.
-        longer: the mean scores on the rungs of longer training that it reached, by steps.
+        longer: the mean scores on the rungs of longer training that it reached, by steps; of rungs with equal steps, on
+            the last.
         longer_on: the anchors of those rungs that train on some of the run's anchors alone, by steps.
         graph: the canonical form.
         space: the name of the run's search space.
@@ -97,7 +98,8 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longe
     _check(run, evaluation)
     graph = candidate.graph.canonical
     name = NAMES_BY_KEY.get(candidate.key)
-    rungs = [run.config.on_rung(rung) for rung in range(1, len(longer) + 1)]
+    reached = [(run.config.on_rung(rung), score) for rung, score in enumerate(longer, 1)]
+    rungs = {protocol.steps: (protocol.anchors, score) for protocol, score in reached}
     return ResultRow(
         id=f"{run.id}/{candidate.index}",
         expression=graph.written(MAX_TEXT),
@@ -109,8 +111,8 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longe
         graph=graph,
         space=run.config.space.name,
         plugins=run.config.protocol.plugins,
-        longer={rung.steps: score for rung, score in zip(rungs, longer, strict=True)},
-        longer_on={rung.steps: rung.anchors for rung in rungs if rung.anchors != run.config.protocol.anchors},
+        longer={steps: score for steps, (_, score) in rungs.items()},
+        longer_on={steps: on for steps, (on, _) in rungs.items() if on != run.config.protocol.anchors},
     )
 
 

@@ -86,6 +86,11 @@ class Ranked:
     searched: float | None
     samples: Mapping[RetrainingStage, Sample]
 
+    @property
+    def index(self) -> int:
+        """The index of a candidate; a published layer has none."""
+        return int(self.id.rpartition("/")[2])
+
     def as_dict(self) -> dict[str, Any]:
         """The layer as a dictionary for JSON."""
         known = {"id": self.id, "expression": self.expression, "name": self.name, "searched": self.searched}

@@ -109,7 +109,7 @@ def _carry_out(plan: RerankPlan, run: RunInfo, trainer: Retrainer) -> Ranking:
     ranked = by_mean(trainer.ranked(layer, plan.trained([layer])) for layer in plan.layers)
     # A layer whose trainings all failed is not reported, even if there are fewer layers than asked for.
     worthy = [one for one in ranked if one.samples[RetrainingStage.HELD_OUT].by_seed][: plan.report]
-    reported = [int(one.id.rpartition("/")[2]) for one in worthy]
+    reported = [one.index for one in worthy]
     trainer.carry_out(plan.tested([*reported, *plan.references]))
     return Ranking(
         run_id=run.id,

@@ -34,7 +34,7 @@ class Finalist:
     @property
     def index(self) -> int:
         """The candidate's index."""
-        return int(self.layer.id.rpartition("/")[2])
+        return self.layer.index
 
     @property
     def sound(self) -> bool:
