@@ -92,9 +92,11 @@ class ComparableTrainings:
 
     @property
     def references(self) -> list[str]:
-        """The published layers that belong to a verification, if the run has one, and those that are recorded."""
-        due = VERIFY_REFERENCES if self._run.config.finalists else ()
-        return list(dict.fromkeys([*due, *(layer for layer in self._in_order() if isinstance(layer, str))]))
+        """The published layers that belong to a verification, if the run has one, else those that are recorded."""
+        if self._run.config.finalists:
+            return list(VERIFY_REFERENCES)
+        later = (one.layer for one in self._rows if one.stage is not RetrainingStage.HELD_OUT)
+        return list(dict.fromkeys(layer for layer in later if isinstance(layer, str)))
 
     def ranked(self, layer: Layer, stages: Sequence[RetrainingStage]) -> Ranked:
         """A layer with its trainings at these stages, which may be none."""
@@ -116,6 +118,3 @@ class ComparableTrainings:
         networks = len(self.anchors) + (self.unseen is not None)
         had = sum(one.layer in layers and one.stage is not RetrainingStage.HELD_OUT for one in self._rows)
         return networks * len(self.test_seeds) * len(layers) - had
-
-    def _in_order(self) -> list[Layer]:
-        return [one.layer for one in self._rows if one.stage is not RetrainingStage.HELD_OUT]
