@@ -1,26 +1,45 @@
-"""What the README quotes of a search is in its record."""
+"""What the README and docs/SCIENCE.md say of whole searches is what was recorded of them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.discovery.page import tables
+from benchmarks.discovery.testing import LONGER, PUBLISHED
+from evonas.setup.assemble import configure
 
 ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+FOUND: dict[str, Any] = json.loads((RESULTS / "discovery.json").read_text())
+DEFAULT = [search for search in FOUND["searches"] if search["variant"] == "default"]
+TABLES = tables(FOUND)
+README, SCIENCE = ((ROOT / name).read_text() for name in ("README.md", "docs/SCIENCE.md"))
 
 
-def test_the_verdict_in_the_readme_is_that_of_the_recorded_search() -> None:
-    recorded = json.loads((ROOT / "benchmarks" / "results" / "search_seed_1.json").read_text())
-    readme = " ".join((ROOT / "README.md").read_text().split())
-    verdict = recorded["verdict"]
-    assert verdict["text"] in readme and verdict["layer"]["expression"] in readme
-    assert verdict["better"] and not verdict["collapsed"]
-    assert (recorded["command"], recorded["seed"], recorded["budget"]) == (
-        "evonas search --budget 5000 --seed 1",
-        1,
-        5000,
-    )
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_of_the_study_is_on_a_page(name: str) -> None:
+    assert "\n".join(TABLES[name]) in (README if name == "rejections" else SCIENCE)
+
+
+def test_the_readme_quotes_a_search_and_says_what_became_of_its_layer() -> None:
+    text, quoted = " ".join(README.split()), DEFAULT[0]
+    assert f"`evonas search --budget 5000 --seed {quoted['seed']}`" in text
+    assert " ".join(quoted["verdict"].split()) in text and f"`{quoted['winner']}`" in text
     # The last rung has four times the search's own steps, and the verification takes it.
-    assert "trainings have 400 steps" in readme
-    science = " ".join((ROOT / "docs" / "SCIENCE.md").read_text().split())
-    assert f"`{verdict['layer']['expression']}` is better than BN-ReLU by 1.2 ± 0.5 points" in science
-    assert "by 1.2 ± 0.5 points" in verdict["text"] and len(verdict["better_than"]) == 6
+    assert "its trainings have 400 steps" in text
+    assert "\n".join(TABLES["layers, crops"]) in README
+    proposals = sum(search["rejections"][0]["judged"] for search in DEFAULT)
+    assert f"there were {proposals:,} proposals" in text and "discovery_default_crops.svg" in README
+
+
+def test_the_study_is_of_the_default_as_it_is() -> None:
+    config, by = configure(), FOUND["yardsticks"]["crops"]
+    assert by["steps"] == LONGER * config.on_rung(len(config.rungs)).steps
+    assert by["anchors"] == list(config.protocol.anchors) and by["seeds"] == 10
+    for search in DEFAULT:
+        assert search["budget"] == config.budget and search["core_minutes"] >= (config.core_minutes or 0.0)
+        assert [one["published"] for one in search["tests"]["crops"]["test"]] == list(PUBLISHED)
