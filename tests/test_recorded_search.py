@@ -32,8 +32,17 @@ def test_the_readme_quotes_a_search_and_says_what_became_of_its_layer() -> None:
     # The last rung has four times the search's own steps, and the verification takes it.
     assert "its trainings have 400 steps" in text
     assert "\n".join(TABLES["layers, crops"]) in README
+    ahead = {one["published"]: _points(one) for one in quoted["tests"]["crops"]["test"]}
+    assert f"than BN-ReLU by {ahead['bn-relu']} points, than BN-Swish by {ahead['bn-swish']}." in text
+    assert all(one["p"] < 0.01 and one["difference"] > 0.0 for one in quoted["tests"]["crops"]["test"])
+    assert all(one["difference"] > 0.0 for one in quoted["tests"]["crops"]["unseen"])
     proposals = sum(search["rejections"][0]["judged"] for search in DEFAULT)
     assert f"there were {proposals:,} proposals" in text and "discovery_default_crops.svg" in README
+
+
+def _points(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{100 * one['difference']:.1f} ± {50 * (high - low):.1f}"
 
 
 def test_the_study_is_of_the_default_as_it_is() -> None:
