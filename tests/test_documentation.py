@@ -158,8 +158,10 @@ def test_links_between_pages_lead_somewhere(page: str) -> None:
 
 @pytest.mark.parametrize("page", MARKDOWN)
 def test_lines_are_at_most_120_characters(page: str) -> None:
+    """Rows of tables cannot be broken."""
     lines = (ROOT / page).read_text().splitlines()
-    assert [(number, len(line)) for number, line in enumerate(lines, 1) if len(line) > WIDEST] == []
+    wide = [(number, len(line)) for number, line in enumerate(lines, 1) if len(line) > WIDEST and line[0] != "|"]
+    assert wide == []
 
 
 def test_the_architecture_names_every_file_of_every_room_and_no_other() -> None:
