@@ -16,8 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from benchmarks.discovery.testing import Yardstick, as_long, by_seed
+from benchmarks.markdown import markdown_table
 from benchmarks.training_rows import Job, Row, missing, read, train
 from evonas.judging.hurdles import is_hurdle
 from evonas.records.environment import environment
@@ -167,7 +169,7 @@ def main() -> None:
         given.output.write_text(json.dumps(document, indent=1) + "\n")
 
 
-def summary(some: Sequence[Drawn], rows: Sequence[Row], by: Yardstick) -> Mapping[str, object]:
+def summary(some: Sequence[Drawn], rows: Sequence[Row], by: Yardstick) -> Mapping[str, Any]:
     """Return the result as JSON."""
     return {
         "environment": dict(environment()),
@@ -176,6 +178,17 @@ def summary(some: Sequence[Drawn], rows: Sequence[Row], by: Yardstick) -> Mappin
         "reference": means(rows, by)[REFERENCE],
         "groups": [asdict(group) for group in groups(some, rows, by)],
     }
+
+
+def table(document: Mapping[str, Any]) -> list[str]:
+    """Return the lines of the table of docs/SCIENCE.md, from the JSON of the study."""
+    rows = []
+    for one in document["groups"]:
+        scores = ["" if one[name] is None else f"{one[name]:.3f}" for name in ("mean", "best")]
+        counts = [f"{one[name]:,}" for name in ("candidates", "drawn", "learned", "better")]
+        rows.append([one["ended"], *counts, *scores])
+    header = ["ended at", "candidates", "trained", "learn", "better than BN-ReLU", "mean of learners", "best"]
+    return markdown_table(header, rows)
 
 
 def _train(layers: Sequence[str], by: Yardstick, anchors: Sequence[str], path: Path, workers: int | None) -> None:

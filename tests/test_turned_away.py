@@ -11,7 +11,7 @@ import pytest
 from benchmarks import turned_away
 from benchmarks.discovery.testing import Yardstick
 from benchmarks.training_rows import Row, read
-from benchmarks.turned_away import REFERENCE, SCORED, Drawn, drawn, groups, learners
+from benchmarks.turned_away import REFERENCE, SCORED, Drawn, drawn, groups, learners, table
 from evonas.evolution.executor import Task
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
@@ -91,3 +91,12 @@ def test_the_command_trains_only_learners_on_every_network_and_goes_on_where_it_
     made.clear()
     turned_away.main()
     assert [len(executor.submitted) for executor in made] == [1] and json.loads(output.read_text()) == document
+
+
+def test_the_page_says_what_was_recorded() -> None:
+    root = Path(__file__).parent.parent
+    document = json.loads((root / "benchmarks" / "results" / "turned_away.json").read_text())
+    page = (root / "docs" / "SCIENCE.md").read_text()
+    assert "\n".join(table(document)) in page
+    text = " ".join(page.split())
+    assert f"BN-ReLU has {document['reference']:.3f}" in text and f"{document['steps']} steps" in text
