@@ -13,6 +13,7 @@ from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph, zoo
 from evonas.settings.candidate import Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.setup.make_executor import make_executor
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,24 @@ def train(jobs: Sequence[Job], executor: Executor, path: Path) -> Iterator[Row]:
             file.write(json.dumps(asdict(row)) + "\n")
             file.flush()
             yield row
+
+
+def complete(jobs: Sequence[Job], path: Path, workers: int | None, deadline: float) -> None:
+    """Carry out the trainings that are not in the file of rows, on Ray, and print each.
+
+    Args:
+        jobs: what the file is to have, on one data set.
+        path: the file, which need not exist.
+        workers: as for `evonas search`.
+        deadline: seconds after which a training counts as hung.
+    """
+    left = missing(jobs, read(path))
+    if not left:
+        return
+    total = sum(len(job.protocol.anchors) for job in left)
+    with make_executor("ray", left[0].protocol, deadline=deadline, workers=workers) as executor:
+        for number, row in enumerate(train(left, executor, path), 1):
+            print(f"{number}/{total}  {row.score:.4f}  {row.seconds:5.1f} s  {row.anchor:18} {row.layer}", flush=True)
 
 
 def _layer(text: str) -> Graph | str:

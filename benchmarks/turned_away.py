@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -20,16 +20,17 @@ from typing import Any
 
 from benchmarks.discovery.testing import Yardstick, as_long, by_seed
 from benchmarks.markdown import markdown_table
-from benchmarks.training_rows import Job, Row, missing, read, train
+from benchmarks.training_rows import Job, Row, complete, read
 from evonas.judging.hurdles import is_hurdle
 from evonas.records.environment import environment
 from evonas.records.store import Store
-from evonas.settings.candidate import OriginKind, Status
+from evonas.settings.candidate import Evaluation, OriginKind, Status
 from evonas.setup.assemble import open_storage
-from evonas.setup.make_executor import make_executor
 
 SEED = 30_000
 """Of the trainings, and of the draw."""
+DEADLINE = 1800.0
+"""Seconds after which a training counts as hung."""
 SCORED = "scored"
 REFERENCE = "bn-relu"
 LEARNS = 0.5
@@ -88,7 +89,7 @@ def drawn(store: Store, run_id: int, count: int) -> list[Drawn]:
         name = evaluation.stopped_by or SCORED
         expression = candidate.graph.canonical.expression()
         ended.setdefault("hurdle" if is_hurdle(name) else name, []).append(expression)
-    names = [name for name in _filters(store, run_id) if name in ended] + [SCORED] * (SCORED in ended)
+    names = [name for name in _filters(evaluations.values()) if name in ended] + [SCORED] * (SCORED in ended)
     rng, found = random.Random(SEED), []
     for name in names:
         layers = rng.sample(ended[name], min(count, len(ended[name])))
@@ -96,10 +97,10 @@ def drawn(store: Store, run_id: int, count: int) -> list[Drawn]:
     return found
 
 
-def _filters(store: Store, run_id: int) -> list[str]:
+def _filters(evaluations: Iterable[Evaluation]) -> list[str]:
     """The names of the filters that candidates met, those that come early first."""
     places: dict[str, int] = {}
-    for evaluation in store.evaluations(run_id):
+    for evaluation in evaluations:
         for place, outcome in enumerate(evaluation.filters):
             name = "hurdle" if is_hurdle(outcome.name) else outcome.name
             places[name] = max(places.get(name, 0), place)
@@ -160,9 +161,10 @@ def main() -> None:
     by, some = as_long(config), drawn(store, given.run, given.count)
     by = replace(by, protocol=replace(by.protocol, seed=SEED))
     layers = [REFERENCE, *dict.fromkeys(layer for one in some for layer in one.layers)]
-    _train(layers, by, by.anchors[:1], given.rows, given.workers)
-    learned = learners(read(given.rows), by)
-    _train([layer for layer in layers if layer in learned], by, by.anchors[1:], given.rows, given.workers)
+    complete(_jobs(layers, by, by.anchors[:1]), given.rows, given.workers, DEADLINE)
+    learning = learners(read(given.rows), by)
+    learned = [layer for layer in layers if layer in learning]
+    complete(_jobs(learned, by, by.anchors[1:]), given.rows, given.workers, DEADLINE)
     document = summary(some, read(given.rows), by)
     print(json.dumps(document, indent=1))
     if given.output is not None:
@@ -191,16 +193,9 @@ def table(document: Mapping[str, Any]) -> list[str]:
     return markdown_table(header, rows)
 
 
-def _train(layers: Sequence[str], by: Yardstick, anchors: Sequence[str], path: Path, workers: int | None) -> None:
-    """Carry out the trainings that are not in the file of rows."""
+def _jobs(layers: Sequence[str], by: Yardstick, anchors: Sequence[str]) -> list[Job]:
     protocol = replace(by.protocol, anchors=tuple(anchors))
-    left = missing([Job(layer, by.task, protocol, "validation") for layer in layers], read(path))
-    if not left:
-        return
-    with make_executor("ray", protocol, deadline=1800.0, workers=workers) as executor:
-        total = sum(len(job.protocol.anchors) for job in left)
-        for number, row in enumerate(train(left, executor, path), 1):
-            print(f"{number}/{total}  {row.score:.4f}  {row.anchor:18} {row.layer}", flush=True)
+    return [Job(layer, by.task, protocol, "validation") for layer in layers]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import turned_away
+from benchmarks import training_rows, turned_away
 from benchmarks.discovery.testing import Yardstick
 from benchmarks.training_rows import Row, read
 from benchmarks.turned_away import REFERENCE, SCORED, Drawn, drawn, groups, learners, table
@@ -76,7 +76,7 @@ def test_the_command_trains_only_learners_on_every_network_and_goes_on_where_it_
         made.append(FakeExecutor(2, judge=judge))
         return made[-1]
 
-    monkeypatch.setattr(turned_away, "make_executor", make)
+    monkeypatch.setattr(training_rows, "make_executor", make)
     monkeypatch.setattr(sys, "argv", ["turned_away", str(path), "--count", "6", "--rows", str(rows), "-o", str(output)])
     turned_away.main()
     trained = read(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from benchmarks.discovery.picture import picture
 from benchmarks.discovery.searching import VARIANTS, searched
 from benchmarks.discovery.summary import summary, table
 from benchmarks.discovery.testing import YARDSTICKS, as_long, jobs, winner_of, yardstick
-from benchmarks.training_rows import Job, missing, read, train
+from benchmarks.training_rows import complete, read
 from evonas.front.api import Result
-from evonas.setup.make_executor import make_executor
+
+DEADLINE = 3600.0
+"""Seconds after which a training counts as hung."""
 
 
 def main() -> None:
@@ -41,7 +43,7 @@ def main() -> None:
     rows, by = given.folder / "rows.jsonl", [yardstick(name, given.data_dir) for name in given.test]
     winners = [winner for of in results.values() for result in of.values() if (winner := winner_of(result))]
     for one in by:
-        _train(jobs(winners, one), rows, given.workers)
+        complete(jobs(winners, one), rows, given.workers, DEADLINE)
     document = summary(results, read(rows), by)
     print(table(document))
     if given.leaders:
@@ -59,20 +61,9 @@ def _passing(results: Mapping[int, Result], rows: Path, workers: int | None) -> 
     """Return when each search of a variant passed published layers, and the medians over the searches."""
     found = {seed: leaders(result) for seed, result in results.items()}
     by = as_long(next(iter(results.values())).run.config)
-    _train(jobs((leader.layer for some in found.values() for leader in some), by), rows, workers)
+    complete(jobs((leader.layer for some in found.values() for leader in some), by), rows, workers, DEADLINE)
     times = {seed: passing(some, read(rows), by) for seed, some in found.items()}
     return {"searches": times, "medians": medians(list(times.values()))}
-
-
-def _train(wanted: Sequence[Job], rows: Path, workers: int | None) -> None:
-    """Carry out the trainings that are not in the file of rows."""
-    left = missing(wanted, read(rows))
-    if not left:
-        return
-    total = sum(len(job.protocol.anchors) for job in left)
-    with make_executor("ray", left[0].protocol, deadline=3600.0, workers=workers) as executor:
-        for number, row in enumerate(train(left, executor, rows), 1):
-            print(f"{number}/{total}  {row.score:.4f}  {row.seconds:5.1f} s  {row.anchor:18} {row.layer}", flush=True)
 
 
 if __name__ == "__main__":

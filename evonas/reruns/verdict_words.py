@@ -55,10 +55,12 @@ def brief(verdict: Verdict) -> str:
 
 def word(verdict: Verdict) -> str:
     """The verdict in a word, for a column of a table."""
-    if verdict.layer is None or (verdict.collapsed and not verdict.missing):
-        return "collapsed" if verdict.layer is not None else _ended(verdict)
+    if verdict.layer is None:
+        return _ended(verdict)
     if verdict.missing:
         return "unfinished"
+    if verdict.collapsed:
+        return "collapsed"
     return "better" if verdict.better else "not better"
 
 
