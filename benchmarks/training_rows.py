@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from evonas.evolution.executor import Executor
+from evonas.evolution.executor import Executor, Task
 from evonas.evolution.trainings import carry_out, training_task
 from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph, zoo
-from evonas.settings.candidate import Status
+from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.setup.make_executor import make_executor
 
@@ -79,34 +80,44 @@ def missing(jobs: Iterable[Job], rows: Sequence[Row]) -> list[Job]:
 
 def train(jobs: Sequence[Job], executor: Executor, path: Path) -> Iterator[Row]:
     """Carry out jobs, each anchor as a task of its own, append each row to the file, and yield it."""
-    singles = [replace(j, protocol=replace(j.protocol, anchors=(a,))) for j in jobs for a in j.protocol.anchors]
-    tasks = [
-        training_task(
-            _layer(job.layer), number, job.protocol, split="validation" if job.split == "validation" else "test"
-        )
-        for number, job in enumerate(singles)
-    ]
+    alone = singles(jobs)
+    tasks = [task_of(job, number) for number, job in enumerate(alone)]
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         for evaluation in carry_out(tasks, executor, max_attempts=2):
-            job = singles[evaluation.index]
+            job = alone[evaluation.index]
             if evaluation.status is not Status.SCORED:
                 print(f"failed: {job.layer} on {job.protocol.anchors[0]}: {evaluation.reason}", flush=True)
                 continue
-            (anchor,) = job.protocol.anchors
-            score = evaluation.scores[anchor]
-            row = Row(
-                job.layer,
-                job.name,
-                anchor,
-                job.protocol.seed,
-                round(score, 6),
-                "diverged" in evaluation.reason,
-                round(evaluation.core_seconds, 3),
-            )
+            row = row_of(job, evaluation)
             file.write(json.dumps(asdict(row)) + "\n")
             file.flush()
             yield row
+
+
+def singles(jobs: Iterable[Job]) -> list[Job]:
+    """Return jobs of one anchor each, in the same order."""
+    return [replace(job, protocol=replace(job.protocol, anchors=(a,))) for job in jobs for a in job.protocol.anchors]
+
+
+def task_of(job: Job, index: int) -> Task:
+    """Return a job as a task of a worker, with a number to tell its evaluation by."""
+    split: Literal["validation", "test"] = "validation" if job.split == "validation" else "test"
+    return training_task(_layer(job.layer), index, job.protocol, split=split)
+
+
+def row_of(job: Job, evaluation: Evaluation) -> Row:
+    """Return the evaluation of a job with a single anchor as a row."""
+    (anchor,) = job.protocol.anchors
+    return Row(
+        job.layer,
+        job.name,
+        anchor,
+        job.protocol.seed,
+        round(evaluation.scores[anchor], 6),
+        "diverged" in evaluation.reason,
+        round(evaluation.core_seconds, 3),
+    )
 
 
 def complete(jobs: Sequence[Job], path: Path, workers: int | None, deadline: float) -> None:

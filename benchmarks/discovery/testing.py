@@ -119,10 +119,12 @@ def by_seed(rows: Sequence[Row], task: str, layer: str, anchors: Sequence[str]) 
     return {seed: fmean(scores.values()) for seed, scores in found.items() if len(scores) == len(anchors)}
 
 
-def comparisons(rows: Sequence[Row], task: str, winner: str, anchors: Sequence[str]) -> list[Mapping[str, Any]]:
+def comparisons(
+    rows: Sequence[Row], task: str, winner: str, anchors: Sequence[str], others: Sequence[str] = PUBLISHED
+) -> list[Mapping[str, Any]]:
     """Compare a winner with each published layer over the same seeds, corrected for the number of comparisons."""
     mine, found = by_seed(rows, task, winner, anchors), []
-    for published in PUBLISHED:
+    for published in others:
         other = by_seed(rows, task, published, anchors)
         seeds = sorted(mine.keys() & other.keys())
         found.append((published, paired([mine[s] for s in seeds], [other[s] for s in seeds])))
