@@ -36,14 +36,14 @@ DEFAULT = {
     "of_one_root": 0.25,
     "choices": 24,
     "rungs": (3, 4),
-    "rung_anchors": (1, 3),
+    "rung_anchors": (1, 4),
     "rung_lookahead": 40,
-    "core_minutes": 36.0,
+    "core_minutes": 35.0,
     "finalists": 6,
 }
 DEFAULT_PROTOCOL = {
     "data": "crops",
-    "anchors": ("mobilenet-small", "resnet-small", "vgg-small"),
+    "anchors": ("mobilenet-small", "resnet-small", "vgg-small", "densenet-small"),
     "hurdle_steps": (),
     "hurdle_ends": 1,
     "hurdle_quantile": 0.6,

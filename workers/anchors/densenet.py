@@ -1,7 +1,6 @@
 """DenseNet-BC, with bottlenecks and compression (Huang et al. 2017, "Densely Connected Convolutional Networks").
 
-No search trains on it by default: it shows whether a layer found on the other anchors transfers. Its layers see the
-concatenation of all earlier ones, whose channels differ in scale.
+Its layers see the concatenation of all earlier ones, whose channels differ in scale.
 """
 
 from __future__ import annotations
