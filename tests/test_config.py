@@ -102,6 +102,8 @@ def test_a_setting_that_older_records_lack_takes_its_default() -> None:
         ({"budget": 2.5}, "budget must be an integer, not 2.5"),
         ({"budget": "5"}, "budget must be an integer, not '5'"),
         ({"seed": 2**63}, f"seed must be below 2**63, not {2**63}"),
+        ({"rung_rates": (0.0,)}, "rung_rates must be positive numbers, such as [2.0, 1.0], not (0.0,)"),
+        ({"rung_rates": ("x",)}, "rung_rates must be positive numbers, such as [2.0, 1.0], not ('x',)"),
         ({"core_minutes": -1.0}, "core_minutes must be positive, not -1.0"),
         ({"core_minutes": float("nan")}, "core_minutes must be positive, not nan"),
         ({"space": None}, "space must be a SearchSpace, not None"),

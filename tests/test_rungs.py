@@ -202,3 +202,18 @@ def test_leads_on_lower_rungs_count_on_higher_ones() -> None:
     for index in (60, 61):
         ladder.add(index, 1, (0.5,))
     assert ladder.outlook(61).score > ladder.outlook(60).score + 0.04  # 0.09 without shrinkage
+
+
+def test_a_candidate_that_diverges_on_a_rung_goes_no_further_and_promises_nothing() -> None:
+    ladder = Ladder(2, 0.5)
+    goes_on = [p for i in range(8) for p in ladder.add(i, 0, (0.3 + i / 100, 0.3))]
+    goes_on += [p for i in range(8, 24) for p in ladder.add(i, 0, (0.3 + i / 100, 0.3))]
+    further = []
+    for number, promotion in enumerate(goes_on):
+        # Every other one diverges on one network, and is far ahead on the other.
+        scores = (0.9, 0.0) if number % 2 else (0.4 + number / 1000, 0.4)
+        further += ladder.add(promotion.index, promotion.rung, scores)
+    diverged = {promotion.index for number, promotion in enumerate(goes_on) if number % 2}
+    assert len(diverged) > 4 and further and not diverged & {promotion.index for promotion in further}
+    assert all(ladder.outlook(index).cautious == 0.0 for index in diverged)
+    assert all(ladder.outlook(index).cautious > 0.0 for index in set(ladder.indices) - diverged)

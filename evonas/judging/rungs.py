@@ -7,6 +7,10 @@ has not gone on does so if it is within that share. The best candidate of a fami
 half, and from rung 0 the first of each family, because a family that starts slowly may end well. (Before eight
 candidates are there nothing goes on, so the first of their families do so by their scores alone.)
 
+A candidate that diverges on a rung goes no further and promises nothing, however good its other trainings are: a layer
+that loses one training in ten is no better than one that is a point behind. A rung with a higher learning rate finds
+such layers sooner.
+
 Candidates are compared by what their scores promise, those on one rung for the next, and those on different rungs for
 the last one (`evonas/judging/forecast.py`).
 """
@@ -117,6 +121,7 @@ class Ladder:
         self._families: dict[int, Features] = {}
         self._reached: dict[int, int] = {}
         self._roots: dict[int, int] = {}
+        self._diverged: set[int] = set()
         self.version = 0
 
     def add(
@@ -127,8 +132,8 @@ class Ladder:
         Args:
             index: the candidate.
             rung: 0, or one that the candidate was promoted to.
-            scores: its accuracy on each anchor of the rung, always in the same order; one that is not finite counts as
-                0.
+            scores: its accuracy on each anchor of the rung, always in the same order; 0 for a training that diverged,
+                and one that is not finite counts as 0.
             family: the features of the candidate's family; given on rung 0.
             parent: the candidate that it descends from, which was added before; given on rung 0, None for none.
 
@@ -145,6 +150,9 @@ class Ladder:
         below = self._rungs[rung - 1].known[index].leads if rung else ()
         mean = fmean(finite)
         here.add(index, _Known(mean, (*below, *(score - mean for score in finite))), self._families[index])
+        if rung and 0.0 in finite:
+            self._diverged.add(index)
+            here.gone_on.add(index)
         if rung:
             lower = self._rungs[rung - 1]
             pairs = [
@@ -166,7 +174,9 @@ class Ladder:
         return tuple(self._rungs[rung].known[index].mean for rung in range(self._reached[index] + 1))
 
     def outlook(self, index: int) -> Outlook:
-        """What is expected of a candidate that has been added."""
+        """What is expected of a candidate that has been added: nothing if it diverged on a rung."""
+        if index in self._diverged:
+            return Outlook(0.0, 0.0)
         reached = self._reached[index]
         known, variance = self._rungs[reached].known[index], 0.0
         mean = known.mean
@@ -192,7 +202,7 @@ class Ladder:
             first: whether one of each family goes on in any case.
         """
         count, family, score = len(here.ordered), self._families[index], here.known[index].mean
-        leads = score > here.leaders.get(family, -1.0)
+        leads = index not in here.gone_on and score > here.leaders.get(family, -1.0)
         if leads:
             here.leaders[family] = score
         if count < LEAST_BEFORE:

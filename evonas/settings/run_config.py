@@ -11,6 +11,7 @@ import json
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any, Literal
 
 from evonas.errors import UsageError, shorten
@@ -61,6 +62,8 @@ class RunConfig:
             steps, each with a seed of its own (`evonas/judging/rungs.py`); empty for none.
         rung_anchors: on how many of the protocol's anchors, from the first, each rung trains; a rung without a number
             trains on all.
+        rung_rates: the learning rate of each rung, as a multiple of the protocol's; a rung without a number has the
+            protocol's own. A candidate that diverges on a rung goes no further.
         promotion: share of the candidates on a rung that go on to the next.
         rung_lookahead: the result of a longer training counts from so many candidates later on.
         seed_graphs: JSON of graphs to judge first, in order.
@@ -97,6 +100,7 @@ class RunConfig:
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
     rung_anchors: tuple[int, ...] = ()
+    rung_rates: tuple[float, ...] = ()
     promotion: float = 0.25
     rung_lookahead: int = 100
     twins: float = 0.02
@@ -121,6 +125,8 @@ class RunConfig:
             raise UsageError(
                 f"rung_anchors must be whole numbers from 1, such as [1, 3], not {shorten(self.rung_anchors)}"
             )
+        if not all(_is_rate(rate) for rate in self.rung_rates):
+            raise UsageError(f"rung_rates must be positive numbers, such as [2.0, 1.0], not {shorten(self.rung_rates)}")
         check_integers(self, finalists=0, verify_seeds=1)
         if self.verify_steps is not None:
             check_integers(self, verify_steps=1)
@@ -146,15 +152,16 @@ class RunConfig:
             )
 
     def on_rung(self, rung: int) -> EvaluationProtocol:
-        """The protocol of a rung of longer training, from 1: more steps, a seed of its own, and perhaps fewer anchors.
+        """The protocol of a rung, from 1: other steps, a seed of its own, perhaps fewer anchors and another rate.
 
         Filters, hurdles and further objectives belong to the first evaluation alone.
         """
-        counts = self.rung_anchors[rung - 1 : rung]
+        counts, rates = self.rung_anchors[rung - 1 : rung], self.rung_rates[rung - 1 : rung]
         return dataclasses.replace(
             self.protocol,
             anchors=self.protocol.anchors[: counts[0]] if counts else self.protocol.anchors,
             steps=self.rungs[rung - 1] * self.protocol.steps,
+            lr=rates[0] * self.protocol.lr if rates else self.protocol.lr,
             seed=(self.protocol.seed + rung * SEED_STEP) % 2**63,
             objectives=(ANCHOR_ACCURACIES,),
             hurdle_steps=(),
@@ -196,6 +203,10 @@ class RunConfig:
 
 def _is_multiple(rung: object) -> bool:
     return isinstance(rung, int) and not isinstance(rung, bool) and rung >= 1
+
+
+def _is_rate(rate: object) -> bool:
+    return isinstance(rate, int | float) and not isinstance(rate, bool) and 0.0 < rate < inf
 
 
 def _is_range(values: tuple[object, ...]) -> bool:
