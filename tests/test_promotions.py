@@ -48,10 +48,11 @@ def test_the_same_search_whatever_the_workers(undisturbed: object, capacity: int
 
 
 def test_trainings_are_longer_with_seeds_of_their_own_and_without_filters() -> None:
-    executor = FakeExecutor(2)
-    searched(SETTINGS, executor)
+    executor, settings = FakeExecutor(2), replace(SETTINGS, rung_rates=(3.0,))
+    searched(settings, executor)
     asked = [task for task in executor.submitted if task.rung]
     assert {task.rung for task in asked} == {1, 2}
+    assert {(task.rung, task.protocol.lr / settings.protocol.lr) for task in asked} == {(1, 3.0), (2, 1.0)}
     assert len({task.key for task in asked}) == len(asked)
     for task in asked:
         assert task.protocol.steps == task.deadlines * SETTINGS.protocol.steps
