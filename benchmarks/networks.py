@@ -38,7 +38,7 @@ LAYERS = (
 )
 """Of those that two searches with three networks and a rate of 0.2 found best; one of each kind, and their winners."""
 PUBLISHED = ("bn-swish", "bn-relu", "evonorm-b1")
-SEEDS = (30_000, 30_001)
+SEEDS = (30_000,)
 ANCHORS = ("mobilenet-small", "resnet-small", "vgg-small", "densenet-small", "efficientnet-small")
 REFERENCE = PUBLISHED[0]
 FAILS = 10.0
