@@ -93,17 +93,18 @@ def test_the_yardsticks_by_name(tmp_path: Path) -> None:
     assert (crops.protocol.data, crops.protocol.steps, crops.unseen, crops.seeds) == (
         "crops",
         1600,
-        "densenet-small",
+        "efficientnet-small",
         10,
     )
-    assert not crops.protocol.hurdle_steps and len(crops.anchors) == 3
+    assert not crops.protocol.hurdle_steps and len(crops.anchors) == 4
     for kind in ("cat", "dog"):
         (tmp_path / "train" / kind).mkdir(parents=True)
         for number in range(20):
             Image.new("RGB", (24, 24)).save(tmp_path / "train" / kind / f"{number}.png")
     for name in ("pictures", "target"):
         found = yardstick(name, str(tmp_path))
-        assert found.protocol.data_dir == str(tmp_path) and found.seeds == 5 and len(found.anchors) == 3
+        assert found.protocol.data_dir == str(tmp_path) and found.seeds == 5
+        assert len(found.anchors) == {"pictures": 4, "target": 3}[name]
     assert (found.unseen, found.protocol.steps) == ("vgg-medium", 1000)
 
 
