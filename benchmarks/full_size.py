@@ -18,20 +18,18 @@ from multiprocessing import get_context
 from multiprocessing.queues import Queue
 from pathlib import Path
 from queue import Empty
-from statistics import fmean, stdev
 from time import monotonic
 from typing import Any
 
-from benchmarks.discovery.testing import by_seed, comparisons
+from benchmarks.discovery.summary import layer_summary
+from benchmarks.discovery.testing import Yardstick, comparisons
 from benchmarks.training_rows import Job, Row, missing, read, row_of, singles, task_of
 from evonas.records.environment import environment
-from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.setup.assemble import configure
 from evonas.workers.trial.evaluate import evaluate_task, load_data
 
 PUBLISHED = ("bn-relu", "bn-swish", "evonorm-b0", "evonorm-s0")
 FIRST_SEED = 20_000
-TASK = "paper"
 _PATIENCE = 2.0
 """Seconds between looks at the clock and at the processes."""
 
@@ -48,18 +46,18 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the protocol, as JSON")
     given = parser.parse_args()
     end = monotonic() + 60 * given.minutes
-    protocol = full_size(given.data_dir, dict(_setting(text) for text in given.set))
+    by = full_size(given.data_dir, given.seeds, dict(_setting(text) for text in given.set))
     given.output.mkdir(parents=True, exist_ok=True)
     rows, layers = given.output / "rows.jsonl", [*PUBLISHED, *given.layer]
     jobs = [
-        Job(layer, TASK, replace(protocol, seed=seed))
-        for seed in range(FIRST_SEED, FIRST_SEED + given.seeds)
+        Job(layer, by.task, replace(by.protocol, seed=seed))
+        for seed in range(FIRST_SEED, FIRST_SEED + by.seeds)
         for layer in layers
     ]
     left = singles(missing(jobs, read(rows)))
     begun = monotonic()
     if left:
-        load_data(protocol)  # decodes an archive into the cache, which the processes then read
+        load_data(by.protocol)  # decodes an archive into the cache, which the processes then read
     number = 0
     with rows.open("a") as file:
         for number, row in enumerate(trained(left, given.processes, end), 1):
@@ -71,15 +69,15 @@ def main() -> None:
             )
     if number < len(left):
         print(f"{len(left) - number} of {len(left)} trainings not done; the same command continues there")
-    document = summary(read(rows), layers, protocol)
+    document = summary(read(rows), layers, by)
     (given.output / "full_size.json").write_text(json.dumps(document, indent=1) + "\n")
     print("\n".join(table(document)))
 
 
-def full_size(data_dir: Path, changes: dict[str, Any]) -> EvaluationProtocol:
-    """Return the protocol of the paper, on CIFAR-10 as images."""
+def full_size(data_dir: Path, seeds: int, changes: dict[str, Any]) -> Yardstick:
+    """Return the protocol of the paper, on CIFAR-10 as images, with changes to its settings."""
     settings = {"data": "image-folder", "data_dir": str(data_dir), **changes}
-    return configure(preset="paper", protocol=settings).protocol
+    return Yardstick("paper", configure(preset="paper", protocol=settings).protocol, None, seeds)
 
 
 def trained(jobs: Sequence[Job], processes: int, end: float) -> Iterator[Row]:
@@ -127,28 +125,14 @@ def _work(wanted: Queue[Job | None], done: Queue[Row | str | None]) -> None:
     done.put(None)
 
 
-def summary(rows: Sequence[Row], layers: Sequence[str], protocol: EvaluationProtocol) -> dict[str, Any]:
+def summary(rows: Sequence[Row], layers: Sequence[str], by: Yardstick) -> dict[str, Any]:
     """Summarise trainings: means over seeds by network, and each further layer against the published ones."""
-    found = {layer: by_seed(rows, TASK, layer, protocol.anchors) for layer in layers}
     return {
         "environment": dict(environment()),
-        "protocol": asdict(protocol),
-        "layers": {
-            layer: {
-                "mean": fmean(scores.values()) if scores else None,
-                "deviation": stdev(scores.values()) if len(scores) > 1 else None,
-                "seeds": len(scores),
-                "anchors": {
-                    anchor: fmean(there.values())
-                    for anchor in protocol.anchors
-                    if (there := by_seed(rows, TASK, layer, [anchor]))
-                },
-                "diverged": sum(row.diverged for row in rows if row.layer == layer),
-            }
-            for layer, scores in found.items()
-        },
+        "protocol": asdict(by.protocol),
+        "layers": {layer: layer_summary(rows, layer, by) for layer in layers},
         "comparisons": {
-            layer: comparisons(rows, TASK, layer, protocol.anchors, PUBLISHED)
+            layer: comparisons(rows, by.task, layer, by.anchors, PUBLISHED)
             for layer in layers
             if layer not in PUBLISHED
         },

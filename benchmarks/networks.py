@@ -3,8 +3,7 @@
 `python -m benchmarks.networks --rows ROWS.jsonl -o networks.json` trains layers that searches on three networks found
 best, and published ones, on five networks: for as long as a search trains any layer, at its learning rate and at twice
 that, and for four times as long. ROWS keeps one line of JSON for each training, so that the command continues where it
-was stopped. Seeds and images are those of nothing else: the layers were chosen by the validation images, but with other
-seeds.
+was stopped. They are scored on the validation images, by which the searches chose them, but with other seeds.
 """
 
 from __future__ import annotations

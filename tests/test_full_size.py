@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.full_size import FIRST_SEED, PUBLISHED, TASK, full_size, summary
+from benchmarks.full_size import FIRST_SEED, PUBLISHED, full_size, summary
 from benchmarks.training_rows import Job, Row, read, task_of
 from evonas.workers.trial.evaluate import evaluate_task, load_data
 
@@ -30,8 +30,9 @@ def test_the_command_trains_what_is_missing_once_and_as_a_worker_would(tmp_path:
     rows = read(tmp_path / "out" / "rows.jsonl")
     assert {row.layer for row in rows} == {*PUBLISHED, LAYER} and len(rows) == 5
     assert "not done" not in printed
-    protocol = replace(full_size(tmp_path, {**SMALL, "anchors": ("resnet-small",)}), seed=FIRST_SEED)
-    alone = evaluate_task(task_of(Job(LAYER, TASK, protocol), 0), load_data(protocol))
+    by = full_size(tmp_path, 1, {**SMALL, "anchors": ("resnet-small",)})
+    protocol = replace(by.protocol, seed=FIRST_SEED)
+    alone = evaluate_task(task_of(Job(LAYER, by.task, protocol), 0), load_data(protocol))
     (mine,) = [row for row in rows if row.layer == LAYER]
     assert mine.score == round(alone.scores["resnet-small"], 6)
     command(tmp_path)
@@ -45,10 +46,10 @@ def test_what_time_did_not_allow_is_said(tmp_path: Path) -> None:
 
 
 def test_layers_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> None:
-    protocol = full_size(tmp_path, {"data": "digits", "crop": None, "anchors": ("resnet50@0.25",)})
-    rows = [Row("bn-relu", TASK, "resnet50@0.25", seed, 0.5 + 0.01 * seed, False, 1.0) for seed in range(3)]
-    rows += [Row(LAYER, TASK, "resnet50@0.25", seed, 0.6 + 0.011 * seed, False, 1.0) for seed in range(2)]
-    found = summary(rows, ["bn-relu", LAYER], protocol)
+    by = full_size(tmp_path, 3, {"data": "digits", "crop": None, "anchors": ("resnet50@0.25",)})
+    rows = [Row("bn-relu", by.task, "resnet50@0.25", seed, 0.5 + 0.01 * seed, False, 1.0) for seed in range(3)]
+    rows += [Row(LAYER, by.task, "resnet50@0.25", seed, 0.6 + 0.011 * seed, False, 1.0) for seed in range(2)]
+    found = summary(rows, ["bn-relu", LAYER], by)
     first, *others = found["comparisons"][LAYER]
     assert first["published"] == "bn-relu" and first["pairs"] == 2
     assert first["difference"] == pytest.approx(0.1005)

@@ -28,7 +28,7 @@ def summary(
                 "unseen": one.unseen,
                 "steps": one.protocol.steps,
                 "seeds": one.seeds,
-                "layers": {layer: _layer(rows, layer, one) for layer in _layers(rows, one)},
+                "layers": {layer: layer_summary(rows, layer, one) for layer in _layers(rows, one)},
             }
             for one in by
         },
@@ -97,7 +97,8 @@ def diversity(result: Result) -> dict[str, Any]:
     }
 
 
-def _layer(rows: Sequence[Row], layer: str, by: Yardstick) -> dict[str, Any]:
+def layer_summary(rows: Sequence[Row], layer: str, by: Yardstick) -> dict[str, Any]:
+    """Summarise the trainings of a layer by a yardstick: its accuracies over seeds, and by network."""
     on = {name: by_seed(rows, by.task, layer, [name]) for name in by.protocol.anchors}
     overall = by_seed(rows, by.task, layer, by.anchors)
     return {
