@@ -24,6 +24,7 @@ from typing import Any
 from benchmarks.discovery.summary import layer_summary
 from benchmarks.discovery.testing import Yardstick, comparisons
 from benchmarks.training_rows import Job, Row, missing, read, row_of, singles, task_of
+from evonas.errors import UsageError
 from evonas.records.environment import environment
 from evonas.setup.assemble import configure
 from evonas.workers.trial.evaluate import evaluate_task, load_data
@@ -46,18 +47,23 @@ def main() -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the protocol, as JSON")
     given = parser.parse_args()
     end = monotonic() + 60 * given.minutes
-    by = full_size(given.data_dir, given.seeds, dict(_setting(text) for text in given.set))
-    given.output.mkdir(parents=True, exist_ok=True)
     rows, layers = given.output / "rows.jsonl", [*PUBLISHED, *given.layer]
-    jobs = [
-        Job(layer, by.task, replace(by.protocol, seed=seed))
-        for seed in range(FIRST_SEED, FIRST_SEED + by.seeds)
-        for layer in layers
-    ]
-    left = singles(missing(jobs, read(rows)))
+    try:
+        by = full_size(given.data_dir, given.seeds, dict(_setting(text) for text in given.set))
+        jobs = [
+            Job(layer, by.task, replace(by.protocol, seed=seed))
+            for seed in range(FIRST_SEED, FIRST_SEED + by.seeds)
+            for layer in layers
+        ]
+        left = singles(missing(jobs, read(rows)))
+        for job in left:
+            task_of(job, 0)  # a layer that cannot be read is said before anything is trained
+        if left:
+            load_data(by.protocol)  # decodes an archive into the cache, which the processes then read
+    except UsageError as error:
+        parser.error(str(error))
+    given.output.mkdir(parents=True, exist_ok=True)
     begun = monotonic()
-    if left:
-        load_data(by.protocol)  # decodes an archive into the cache, which the processes then read
     number = 0
     with rows.open("a") as file:
         for number, row in enumerate(trained(left, given.processes, end), 1):
