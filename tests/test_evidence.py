@@ -24,7 +24,14 @@ from tests.fakes import ANCHORS, FakeExecutor, config, outcome
 from tests.test_evolution import searched
 
 SETTINGS = config(
-    budget=80, strategy="families", rungs=(2, 4), rung_anchors=(1,), promotion=0.3, rung_lookahead=7, population=30
+    budget=80,
+    strategy="families",
+    rungs=(2, 4),
+    rung_anchors=(1,),
+    rung_rates=(2.0,),
+    promotion=0.3,
+    rung_lookahead=7,
+    population=30,
 )
 
 
@@ -72,11 +79,13 @@ def test_rows_and_tables_show_the_longer_trainings(found: tuple[MemoryStore, Run
     assert list(longest.longer) == [200, 400]
     assert longest.as_dict()["longer"] == {str(steps): score for steps, score in longest.longer.items()}
     assert longest.longer_on == {200: ANCHORS[:1]} and longest.as_dict()["longer_on"] == {"200": [ANCHORS[0]]}
+    twice = 2 * SETTINGS.protocol.lr
+    assert longest.longer_at == {200: twice} and longest.as_dict()["longer_at"] == {"200": twice}
     console = Console(width=100, record=True)
     console.print(layers_table(rows, {"bn-relu": dict.fromkeys(ANCHORS, 0.5)}, ANCHORS))
     text = console.export_text()
     assert "200-" in text and "400-" in text and f"{longest.longer[400]:.3f}" in text
-    assert f"200 steps: {ANCHORS[0]} alone" in text
+    assert f"200 steps: {ANCHORS[0]} alone, learning rate {twice:g}" in text
 
 
 def test_details_have_the_longer_trainings(found: tuple[MemoryStore, RunInfo]) -> None:
@@ -84,6 +93,7 @@ def test_details_have_the_longer_trainings(found: tuple[MemoryStore, RunInfo]) -
     known = next(known for known in best_known(store, run, 99) if len(known[2]) == 2)
     told = results.details(store, run.id, known[0].index)["longer"]
     assert [one["steps"] for one in told] == [200, 400] and len({one["seed"] for one in told}) == 2
+    assert [one["lr"] for one in told] == [2 * SETTINGS.protocol.lr, SETTINGS.protocol.lr]
     assert [fmean(one["scores"].values()) for one in told] == list(known[2])
     short = next(known for known in best_known(store, run, 99) if not known[2])
     assert results.details(store, run.id, short[0].index)["longer"] == []

@@ -151,6 +151,7 @@ def test_a_row_names_a_published_layer_and_shows_the_canonical_form(store: Memor
         "measures": {"size": 7},
         "longer": {},
         "longer_on": {},
+        "longer_at": {},
     }
 
 

@@ -163,7 +163,7 @@ def _facts(document: dict[str, Any], plugins: Sequence[str]) -> Table:
         grid.add_row(f"[dim]{anchor}[/]", f"{score:.3f}")
     for longer in document.get("longer", ()):
         scores = ", ".join(f"{a} {'failed' if s is None else format(s, '.3f')}" for a, s in longer["scores"].items())
-        grid.add_row(f"[dim]{longer['steps']} steps[/]", escape(scores))
+        grid.add_row(f"[dim]{longer['steps']} steps, lr {longer['lr']:g}[/]", escape(scores))
     for name, value in document.get("measures", {}).items():
         grid.add_row(f"[dim]{name}[/]", objective_named(name, plugins).written(value))
     return grid

@@ -35,9 +35,7 @@ def layers_table(
     families: bool = False,
 ) -> Table:
     """Layers in their order, followed by published layers under the same protocol; with `families`, what each does."""
-    parts = {steps: on for row in rows for steps, on in row.longer_on.items()}
-    caption = "; ".join(f"{steps} steps: {', '.join(on)} alone" for steps, on in sorted(parts.items()))
-    grid = table(title, caption or None)
+    grid = table(title, _unlike_the_first(rows) or None)
     grid.add_column("id", no_wrap=True)
     grid.add_column("layer", overflow="fold", min_width=20)
     measures = rows[0].objectives if rows else ()
@@ -57,6 +55,14 @@ def layers_table(
         cells = [*("" for _ in rungs), *_scores(scores, anchors)]
         grid.add_row("", f"[cyan]{name}[/]", f"{fmean(scores.values()):.3f}", *cells)
     return grid
+
+
+def _unlike_the_first(rows: Sequence[ResultRow]) -> str:
+    """In what the longer trainings differ from the first, but for their steps: fewer anchors, other learning rates."""
+    on = {steps: f"{', '.join(anchors)} alone" for row in rows for steps, anchors in row.longer_on.items()}
+    at = {steps: f"learning rate {lr:g}" for row in rows for steps, lr in row.longer_at.items()}
+    told = {steps: [part[steps] for part in (on, at) if steps in part] for steps in sorted(on.keys() | at.keys())}
+    return "; ".join(f"{steps} steps: {', '.join(words)}" for steps, words in told.items())
 
 
 def filters_table(summary: RunSummary, title: str | None = None) -> Table:

@@ -45,6 +45,7 @@ class ResultRow:
         longer: the mean scores on the rungs of longer training that it reached, by steps; of rungs with equal steps, on
             the last.
         longer_on: the anchors of those rungs that train on some of the run's anchors alone, by steps.
+        longer_at: the learning rates of those rungs that train at another than the run's, by steps.
         graph: the canonical form.
         space: the name of the run's search space.
         plugins: the run's `EvaluationProtocol.plugins`.
@@ -62,6 +63,7 @@ class ResultRow:
     plugins: tuple[str, ...] = ()
     longer: Mapping[int, float] = field(default_factory=dict)
     longer_on: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    longer_at: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
@@ -80,6 +82,7 @@ class ResultRow:
             "measures": dict(self.measures),
             "longer": {str(steps): score for steps, score in self.longer.items()},
             "longer_on": {str(steps): list(anchors) for steps, anchors in self.longer_on.items()},
+            "longer_at": {str(steps): lr for steps, lr in self.longer_at.items()},
             "graph": json.loads(self.graph.to_json(self.space)),
         }
 
@@ -99,7 +102,8 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longe
     graph = candidate.graph.canonical
     name = NAMES_BY_KEY.get(candidate.key)
     reached = [(run.config.on_rung(rung), score) for rung, score in enumerate(longer, 1)]
-    rungs = {protocol.steps: (protocol.anchors, score) for protocol, score in reached}
+    rungs = {protocol.steps: (protocol, score) for protocol, score in reached}
+    usual = run.config.protocol
     return ResultRow(
         id=f"{run.id}/{candidate.index}",
         expression=graph.written(MAX_TEXT),
@@ -112,7 +116,8 @@ def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longe
         space=run.config.space.name,
         plugins=run.config.protocol.plugins,
         longer={steps: score for steps, (_, score) in rungs.items()},
-        longer_on={steps: on for steps, (on, _) in rungs.items() if on != run.config.protocol.anchors},
+        longer_on={steps: rung.anchors for steps, (rung, _) in rungs.items() if rung.anchors != usual.anchors},
+        longer_at={steps: rung.lr for steps, (rung, _) in rungs.items() if rung.lr != usual.lr},
     )
 
 
@@ -188,7 +193,7 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
             "scores": dict(evaluation.scores),
             "mean": evaluation.mean if evaluation.scores else None,
             "measures": dict(evaluation.measures),
-            "longer": _longer(store, run_id, index),
+            "longer": _longer(store, run, index),
             "attempts": evaluation.attempts,
             "training_seconds": dict(evaluation.seconds),
             "filters": [
@@ -205,13 +210,15 @@ def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
     return document
 
 
-def _longer(store: Store, run_id: int, index: int) -> list[dict[str, Any]]:
+def _longer(store: Store, run: RunInfo, index: int) -> list[dict[str, Any]]:
     """The longer trainings of a candidate in the search, shortest first; a score of None stands for one that failed."""
+    rungs = [run.config.on_rung(rung) for rung, _ in enumerate(run.config.rungs, 1)]
+    rates = {(rung.steps, rung.seed): rung.lr for rung in rungs}
     found: dict[tuple[int, int], dict[str, float | None]] = {}
-    for one in store.rung_trainings(run_id):
+    for one in store.rung_trainings(run.id):
         if one.layer == index:
             found.setdefault((one.steps, one.seed), {})[one.anchor] = None if one.failed else one.score
-    return [{"steps": steps, "seed": seed, "scores": scores} for (steps, seed), scores in sorted(found.items())]
+    return [{"steps": of[0], "seed": of[1], "lr": rates[of], "scores": scores} for of, scores in sorted(found.items())]
 
 
 def short_of_budget(run: RunInfo, summary: RunSummary) -> str:
