@@ -19,7 +19,8 @@ import torch
 import evonas
 from evonas.cli import main
 from evonas.records.run_info import RunStatus
-from evonas.setup.assemble import open_storage
+from evonas.settings.presets import PRESETS
+from evonas.setup.assemble import draft, open_storage
 
 TINY = evonas.EvaluationProtocol(
     anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0
@@ -180,6 +181,18 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
     assert call.json("resume", *common)["candidates"] == 3
 
 
+@pytest.mark.parametrize("space", ["evonorm", "evonorm-s"])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_settings_of_a_preset_are_a_preset_of_the_same_run(
+    preset: str, space: str, call: Call, tmp_path: Path
+) -> None:
+    """Also in a space that cannot hold all of its published layers, which in a file of one's own are an error."""
+    own = tmp_path / "own.toml"
+    own.write_text(call("config", "--preset", preset, "--space", space)[1])
+    assert draft(preset=str(own)) == draft(space, preset=preset)
+    assert call("config", "--preset", own) == (0, own.read_text(), "")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -191,6 +204,9 @@ def test_search_and_resume_print_json_alone_on_stdout(call: Call, tmp_path: Path
         (["search", "--strategy", "guess"], "unknown strategy 'guess'"),
         (["search", "--executor", "cloud"], "unknown executor 'cloud'"),
         (["search", "--set", "fresh=2"], "fresh must be between 0 and 1"),
+        (["config", "--set", "fresh=2"], "fresh must be between 0 and 1"),
+        (["config", "--preset", "paper", "--set", "protocol.lr=-1"], "lr must be positive"),
+        (["config", "--set", "seed_graphs=['softmax(x)']"], "'softmax(x)' is neither a published layer"),
         (["search", "--seed", "-1"], "seed must be at least 0"),
         (["search", "--steps", "0"], "steps must be at least 1"),
         (["search", "--workers", "0"], "workers must be at least 1"),

@@ -15,6 +15,7 @@ from evonas.errors import UsageError, shorten
 from evonas.language.graph import Graph
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.settings.presets import PRESETS
 from evonas.setup.assemble import DEFAULT_STORAGE, latest_run, open_storage
 
 
@@ -34,7 +35,7 @@ CandidateId = Annotated[
     str, typer.Argument(metavar="ID", help="RUN/INDEX, or the INDEX of a candidate in the latest run.")
 ]
 Preset = Annotated[
-    str, typer.Option(help="The preset: small, paper, or the path of a TOML file (see `evonas config`).")
+    str, typer.Option(help=f"The preset: {', '.join(PRESETS)}, or the path of a TOML file (see `evonas config`).")
 ]
 Set = Annotated[
     list[str] | None,

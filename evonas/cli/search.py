@@ -17,6 +17,7 @@ from evonas.cli.tables import layers_table
 from evonas.cli.verdict_view import verdict_view
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
 from evonas.front.api import execute, recorded_environment
+from evonas.language.graph import Graph
 from evonas.records import results
 from evonas.records.coordinator_claim import check_free
 from evonas.records.environment import warn_of_changes
@@ -115,16 +116,26 @@ def config(
     set_: options.Set = None,
     storage: options.Storage = options.STORAGE,
 ) -> None:
-    """Print every setting of a run or of a preset as TOML, which `evonas search --preset FILE` reads."""
+    """Print every setting of a run or of a preset as TOML, which `evonas search --preset FILE` reads.
+
+    Published layers that the search space cannot hold are left out. Numbers are checked, names only when a search uses
+    them.
+    """
     if run is not None:
         with assemble.open_storage(storage, read_only=True) as store:
             document = preset_of(options.find_run(store, run).config)
     else:
-        document = read_preset(preset)
+        changes, document = assignments(set_ or []), read_preset(preset)
         if space is not None:
             found = assemble.named_space(space)
             document["space"] = space if space in SPACES else asdict(found)
-        document = merged(resolve(document), assignments(set_ or []))
+        document = merged(resolve(document), changes)
+        # What a search would refuse is refused here, where it is written, and not where the file is read.
+        checked = assemble.draft(space, preset=preset, protocol=changes.pop("protocol"), settings=changes)
+        if "seed_graphs" in document:
+            usable = {Graph.from_json(graph).key for graph in checked.seed_graphs}
+            named = document["seed_graphs"]
+            document["seed_graphs"] = [name for name in named if assemble.seed_graph(name).key in usable]
     typer.echo(tomli_w.dumps(document), nl=False)
 
 

@@ -48,6 +48,25 @@ def configure(
         UsageError: for an unknown name, a number out of range, or a seed graph that is not in the space or that the
             cheap filters reject.
     """
+    config = draft(space, preset=preset, seed_graphs=seed_graphs, protocol=protocol, settings=settings)
+    return dataclasses.replace(config, protocol=named_protocol(config.protocol))
+
+
+def draft(
+    space: SearchSpace | str | None = None,
+    *,
+    preset: str = DEFAULT,
+    seed_graphs: Iterable[Graph | str] | None = None,
+    protocol: EvaluationProtocol | Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> RunConfig:
+    """Makes a configuration without a look at the data, anchors, filters and objectives that it names.
+
+    The arguments are those of `configure`.
+
+    Raises:
+        UsageError: for an unknown setting, a number out of range, or a seed graph that cannot be used.
+    """
     document = read_preset(preset)
     found = _space(document.get("space", "evonorm") if space is None else space)
     if isinstance(protocol, EvaluationProtocol):
@@ -57,14 +76,13 @@ def configure(
     seed = document.get("seed", 0)
     # The layers of a preset of evonas that a space cannot hold are left out; those that a user names are an error.
     optional = seed_graphs is None and preset in PRESETS
-    kept = _usable(found, [_seed_graph(graph) for graph in named], optional)
+    kept = _usable(found, [seed_graph(graph) for graph in named], optional)
     document |= {"space": dataclasses.asdict(found), "seed_graphs": kept}
     document["protocol"] |= {"seed": seed}
     try:
-        config = RunConfig.from_dict(document)
+        return RunConfig.from_dict(document)
     except KeyError as error:
         raise UsageError(f"unknown setting: {error.args[0]}") from None
-    return dataclasses.replace(config, protocol=named_protocol(config.protocol))
 
 
 def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
@@ -78,7 +96,7 @@ def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
         raise UsageError(f"the table space does not describe a search space: {error}") from None
 
 
-def _seed_graph(given: Graph | str) -> Graph:
+def seed_graph(given: Graph | str) -> Graph:
     """A seed graph; the preset that `evonas config RUN` prints has them as JSON.
 
     Raises:
