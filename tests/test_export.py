@@ -244,8 +244,8 @@ def test_exported_layer_refuses_what_norm_act_refuses():
     ):
         with pytest.raises(ValueError, match="positive"):
             scope["Layer"](**bad)
-    for shape in ((1, 5, 2, 2), (4, 4), (4, 2, 2)):
-        with pytest.raises(ValueError, match=r"expected shape \(b, 4, h, w\)"):
+    for shape in ((1, 5, 2, 2), (4, 3), (4,), (2, 4, 1, 1, 1, 1)):
+        with pytest.raises(ValueError, match=r"expected shape \(b, 4, ...\)"):
             scope["Layer"](4)(torch.zeros(shape))
 
 

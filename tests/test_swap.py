@@ -24,7 +24,9 @@ from tests.usual_models import (
     NormActOfTimm,
     PreActResNet,
     ResNet,
+    Sequences,
     UNet,
+    Volumes,
     conv3,
 )
 
@@ -38,6 +40,8 @@ STYLES = {
     "efficientnet": (EfficientNet, IMAGES, 7, 3, "bn-swish"),
     "unet": (UNet, (2, 3, 18, 14), 10, 0, "bn-relu"),
     "generator": (Generator, (2, 16, 1, 1), 2, 0, "bn-relu"),
+    "sequences": (Sequences, (4, 3, 30), 3, 0, "bn-relu"),
+    "volumes": (Volumes, (2, 2, 5, 6, 4), 2, 0, "bn-relu"),
 }
 
 
@@ -55,7 +59,7 @@ def test_pairs_of_the_usual_styles_are_replaced(style: str, layer: str) -> None:
     assert all(row.certain for row in report.norms)
     layers = {name for name, module in model.named_modules() if isinstance(module, evonas.NormAct)}
     assert layers == {row.name for row in report.replaced}
-    assert not [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)] or report.kept
+    assert not [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)] or report.kept
     model(x).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert model.eval()(x).isfinite().all()
@@ -378,6 +382,24 @@ def test_other_normalisations_are_named_and_kept() -> None:
     assert "lazy" in report.kept[0].reason
     assert "LayerNorm" in str(report)
     assert json.loads(json.dumps(report.as_dict()))["norms"][1]["action"] == "kept"
+
+
+@pytest.mark.parametrize(
+    ("norm", "layer"),
+    [(nn.GroupNorm(4, 8), "gn-relu"), (nn.InstanceNorm1d(8, affine=True), "in-relu"), (nn.BatchNorm1d(8), "bn-relu")],
+)
+def test_a_normalisation_of_sequences_is_replaced_by_the_same(norm: nn.Module, layer: str) -> None:
+    model = nn.Sequential(nn.Conv1d(3, 8, 3), norm, nn.ReLU()).double()
+    before, x = copy.deepcopy(model), torch.randn(4, 3, 20, dtype=torch.float64)
+    assert len(evonas.swap(model, layer).replaced) == 1
+    torch.testing.assert_close(model(x), before(x), rtol=1e-12, atol=1e-12)  # float64, sums in another order
+
+
+def test_statistics_over_positions_behind_a_linear_are_reported() -> None:
+    report = evonas.swap(nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU()), "in-relu")
+    assert "statistics over wh are of one value" in str(report)
+    report = evonas.swap(nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU()), "bn-relu")
+    assert report.replaced and not report.replaced[0].notes
 
 
 def test_a_swapped_network_compiles() -> None:

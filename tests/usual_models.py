@@ -323,3 +323,38 @@ class NormActOfTimm(nn.BatchNorm2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.drop(super().forward(x)))
+
+
+class Sequences(nn.Module):
+    """A network on sequences (b, c, l), with a head behind a Linear, whose outputs have no positions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv1d(3, 8, 5, bias=False),
+            nn.BatchNorm1d(8),
+            nn.ReLU(inplace=True),
+            nn.MaxPool1d(2),
+            nn.Conv1d(8, 12, 3, bias=False),
+            nn.BatchNorm1d(12),
+            nn.ReLU(inplace=True),
+        )
+        self.fc1, self.bn, self.fc2 = nn.Linear(12, 16), nn.BatchNorm1d(16), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.features(x).mean(2)
+        return self.fc2(F.relu(self.bn(self.fc1(y))))
+
+
+class Volumes(nn.Module):
+    """A network on volumes (b, c, d, h, w), with a shortcut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv3d(2, 6, 3, padding=1, bias=False), nn.BatchNorm3d(6)
+        self.conv2, self.bn2 = nn.Conv3d(6, 6, 3, padding=1, bias=False), nn.BatchNorm3d(6)
+        self.relu, self.head = nn.ReLU(inplace=True), nn.Conv3d(6, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        return self.head(y + self.relu(self.bn2(self.conv2(y))))

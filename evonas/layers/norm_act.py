@@ -14,6 +14,7 @@ from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.language.zoo import as_graph
 from evonas.layers.backend import check_backend, kernel_provider
 from evonas.layers.backend_choice import choose_backend
+from evonas.layers.planes import RANKS, as_planes
 from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
 from evonas.layers.running_values import running_names, starts, update
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 class NormAct(nn.Module):
     """A normalisation-activation layer: `weight * graph(x) + bias`, channel by channel.
 
-    The input is (b, c, h, w) of any floating type and memory format; the output has its shape, type and
-    memory format. Values are computed in float32 (float64 for float64 input).
+    The input is (b, c, *positions) of any floating type and memory format, with up to three axes of positions:
+    (b, c), as behind `nn.Linear`, sequences (b, c, l), images (b, c, h, w) and volumes (b, c, d, h, w). All positions
+    of a channel are its plane. The output has the shape, type and memory format of the input. Values are computed in
+    float32 (float64 for float64 input).
 
     Statistics over the batch come from the batch in training and from running values in evaluation. Each
     keeps one buffer of shape (c,): `running_mean` (starts at 0), `running_var` (unbiased, as
@@ -109,15 +112,22 @@ class NormAct(nn.Module):
             kernel_provider()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's value at `x`, (b, c, h, w) with c = `channels`.
+        """The layer's value at `x`, (b, c, *positions) with c = `channels`.
 
         Raises:
-            ValueError: for an input of another rank or number of channels, or that is not floating-point.
+            ValueError: for an input of a rank below 2 or above 5 or another number of channels, or that is not
+                floating-point.
         """
-        if x.dim() != 4 or x.shape[1] != self.channels:
-            raise ValueError(f"expected an input of shape (b, {self.channels}, h, w), got {tuple(x.shape)}")
+        if x.dim() not in RANKS or x.shape[1] != self.channels:
+            raise ValueError(
+                f"expected an input of shape (b, {self.channels}), (b, {self.channels}, l), "
+                f"(b, {self.channels}, h, w) or (b, {self.channels}, d, h, w), got {tuple(x.shape)}"
+            )
         if not x.is_floating_point():
             raise ValueError(f"expected a floating-point input, got {x.dtype}")
+        return self._of_planes(x) if x.dim() == 4 else self._of_planes(as_planes(x)).reshape(x.shape)
+
+    def _of_planes(self, x: Tensor) -> Tensor:
         backend = choose_backend(self.backend, x, self._computed)
         if backend != "reference":
             return self._by_kernels(backend, x)

@@ -8,19 +8,26 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
-NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.InstanceNorm2d)
-LAZY = (nn.LazyBatchNorm2d, nn.LazyInstanceNorm2d)
-"""Normalisations that are initialised by their first input."""
-OTHER_NORMS = (
-    *LAZY,
-    nn.LayerNorm,
-    nn.RMSNorm,
-    nn.LocalResponseNorm,
+NORMS = (
     nn.BatchNorm1d,
+    nn.BatchNorm2d,
     nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.GroupNorm,
     nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
     nn.InstanceNorm3d,
 )
+LAZY = (
+    nn.LazyBatchNorm1d,
+    nn.LazyBatchNorm2d,
+    nn.LazyBatchNorm3d,
+    nn.LazyInstanceNorm1d,
+    nn.LazyInstanceNorm2d,
+    nn.LazyInstanceNorm3d,
+)
+"""Normalisations that are initialised by their first input."""
+OTHER_NORMS = (*LAZY, nn.LayerNorm, nn.RMSNorm, nn.LocalResponseNorm)
 ACTIVATIONS = (
     nn.ReLU,
     nn.ReLU6,

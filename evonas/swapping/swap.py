@@ -11,6 +11,7 @@ from torch import nn
 
 from evonas.errors import UsageError, shorten, unknown
 from evonas.language.graph import Graph
+from evonas.language.primitive_table import PRIMITIVES, IndexSet
 from evonas.language.zoo import as_graph
 from evonas.layers.layer_factory import AFFINE_ALONE
 from evonas.layers.norm_act import NormAct
@@ -20,7 +21,7 @@ from evonas.swapping.swap_plan import Finding, SwapPlan
 from evonas.swapping.swap_report import Action, NormOutcome, SwapReport
 
 _LAZY = "it is lazy: run the model once before the swap"
-_OTHER = "not a normalisation of (b, c, h, w)"
+_OTHER = "not a normalisation of channels, (b, c, *positions)"
 LINEAR = ("keep", "affine", "replace")
 
 
@@ -38,7 +39,10 @@ def swap(
     momentum: float | None = None,
     backend: str = "auto",
 ) -> SwapReport:
-    """Replace each two-dimensional normalisation, and the activation that follows it, by a layer, in place.
+    """Replace each normalisation of channels, and the activation that follows it, by a layer, in place.
+
+    These are BatchNorm and InstanceNorm of one to three dimensions, SyncBatchNorm and GroupNorm; LayerNorm and RMSNorm,
+    which normalise the last axis, are kept.
 
     Pairs are found by following values through each module's forward, which is traced with `torch.fx`. So functional
     activations are found, and activation modules that are used in several places. The activation is removed along
@@ -100,7 +104,7 @@ def swap(
             layers[norm] = replacement_layer(
                 norm, placed, groups, eps, momentum, backend, keep_affine=not finding.is_pair
             )
-        rows.append(_outcome(plan.norms[norm], norm, finding, linear))
+        rows.append(_outcome(plan.norms[norm], norm, finding, linear, graph))
     rewritten = apply(model, plan, layers, [finding for finding in found.values() if finding.is_pair])
     rows += [
         NormOutcome(name, type(other).__name__, Action.KEPT, reason=_LAZY if isinstance(other, LAZY) else _OTHER)
@@ -119,9 +123,11 @@ def swap(
     return SwapReport(model, graph.written(), rows, rewritten)
 
 
-def _outcome(name: str, norm: nn.Module, finding: Finding, linear: str) -> NormOutcome:
+def _outcome(name: str, norm: nn.Module, finding: Finding, linear: str, graph: Graph) -> NormOutcome:
     hooks = len(norm._forward_hooks) + len(norm._forward_pre_hooks) + len(norm._backward_hooks)
     notes = (f"its {hooks} hooks now see the layer, including the activation",) if hooks else ()
+    if isinstance(norm, nn.BatchNorm1d) and any(PRIMITIVES[n.op].index_set is IndexSet.WH for n in graph.nodes):
+        notes += ("if a Linear is before it, so that channels have no positions, statistics over wh are of one value",)
     if finding.is_pair:
         reason = "" if finding.certain else f"guessed from the order of modules, because of {finding.reason}"
         return NormOutcome(

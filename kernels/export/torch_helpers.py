@@ -49,6 +49,13 @@ def per_channel(vector: Tensor, dtype: torch.dtype) -> Tensor:
     return vector.to(dtype).view(1, -1, 1, 1)
 
 
+def as_planes(x: Tensor) -> Tensor:
+    """`x`, (b, c, *positions) of another rank, as (b, c, h, w): all positions are one plane."""
+    if x.dim() == 5:
+        return x.flatten(2, 3)
+    return x[:, :, None, None] if x.dim() == 2 else x.unsqueeze(2)
+
+
 def memory_format_of(x: Tensor) -> torch.memory_format:
     """channels_last where `x` is laid out so and in no other way."""
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):

@@ -8,8 +8,8 @@ class {name}(nn.Module):
 
 {formula}
 
-    The input is (b, c, h, w) of any floating type and memory format; so is the output. Values are
-    computed in float32, or in float64 for float64 input.
+    The input is (b, c, *positions) of any floating type and memory format, with up to three axes of
+    positions; so is the output. Values are computed in float32, or in float64 for float64 input.
 
     Args:
         channels: c.
@@ -45,9 +45,13 @@ class {name}(nn.Module):
         self.bias = nn.Parameter(vector(0.0)) if affine else None
 {state}
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's value at `x`, (b, c, h, w)."""
-        if x.dim() != 4 or x.shape[1] != self.channels:
-            raise ValueError(f"expected shape (b, {{self.channels}}, h, w), got {{tuple(x.shape)}}"){backend_choice}
+        """The layer's value at `x`, (b, c, *positions)."""
+        if not 2 <= x.dim() <= 5 or x.shape[1] != self.channels:
+            raise ValueError(f"expected shape (b, {{self.channels}}, ...), got {{tuple(x.shape)}}")
+        return self._value(x) if x.dim() == 4 else self._value(as_planes(x)).reshape(x.shape)
+
+    def _value(self, x: Tensor) -> Tensor:
+        """The layer's value at `x`, (b, c, h, w)."""{backend_choice}
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         y = self._graph(x.to(dtype)).expand(x.shape)
         if self.weight is not None and self.bias is not None:
