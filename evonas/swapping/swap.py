@@ -125,7 +125,7 @@ def swap(
 
 def _outcome(name: str, norm: nn.Module, finding: Finding, linear: str, graph: Graph) -> NormOutcome:
     hooks = len(norm._forward_hooks) + len(norm._forward_pre_hooks) + len(norm._backward_hooks)
-    notes = (f"its {hooks} hooks now see the layer, including the activation",) if hooks else ()
+    notes: tuple[str, ...] = (f"its {hooks} hooks now see the layer, including the activation",) if hooks else ()
     if isinstance(norm, nn.BatchNorm1d) and any(PRIMITIVES[n.op].index_set is IndexSet.WH for n in graph.nodes):
         notes += ("if a Linear is before it, so that channels have no positions, statistics over wh are of one value",)
     if finding.is_pair:
