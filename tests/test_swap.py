@@ -171,27 +171,33 @@ class Gated(Module):
 class OneReluForBoth(Module):
     """One call of the activation, with the values of the normalisation and of another module."""
 
-    class Act(nn.Module):
+    class Act(nn.Sequential):
         def forward(self, x: Tensor) -> Tensor:
-            return F.relu(x)
+            return F.relu(super().forward(x))
 
     def __init__(self) -> None:
         super().__init__()
-        self.act = self.Act()
+        self.act = self.Act(nn.Identity())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.bn(self.act(self.conv(x))))
 
 
 class Swish(nn.Module):
+    """As a library may write its own; with another `beta` it is not a published activation."""
+
+    def __init__(self, beta: float = 1.0) -> None:
+        super().__init__()
+        self.beta = beta
+
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(x)
+        return x.mul(torch.sigmoid(self.beta * x))
 
 
 class OwnSwish(Module):
-    def __init__(self) -> None:
+    def __init__(self, beta: float = 3.0) -> None:
         super().__init__()
-        self.swish = Swish()
+        self.swish = Swish(beta)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.swish(self.bn(x))
@@ -212,11 +218,10 @@ class Optional(Module):
         return self.relu(x)
 
 
-class Context(Module):
+class Wrapped(Module):
+    @torch.enable_grad()
     def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            x = self.conv(x)
-        return F.relu(self.bn(x))
+        return F.relu(self.bn(self.conv(x)))
 
 
 class Loops(Module):
@@ -258,7 +263,7 @@ class Outer(nn.Module):
         (OwnSwish, "Swish follows, which may be an activation"),
         (Draws, "it draws random numbers"),
         (Optional, "more than the activation: also by mul"),
-        (Context, "opens a context"),
+        (Wrapped, "is decorated"),
         (Loops, "may be called several times"),
         (Steps, "sets attributes"),
         (Outer, "cannot trace"),
@@ -276,6 +281,14 @@ def test_no_function_is_changed_silently(trap: type[nn.Module], why: str) -> Non
     got = model(x)
     torch.manual_seed(1)
     assert torch.equal(torch.as_tensor(got[0]), torch.as_tensor(before(x)[0]))
+
+
+def test_a_library_s_own_swish_is_known_by_its_values() -> None:
+    model, x = OwnSwish(1.0), torch.randn(2, 3, 8, 8)
+    before = copy.deepcopy(model)
+    (row,) = evonas.swap(model, "bn-swish").replaced
+    assert row.activation == "silu" and row.certain
+    torch.testing.assert_close(model(x), before(x), rtol=0, atol=1e-5)  # float32
 
 
 def test_activations_of_ones_own_can_be_named() -> None:
@@ -318,16 +331,93 @@ def test_pairs_across_modules_and_modes() -> None:
 
 
 def test_a_forward_that_cannot_be_traced_is_read_by_order_and_says_so() -> None:
-    model, x = DenseLayer(3, 4), torch.randn(2, 3, 8, 8)
+    model, x = AsksForValues(), torch.randn(2, 3, 8, 8)
     before = copy.deepcopy(model)
-    with pytest.warns(UserWarning, match="norm1, norm2"):
+    with pytest.warns(UserWarning, match="guessed from the order of modules.*: bn. "):
         report = evonas.swap(model, "bn-relu")
-    assert [row.certain for row in report.replaced] == [False, False]
+    assert [row.certain for row in report.replaced] == [False]
     assert "guess" in str(report)
-    torch.testing.assert_close(model([x, x[:, :0]]), before([x, x[:, :0]]), rtol=0, atol=1e-5)  # float32
+    torch.testing.assert_close(model(x), before(x), rtol=0, atol=1e-5)  # float32
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert not evonas.swap(DenseLayer(3, 4), "bn-relu", by_order=False).replaced
+        assert not evonas.swap(AsksForValues(), "bn-relu", by_order=False).replaced
+
+
+class AsksForValues(nn.Module):
+    """As transformers' MobileNetV2: tests whether there is a normalisation, and asks for a value of the input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.relu = conv3(3, 4), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x[..., : int(x.shape[-1]) // 2])
+        if self.bn is not None:
+            x = self.bn(x)
+        return self.relu(x) if self.relu else x
+
+
+def test_a_forward_that_takes_a_tensor_or_a_list_is_followed_both_ways() -> None:
+    model, x = DenseLayer(3, 4), torch.randn(2, 3, 8, 8)
+    before = copy.deepcopy(model)
+    report = evonas.swap(model, "bn-relu")
+    assert [row.certain for row in report.replaced] == [True, True]
+    torch.testing.assert_close(model([x, x[:, :0]]), before([x, x[:, :0]]), rtol=0, atol=1e-5)  # float32
+    torch.testing.assert_close(model(x), before(x), rtol=0, atol=1e-5)
+
+
+class OnlyForLists(nn.Module):
+    """What follows the normalisation depends on whether it gets a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.relu = conv3(3, 4), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, x: Tensor | list[Tensor]) -> Tensor:
+        if isinstance(x, Tensor):
+            return self.relu(self.bn(self.conv(x)))
+        y = self.bn(self.conv(x[0]))
+        return self.relu(y) + y
+
+
+class Features(nn.ModuleDict):
+    """A container with a forward of its own, as timm has them, which calls a normalisation that its owner calls too."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        found = []
+        for module in self.values():
+            x = module(x)
+            found.append(x)
+        return found
+
+
+class AroundContainer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.relu = conv3(3, 4), nn.BatchNorm2d(4), nn.ReLU()
+        self.features = Features({"bn": self.bn, "conv": conv3(4, 4)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.relu(self.bn(y)) + self.features(y)[1]
+
+
+@pytest.mark.parametrize("trap", [OnlyForLists, AroundContainer])
+def test_what_other_paths_do_keeps_a_normalisation(trap: type[nn.Module]) -> None:
+    assert not evonas.swap(trap(), "bn-relu").replaced
+
+
+@pytest.mark.parametrize("between", [nn.Identity(), nn.Dropout(0.0), nn.Dropout2d(0), nn.Sequential()], ids=repr)
+def test_what_changes_nothing_may_stand_between(between: nn.Module) -> None:
+    model, x = nn.Sequential(conv3(3, 4), nn.BatchNorm2d(4), between, nn.ReLU()), torch.randn(2, 3, 8, 8)
+    before = copy.deepcopy(model)
+    assert len(evonas.swap(model, "bn-relu").replaced) == 1
+    torch.testing.assert_close(model(x), before(x), rtol=0, atol=1e-5)  # float32
+
+
+def test_a_dropout_between_keeps_a_normalisation() -> None:
+    report = evonas.swap(nn.Sequential(conv3(3, 4), nn.BatchNorm2d(4), nn.Dropout(0.1), nn.ReLU()), "bn-relu")
+    assert "Dropout" in report.kept[0].reason
 
 
 def test_a_normalisation_with_its_activation_inside_is_a_pair() -> None:

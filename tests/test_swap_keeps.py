@@ -124,9 +124,9 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a normalisation that is named twice": (lambda: NormTwice(nn.BatchNorm2d(3), nn.ReLU()), set()),
     "a ReLU that is named twice": (lambda: ReluTwice(nn.BatchNorm2d(3), nn.ReLU()), set()),
     "a block that cannot be traced": (lambda: Untraceable(nn.BatchNorm2d(3), nn.ReLU()), {"bn"}),
-    "a forward that prints": (Prints, set()),
+    "a forward that prints": (Prints, {"bn1"}),
     "a decorated forward": (Decorated, set()),
-    "an optional argument": (Defaults, set()),
+    "an optional argument": (Defaults, {"bn1"}),
     "a forward that was put on the module": (patched, set()),
     "a forward that counts": (Counts, set()),
     "a function with effects": (ByFunction, set()),
@@ -141,8 +141,8 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], set[str]]] = {
     "a hook before the identity": (hooked("1", "before"), set()),
     "a hook before the activation": (hooked("2", "before"), set()),
     "a hook after the activation": (hooked("2", "after"), {"0.bn"}),
-    "a graph of torch.fx": (graph_of_fx, set()),
-    "constants": (made_of_constants, set()),
+    "a graph of torch.fx": (graph_of_fx, {"bn1"}),
+    "constants": (made_of_constants, {"bn1"}),
 }
 CHANGED = {"a hook after the normalisation"}  # the report says that hooks now see the layer
 

@@ -6,27 +6,20 @@ only itself, and an edit changes one forward rather than a whole network.
 
 from __future__ import annotations
 
-import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
-import torch
 from torch import fx, nn
+from torch.nn.modules.dropout import _DropoutNd
 
-from evonas.swapping.forward_code import ForwardCode
+from evonas.swapping.tracing import UntraceableError, traces
 
-_CONTAINERS = (nn.ModuleList, nn.ModuleDict)
 _DEPTH = 50
 """Module boundaries that a path may cross; the path into a module that calls itself would never end."""
 
 
 IsLeaf = Callable[[nn.Module], bool]
 """A function that returns whether a module is a leaf, which is not traced."""
-
-
-class UntraceableError(Exception):
-    """A forward that `torch.fx` cannot trace, or whose trace cannot be trusted; the message says why."""
 
 
 class DataFlow:
@@ -63,10 +56,10 @@ class DataFlow:
         if module in seen or is_leaf(module):
             return
         seen.add(module)
-        if not isinstance(module, _CONTAINERS):
+        if not _is_plain_container(module):
             holder = module
             try:
-                self._add_graphs(module, _traces(module))
+                self._add_graphs(module, traces(module))
             except UntraceableError as reason:
                 self.untraced[module] = str(reason)
         for child in module.children():
@@ -107,7 +100,7 @@ class DataFlow:
             called = self.module(user)
             if user.op == "output":
                 yield from self._beyond(node, user, depth)
-            elif isinstance(called, nn.Identity) and not _has_hooks(called):
+            elif _passes(called):
                 yield from self.uses(user, depth + 1)
             elif called in self.graphs and user.args[:1] == (node,) and _count_argument(user, node) == 1:
                 assert called is not None
@@ -151,7 +144,7 @@ class DataFlow:
                 yield node
             for argument in arguments:
                 yield from self.sources(argument, depth + 1)
-        elif isinstance(called, nn.Identity) and not _has_hooks(called) and node.all_input_nodes:
+        elif _passes(called) and node.all_input_nodes:
             yield from self.sources(node.all_input_nodes[0], depth + 1)
         elif called in self.graphs:
             assert called is not None
@@ -175,13 +168,15 @@ class DataFlow:
         return found
 
 
-class _Tracer(fx.Tracer):
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return True
+def _passes(module: nn.Module | None) -> bool:
+    """Whether a module returns what it gets: an identity, or a dropout that drops nothing."""
+    same = isinstance(module, nn.Identity) or (isinstance(module, _DropoutNd) and module.p == 0)
+    return same and module is not None and not (module._forward_hooks or module._forward_pre_hooks)
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _is_plain_container(module: nn.Module) -> bool:
+    """Whether a module only holds others, so that the forwards around it call them."""
+    return isinstance(module, nn.ModuleList | nn.ModuleDict) and type(module).forward is nn.Module.forward
 
 
 def _count_argument(user: fx.Node, node: fx.Node) -> int:
@@ -189,68 +184,3 @@ def _count_argument(user: fx.Node, node: fx.Node) -> int:
     arguments: list[fx.Node] = []
     fx.node.map_arg((user.args, user.kwargs), arguments.append)
     return arguments.count(node)
-
-
-def is_plain_sequential(module: nn.Module) -> bool:
-    """Return whether a module just calls its children one after the other."""
-    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
-
-
-def _traces(module: nn.Module) -> list[fx.Graph]:
-    """Return the graphs of a module's own forward.
-
-    Raises:
-        UntraceableError: No graph of the forward could be trusted.
-    """
-    if is_plain_sequential(module):
-        graph = fx.Graph()
-        value = graph.placeholder("input")
-        for name in module._modules:
-            value = graph.call_module(name, (value,))
-        graph.output(value)
-        return [graph]
-    if isinstance(module, torch.jit.ScriptModule):
-        raise UntraceableError("it is a TorchScript module")
-    code = ForwardCode.of(module)
-    if code.obstacle is not None:
-        raise UntraceableError(code.obstacle)
-    graphs: dict[str, fx.Graph] = {}
-    for training in (True, False):
-        # A forward may take different paths with and without an optional argument.
-        for concrete in (None, dict(code.defaults)) if code.defaults else (None,):
-            with _mode(module, training), _same_random_numbers():
-                try:
-                    graph = _Tracer().trace(module, concrete)
-                except UntraceableError:
-                    raise
-                except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
-                    raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
-            graphs.setdefault(str(graph), graph)
-    return list(graphs.values())
-
-
-@contextmanager
-def _mode(module: nn.Module, training: bool) -> Iterator[None]:
-    before, module.training = module.training, training
-    constants = set(vars(module))
-    try:
-        yield
-    finally:
-        module.training = before
-        for name in set(vars(module)) - constants:  # the tracer stores constant tensors on the module
-            delattr(module, name)
-
-
-@contextmanager
-def _same_random_numbers() -> Iterator[None]:
-    """Raise UntraceableError if the block drew random numbers, which a graph would turn into constants."""
-    tensors, python = torch.get_rng_state(), random.getstate()
-    yield
-    if not torch.equal(tensors, torch.get_rng_state()) or python != random.getstate():
-        torch.set_rng_state(tensors)
-        random.setstate(python)
-        raise UntraceableError("it draws random numbers")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -6,14 +6,13 @@ import dis
 import inspect
 import types
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from torch import nn
 
-_TYPE_CHECKS = {"isinstance", "type"}  # tracing passes proxies, which are not tensors
+_TENSOR_CHECKS = {"isinstance", "is_tensor"}
 _WITH_OPCODES = {"BEFORE_WITH", "SETUP_WITH", "LOAD_SPECIAL"}
 _NAMES = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_ATTR", "LOAD_METHOD", "LOAD_DEREF"}
 _UNSAFE_CALLS = {"checkpoint", "print", "custom_fwd"}
@@ -26,12 +25,14 @@ class ForwardCode:
     Attributes:
         obstacle: why a trace of it cannot be trusted; None if it can.
         unrewritable: why a graph cannot replace it; None if it can.
+        checks_tensors: whether it asks which of its values are tensors, so that it may take other paths for lists.
         defaults: its optional arguments and their default values.
-        attributes: how often each attribute of `self` is read, by name.
+        attributes: how often each attribute of `self` is read, by name, apart from tests whether it is there.
     """
 
     obstacle: str | None
     unrewritable: str | None
+    checks_tensors: bool
     defaults: Mapping[str, Any]
     attributes: Mapping[str, int]
 
@@ -40,7 +41,7 @@ class ForwardCode:
         """Analyse the forward of a module."""
         forward = type(module).forward
         if "forward" in vars(module) or not isinstance(forward, types.FunctionType):
-            return ForwardCode("its forward is not the one of its class", "", {}, {})
+            return ForwardCode("its forward is not the one of its class", "", False, {}, {})
         plain = inspect.unwrap(forward)
         parameters = list(inspect.signature(plain).parameters.values())[1:]
         variadic = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
@@ -55,22 +56,26 @@ class ForwardCode:
             obstacle = "its forward sets attributes"
         elif kinds & {"STORE_GLOBAL", "YIELD_VALUE"}:
             obstacle = "its forward has side effects"
-        elif names & _TYPE_CHECKS:
-            obstacle = f"its forward checks types ({', '.join(sorted(names & _TYPE_CHECKS))})"
+        elif "type" in names:
+            obstacle = "its forward asks for types"  # tracing passes proxies
         if plain is not forward:
             unrewritable = "its forward is decorated"
         elif defaults:
             unrewritable = "its forward has optional arguments"
+        elif names & _TENSOR_CHECKS:
+            unrewritable = f"its forward checks types ({', '.join(sorted(names & _TENSOR_CHECKS))})"
         elif kinds & _WITH_OPCODES:
             unrewritable = "its forward opens a context (`with`)"
         elif names & _UNSAFE_CALLS:
             unrewritable = f"its forward uses {', '.join(sorted(names & _UNSAFE_CALLS))}"
         read = Counter(
-            str(after.argval)
-            for before, after in pairwise(instructions)
-            if after.opname in ("LOAD_ATTR", "LOAD_METHOD") and _loads_self(before)
+            str(instructions[place].argval)
+            for place in range(1, len(instructions))
+            if instructions[place].opname in ("LOAD_ATTR", "LOAD_METHOD")
+            and _loads_self(instructions[place - 1])
+            and not _is_tested(instructions[place + 1 : place + 3])
         )
-        return ForwardCode(obstacle, unrewritable, defaults, read)
+        return ForwardCode(obstacle, unrewritable, bool(names & _TENSOR_CHECKS), defaults, read)
 
 
 def _code_objects(cls: type, function: types.FunctionType) -> Iterator[types.CodeType]:
@@ -97,6 +102,14 @@ def _code_objects(cls: type, function: types.FunctionType) -> Iterator[types.Cod
 def _loads_self(instruction: dis.Instruction) -> bool:
     loaded = instruction.argval[-1] if isinstance(instruction.argval, tuple) else instruction.argval
     return instruction.opname.startswith(("LOAD_FAST", "LOAD_DEREF")) and loaded == "self"
+
+
+def _is_tested(following: Sequence[dis.Instruction]) -> bool:
+    """Whether the instructions behind a value only ask whether it is None, or true."""
+    names = [instruction.opname for instruction in following]
+    if names == ["LOAD_CONST", "IS_OP"]:
+        return following[0].argval is None
+    return names[0] == "TO_BOOL" or names[0].startswith("POP_JUMP")
 
 
 def _method(cls: type, name: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import fx, nn
@@ -78,11 +78,12 @@ def has_own_forward(norm: nn.Module) -> bool:
     return type(norm).forward is not base.forward
 
 
-def activation_inside(norm: nn.Module, activations: tuple[type, ...]) -> nn.Module | None:
-    """Return the activation in a normalisation's attribute `act`, as in timm's norm-act layers, if there is one."""
+def activation_inside(norm: nn.Module, is_activation: Callable[[nn.Module], bool]) -> nn.Module | None:
+    """Return the activation in a normalisation's attribute `act`, as in timm's norm-act layers, or its identity."""
     act, drop = getattr(norm, "act", None), getattr(norm, "drop", None)
-    plain = isinstance(act, (*activations, nn.Identity)) and (drop is None or isinstance(drop, nn.Identity))
-    return act if plain else None
+    if not isinstance(act, nn.Module) or not (drop is None or isinstance(drop, nn.Identity)):
+        return None
+    return act if isinstance(act, nn.Identity) or is_activation(act) else None
 
 
 def activation_of(node: fx.Node, called: nn.Module | None, extra: Sequence[type] = ()) -> str | None:

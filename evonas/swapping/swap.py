@@ -45,11 +45,12 @@ def swap(
     which normalise the last axis, are kept.
 
     Pairs are found by following values through each module's forward, which is traced with `torch.fx`. So functional
-    activations are found, and activation modules that are used in several places. The activation is removed along
-    with the normalisation. If a forward applies the activation as a function, or shares its module with places that
-    keep it, that forward is rewritten. A normalisation is kept if its output goes anywhere besides the activation. If
-    a forward cannot be traced, a normalisation that is registered right before an activation counts as a pair if the
-    forward mentions each of them once; the report marks such guesses, and a warning lists them.
+    activations are found, and activation modules that are used in several places. The activation is removed along with
+    the normalisation. If a forward applies the activation as a function, or shares its module with places that keep it,
+    that forward is rewritten. A module of a library counts as an activation if it computes one. A normalisation is kept
+    if its output goes anywhere besides the activation. If a forward cannot be traced, a normalisation that is
+    registered right before an activation counts as a pair if the forward mentions each of them once; the report marks
+    such guesses, and a warning lists them.
 
     New layers have fresh parameters, and the mode, device, data type and hooks of the normalisation. An optimizer made
     before the swap still holds the old parameters, so create it afterwards.

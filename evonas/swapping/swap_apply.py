@@ -9,9 +9,10 @@ from torch import fx, nn
 
 from evonas.language.graph import Graph
 from evonas.layers.norm_act import NormAct
-from evonas.swapping.data_flow import is_plain_sequential
 from evonas.swapping.forward_edit import rewrite_forward
+from evonas.swapping.forward_source import remove_calls
 from evonas.swapping.swap_plan import Finding, SwapPlan
+from evonas.swapping.tracing import is_plain_sequential
 
 _HOOKS = (
     "_forward_hooks",
@@ -85,23 +86,30 @@ def apply(
     """
     flow, removed = plan.flow, plan.removable(pairs)
     replacements = dict(layers)
-    graphs: set[fx.Graph] = set()
-    for call in removed:
-        called, owner = flow.module(call), flow.owner(call)
+    rewritten = []
+    for owner in dict.fromkeys(flow.owner(call) for call in removed):
+        cut = plan.calls_to_cut(owner, removed)
+        if is_plain_sequential(owner):
+            for call in cut:
+                owner._modules[str(call.target)] = nn.Identity()
+        elif cut and plan.in_source(owner, removed):
+            remove_calls(owner, cut)
+            rewritten.append(owner)
+        elif cut:
+            for call in cut:
+                call.replace_all_uses_with(call.all_input_nodes[0])
+                call.graph.erase_node(call)
+            if isinstance(owner, fx.GraphModule):
+                owner.recompile()
+            else:
+                rewrite_forward(owner, flow.graphs[owner])
+            rewritten.append(owner)
+    for called in {flow.module(call) for call in removed}:
         if called is not None and plan.removes_every_call(called, removed):
             replacements.setdefault(called, _identity(called))
-        elif is_plain_sequential(owner):
-            owner._modules[str(call.target)] = nn.Identity()
-        else:
-            call.replace_all_uses_with(call.all_input_nodes[0])
-            call.graph.erase_node(call)
-            graphs.add(call.graph)
     for one in pairs:
         if one.module is not None:
             replacements[one.module] = _identity(one.module)
-    rewritten = [owner for owner, own in flow.graphs.items() if any(graph in graphs for graph in own)]
-    for owner in rewritten:
-        rewrite_forward(owner, flow.graphs[owner])
     for parent in list(model.modules()):
         for name, child in parent._modules.items():
             if child in replacements:

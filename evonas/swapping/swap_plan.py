@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx, nn
 
-from evonas.swapping.data_flow import DataFlow, is_plain_sequential
+from evonas.swapping.data_flow import DataFlow
 from evonas.swapping.forward_code import ForwardCode
+from evonas.swapping.forward_source import can_remove
 from evonas.swapping.op_kinds import (
     GATES,
     NORMS,
@@ -21,6 +22,8 @@ from evonas.swapping.op_kinds import (
     has_own_forward,
     may_be_activation,
 )
+from evonas.swapping.own_activations import known_activations
+from evonas.swapping.tracing import is_plain_sequential
 
 
 @dataclass(eq=False)
@@ -63,13 +66,14 @@ class SwapPlan:
         self, model: nn.Module, activations: tuple[type, ...], extra: tuple[type, ...], by_order: bool
     ) -> None:
         self.model, self._activations, self._extra, self._by_order = model, activations, extra, by_order
+        self._known = known_activations(model)
         leaves = (*NORMS, *OTHER_NORMS, *GATES, *activations)
 
         def is_leaf(module: nn.Module) -> bool:
             of_torch = type(module).__module__.startswith("torch.nn.") and not isinstance(
                 module, nn.Sequential | nn.ModuleList | nn.ModuleDict
             )
-            return module is not model and (isinstance(module, leaves) or of_torch)
+            return module is not model and (isinstance(module, leaves) or of_torch or module in self._known)
 
         self.flow = DataFlow(model, is_leaf)
         self.norms: dict[nn.Module, str] = {
@@ -91,16 +95,25 @@ class SwapPlan:
         """Return whether every call of a module is removed, so that the module itself can be removed."""
         return module is not None and self.flow.hidden(module) is None and set(self.flow.calls[module]) <= set(removed)
 
+    def calls_to_cut(self, owner: nn.Module, removed: Collection[fx.Node]) -> list[fx.Node]:
+        """Return the calls in a forward that are removed while the modules that they call remain, if any."""
+        calls = [call for call in removed if self.flow.owner(call) is owner]
+        return [call for call in calls if not self.removes_every_call(self.flow.module(call), removed)]
+
+    def in_source(self, owner: nn.Module, removed: Collection[fx.Node]) -> bool:
+        """Return whether these calls can be removed from the source of the forward."""
+        return can_remove(owner, self.calls_to_cut(owner, removed), self.flow.graphs[owner])
+
     def _examine(self, norm: nn.Module) -> Finding:
         unfit = _unfit(norm)
         if unfit is not None:
             return Finding(reason=unfit)
         inside = None
         if has_own_forward(norm):
-            inside = activation_inside(norm, self._activations)
+            inside = activation_inside(norm, self._is_activation)
             if inside is None:
                 return Finding(reason=f"{type(norm).__name__} has a forward of its own")
-            if isinstance(inside, self._activations):
+            if self._is_activation(inside):
                 return Finding(activation=type(inside).__name__)
         hidden, calls = self.flow.hidden(norm), self.flow.calls[norm]
         if hidden is not None:
@@ -121,7 +134,9 @@ class SwapPlan:
                 others.append(use)
                 continue
             called = self.flow.module(use)
-            name, words = activation_of(use, called, self._extra), describe(use, called)
+            words = describe(use, called)
+            known = None if called is None else self._known.get(called)
+            name = known or activation_of(use, called, self._extra)
             if name is not None and use.all_input_nodes:
                 activations.append((name, use))
                 continue
@@ -177,16 +192,20 @@ class SwapPlan:
                 return f"its activation, in {where}, is also applied to a value that is not replaced ({value})"
         if is_plain_sequential(owner) or self.removes_every_call(self.flow.module(call), removed):
             return None
+        if isinstance(owner, fx.GraphModule) or self.in_source(owner, removed):
+            return None
         code = self.codes.setdefault(owner, ForwardCode.of(owner))
         unrewritable = code.unrewritable
-        if unrewritable is None and isinstance(owner, fx.GraphModule):
-            unrewritable = "it is a graph of torch.fx already"
         nodes = [node for graph in self.flow.graphs[owner] for node in graph.nodes]
         if unrewritable is None and any("_tensor_constant" in str(node.target) for node in nodes):
             unrewritable = "it creates constant tensors"
         if unrewritable is None:
             return None
         return f"the forward of {where} would have to be rewritten, but {unrewritable}"
+
+    def _is_activation(self, module: nn.Module | None) -> bool:
+        """Return whether a module is an activation, by its class or by what it computes."""
+        return isinstance(module, self._activations) or module in self._known
 
     def _guess(self, norm: nn.Module, hidden: str) -> Finding:
         """Guess a pair from the order of modules, if a forward that cannot be traced mentions each of the two once."""
@@ -199,7 +218,7 @@ class SwapPlan:
             return Finding(reason=reason)
         following = list(parent._modules.items())
         place = next(i for i, (n, _) in enumerate(following) if n == name) + 1
-        if place == len(following) or not isinstance(following[place][1], self._activations):
+        if place == len(following) or not self._is_activation(following[place][1]):
             return Finding(reason=f"{reason}, and no activation is registered after it")
         after, activation = following[place]
         assert activation is not None

@@ -1,0 +1,152 @@
+"""The forward of one module as graphs of `torch.fx`: one for each way in which it may run, with its children as leaves.
+
+A forward may take other paths in training and in evaluation, with and without an optional argument, and for tensors and
+lists of them. What holds on all of its graphs holds for the forward.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+
+from evonas.swapping.forward_code import ForwardCode
+
+_SITE = "evonas_site"
+_MOST_CASES = 16
+"""How many combinations of optional arguments are traced; of more, only those with all of them and with none."""
+_TORCH = str(Path(torch.__file__).parent)
+
+
+class UntraceableError(Exception):
+    """A forward that `torch.fx` cannot trace, or whose trace cannot be trusted; the message says why."""
+
+
+class Site(NamedTuple):
+    """Where in a program a node was called: the code of a function, and the offset of an instruction in it."""
+
+    code: types.CodeType
+    instruction: int
+
+
+def site_of(node: fx.Node) -> Site | None:
+    """Where the forward calls what a node stands for; None if nothing was traced there."""
+    return node.meta.get(_SITE)
+
+
+def is_plain_sequential(module: nn.Module) -> bool:
+    """Return whether a module just calls its children one after the other."""
+    return isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+
+
+def traces(module: nn.Module) -> list[fx.Graph]:
+    """Return the graphs of a module's own forward, without duplicates.
+
+    Raises:
+        UntraceableError: No graph of the forward could be trusted.
+    """
+    if is_plain_sequential(module):
+        graph = fx.Graph()
+        value = graph.placeholder("input")
+        for name in module._modules:
+            value = graph.call_module(name, (value,))
+        graph.output(value)
+        return [graph]
+    if isinstance(module, fx.GraphModule):
+        return [module.graph]
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UntraceableError("it is a TorchScript module")
+    code = ForwardCode.of(module)
+    if code.obstacle is not None:
+        raise UntraceableError(code.obstacle)
+    tracers = (_Tracer, _TracerOfTensors) if code.checks_tensors else (_Tracer,)
+    graphs: dict[str, fx.Graph] = {}
+    for training, tracer, case in itertools.product((True, False), tracers, _cases(code.defaults)):
+        with _mode(module, training), _same_random_numbers():
+            try:
+                graph = tracer().trace(module, case)
+            except UntraceableError:
+                raise
+            except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
+                raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
+        graphs.setdefault(str(graph), graph)
+    return list(graphs.values())
+
+
+def _cases(defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The optional arguments that have a fixed value, for each combination; the others are values of the trace."""
+    given = object()
+    choices = [(True, False) if isinstance(default, bool) else (default, given) for default in defaults.values()]
+    cases = [
+        {name: value for name, value in zip(defaults, values, strict=True) if value is not given}
+        for values in itertools.product(*choices)
+    ]
+    return cases if len(cases) <= _MOST_CASES else [{}, dict(defaults)]
+
+
+class _Tracer(fx.Tracer):
+    """A tracer with all modules as leaves, which notes where each call is."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return True
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
+        proxy = super().create_proxy(*args, **kwargs)
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
+            frame = frame.f_back
+        proxy.node.meta[_SITE] = Site(frame.f_code, frame.f_lasti)
+        return proxy
+
+
+class _TensorProxy(fx.Proxy):
+    """A value of the trace that `isinstance` takes for a tensor."""
+
+    @property
+    def __class__(self) -> type:  # type: ignore[override]  # what isinstance asks for besides the type
+        return Tensor
+
+
+class _TracerOfTensors(_Tracer):
+    """A tracer whose values are tensors to a forward that asks for it."""
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _TensorProxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        return a.node if issubclass(type(a), fx.Proxy) else super().create_arg(a)
+
+
+@contextmanager
+def _mode(module: nn.Module, training: bool) -> Iterator[None]:
+    before, module.training = module.training, training
+    constants = set(vars(module))
+    try:
+        yield
+    finally:
+        module.training = before
+        for name in set(vars(module)) - constants:  # the tracer stores constant tensors on the module
+            delattr(module, name)
+
+
+@contextmanager
+def _same_random_numbers() -> Iterator[None]:
+    """Raise UntraceableError if the block drew random numbers, which a graph would turn into constants."""
+    tensors, python = torch.get_rng_state(), random.getstate()
+    yield
+    if not torch.equal(tensors, torch.get_rng_state()) or python != random.getstate():
+        torch.set_rng_state(tensors)
+        random.setstate(python)
+        raise UntraceableError("it draws random numbers")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:100]
