@@ -57,7 +57,7 @@ class SwapReport:
         layer: the layer that was placed in it, as an expression.
         norms: one entry per normalisation, in the order of `model.named_modules()`.
         rewritten: names of modules whose forward was rewritten, because it applied a function or a shared module that
-            the layer replaces. Their new class is a subclass of the old one. Where the source allowed it, the calls were
+            the layer replaces. Their new class is a subclass of the old one. Where the source allowed it, calls were
             taken out of it; elsewhere the forward is written anew from its graph, and values that the old one read
             from plain attributes are now constants.
     """
