@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     Parameters = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
-NO_SECOND_DERIVATIVE = "kernels have no second derivative: use NormAct(..., backend='reference') there"
-"""The message of the error that a second derivative raises."""
-
-
 PARAMETERS = ("weight", "bias", "v0", "v1")
 """The parameters that a layer is called with in addition to x, in order. Each is (c,), of any floating type; v0 and v1
 are None if the layer does not use them."""

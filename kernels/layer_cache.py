@@ -9,7 +9,7 @@ from evonas.language.graph import Graph
 from evonas.layers.build_clock import building
 from evonas.layers.running_values import running_names
 
-_graph_of = lru_cache(maxsize=512)(Graph.from_json)
+graph_of = lru_cache(maxsize=512)(Graph.from_json)
 """Graphs by their JSON, so that training and evaluation, and both backends, share one parsed graph."""
 
 
@@ -26,7 +26,7 @@ def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
         training: whether statistics over the batch are computed from the input.
     """
     with building():
-        layer = _graph_of(graph)
+        layer = graph_of(graph)
         if not training and not running_names(layer):
             return compiled_layer(backend, graph, True)
         if backend == "triton":  # imported only when used: Triton may be missing

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from evonas.kernels.compiled_layer import KernelChoice, Settings
 from evonas.kernels.cpp.build import compiler, trouble
 from evonas.kernels.torch_function import norm_act
 from evonas.layers.backend import Call, KernelProvider, register
+
+if TYPE_CHECKING:
+    from evonas.layers.norm_act import NormAct
 
 
 def _bind(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
@@ -21,4 +25,10 @@ def _build_calls() -> object:
     return build_calls()
 
 
-register(KernelProvider(_bind, trouble, compiler, _build_calls))
+def _scriptable(layer: NormAct) -> NormAct:
+    from evonas.kernels.export.scriptable import scriptable
+
+    return scriptable(layer)
+
+
+register(KernelProvider(_bind, trouble, compiler, _build_calls, _scriptable))

@@ -47,7 +47,7 @@ class _Function(torch.autograd.Function):
         x, stats, weight, bias, v0, v1, *running = ctx.saved_tensors
         choice: KernelChoice = ctx.choice
         parameters = (weight, bias, v0, v1)
-        if torch.is_grad_enabled():  # the operator raises the right error if a second derivative is asked for
+        if torch.is_grad_enabled():  # for a second derivative, which the operator has
             stacked = _stacked(running, compute_dtype(choice.backend, x))
             arguments = (dy, x, stats, *parameters, stacked, *choice[:3], *choice.settings)
             dx, *found = torch.ops.evonas.norm_act_backward(*arguments)

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.kernels.compiled_layer import NO_SECOND_DERIVATIVE, PARAMETERS, Settings
-from evonas.kernels.layer_cache import compiled_layer
+from evonas.kernels.compiled_layer import PARAMETERS, Settings
+from evonas.kernels.layer_cache import compiled_layer, graph_of
+from evonas.kernels.second_derivative import derivative_of_backward
 from evonas.layers.reference import memory_format
 
 
@@ -137,12 +138,23 @@ def _backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
     return (dx, *(None if p is None else g.to(p.dtype) for p, g in pairs), *(None,) * 7)
 
 
-def _no_second_derivative(ctx: Any, *_: Any) -> Any:
-    raise NotImplementedError(NO_SECOND_DERIVATIVE)
+def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    dy, x, _, *vectors = inputs[:8]
+    ctx.settings = inputs[8:]
+    ctx.save_for_backward(dy, x, *vectors)
+
+
+def _second(ctx: Any, towards: list[Tensor]) -> tuple[Any, ...]:
+    dy, x, *parameters, running = ctx.saved_tensors
+    _, graph, training, groups, eps, _ = ctx.settings
+    given = [towards[0], *(None if p is None else t for p, t in zip(parameters, towards[1:], strict=True))]
+    found = derivative_of_backward(given, dy, x, parameters, running, graph_of(graph), training, groups, eps)
+    to_dy, to_x, *to_parameters = found
+    return (to_dy, to_x, None, *to_parameters, *(None,) * 7)
 
 
 norm_act.register_autograd(_backward, setup_context=_setup)
-norm_act_backward.register_autograd(_no_second_derivative)
+norm_act_backward.register_autograd(_second, setup_context=_setup_backward)
 
 
 def vectors_by_name(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:

@@ -14,16 +14,25 @@ if TYPE_CHECKING:
 
 def maximum(a: Tensor, b: Tensor) -> Tensor:
     """max(a, b), broadcast; half the gradient to each side at a tie. NaN propagates."""
+    import torch
+
     from evonas.language import autograd_functions
 
+    if autograd_functions.is_observed():
+        return torch.maximum(a, b)
     result: Tensor = autograd_functions.Maximum.apply(a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result
 
 
 def away_from_zero(y: Tensor, eps: float) -> Tensor:
     """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0) and gradient 0. NaN propagates."""
+    import torch
+
     from evonas.language import autograd_functions
 
+    if autograd_functions.is_observed():
+        edge = torch.full_like(y, eps)
+        return torch.where(y.abs() < eps, torch.where(y < 0, -edge, edge), y)
     result: Tensor = autograd_functions.AwayFromZero.apply(y, eps)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result
 
@@ -32,5 +41,7 @@ def quotient(a: Tensor, b: Tensor) -> Tensor:
     """The quotient a / b, broadcast."""
     from evonas.language import autograd_functions
 
+    if autograd_functions.is_observed():
+        return a / b
     result: Tensor = autograd_functions.Quotient.apply(a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result

@@ -1,9 +1,9 @@
 """Building blocks of the primitives as functions of PyTorch's autograd, each with its derivative.
 
 Their values, gradients and second derivatives are those of the obvious spelling, but they make fewer passes over a
-tensor. On a CPU they also avoid `torch.where`, `torch.var` and the backward pass of `torch.maximum`, whose code is not
-vectorised and is ten times slower than arithmetic. Candidates are trained with these functions, so a search spends most
-of its time here.
+tensor; where something observes the operations, they are spelled so. On a CPU they also avoid `torch.where`,
+`torch.var` and the backward pass of `torch.maximum`, whose code is not vectorised and is ten times slower than
+arithmetic. Candidates are trained with these functions, so a search spends most of its time here.
 """
 # ruff: noqa: D102  the methods are those of torch.autograd.Function
 
@@ -13,9 +13,24 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd import forward_ad
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def is_observed() -> bool:
+    """Whether something besides autograd and torch.compile follows the operations.
+
+    These are the transforms of torch.func, tangents of forward-mode differentiation, and tracers that write a program
+    down. To them, operations that they do not know are opaque, and the ones of PyTorch are not.
+    """
+    return (
+        torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch.jit.is_tracing()
+        or torch.compiler.is_exporting()
+    )
 
 
 def count(x: Tensor, dims: tuple[int, ...]) -> int:
@@ -116,11 +131,16 @@ class MeanSquare(torch.autograd.Function):
 
 def mean_square(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The mean of x² over `dims`, which stay as axes of extent 1."""
+    if is_observed():
+        return mean(x * x, dims)
     result: Tensor = MeanSquare.apply(x, dims, False)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result
 
 
 def variance(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """The biased variance over `dims`, which stay as axes of extent 1, in two passes: never E[x²] - E[x]²."""
+    if is_observed():
+        deviation = x - mean(x, dims)
+        return mean(deviation * deviation, dims)
     result: Tensor = MeanSquare.apply(x, dims, True)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result

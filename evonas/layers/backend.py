@@ -17,6 +17,8 @@ from evonas.errors import UsageError, unknown
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from evonas.layers.norm_act import NormAct
+
 BACKENDS = ("auto", "reference", "triton", "cpp")
 """The backends that `evonas.NormAct` accepts: the best for the input, the reference, Triton or C++ kernels."""
 
@@ -34,12 +36,14 @@ class KernelProvider:
         cpp_trouble: returns the reason why C++ kernels cannot be built on this machine, or None where they can.
         compiler: returns the command of the C++ compiler that builds them, or None where there is none.
         build_calls: builds the operator that calls C++ kernels, unless it is there already.
+        scriptable: makes a layer, in place, one whose methods TorchScript compiles, until its next call.
     """
 
     bind: Callable[[str, str, bool, int, float, float], Call]
     cpp_trouble: Callable[[], str | None]
     compiler: Callable[[], str | None]
     build_calls: Callable[[], object]
+    scriptable: Callable[[NormAct], NormAct]
 
 
 _registered: list[KernelProvider] = []

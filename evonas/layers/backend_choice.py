@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
 
+from evonas.errors import shorten
+from evonas.language.autograd_functions import is_observed
 from evonas.layers.backend import has_cpp, has_triton, kernel_provider
 
 if TYPE_CHECKING:
@@ -31,15 +34,16 @@ _PLANES, _SAMPLE = 2**25, 2**31
 def choose_backend(backend: str, x: Tensor, computed: int = 0) -> str:
     """The backend for an input: `reference`, `triton` or `cpp`.
 
-    The reference takes every case that kernels do not support: an empty batch, the transforms of torch.func, other
-    types of numbers, and for Triton sizes beyond 32 bits.
+    The reference takes every case that kernels do not support: an empty batch, the transforms of torch.func, tangents
+    of forward-mode differentiation, tracers, which would record where kernels wrote, other types of numbers, and for
+    Triton sizes beyond 32 bits.
 
     Args:
         backend: the backend that was asked for, one of `BACKENDS`.
         x: the input, (b, c, h, w).
         computed: the number of values that the layer has computed by the reference so far.
     """
-    if backend == "reference" or not x.numel() or torch._C._are_functorch_transforms_active():
+    if backend == "reference" or is_observed() or not x.numel():
         return "reference"
     if backend == "cpp" or (backend == "auto" and x.device.type == "cpu"):
         able = x.device.type == "cpu" and x.dtype in CPP_TYPES
@@ -69,4 +73,18 @@ def for_training(backend: str, device: str) -> str:
 
 def _pays(computed: int) -> bool:
     """Whether C++ kernels are worth building; torch.compile fuses the reference itself."""
-    return computed >= BREAK_EVEN and not torch.compiler.is_compiling() and has_cpp()
+    return computed >= BREAK_EVEN and not torch.compiler.is_compiling() and not _given_up and has_cpp()
+
+
+_given_up: list[str] = []
+"""Why `auto` no longer uses C++ kernels in this process; empty where it does."""
+
+
+def give_up_kernels(reason: Exception) -> None:
+    """Has `auto` use the reference on the CPU from now on, and warns once, because a build has failed."""
+    if not _given_up:
+        _given_up.append(str(reason))
+        warnings.warn(
+            f"C++ kernels cannot be built any more, so layers are computed by PyTorch: {shorten(str(reason), 300)}",
+            stacklevel=2,
+        )

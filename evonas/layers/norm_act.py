@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache, partial
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import fx, nn
 
-from evonas.errors import UsageError, shorten
+from evonas.errors import EvonasError, UsageError, shorten
 from evonas.language.graph import INPUTS, V0, V1, Graph
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.language.zoo import as_graph
 from evonas.layers.backend import check_backend, kernel_provider
-from evonas.layers.backend_choice import choose_backend
+from evonas.layers.backend_choice import choose_backend, give_up_kernels
 from evonas.layers.planes import RANKS, as_planes
 from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
 from evonas.layers.running_values import running_names, starts, update
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from evonas.layers.backend import Call
+
+
+_STARTS = {"weight": 1.0, "bias": 0.0, "v0": 0.0, "v1": 1.0}
+"""What each parameter starts at."""
 
 
 class NormAct(nn.Module):
@@ -42,7 +47,8 @@ class NormAct(nn.Module):
         channels: c, at least 1.
         groups: number of groups of statistics over `whcg`, lowered until it divides the channels.
         eps: between 0 and 1; it is added under square roots and logarithms, and divisors are clamped to it.
-        momentum: weight of the newest batch in running values, between 0 and 1.
+        momentum: weight of the newest batch in running values, between 0 and 1; None for their plain average over all
+            batches so far, whose number is in the buffer `num_batches_tracked`, as in `nn.BatchNorm2d`.
         affine: whether to learn `weight` and `bias`.
         backend: `reference` for PyTorch, `triton` or `cpp` for kernels, or `auto` for kernels where an input allows
             them, on a CPU only once they are worth building; see `evonas.layers.backend_choice`.
@@ -56,6 +62,8 @@ class NormAct(nn.Module):
         UsageError: for a graph that cannot be read or a number out of range.
     """
 
+    __jit_unused_properties__ = ("num_features",)
+
     weight: nn.Parameter | None
     bias: nn.Parameter | None
     v0: nn.Parameter | None
@@ -67,7 +75,7 @@ class NormAct(nn.Module):
         channels: int,
         groups: int = 32,
         eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float | None = 0.1,
         affine: bool = True,
         *,
         backend: str = "auto",
@@ -76,31 +84,34 @@ class NormAct(nn.Module):
     ) -> None:
         super().__init__()
         for name, number in (("channels", channels), ("groups", groups)):
-            if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
                 raise UsageError(f"{name} must be an integer >= 1, not {shorten(number)}")
-        if not isinstance(eps, int | float) or not 0.0 < eps < 1.0:
+        if not isinstance(eps, Real) or not 0.0 < eps < 1.0:
             raise UsageError(f"eps must be a small positive number, not {shorten(eps)}")
-        if not isinstance(momentum, int | float) or not 0.0 <= momentum <= 1.0:
-            raise UsageError(f"momentum must be between 0 and 1, not {shorten(momentum)}")
+        if momentum is not None and (not isinstance(momentum, Real) or not 0.0 <= momentum <= 1.0):
+            raise UsageError(f"momentum must be between 0 and 1, or None, not {shorten(momentum)}")
         check_backend(backend)
+        channels, groups, eps = int(channels), int(groups), float(eps)  # from NumPy's numbers too
         self.graph, self.backend = as_graph(graph), backend
         self._load_kernels()
         self._json = self.graph.to_json()  # the form in which operators take a graph
-        self.channels, self.groups, self.eps, self.momentum = channels, groups, eps, momentum
+        self.channels, self.groups, self.eps = channels, groups, eps
+        self.momentum = None if momentum is None else float(momentum)
         self._groups_used = groups_dividing(channels, groups)
         self._computed = 0  # number of values that the reference has computed
 
-        def vector(value: float) -> Tensor:
-            return torch.full((channels,), value, device=device, dtype=dtype)
+        def vector() -> Tensor:
+            return torch.empty(channels, device=device, dtype=dtype)
 
-        self.register_parameter("weight", nn.Parameter(vector(1.0)) if affine else None)
-        self.register_parameter("bias", nn.Parameter(vector(0.0)) if affine else None)
-        for node, start in ((V0, 0.0), (V1, 1.0)):
-            used = node in self.graph.live
-            self.register_parameter(INPUTS[node], nn.Parameter(vector(start)) if used else None)
+        has = {"weight": affine, "bias": affine, **{INPUTS[node]: node in self.graph.live for node in (V0, V1)}}
+        for name in _STARTS:
+            self.register_parameter(name, nn.Parameter(vector()) if has[name] else None)
         self._running = running_names(self.graph)
-        for name, start in starts(self.graph).items():
-            self.register_buffer(name, vector(start))
+        for name in self._running.values():
+            self.register_buffer(name, vector())
+        if self._running and momentum is None:
+            self.register_buffer("num_batches_tracked", torch.empty((), dtype=torch.long, device=device))
+        self.reset_parameters()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch leaves it untyped
@@ -111,6 +122,29 @@ class NormAct(nn.Module):
         if self.backend != "reference":
             kernel_provider()
 
+    @property
+    def num_features(self) -> int:
+        """The number of channels, by the name that PyTorch's normalisations give it."""
+        return self.channels
+
+    def reset_parameters(self) -> None:
+        """Sets parameters and running values to what they start at, as after a move from the meta device."""
+        self.reset_running_stats()
+        with torch.no_grad():
+            for name, start in _STARTS.items():
+                parameter = getattr(self, name)
+                if parameter is not None:
+                    parameter.fill_(start)
+
+    def reset_running_stats(self) -> None:
+        """Sets running values to what they start at, and the number of batches that they have seen to 0."""
+        with torch.no_grad():
+            for name, start in starts(self.graph).items():
+                self.get_buffer(name).fill_(start)
+            self._batches = 0
+            if "num_batches_tracked" in self._buffers:
+                self.get_buffer("num_batches_tracked").zero_()
+
     def forward(self, x: Tensor) -> Tensor:
         """The layer's value at `x`, (b, c, *positions) with c = `channels`.
 
@@ -118,6 +152,8 @@ class NormAct(nn.Module):
             ValueError: for an input of a rank below 2 or above 5 or another number of channels, or that is not
                 floating-point.
         """
+        if isinstance(x, fx.Proxy):  # to torch.fx a layer is one node, as PyTorch's own layers are
+            return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})
         if x.dim() not in RANKS or x.shape[1] != self.channels:
             raise ValueError(
                 f"expected an input of shape (b, {self.channels}), (b, {self.channels}, l), "
@@ -130,10 +166,16 @@ class NormAct(nn.Module):
     def _of_planes(self, x: Tensor) -> Tensor:
         backend = choose_backend(self.backend, x, self._computed)
         if backend != "reference":
-            return self._by_kernels(backend, x)
-        if not torch.compiler.is_compiling():
+            if self.backend != "auto" or torch.compiler.is_compiling():
+                return self._by_kernels(backend, x)
+            try:
+                return self._by_kernels(backend, x)
+            except (EvonasError, OSError) as error:  # a compiler or the cache has gone since the last build
+                give_up_kernels(error)
+        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
             self._computed += x.numel()
         count = x.numel() // self.channels
+        momentum = self._weight_of_batch(x)
         y = evaluate(
             self.graph,
             x,
@@ -141,7 +183,7 @@ class NormAct(nn.Module):
             x.new_ones(self.channels) if self.v1 is None else self.v1,
             groups=self.groups,
             eps=self.eps,
-            batch_statistic=partial(self._batch_statistic, count),
+            batch_statistic=partial(self._batch_statistic, count, momentum),
         )
         if self.weight is not None and self.bias is not None:
             weight, bias = (p.to(y.dtype).view(1, -1, 1, 1) for p in (self.weight, self.bias))
@@ -150,17 +192,49 @@ class NormAct(nn.Module):
         return y.to(x.dtype).contiguous(memory_format=memory_format(x))
 
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
-        own = self._parameters  # faster than attributes, which a module looks up in three places
-        buffers: Any = self._buffers
+        own: Any = self._parameters  # faster than attributes, which a module looks up in three places
+        if not own.keys() >= _STARTS.keys():  # pruned, parametrised and replicated layers have them elsewhere
+            own = {name: getattr(self, name) for name in _STARTS}
         weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
         bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
+        buffers: Any = self._buffers
         running = tuple([buffers[name] for name in self._running.values()])
+        kept, momentum = running, self.momentum
+        if momentum is None:
+            # Kernels are bound to a momentum: with 1 they give the values of the batch, which are averaged below.
+            momentum = 1.0
+            if self.training:
+                running = tuple([values.clone() for values in kept])
         # torch.compile warns of functions with a cache, and traces the one below.
         find = _bound.__wrapped__ if torch.compiler.is_compiling() else _bound
-        call = find(backend, self._json, self.training, self._groups_used, self.eps, self.momentum)
-        return call(x, weight, bias, own["v0"], own["v1"], running)
+        call = find(backend, self._json, self.training, self._groups_used, self.eps, momentum)
+        y = call(x, weight, bias, own["v0"], own["v1"], running)
+        if running is not kept:
+            share = self._weight_of_batch(x)
+            for values, batch in zip(kept, running, strict=True):
+                values.copy_((1 - share) * values + share * batch)
+        return y
 
-    def _batch_statistic(self, count: int, node: int, moment: Moment, value: Tensor) -> Tensor:
+    def __prepare_scriptable__(self) -> NormAct:
+        """The layer in the form that torch.jit.script compiles; it is itself again from its next call on."""
+        return kernel_provider().scriptable(self)
+
+    def _weight_of_batch(self, x: Tensor) -> float | Tensor:
+        """The weight of this batch in running values; without a momentum, one over the number of batches so far."""
+        if self.momentum is not None:
+            return self.momentum
+        if not (self.training and self._running and x.numel()):
+            return 0.0
+        counted = self._buffers.get("num_batches_tracked")
+        if counted is not None:
+            counted.add_(1)
+            return 1.0 / counted.double()
+        self._batches += 1
+        return 1.0 / self._batches
+
+    def _batch_statistic(
+        self, count: int, momentum: float | Tensor, node: int, moment: Moment, value: Tensor
+    ) -> Tensor:
         """The raw moment over (b, h, w) of a node's argument, which has `count` values in each channel.
 
         In training it is that of the batch, and the running value is updated; in evaluation it is the running value.
@@ -169,7 +243,7 @@ class NormAct(nn.Module):
         if not self.training:
             return running.to(value.dtype).view(1, -1, 1, 1)
         raw = raw_moment(moment, IndexSet.BWH, value, groups=1)
-        update(running, raw, moment, count, self.momentum)
+        update(running, raw, moment, count, momentum)
         return raw
 
     def extra_repr(self) -> str:

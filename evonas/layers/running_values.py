@@ -35,7 +35,7 @@ def starts(graph: Graph) -> dict[str, float]:
     }
 
 
-def update(running: Tensor, raw: Tensor, moment: Moment, count: int, momentum: float) -> None:
+def update(running: Tensor, raw: Tensor, moment: Moment, count: int, momentum: float | Tensor) -> None:
     """Moves a running value towards that of a batch, in place; an empty batch leaves it as it is.
 
     Args:

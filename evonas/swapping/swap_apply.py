@@ -47,13 +47,12 @@ def replacement_layer(
     channels = getattr(norm, "num_features", None) or norm.num_channels
     tensors = [t for t in (*norm.parameters(), *norm.buffers()) if t.is_floating_point()]
     like = tensors[0] if tensors else torch.empty(0)
-    own = getattr(norm, "momentum", None)
     layer = NormAct(
         graph,
         channels,  # type: ignore[arg-type]  # attributes of a module have no type
         groups or int(getattr(norm, "num_groups", 32)),
         eps or norm.eps,  # type: ignore[arg-type]  # an attribute as well
-        momentum if momentum is not None else 0.1 if own is None else own,
+        getattr(norm, "momentum", 0.1) if momentum is None else momentum,
         affine=bool(norm.affine) or not graph.nodes,
         backend=backend,
         device=like.device,

@@ -4,6 +4,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -39,8 +40,10 @@ struct Library {
 // A layer's kernels, and everything that follows from the settings and from the shape, type and memory format of an
 // input.
 struct Form : torch::CustomClassHolder {
-    Form(const std::string& path, bool training, at::IntArrayRef sizes, at::ArrayRef<double> reals, at::IntArrayRef rows)
+    Form(const std::string& path, const std::string& graph, bool training, at::IntArrayRef sizes,
+         at::ArrayRef<double> reals, at::IntArrayRef rows)
         : library(path),
+          graph(graph),
           forward(library.entry("forward")),
           backward(library.entry("backward")),
           training(training),
@@ -54,6 +57,7 @@ struct Form : torch::CustomClassHolder {
           gradients(std::count_if(rows.begin(), rows.end(), [](int64_t row) { return row >= 0; })) {}
 
     const Library library;
+    const std::string graph;  // as JSON
     const Entry forward, backward;
     const bool training;
     const std::vector<int64_t> counts;
@@ -97,13 +101,22 @@ struct Call {
     c10::SmallVector<Tensor, 8> owned;
 };
 
-// Passes on gradients that are to have a gradient themselves, and raises an error when that is asked for.
-struct NoSecondDerivative : torch::autograd::Function<NoSecondDerivative> {
-    static Tensor forward(AutogradContext*, const Tensor& gradient, at::TensorList) { return gradient.view_as(gradient); }
-    static variable_list backward(AutogradContext*, variable_list) {
-        C10_THROW_ERROR(NotImplementedError, NO_SECOND_DERIVATIVE);
+// The gradients of x, weight, bias, v0 and v1 by the operator in `torch_operator.py`, which has a derivative itself.
+variable_list differentiable(const Form& form, const Tensor& dy, const variable_list& saved) {
+    static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("evonas::norm_act_backward", "");
+    const auto optional = [](const Tensor& t) { return t.defined() ? c10::IValue(t) : c10::IValue(); };
+    torch::jit::Stack stack = {dy, saved[0], saved[1], saved[4], saved[5], optional(saved[2]), optional(saved[3]),
+                               c10::IValue(), "cpp", form.graph, form.training, form.counts[at_groups],
+                               form.reals[at_eps], form.reals[at_momentum]};
+    op.callBoxed(stack);
+    variable_list found = stack[0].toTensorVector();
+    const int of[] = {4, 5, 2, 3};
+    for (int i = 0; i < 4; ++i) {
+        const Tensor& parameter = saved[of[i]];
+        found[i + 1] = parameter.defined() ? found[i + 1].to(parameter.scalar_type()) : Tensor();
     }
-};
+    return found;
+}
 
 struct Function : torch::autograd::Function<Function> {
     static Tensor forward(
@@ -143,7 +156,10 @@ struct Function : torch::autograd::Function<Function> {
         const Form& form = static_cast<const Form&>(*capsule);
         const variable_list saved = ctx->get_saved_variables();
         const Tensor &x = saved[0], &stats = saved[1];
-        {
+        if (at::GradMode::is_enabled()) {  // the gradients are to have gradients themselves
+            const variable_list gradients = differentiable(form, dy, saved);
+            std::copy(gradients.begin(), gradients.end(), found.begin());
+        } else {
             const at::AutoDispatchBelowADInplaceOrView below;
             if (dy.scalar_type() != x.scalar_type() || dy.strides() != x.strides())
                 dy = at::empty_like(x).copy_(dy);
@@ -166,13 +182,6 @@ struct Function : torch::autograd::Function<Function> {
                 if (form.rows[i] >= 0)
                     found[i + 1] = gradients.select(0, form.rows[i]).to(saved[of[i]].scalar_type());
         }
-        if (at::GradMode::is_enabled()) {
-            variable_list of(saved.begin(), saved.begin() + 6);
-            of.erase(std::remove_if(of.begin(), of.end(), [](const Tensor& t) { return !t.defined(); }), of.end());
-            of.push_back(given[0]);
-            for (Tensor& gradient : found)
-                if (gradient.defined()) gradient = NoSecondDerivative::apply(gradient, at::TensorList(of));
-        }
         return found;
     }
 };
@@ -184,8 +193,9 @@ Tensor norm_act(
 }
 
 int64_t make_form(
-    const std::string& path, bool training, at::IntArrayRef sizes, at::ArrayRef<double> reals, at::IntArrayRef rows) {
-    return reinterpret_cast<int64_t>(c10::make_intrusive<Form>(path, training, sizes, reals, rows).release());
+    const std::string& path, const std::string& graph, bool training, at::IntArrayRef sizes,
+    at::ArrayRef<double> reals, at::IntArrayRef rows) {
+    return reinterpret_cast<int64_t>(c10::make_intrusive<Form>(path, graph, training, sizes, reals, rows).release());
 }
 
 void forget_form(int64_t form) { c10::intrusive_ptr<Form>::reclaim(reinterpret_cast<Form*>(form)); }
@@ -197,8 +207,8 @@ TORCH_LIBRARY(evonas_calls, library) {
         "norm_act(Tensor x, Tensor weight, Tensor bias, Tensor? v0, Tensor? v1, Tensor[] running, int form) -> Tensor",
         &norm_act);
     library.def(
-        "make_form(str path, bool training, int[] sizes, float[] reals, int[] rows) -> int",
-        [](std::string path, bool training, std::vector<int64_t> sizes, std::vector<double> reals,
-           std::vector<int64_t> rows) { return make_form(path, training, sizes, reals, rows); });
+        "make_form(str path, str graph, bool training, int[] sizes, float[] reals, int[] rows) -> int",
+        [](std::string path, std::string graph, bool training, std::vector<int64_t> sizes, std::vector<double> reals,
+           std::vector<int64_t> rows) { return make_form(path, graph, training, sizes, reals, rows); });
     library.def("forget_form(int form) -> ()", &forget_form);
 }

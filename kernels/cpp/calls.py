@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from evonas.cache import cache_folder, locked
-from evonas.kernels.compiled_layer import NO_SECOND_DERIVATIVE
 from evonas.kernels.cpp.build import BuildError, Options, build_and_load, cached_library
 from evonas.kernels.cpp.source import COUNTS, POINTERS, REALS
 from evonas.layers.build_clock import building
@@ -35,7 +34,7 @@ class Calls(NamedTuple):
     """
 
     norm_act: Callable[..., Tensor]
-    make_form: Callable[[str, bool, Sequence[int], Sequence[float], Sequence[int]], int]
+    make_form: Callable[[str, str, bool, Sequence[int], Sequence[float], Sequence[int]], int]
     forget_form: Callable[[int], None]
 
 
@@ -86,12 +85,12 @@ def _registered(path: Path) -> Calls:
 
 @cache
 def _source() -> str:
-    """The text of `calls.h`, preceded by the order of the fields of a `Call`."""
+    """The text of `calls.h`, preceded by the order of the fields of a `Call` and of the settings among them."""
     fields = ", ".join(f"at_{name}" for name in POINTERS)
     sizes = f"N_POINTERS, N_COUNTS = {len(COUNTS)}, N_REALS = {len(REALS)}"
-    message = f'#define NO_SECOND_DERIVATIVE "{NO_SECOND_DERIVATIVE}"'
+    places = f"at_groups = {COUNTS.index('G')}, at_eps = {REALS.index('eps')}, at_momentum = {REALS.index('momentum')}"
     text = (Path(__file__).parent / "calls.h").read_text()
-    return f"// For PyTorch {torch.__version__}\nenum {{ {fields}, {sizes} }};\n{message}\n\n{text}"
+    return f"// For PyTorch {torch.__version__}\nenum {{ {fields}, {sizes} }};\nenum {{ {places} }};\n\n{text}"
 
 
 @cache

@@ -72,7 +72,7 @@ class CppLayer:
     """
 
     def __init__(self, graph: Graph, training: bool) -> None:
-        self.training = training
+        self.training, self._graph = training, graph.to_json()
         names = running_names(graph)
         self.running = tuple(names.values())
         self._plan = plan_of(graph, training)
@@ -154,7 +154,9 @@ class CppLayer:
         reals = (settings.eps, settings.momentum, form.unbias)
         source = cpp_source(self._plan, self._variant("forward", form.layout, form.double))
         with building():
-            return build_and_load(source, lambda path: _Handle(by, path, self.training, sizes, reals, rows))
+            return build_and_load(
+                source, lambda path: _Handle(by, path, self._graph, self.training, sizes, reals, rows)
+            )
 
     def _run(
         self,
@@ -207,9 +209,16 @@ class _Handle:
     """
 
     def __init__(
-        self, by: Calls, path: Path, training: bool, sizes: tuple[int, ...], reals: tuple[float, ...], rows: list[int]
+        self,
+        by: Calls,
+        path: Path,
+        graph: str,
+        training: bool,
+        sizes: tuple[int, ...],
+        reals: tuple[float, ...],
+        rows: list[int],
     ) -> None:
-        self.number = by.make_form(str(path), training, sizes, reals, rows)
+        self.number = by.make_form(str(path), graph, training, sizes, reals, rows)
         weakref.finalize(self, by.forget_form, self.number).atexit = False  # PyTorch may be gone by then
 
 

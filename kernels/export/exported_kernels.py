@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from evonas.kernels.export.torch_helpers import memory_format_of
+from evonas.kernels.export.torch_helpers import laid_out_like
 from evonas.kernels.triton.tiles import Grid, Shape, merging
 
 try:
@@ -111,7 +111,7 @@ class ByKernels(torch.autograd.Function):
         """The gradients of x and of the parameters."""
         x, stats, *parameters = ctx.saved_tensors
         named = dict(zip(ctx.names, parameters, strict=True))
-        dy = dy.to(x.dtype).contiguous(memory_format=memory_format_of(x))
+        dy = laid_out_like(dy.to(x.dtype), x)
         with torch.cuda.device_of(x):
             given = {**ctx.given, **{f"{name}_ptr": p for name, p in named.items()}}
             dx, found = ctx.passes.backward(dy, x, stats, ctx.shape, given)

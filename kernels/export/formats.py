@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -98,7 +98,6 @@ def to_onnx(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
             opset_version=_OPSET,
             dynamo=True,
             verbose=False,
-            custom_translation_table={torch.ops.aten.copysign.Tensor: _copysign()},
         )
     assert made is not None  # with dynamo, the exporter returns the model
     model = made.model_proto
@@ -136,19 +135,6 @@ def _module(graph: Graph, size: Concrete) -> nn.Module:
         except (RuntimeError, TypeError, AttributeError) as error:
             raise UsageError(f"{shown} is not the state of this layer: {shorten(str(error), 300)}") from None
     return module.eval()
-
-
-def _copysign() -> Callable[..., Any]:
-    """The translation of `torch.copysign` to ONNX, which lacks it; the sign of -0 never matters in a layer."""
-    from onnxscript import opset18
-
-    op: Any = opset18  # its annotations reject arguments that it accepts
-
-    def copysign(size: Any, sign: Any) -> Any:
-        size = op.Abs(size)
-        return op.Where(op.Less(sign, op.CastLike(op.Constant(value_float=0.0), sign)), op.Neg(size), size)
-
-    return copysign
 
 
 @contextmanager

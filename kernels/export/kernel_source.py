@@ -55,7 +55,7 @@ _TITLE = """
 _CHOICE = """
     def _by_kernels(self, x: Tensor) -> Tensor:
         \"\"\"The layer by its Triton kernels.\"\"\"
-        x = x.contiguous(memory_format=memory_format_of(x))
+        x = laid_out_like(x, x)
         b, c, h, w = x.shape
         shape = Shape(b, c, h * w, {groups}, not x.is_contiguous())
         weight = x.new_ones(c) if self.weight is None else self.weight

@@ -13,26 +13,25 @@ from torch import Tensor, nn
 
 def kept_from_zero(y: Tensor, eps: float) -> Tensor:
     """`y` where abs(y) >= eps, else eps with the sign of `y` (+ for 0), there without gradient."""
-    # Adding 0 turns -0 into 0, whose sign counts as +.
-    edge = torch.full_like(y, eps).copysign(y.detach() + 0.0)
-    return torch.where(y.abs() < eps, edge, y)
+    edge = torch.full_like(y, eps)
+    return torch.where(y.abs() < eps, torch.where(y < 0, -edge, edge), y)
 
 
 def mean_in_groups(values: Tensor, groups: int) -> Tensor:
     """The mean over the channels and plane of a group, repeated for each channel."""
-    b, channels, h, w = values.shape
+    channels = values.shape[1]
     if channels == 1:  # the same in every channel of a group
         return values.mean((2, 3), keepdim=True)
-    means = values.reshape(b, groups, channels // groups, h, w).mean((2, 3, 4))
+    means = values.unflatten(1, (groups, channels // groups)).mean((2, 3, 4))
     return means.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 
 def var_in_groups(values: Tensor, groups: int) -> Tensor:
     """The biased variance over the channels and plane of a group, repeated for each channel."""
-    b, channels, h, w = values.shape
+    channels = values.shape[1]
     if channels == 1:  # the same in every channel of a group
         return values.var((2, 3), correction=0, keepdim=True)
-    variances = values.reshape(b, groups, channels // groups, h, w).var((2, 3, 4), correction=0)
+    variances = values.unflatten(1, (groups, channels // groups)).var((2, 3, 4), correction=0)
     return variances.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 
@@ -56,11 +55,11 @@ def as_planes(x: Tensor) -> Tensor:
     return x[:, :, None, None] if x.dim() == 2 else x.unsqueeze(2)
 
 
-def memory_format_of(x: Tensor) -> torch.memory_format:
-    """channels_last where `x` is laid out so and in no other way."""
+def laid_out_like(y: Tensor, x: Tensor) -> Tensor:
+    """`y` with channels last in memory where `x` is so and in no other way, else contiguous."""
     if x.is_contiguous() or not x.is_contiguous(memory_format=torch.channels_last):
-        return torch.contiguous_format
-    return torch.channels_last
+        return y.contiguous()
+    return y.contiguous(memory_format=torch.channels_last)
 
 
 class Tracking(nn.Module):

@@ -72,7 +72,9 @@ def to_torch(
         lines += ["", *(part for line in header for part in wrapped(quoted(line), "", "    "))]
     docstring = "\n".join(lines)
     imports = "\nimport torch\nfrom torch import Tensor, nn\n" if kernels is None else IMPORTS
-    parts = [f'r"""{docstring}\n"""\n\nfrom __future__ import annotations\n{imports}', *helpers, *classes, *also]
+    # TorchScript reads annotations as they are, which this import would turn into text.
+    future = "" if kernels is None else "from __future__ import annotations\n"
+    parts = [f'r"""{docstring}\n"""\n\n{future}{imports}', *helpers, *classes, *also]
     text = "\n\n".join(part.strip("\n") + "\n" for part in parts)
     if len(re.findall(rf"^(?:def |class |){class_name}\b", text, re.M)) > 1:
         raise UsageError(f"the file itself uses the name {class_name!r}; give the class another")

@@ -19,8 +19,8 @@ class {name}(nn.Module):
         affine: whether to learn `weight` and `bias`, which scale and shift each channel at the end.{backend_doc}
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
+    weight: Tensor | None
+    bias: Tensor | None
 {annotations}
     def __init__(
         self,
@@ -47,16 +47,17 @@ class {name}(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The layer's value at `x`, (b, c, *positions)."""
         if not 2 <= x.dim() <= 5 or x.shape[1] != self.channels:
-            raise ValueError(f"expected shape (b, {{self.channels}}, ...), got {{tuple(x.shape)}}")
+            raise ValueError(f"expected shape (b, {{self.channels}}, ...), got {{list(x.shape)}}")
         return self._value(x) if x.dim() == 4 else self._value(as_planes(x)).reshape(x.shape)
 
     def _value(self, x: Tensor) -> Tensor:
         """The layer's value at `x`, (b, c, h, w)."""{backend_choice}
         dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
         y = self._graph(x.to(dtype)).expand(x.shape)
-        if self.weight is not None and self.bias is not None:
-            y = torch.addcmul(per_channel(self.bias, dtype), y, per_channel(self.weight, dtype))
-        return y.to(x.dtype).contiguous(memory_format=memory_format_of(x))
+        weight, bias = self.weight, self.bias
+        if weight is not None and bias is not None:
+            y = torch.addcmul(per_channel(bias, dtype), y, per_channel(weight, dtype))
+        return laid_out_like(y.to(x.dtype), x)
 
     def _graph(self, x: Tensor) -> Tensor:
         """The layer before `weight` and `bias`, in a shape that broadcasts to that of `x`."""
