@@ -11,7 +11,7 @@ from evonas.kernels.torch_function import norm_act
 from evonas.layers.backend import Call, KernelProvider, register
 
 if TYPE_CHECKING:
-    from evonas.layers.norm_act import NormAct
+    from torch import nn
 
 
 def _bind(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
@@ -25,7 +25,7 @@ def _build_calls() -> object:
     return build_calls()
 
 
-def _scriptable(layer: NormAct) -> NormAct:
+def _scriptable(layer: nn.Module) -> nn.Module:
     from evonas.kernels.export.scriptable import scriptable
 
     return scriptable(layer)

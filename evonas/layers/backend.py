@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING
 from evonas.errors import UsageError, unknown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evonas.layers.norm_act import NormAct
+    from torch import Tensor, nn
 
 BACKENDS = ("auto", "reference", "triton", "cpp")
 """The backends that `evonas.NormAct` accepts: the best for the input, the reference, Triton or C++ kernels."""
@@ -43,7 +41,7 @@ class KernelProvider:
     cpp_trouble: Callable[[], str | None]
     compiler: Callable[[], str | None]
     build_calls: Callable[[], object]
-    scriptable: Callable[[NormAct], NormAct]
+    scriptable: Callable[[nn.Module], nn.Module]
 
 
 _registered: list[KernelProvider] = []

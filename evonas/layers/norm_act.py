@@ -10,6 +10,7 @@ import torch
 from torch import fx, nn
 
 from evonas.errors import EvonasError, UsageError, shorten
+from evonas.language.autograd_functions import is_observed
 from evonas.language.graph import INPUTS, V0, V1, Graph
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.language.zoo import as_graph
@@ -83,12 +84,13 @@ class NormAct(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
-        for name, number in (("channels", channels), ("groups", groups)):
+        given: dict[str, Any] = {"channels": channels, "groups": groups, "eps": eps, "momentum": momentum}
+        for name, number in list(given.items())[:2]:
             if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
                 raise UsageError(f"{name} must be an integer >= 1, not {shorten(number)}")
-        if not isinstance(eps, Real) or not 0.0 < eps < 1.0:
+        if not isinstance(given["eps"], Real) or not 0.0 < eps < 1.0:
             raise UsageError(f"eps must be a small positive number, not {shorten(eps)}")
-        if momentum is not None and (not isinstance(momentum, Real) or not 0.0 <= momentum <= 1.0):
+        if momentum is not None and (not isinstance(given["momentum"], Real) or not 0.0 <= momentum <= 1.0):
             raise UsageError(f"momentum must be between 0 and 1, or None, not {shorten(momentum)}")
         check_backend(backend)
         channels, groups, eps = int(channels), int(groups), float(eps)  # from NumPy's numbers too
@@ -172,7 +174,7 @@ class NormAct(nn.Module):
                 return self._by_kernels(backend, x)
             except (EvonasError, OSError) as error:  # a compiler or the cache has gone since the last build
                 give_up_kernels(error)
-        if not (torch.compiler.is_compiling() or torch.jit.is_tracing()):
+        if not (torch.compiler.is_compiling() or is_observed()):
             self._computed += x.numel()
         count = x.numel() // self.channels
         momentum = self._weight_of_batch(x)
@@ -215,7 +217,7 @@ class NormAct(nn.Module):
                 values.copy_((1 - share) * values + share * batch)
         return y
 
-    def __prepare_scriptable__(self) -> NormAct:
+    def __prepare_scriptable__(self) -> nn.Module:
         """The layer in the form that torch.jit.script compiles; it is itself again from its next call on."""
         return kernel_provider().scriptable(self)
 

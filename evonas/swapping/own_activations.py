@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evonas.swapping.op_kinds import GATES, NORMS, OTHER_NORMS, may_be_activation
 
-_KNOWN = {
+_KNOWN: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "relu6": F.relu6,
     "leaky_relu": F.leaky_relu,
@@ -53,7 +54,7 @@ def _name(module: nn.Module) -> str | None:
         except Exception:  # a module of any kind, which may want other inputs
             return None
         for value in values:
-            if not isinstance(value, torch.Tensor) or value.shape != x.shape or value.dtype != x.dtype:
+            if not isinstance(value, Tensor) or value.shape != x.shape or value.dtype != x.dtype:
                 return None
         for name, function in _KNOWN.items():
             if all((value - function(x)).abs().max() < _SAME for value in values):

@@ -110,8 +110,8 @@ class _Tracer(fx.Tracer):
 class _TensorProxy(fx.Proxy):
     """A value of the trace that `isinstance` takes for a tensor."""
 
-    @property
-    def __class__(self) -> type:  # type: ignore[override]  # what isinstance asks for besides the type
+    @property  # type: ignore[misc]  # what isinstance asks for besides the type, and may be read only
+    def __class__(self) -> type:
         return Tensor
 
 

@@ -20,12 +20,13 @@ from evonas.layers.norm_act import NormAct
 _OWN = "_before_script"
 
 
-def scriptable(layer: NormAct) -> NormAct:
-    """The layer, made ready for `torch.jit.script`, which asks for it by `__prepare_scriptable__`.
+def scriptable(layer: nn.Module) -> nn.Module:
+    """The layer, a `NormAct`, made ready for `torch.jit.script`, which asks for it by `__prepare_scriptable__`.
 
     Raises:
         UsageError: for a layer in training whose running values are plain averages, which the class does not have.
     """
+    assert isinstance(layer, NormAct)
     if layer.momentum is None and layer.training:
         raise UsageError("a layer without momentum cannot be scripted in training: call eval(), or set its momentum")
     vars(layer)[_OWN] = {"groups": layer.groups, "momentum": layer.momentum}
@@ -41,7 +42,7 @@ def _itself_again(layer: Any) -> NormAct:
 
 
 def _call(layer: Any, *arguments: Any, **named: Any) -> Any:
-    return _itself_again(layer)._call_impl(*arguments, **named)
+    return _itself_again(layer)._call_impl(*arguments, **named)  # type: ignore[no-untyped-call]  # torch leaves it untyped
 
 
 def _reduce(layer: Any, protocol: Any) -> Any:

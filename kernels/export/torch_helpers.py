@@ -22,7 +22,8 @@ def mean_in_groups(values: Tensor, groups: int) -> Tensor:
     channels = values.shape[1]
     if channels == 1:  # the same in every channel of a group
         return values.mean((2, 3), keepdim=True)
-    means = values.unflatten(1, (groups, channels // groups)).mean((2, 3, 4))
+    grouped: Tensor = values.unflatten(1, (groups, channels // groups))
+    means = grouped.mean((2, 3, 4))
     return means.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 
@@ -31,7 +32,8 @@ def var_in_groups(values: Tensor, groups: int) -> Tensor:
     channels = values.shape[1]
     if channels == 1:  # the same in every channel of a group
         return values.var((2, 3), correction=0, keepdim=True)
-    variances = values.unflatten(1, (groups, channels // groups)).var((2, 3, 4), correction=0)
+    grouped: Tensor = values.unflatten(1, (groups, channels // groups))
+    variances = grouped.var((2, 3, 4), correction=0)
     return variances.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 

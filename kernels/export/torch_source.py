@@ -73,8 +73,8 @@ def to_torch(
     docstring = "\n".join(lines)
     imports = "\nimport torch\nfrom torch import Tensor, nn\n" if kernels is None else IMPORTS
     # TorchScript reads annotations as they are, which this import would turn into text.
-    future = "" if kernels is None else "from __future__ import annotations\n"
-    parts = [f'r"""{docstring}\n"""\n\n{future}{imports}', *helpers, *classes, *also]
+    future = "" if kernels is None else "from __future__ import annotations\n\n"
+    parts = [f'r"""{docstring}\n"""\n\n{future}{imports.lstrip()}', *helpers, *classes, *also]
     text = "\n\n".join(part.strip("\n") + "\n" for part in parts)
     if len(re.findall(rf"^(?:def |class |){class_name}\b", text, re.M)) > 1:
         raise UsageError(f"the file itself uses the name {class_name!r}; give the class another")
