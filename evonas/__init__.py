@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evonas.front.api import Result, resume, search
     from evonas.language.graph import Graph
     from evonas.language.zoo import zoo
+    from evonas.layers.batch_averages import convert_sync_batchnorm, update_bn
     from evonas.layers.layer_factory import LayerFactory
     from evonas.layers.norm_act import NormAct
     from evonas.layers.norm_layers import norm_layer
@@ -52,12 +53,14 @@ __all__ = [
     "UsageError",
     "Verdict",
     "baseline",
+    "convert_sync_batchnorm",
     "norm_layer",
     "rerank",
     "resume",
     "search",
     "swap",
     "transfer",
+    "update_bn",
     "zoo",
 ]
 
@@ -82,12 +85,14 @@ _FROM = {
     "UsageError": "evonas.errors",
     "Verdict": "evonas.reruns.verdict",
     "baseline": "evonas.reruns.baseline",
+    "convert_sync_batchnorm": "evonas.layers.batch_averages",
     "norm_layer": "evonas.layers.norm_layers",
     "rerank": "evonas.reruns.reranking",
     "resume": "evonas.front.api",
     "search": "evonas.front.api",
     "swap": "evonas.swapping.swap",
     "transfer": "evonas.reruns.task_transfer",
+    "update_bn": "evonas.layers.batch_averages",
     "zoo": "evonas.language.zoo",
 }
 """The module that defines each public name."""

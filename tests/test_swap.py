@@ -492,6 +492,113 @@ def test_statistics_over_positions_behind_a_linear_are_reported() -> None:
     assert report.replaced and not report.replaced[0].notes
 
 
+class LlamaRMSNorm(nn.Module):
+    """As transformers writes it: a normalisation by its name alone."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x.square().mean(-1, keepdim=True).add(1e-6).rsqrt() * self.weight
+
+
+class FrozenBatchNorm2d(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.get_buffer("scale").view(1, -1, 1, 1)
+
+
+def test_whatever_looks_like_a_normalisation_is_in_the_report() -> None:
+    made = [
+        conv3(3, 4),
+        FrozenBatchNorm2d(4),
+        nn.ReLU(),
+        LlamaRMSNorm(8),
+        nn.LayerNorm(8),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+    ]
+    report = evonas.swap(nn.Sequential(*made), "evonorm-s0")
+    reasons = {row.norm: row.reason for row in report.kept}
+    assert list(reasons) == ["FrozenBatchNorm2d", "LlamaRMSNorm", "LayerNorm"]
+    assert "frozen" in reasons["FrozenBatchNorm2d"] and "by its name" in reasons["LlamaRMSNorm"]
+    assert [row.name for row in report.replaced] == ["5"]
+    found = evonas.swap(nn.ModuleDict({"a": nn.Sequential(nn.Linear(3, 8), nn.LayerNorm(8))}), "dyt", include="a.*")
+    assert [row.name for row in found.kept] == ["a.1"]
+
+
+@pytest.mark.parametrize(
+    ("norm", "layer", "says"),
+    [
+        (nn.BatchNorm2d(4, momentum=None), "bn-relu", "plain averages"),
+        (nn.BatchNorm2d(4, track_running_stats=False), "bn-relu", "running values there"),
+        (nn.InstanceNorm2d(4, track_running_stats=True), "in-relu", "are not taken over"),
+        (nn.SyncBatchNorm(4), "evonorm-b0", "of all processes too"),
+        (nn.SyncBatchNorm(4), "evonorm-s0", ""),
+        (nn.BatchNorm2d(4), "bn-relu", ""),
+    ],
+)
+def test_what_becomes_of_statistics_is_in_the_report(norm: nn.Module, layer: str, says: str) -> None:
+    model = nn.Sequential(conv3(3, 4), norm, nn.ReLU())
+    (row,) = evonas.swap(model, layer).replaced
+    assert says in " ".join(row.notes) and bool(says) == bool(row.notes)
+    if getattr(norm, "momentum", 0.1) is None:
+        assert "num_batches_tracked" in model[1].state_dict() and model[1].momentum is None
+
+
+def test_a_layer_that_an_activation_follows_is_in_the_report() -> None:
+    """As torchvision's networks have it with `norm_layer`, which put an activation of their own after it."""
+    layer = evonas.norm_layer("bn-relu")
+    report = evonas.swap(nn.Sequential(conv3(3, 4), layer(4), nn.ReLU(), conv3(4, 4), layer(4), conv3(4, 4)), "bn-relu")
+    assert [row.name for row in report.norms] == ["1"] and "activates twice" in report.kept[0].reason
+
+
+class Folds(nn.Module):
+    """As ultralytics' models: `fuse` folds each BatchNorm into its convolution, and drops it."""
+
+    class Conv(nn.Module):
+        def __init__(self, channels: int, act: bool = True) -> None:
+            super().__init__()
+            self.conv, self.bn = conv3(channels, 4), nn.BatchNorm2d(4)
+            self.act = nn.SiLU() if act else nn.Identity()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.bn(self.conv(x)))
+
+        def forward_fuse(self, x: Tensor) -> Tensor:
+            return self.act(self.conv(x))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = self.Conv(3), self.Conv(4, act=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x))
+
+    def fuse(self) -> Folds:
+        for module in self.modules():
+            if isinstance(module, Folds.Conv) and hasattr(module, "bn"):
+                module.conv = torch.nn.utils.fuse_conv_bn_eval(module.conv, module.bn)
+                delattr(module, "bn")
+                module.forward = module.forward_fuse  # type: ignore[method-assign]  # as they do
+        return self
+
+
+def test_layers_are_left_out_of_folding() -> None:
+    model = Folds().eval()
+    evonas.swap(model, "bn-swish")
+    x, names = torch.randn(2, 3, 8, 8), [name for name, _ in model.first.named_modules()]
+    expected = copy.deepcopy(pickle.loads(pickle.dumps(model)))(x)
+    assert model.fuse() is model
+    assert not hasattr(model.second, "bn") and isinstance(model.first.bn, evonas.NormAct)
+    assert [name for name, _ in model.first.named_modules()] == names
+    torch.testing.assert_close(model(x), expected, rtol=1e-4, atol=1e-5)  # float32
+
+
 def test_a_swapped_network_compiles() -> None:
     model, x = nn.Sequential(BasicBlock(3, 3)), torch.randn(2, 3, 8, 8)
     assert evonas.swap(model, "evonorm-s0", backend="reference").rewritten

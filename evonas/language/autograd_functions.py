@@ -28,7 +28,7 @@ def is_observed() -> bool:
     return (
         torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
-        or torch._C._is_tracing()
+        or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # public, but torch leaves it untyped
         or torch.compiler.is_exporting()
     )
 

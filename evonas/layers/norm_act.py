@@ -19,6 +19,7 @@ from evonas.layers.backend_choice import choose_backend, give_up_kernels
 from evonas.layers.planes import RANKS, as_planes
 from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
 from evonas.layers.running_values import running_names, starts, update
+from evonas.layers.synchronised import joint_moment, partners
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,6 +55,8 @@ class NormAct(nn.Module):
         backend: `reference` for PyTorch, `triton` or `cpp` for kernels, or `auto` for kernels where an input allows
             them, on a CPU only once they are worth building; see `evonas.layers.backend_choice`.
         device, dtype: of parameters and buffers; PyTorch's defaults where not given.
+        process_group: processes whose batches have their statistics in common, in training: a group of
+            `torch.distributed`, or "world" for all; None for this process alone. The reference computes them.
 
     Attributes:
         weight, bias: gamma, starting at 1, and beta, starting at 0; (c,); None without `affine`.
@@ -82,6 +85,7 @@ class NormAct(nn.Module):
         backend: str = "auto",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        process_group: Any = None,
     ) -> None:
         super().__init__()
         given: dict[str, Any] = {"channels": channels, "groups": groups, "eps": eps, "momentum": momentum}
@@ -94,7 +98,7 @@ class NormAct(nn.Module):
             raise UsageError(f"momentum must be between 0 and 1, or None, not {shorten(momentum)}")
         check_backend(backend)
         channels, groups, eps = int(channels), int(groups), float(eps)  # from NumPy's numbers too
-        self.graph, self.backend = as_graph(graph), backend
+        self.graph, self.backend, self.process_group = as_graph(graph), backend, process_group
         self._load_kernels()
         self._json = self.graph.to_json()  # the form in which operators take a graph
         self.channels, self.groups, self.eps = channels, groups, eps
@@ -116,7 +120,7 @@ class NormAct(nn.Module):
         self.reset_parameters()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        super().__setstate__({"process_group": None, **state})  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._load_kernels()
 
     def _load_kernels(self) -> None:
@@ -166,7 +170,8 @@ class NormAct(nn.Module):
         return self._of_planes(x) if x.dim() == 4 else self._of_planes(as_planes(x)).reshape(x.shape)
 
     def _of_planes(self, x: Tensor) -> Tensor:
-        backend = choose_backend(self.backend, x, self._computed)
+        group = partners(self.process_group) if self.training and self._running else None
+        backend = "reference" if group is not None else choose_backend(self.backend, x, self._computed)
         if backend != "reference":
             if self.backend != "auto" or torch.compiler.is_compiling():
                 return self._by_kernels(backend, x)
@@ -185,7 +190,7 @@ class NormAct(nn.Module):
             x.new_ones(self.channels) if self.v1 is None else self.v1,
             groups=self.groups,
             eps=self.eps,
-            batch_statistic=partial(self._batch_statistic, count, momentum),
+            batch_statistic=partial(self._batch_statistic, count, momentum, group),
         )
         if self.weight is not None and self.bias is not None:
             weight, bias = (p.to(y.dtype).view(1, -1, 1, 1) for p in (self.weight, self.bias))
@@ -235,16 +240,21 @@ class NormAct(nn.Module):
         return 1.0 / self._batches
 
     def _batch_statistic(
-        self, count: int, momentum: float | Tensor, node: int, moment: Moment, value: Tensor
+        self, count: int, momentum: float | Tensor, group: Any, node: int, moment: Moment, value: Tensor
     ) -> Tensor:
         """The raw moment over (b, h, w) of a node's argument, which has `count` values in each channel.
 
-        In training it is that of the batch, and the running value is updated; in evaluation it is the running value.
+        In training it is that of the batch, or of the batches of a group of processes, and the running value is
+        updated; in evaluation it is the running value.
         """
         running = self.get_buffer(self._running[node])
         if not self.training:
             return running.to(value.dtype).view(1, -1, 1, 1)
-        raw = raw_moment(moment, IndexSet.BWH, value, groups=1)
+        if group is None:
+            raw = raw_moment(moment, IndexSet.BWH, value, groups=1)
+        else:
+            raw, total = joint_moment(moment, value, count, group)
+            count = int(total)
         update(running, raw, moment, count, momentum)
         return raw
 
@@ -255,6 +265,7 @@ class NormAct(nn.Module):
             settings += f", groups={self.groups}"
         if self._running:
             settings += f", momentum={self.momentum}"
+            settings += "" if self.process_group is None else ", synchronised"
         return f"{self.graph.written()}, {settings}"
 
 

@@ -22,7 +22,8 @@ def norm_layer(
 
     The networks of timm call a norm-activation layer like this. Those of torchvision call it with ``num_features``
     alone and put an activation of their own after it, unless an argument such as ``activation_layer=None`` prevents it;
-    where there is no such argument, use `evonas.swap` on the network.
+    where there is no such argument, use `evonas.swap` on the network. Its report also names the layers of a network
+    that an activation follows.
 
     Args:
         layer: a graph, a published name or an expression.

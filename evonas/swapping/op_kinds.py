@@ -72,6 +72,12 @@ def _functions(names: tuple[str, ...]) -> set[object]:
 _FUNCTIONS, _GATE_FUNCTIONS = _functions(_NAMES), _functions(_GATES)
 
 
+def looks_like_norm(module: nn.Module) -> bool:
+    """Return whether a module without children is a normalisation by the name of its class, such as LlamaRMSNorm."""
+    named = "norm" in type(module).__name__.lower() and not type(module).__module__.startswith("torch.nn.utils")
+    return named and not any(True for _ in module.children())
+
+
 def has_own_forward(norm: nn.Module) -> bool:
     """Return whether the class of a normalisation overrides the forward of its PyTorch class."""
     base = next(cls for cls in NORMS if isinstance(norm, cls))

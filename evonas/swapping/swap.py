@@ -8,6 +8,8 @@ from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from evonas.errors import UsageError, shorten, unknown
 from evonas.language.graph import Graph
@@ -15,13 +17,17 @@ from evonas.language.primitive_table import PRIMITIVES, IndexSet
 from evonas.language.zoo import as_graph
 from evonas.layers.layer_factory import AFFINE_ALONE
 from evonas.layers.norm_act import NormAct
-from evonas.swapping.op_kinds import ACTIVATIONS, LAZY, NORMS, OTHER_NORMS
+from evonas.layers.running_values import running_names
+from evonas.swapping.fusing import leave_out_of_fusing
+from evonas.swapping.op_kinds import ACTIVATIONS, LAZY, NORMS, OTHER_NORMS, looks_like_norm
 from evonas.swapping.swap_apply import apply, replacement_layer
 from evonas.swapping.swap_plan import Finding, SwapPlan
 from evonas.swapping.swap_report import Action, NormOutcome, SwapReport
 
 _LAZY = "it is lazy: run the model once before the swap"
 _OTHER = "not a normalisation of channels, (b, c, *positions)"
+_FROZEN = "it is frozen: its statistics are constants, which no layer has"
+_BY_NAME = "a normalisation by its name, but none of PyTorch's normalisations of channels"
 LINEAR = ("keep", "affine", "replace")
 
 
@@ -88,7 +94,14 @@ def swap(
     NormAct(graph, 1, groups or 32, eps or 1e-5, 0.1 if momentum is None else momentum, backend=backend)
 
     plan = SwapPlan(model, (*ACTIVATIONS, *extra), extra, by_order)
-    names = {name: norm for norm, name in plan.norms.items()}
+    others = {
+        name: module
+        for name, module in model.named_modules()
+        if module not in plan.norms and (isinstance(module, OTHER_NORMS) or looks_like_norm(module))
+        if not isinstance(module, NormAct) or plan.activation_after(module)
+    }
+    reasons = {name: _why_not(other, plan) for name, other in others.items()}
+    names = [*plan.norms.values(), *others]
     for pattern in wanted:
         if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
             raise UsageError(f"no normalisation of the model matches {shorten(pattern)}; it has {_listed(names)}")
@@ -107,10 +120,11 @@ def swap(
             )
         rows.append(_outcome(plan.norms[norm], norm, finding, linear, graph))
     rewritten = apply(model, plan, layers, [finding for finding in found.values() if finding.is_pair])
+    leave_out_of_fusing(model)
     rows += [
-        NormOutcome(name, type(other).__name__, Action.KEPT, reason=_LAZY if isinstance(other, LAZY) else _OTHER)
-        for name, other in model.named_modules()
-        if isinstance(other, OTHER_NORMS) and chosen(name)
+        NormOutcome(name, type(other).__name__, Action.KEPT, reason=reasons[name])
+        for name, other in others.items()
+        if chosen(name)
     ]
     order = {name: place for place, (name, _) in enumerate(model.named_modules())}
     rows.sort(key=lambda row: order[row.name])
@@ -124,9 +138,21 @@ def swap(
     return SwapReport(model, graph.written(), rows, rewritten)
 
 
+def _why_not(other: nn.Module, plan: SwapPlan) -> str:
+    """Why a normalisation is none that a layer could replace."""
+    if isinstance(other, NormAct):
+        return f"a layer already, and {plan.activation_after(other)} follows it: the model activates twice"
+    if isinstance(other, LAZY):
+        return _LAZY
+    if isinstance(other, OTHER_NORMS):
+        return _OTHER
+    return _FROZEN if "frozen" in type(other).__name__.lower() else _BY_NAME
+
+
 def _outcome(name: str, norm: nn.Module, finding: Finding, linear: str, graph: Graph) -> NormOutcome:
     hooks = len(norm._forward_hooks) + len(norm._forward_pre_hooks) + len(norm._backward_hooks)
     notes: tuple[str, ...] = (f"its {hooks} hooks now see the layer, including the activation",) if hooks else ()
+    notes += _notes_on_statistics(norm, graph)
     if isinstance(norm, nn.BatchNorm1d) and any(PRIMITIVES[n.op].index_set is IndexSet.WH for n in graph.nodes):
         notes += ("if a Linear is before it, so that channels have no positions, statistics over wh are of one value",)
     if finding.is_pair:
@@ -138,6 +164,21 @@ def _outcome(name: str, norm: nn.Module, finding: Finding, linear: str, graph: G
         action = Action.AFFINE if linear == "affine" else Action.REPLACED
         return NormOutcome(name, type(norm).__name__, action, reason=finding.reason, notes=notes)
     return NormOutcome(name, type(norm).__name__, Action.KEPT, reason=finding.reason)
+
+
+def _notes_on_statistics(norm: nn.Module, graph: Graph) -> tuple[str, ...]:
+    """How the statistics of a layer differ from those that a normalisation keeps, or how they do not."""
+    keeps = bool(running_names(graph))
+    notes = []
+    if isinstance(norm, _BatchNorm) and not norm.track_running_stats and keeps:
+        notes.append("it took statistics from the batch in evaluation too; the layer takes running values there")
+    if isinstance(norm, _InstanceNorm) and norm.track_running_stats:
+        notes.append("its running statistics are not taken over")
+    if isinstance(norm, _BatchNorm) and norm.track_running_stats and norm.momentum is None and keeps:
+        notes.append("without a momentum, the layer's running values too are plain averages")
+    if isinstance(norm, nn.SyncBatchNorm) and keeps:
+        notes.append("the layer's statistics are those of all processes too; the reference computes them in training")
+    return tuple(notes)
 
 
 def _patterns(name: str, given: str | Iterable[str]) -> Sequence[str]:

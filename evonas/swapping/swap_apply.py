@@ -9,6 +9,7 @@ from torch import fx, nn
 
 from evonas.language.graph import Graph
 from evonas.layers.norm_act import NormAct
+from evonas.layers.synchronised import WORLD
 from evonas.swapping.forward_edit import rewrite_forward
 from evonas.swapping.forward_source import remove_calls
 from evonas.swapping.swap_plan import Finding, SwapPlan
@@ -57,6 +58,7 @@ def replacement_layer(
         backend=backend,
         device=like.device,
         dtype=like.dtype,
+        process_group=(norm.process_group or WORLD) if isinstance(norm, nn.SyncBatchNorm) else None,
     )
     if keep_affine:
         with torch.no_grad():

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import fx, nn
 
+from evonas.layers.norm_act import NormAct
 from evonas.swapping.data_flow import DataFlow
 from evonas.swapping.forward_code import ForwardCode
 from evonas.swapping.forward_source import can_remove
@@ -67,7 +68,7 @@ class SwapPlan:
     ) -> None:
         self.model, self._activations, self._extra, self._by_order = model, activations, extra, by_order
         self._known = known_activations(model)
-        leaves = (*NORMS, *OTHER_NORMS, *GATES, *activations)
+        leaves = (*NORMS, *OTHER_NORMS, *GATES, *activations, NormAct)
 
         def is_leaf(module: nn.Module) -> bool:
             of_torch = type(module).__module__.startswith("torch.nn.") and not isinstance(
@@ -86,6 +87,11 @@ class SwapPlan:
         found = {norm: self._examine(norm) for norm in self.norms if norm in chosen}
         self._drop_impossible(found)
         return found
+
+    def activation_after(self, module: nn.Module) -> str:
+        """Return the name of the activation that always follows a module; empty if there is none, or none is known."""
+        calls = [] if self.flow.hidden(module) else self.flow.calls[module]
+        return self._judge([use for call in calls for use in self.flow.uses(call)]).activation
 
     def removable(self, found: Collection[Finding]) -> set[fx.Node]:
         """Return the calls of activations that are removed with the pairs."""
