@@ -29,7 +29,7 @@ def convert_sync_batchnorm(model: nn.Module, process_group: Any = None) -> nn.Mo
     for module in model.modules():
         if isinstance(module, NormAct):
             module.process_group = WORLD if process_group is None else process_group
-    return nn.SyncBatchNorm.convert_sync_batchnorm(model, process_group)  # type: ignore[no-any-return, no-untyped-call]  # torch leaves it untyped
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model, process_group)  # type: ignore[no-any-return]  # torch leaves it untyped
 
 
 @torch.no_grad()
