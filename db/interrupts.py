@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 @contextmanager
 def deferred_interrupts() -> Iterator[None]:
-    """Defer the handlers of SIGINT and SIGTERM to the end of the block.
+    """Defer the handlers of SIGINT, SIGTERM and SIGHUP to the end of the block.
 
     An exception between the beginning of a transaction and the code that ends it would leave the transaction open, and
     the database locked for everybody, including this process. Signals interrupt only the main thread, so this does

@@ -8,6 +8,7 @@ former; it saves a few milliseconds per commit, where a candidate takes seconds.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ def sqlite_engine(path: Path, mode: str) -> Engine:
         mode: "rwc" to write and create, "ro" to read, "immutable" to read a file that nobody writes to.
     """
     options = "mode=ro&immutable=1" if mode == "immutable" else f"mode={mode}"
-    uri = f"file:{quote(str(path))}?{options}"
+    uri = f"file:{quote(os.fsencode(path))}?{options}"  # a path may be in any encoding
 
     def connect() -> sqlite3.Connection:
         # isolation_level=None keeps Python from beginning transactions; `_begin` does that.

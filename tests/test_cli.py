@@ -255,7 +255,7 @@ def test_a_bad_request_is_one_line(
         assert list(tmp_path.iterdir()) == [], "a refused request leaves nothing behind"
 
 
-@pytest.mark.parametrize("text", ["7", "x", "1/99", "2/0", "1/-1", "9" * 400, "1/0/0", ""])
+@pytest.mark.parametrize("text", ["7", "xx", "1/99", "2/0", "1/-1", "9" * 400, "1/0/0", ""])
 def test_a_candidate_that_is_not_there(call: Call, database: Path, text: str) -> None:
     if text == "7":
         text = "700"
@@ -309,7 +309,67 @@ def test_a_terminal_without_unicode_gets_its_answer(tmp_path: Path) -> None:
     assert "evonorm-b0" in shown.stdout and "?" in shown.stdout
 
 
-@pytest.mark.parametrize(("request_to_stop", "executor"), [(signal.SIGINT, "local"), (signal.SIGTERM, "ray")])
+def test_show_and_export_take_what_transfer_takes(call: Call, database: Path, tmp_path: Path) -> None:
+    """An id, the best of a run, a published name, and an expression, which may have a slash."""
+    best = call.json("best", "--storage", database)[0]
+    for text in ("best", "1/best", "last/best", best["id"], best["id"].split("/")[1]):
+        assert call.json("show", text, "--storage", database)["id"] == best["id"]
+    for text in ("x / std_bwh(x)", "evonorm-s0"):
+        told = call.json("show", text, "--storage", "absent.db")
+        assert (
+            told["expression"] == evonas.Graph.parse(text).canonical.written() if "/" in text else told["name"] == text
+        )
+        assert "sweep 1" in call("show", text, "--plan", "--storage", "absent.db")[1]
+        path = tmp_path / f"{len(text)}.json"
+        assert call("export", text, "-o", path, "--storage", "absent.db")[0] == 0
+        assert evonas.Graph.from_json(path.read_text()).key == told["key"]
+    assert call("export", "best", "-o", tmp_path / "best.py", "--storage", database)[::2] == (0, "")
+
+
+def test_exporting_a_rejected_candidate_says_so(call: Call, database: Path, tmp_path: Path) -> None:
+    with open_storage(database) as store:
+        rejected = next(e.index for e in store.evaluations(1) if e.status.value == "rejected")
+    code, out, err = call("export", f"1/{rejected}", "-o", tmp_path / "l.py", "--storage", database)
+    assert code == 0 and "wrote" in out
+    assert err.startswith(f"note: candidate 1/{rejected} is rejected (")
+
+
+def test_a_run_whose_process_is_gone_is_not_running(call: Call, database: Path, tmp_path: Path) -> None:
+    path = tmp_path / "killed.db"
+    with sqlite3.connect(database) as source, sqlite3.connect(path) as copy:
+        source.backup(copy)
+        copy.execute("update runs set status = 'running'")
+    assert call.json("status", "--storage", path)["killed"]
+    assert "killed" in call("runs", "--storage", path)[1]
+    assert "evonas resume 1" in call("status", "--storage", path)[1]
+    assert not call.json("status", "--storage", database)["killed"]
+
+
+def test_a_folder_may_have_any_name(call: Call, tmp_path: Path) -> None:
+    """Also one that is not UTF-8, as an old disk may have them."""
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 alone")
+    with open_storage(folder / "runs.db") as store:
+        assert list(store.run_ids()) == []
+    assert call("runs", "--storage", folder / "runs.db")[0] == 0
+    assert (folder / "runs.db").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_device_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "evonas", "zoo"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "evonas: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("request_to_stop", "executor"), [(signal.SIGINT, "local"), (signal.SIGHUP, "local"), (signal.SIGTERM, "ray")]
+)
 def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
     tmp_path: Path, call: Call, request_to_stop: signal.Signals, executor: str
 ) -> None:

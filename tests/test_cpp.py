@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -281,3 +282,24 @@ def test_transcendental_functions_to_a_few_units_in_the_last_place(name: str) ->
     unit = torch.maximum(exact[inside].abs() * limit.eps, torch.tensor(limit.smallest_normal * limit.eps).double())
     assert float(((found[inside].double() - exact[inside]).abs() / unit).max()) < 3
     assert torch.equal(found.isnan(), x.isnan())
+
+
+def test_a_compiler_may_be_named_with_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    found = compiler()
+    assert found is not None
+    monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
+    commands: list[list[str]] = []
+    run = subprocess.run
+
+    def noted(command: list[str], **settings: object) -> object:
+        commands.append(command)
+        return run(command, **settings)  # type: ignore[call-overload]
+
+    monkeypatch.setattr("evonas.kernels.cpp.build.subprocess.run", noted)
+    for named, flag in ((f"{found} -O1", "-O1"), (f'"{found}" -DA="1 2"', "-DA=1 2")):
+        monkeypatch.setenv("CXX", named)
+        compiler.cache_clear()
+        assert compiler() == found
+        assert build('extern "C" int works() { return 7; }').works() == 7
+        assert flag in commands[-1]
+    compiler.cache_clear()

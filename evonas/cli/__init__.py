@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -25,6 +26,9 @@ from evonas.cli import (
 )
 from evonas.errors import EvonasError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What a full device, a quota or a limit of the size of files answers."""
+
 app = typer.Typer(
     name="evonas",
     help="Evolve the normalisation-activation layer that suits your network, batch size and hardware.",
@@ -39,20 +43,36 @@ for module in (search, inspect_runs, watch, compare, report, rerank, zoo, baseli
 
 def main() -> None:
     """Runs the command line. An error raised on purpose is printed as one line to stderr, with exit code 2."""
-    # A job manager sends SIGTERM first, which ends a run as Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A job manager sends SIGTERM first, and a terminal that closes SIGHUP: both end a run as Ctrl-C does.
+    for one in (signal.SIGTERM, signal.SIGHUP) if hasattr(signal, "SIGHUP") else (signal.SIGTERM,):
+        if signal.getsignal(one) is not signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(one, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that cannot show × shows ?
     try:
         app()
     except EvonasError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]evonas:[/] ", end="")
-        print(error, file=sys.stderr)
+        _say(str(error))
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader of the pipe, such as `head`, has gone. Python would complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader of the pipe, such as `head`, has gone
+        _drop_output()
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _say(f"{error.filename or 'the output'} cannot be written: {error.strerror}")
+        _drop_output()
+        sys.exit(2)
+
+
+def _say(what: str) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]evonas:[/] ", end="")
+    print(what, file=sys.stderr)
+
+
+def _drop_output() -> None:
+    """Sends what is still to be printed nowhere: Python would complain again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,7 +11,7 @@ import typer
 from evonas.cli import options
 from evonas.errors import UsageError
 from evonas.language.graph import Graph
-from evonas.language.zoo import ROWS, zoo
+from evonas.language.zoo import ROWS, as_graph, zoo
 from evonas.records import results
 from evonas.records.environment import version_of
 from evonas.reruns.verdict import verdict_of
@@ -33,9 +33,7 @@ class ExportFormat(Enum):
 
 @app.command()
 def export(
-    candidate: Annotated[
-        str, typer.Argument(metavar="ID", help="RUN/INDEX, INDEX in the latest run, or a name from the zoo.")
-    ],
+    candidate: options.CandidateId,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
     form: Annotated[
         ExportFormat | None,
@@ -80,6 +78,8 @@ def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
     if candidate in zoo:
         source = f"{candidate}, {ROWS[candidate].source}"
         return zoo[candidate], {"published layer": source, "exported with": versions}, "evonorm"
+    if not options.names_candidate(candidate):
+        return as_graph(candidate), {"expression": candidate, "exported with": versions}, "evonorm"
     with open_storage(storage, read_only=True) as store:
         run, index = options.find_candidate(store, candidate)
         graph = store.candidate(run.id, index).graph.canonical
@@ -95,7 +95,10 @@ def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
     }
     if known["status"] != "scored":
         facts["status"] = known["status"]
-    if known["status"] == "scored":
+        by = [f"{one['name']}: {one['reason']}" for one in known.get("filters", ()) if not one["accepted"]]
+        why = f" ({by[0]})" if by else ""
+        options.stderr.print(f"note: candidate {known['id']} is {known['status']}{why}", highlight=False, markup=False)
+    else:
         facts["verified"] = standing(verdict, known["id"])
     facts |= {f"validation accuracy on {anchor}": f"{score:.4f}" for anchor, score in known.get("scores", {}).items()}
     facts |= {name: f"{value:.4g}" for name, value in known.get("measures", {}).items()}

@@ -16,7 +16,9 @@ from evonas.cli.tables import filters_table, layers_table, runs_table, times_tab
 from evonas.cli.verdict_view import as_document, verdict_on, verdict_view
 from evonas.errors import UsageError
 from evonas.language.graph import Graph
+from evonas.language.zoo import as_graph
 from evonas.records import results
+from evonas.records.coordinator import state
 from evonas.records.time_breakdown import breakdown
 from evonas.report.graph_drawing import tree
 from evonas.report.number_format import duration
@@ -41,12 +43,14 @@ def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat 
                 unreadable.append(run_id)
         summaries = [store.summary(run.id) for run in found]
         verdicts = [verdict_of(store, run.id) for run in found]
+        coordinators = [store.coordinator(run.id) for run in found]
         document = [
-            results.status(run, summary) | {"verdict": as_document(verdict)}
-            for run, summary, verdict in zip(found, summaries, verdicts, strict=True)
+            results.status(run, summary, coordinator) | {"verdict": as_document(verdict)}
+            for run, summary, coordinator, verdict in zip(found, summaries, coordinators, verdicts, strict=True)
         ]
+        states = [state(run.status, coordinator) for run, coordinator in zip(found, coordinators, strict=True)]
         verified = ["" if verdict is None else verdict.word for verdict in verdicts]
-        options.emit(form, document, runs_table(found, summaries, verified))
+        options.emit(form, document, runs_table(found, states, summaries, verified))
     if unreadable:
         options.stderr.print(f"left out these runs, because this version cannot read their configuration: {unreadable}")
 
@@ -66,10 +70,12 @@ def status(
         document = results.status(found, summary, coordinator) | {"verdict": as_document(verdict)}
         counts = ", ".join(f"{count:,} {kind.value}" for kind, count in summary.statuses.items())
         title = (
-            f"run {found.id}, {found.status.value}: {summary.evaluations:,} of {found.config.budget:,} "
+            f"run {found.id}, {state(found.status, coordinator)}: {summary.evaluations:,} of {found.config.budget:,} "
             f"candidates judged in {duration(found.elapsed)} ({counts})"
         )
         parts: list[RenderableType] = [filters_table(summary, title), *times_tables(breakdown(found, summary))]
+        if document["killed"]:
+            parts.append(Text(f"Its process ended without a word; `evonas resume {found.id}` goes on."))
         parts.append(Text(f"verdict: {'the best are not verified' if verdict is None else verdict.brief}"))
         options.emit(form, document, Group(*parts))
 
@@ -122,7 +128,15 @@ def show(
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """Show all that is recorded about a candidate: graph, origin, filters and scores; or its plan or kernels."""
+    """Show a layer: all that is recorded of a candidate, or what is known of any other; or its plan or kernels."""
+    if not options.names_candidate(candidate):
+        layer = as_graph(candidate)
+        if plan or kernel:
+            _show_compiled(layer, plan, kernel)
+        else:
+            known = results.of_graph(layer)
+            options.emit(form, known, Group(_facts(known, ()), tree(layer)))
+        return
     with open_storage(storage, read_only=True) as store:
         run, index = options.find_candidate(store, candidate)
         document, verdict = results.details(store, run.id, index), verdict_of(store, run.id)
@@ -153,7 +167,7 @@ def _facts(document: dict[str, Any], plugins: Sequence[str]) -> Table:
     for name in ("id", "expression", "name", "family", "latex", "origin", "parent", "status", "reason"):
         if document.get(name):
             grid.add_row(f"[dim]{name}[/]", escape(str(document[name])))
-    for change in document["mutations"]:
+    for change in document.get("mutations", ()):
         grid.add_row("[dim]mutation[/]", escape(change))
     for outcome in document.get("filters", ()):
         verdict = "passed" if outcome["accepted"] else f"rejected: {outcome['reason']}"

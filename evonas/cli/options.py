@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any
@@ -13,8 +14,10 @@ from rich.console import Console, RenderableType
 
 from evonas.errors import UsageError, shorten
 from evonas.language.graph import Graph
+from evonas.records.evidence import best_known
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.reruns.verdict import verdict_of
 from evonas.settings.presets import PRESETS
 from evonas.setup.assemble import DEFAULT_STORAGE, latest_run, open_storage
 
@@ -32,7 +35,11 @@ Storage = Annotated[
 OutputFormat = Annotated[Format, typer.Option("-f", "--format", help="How to print the result.")]
 RunId = Annotated[str, typer.Argument(metavar="[RUN]", help="The number of the run, or 'last'.")]
 CandidateId = Annotated[
-    str, typer.Argument(metavar="ID", help="RUN/INDEX, or the INDEX of a candidate in the latest run.")
+    str,
+    typer.Argument(
+        metavar="LAYER",
+        help="RUN/INDEX, the INDEX of a candidate in the latest run, 'best', a published layer or an expression.",
+    ),
 ]
 Preset = Annotated[
     str, typer.Option(help=f"The preset: {', '.join(PRESETS)}, or the path of a TOML file (see `evonas config`).")
@@ -44,6 +51,8 @@ Set = Annotated[
 
 STORAGE = DEFAULT_STORAGE
 LAST = "last"
+BEST = "best"
+_CANDIDATE = re.compile(rf"(?:(?:-?\d+|{LAST})/)?(?:-?\d+|{BEST})")
 
 console = Console()
 stderr = Console(stderr=True)
@@ -83,24 +92,41 @@ def find_run(store: Store, text: str) -> RunInfo:
 
 
 def find_candidate(store: Store, text: str) -> tuple[RunInfo, int]:
-    """The run and index that RUN/INDEX, or INDEX in the latest run, names.
+    """The run and index that RUN/INDEX, or INDEX in the latest run, names; `best` in place of INDEX is its best layer.
 
     Raises:
-        UsageError: if the text is not an id, or the store has no such run.
+        UsageError: if the text is not an id, the store has no such run, or the run has no best layer.
     """
     run, slash, index = text.rpartition("/")
-    wrong = f"a candidate is RUN/INDEX such as 3/17, or INDEX in the latest run, not {shorten(text)}"
     found = find_run(store, run) if slash else latest_run(store)
+    if index.strip() == BEST:
+        return found, _best(store, found)
+    wrong = f"a candidate is RUN/INDEX such as 3/17, INDEX in the latest run, or {BEST}, not {shorten(text)}"
     return found, _number(index, wrong)
 
 
+def _best(store: Store, run: RunInfo) -> int:
+    """The index of a run's verified layer, or of its best one where none is verified."""
+    verdict = verdict_of(store, run.id)
+    if verdict is not None and verdict.layer is not None:
+        return verdict.layer.index
+    known = best_known(store, run, 1)
+    if not known:
+        raise UsageError(f"run {run.id} has no best layer: nothing was scored")
+    return known[0][0].index
+
+
+def names_candidate(text: str) -> bool:
+    """Whether a text on the command line is meant as the id of a candidate, not as a name or a formula."""
+    return _CANDIDATE.fullmatch(text.strip()) is not None
+
+
 def find_layer(text: str, storage: str) -> Graph | str:
-    """A layer named on the command line: the graph of a candidate named as RUN/INDEX, else the text itself.
+    """A layer named on the command line: the graph of a candidate named by its id, else the text itself.
 
     The text may be a published name or an expression, and is not checked here.
     """
-    run, slash, index = text.partition("/")
-    if slash and run.strip().isdigit() and index.strip().isdigit():
+    if names_candidate(text):
         with open_storage(storage, read_only=True) as store:
             found, number = find_candidate(store, text)
             return store.candidate(found.id, number).graph.canonical

@@ -98,22 +98,24 @@ def _shares(title: str, seconds: Mapping[str, float]) -> Table:
     return grid
 
 
-def runs_table(runs: Sequence[RunInfo], summaries: Sequence[RunSummary], verdicts: Sequence[str]) -> Table:
+def runs_table(
+    runs: Sequence[RunInfo], states: Sequence[str], summaries: Sequence[RunSummary], verdicts: Sequence[str]
+) -> Table:
     """One line per run; `verdicts` has a word on each, empty for a run that was not verified."""
     grid = table()
     for heading in ("run", "status", "search", "judged", "scored", "time", "started"):
         grid.add_column(heading, justify="right" if heading in ("judged", "scored", "time") else "left")
     grid.add_column("verdict", no_wrap=True)
-    for run, summary, verdict in zip(runs, summaries, verdicts, strict=True):
+    for run, state, summary, verdict in zip(runs, states, summaries, verdicts, strict=True):
         config = run.config
         grid.add_row(
             str(run.id),
-            run.status.value,
+            state,
             escape(f"{config.space.name} {config.strategy} seed {config.seed}"),
             f"{summary.evaluations:,}/{config.budget:,}",
             f"{summary.statuses[Status.SCORED]:,}",
             duration(run.elapsed),
-            f"{run.created:%m-%d %H:%M}",
+            f"{run.created.astimezone():%m-%d %H:%M %Z}",
             escape(verdict),
         )
     return grid

@@ -15,7 +15,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from evonas.errors import StorageError, UsageError
+from evonas.records.run_info import RunStatus
 
+KILLED = "killed"
 LOST_SECONDS = 60.0
 """Seconds without a renewal after which a coordinator on another machine counts as gone: it missed several in a row."""
 
@@ -66,6 +68,17 @@ class Coordinator:
             pass  # it exists and belongs to another user
         # Process ids are reused, and a killed process keeps its id until its parent has waited for it.
         return _started(self.pid) not in ("", self.started)
+
+
+def state(status: RunStatus, coordinator: Coordinator | None) -> str:
+    """The status of a run as a word, which is "killed" if it counts as running but its process is gone.
+
+    Args:
+        status: the recorded status.
+        coordinator: who has claimed the run; one on another machine counts as being at work.
+    """
+    gone = coordinator is None or coordinator.gone(0.0)
+    return KILLED if status is RunStatus.RUNNING and gone else status.value
 
 
 def held_by_another(run_id: int, other: Coordinator, silent: float) -> UsageError:

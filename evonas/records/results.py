@@ -12,6 +12,7 @@ from evonas.judging.floors import run_floors, turned_away
 from evonas.judging.selection import pareto_front
 from evonas.language.expression import MAX_TEXT
 from evonas.language.zoo import NAMES_BY_KEY
+from evonas.records.coordinator import KILLED, state
 from evonas.records.evidence import best_known, best_of_families
 from evonas.records.run_info import RunStatus
 from evonas.records.time_breakdown import breakdown
@@ -165,6 +166,19 @@ def pareto(store: Store, run_id: int) -> list[ResultRow]:
     return [result_row(run, *pair) for pair in sorted(pairs, key=lambda pair: (-pair[1].mean, pair[1].index))]
 
 
+def of_graph(graph: Graph) -> dict[str, Any]:
+    """What is known of any layer, as a document for JSON."""
+    canonical = graph.canonical
+    return {
+        "expression": canonical.written(MAX_TEXT),
+        "name": NAMES_BY_KEY.get(canonical.key),
+        "family": str(family_of(canonical)),
+        "latex": canonical.latex(),
+        "graph": json.loads(canonical.to_json()),
+        "key": canonical.key,
+    }
+
+
 def details(store: Store, run_id: int, index: int) -> dict[str, Any]:
     """Everything recorded about one candidate, as a document for JSON."""
     candidate, evaluation = store.candidate(run_id, index), store.evaluation(run_id, index)
@@ -240,6 +254,7 @@ def status(run: RunInfo, summary: RunSummary, coordinator: Coordinator | None = 
     return {
         "run": run.id,
         "status": run.status.value,
+        "killed": state(run.status, coordinator) == KILLED,
         "coordinator": None if coordinator is None else coordinator.as_dict(),
         "space": run.config.space.name,
         "strategy": run.config.strategy,

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -48,7 +49,7 @@ KERNELS = Options(
 )
 """The options for a layer's file, which needs no other source."""
 _COMPILERS = ("g++", "clang++")
-_NO_COMPILER = "no C++ compiler: install g++ or clang++, or set $CXX to the path of one"
+_NO_COMPILER = "no C++ compiler: install g++ or clang++, or set $CXX to one"
 _KEPT = 4096  # files of 10 to 40 KiB, two for each library
 _PRUNED_EVERY = 64  # builds of a process
 _builds = itertools.count(1)
@@ -82,9 +83,17 @@ def helpers_text() -> str:
 @cache
 def compiler() -> str | None:
     """The path of the C++ compiler: the one in $CXX, otherwise g++ or clang++; None if there is none."""
-    named = os.environ.get("CXX")
-    found = (shutil.which(name) for name in ([named] if named else _COMPILERS))
+    named = _named()
+    found = (shutil.which(name) for name in (named[:1] or _COMPILERS))
     return next((path for path in found if path), None)
+
+
+def _named() -> list[str]:
+    """The words of $CXX: a compiler, perhaps by way of ccache, and options, as in "g++ -O1"; none if it is not set."""
+    try:
+        return shlex.split(os.environ.get("CXX", ""))
+    except ValueError:  # a quote that does not end
+        return [os.environ["CXX"]]
 
 
 def build(source: str) -> ctypes.CDLL:
@@ -151,7 +160,7 @@ def _place(source: str, options: Options) -> Path:
     path = compiler()
     if path is None:
         raise BuildError(_NO_COMPILER)
-    parts = [source, path, _version(path), *options.flags, *options.libraries, _processor()]
+    parts = [source, path, *_named()[1:], _version(path), *options.flags, *options.libraries, _processor()]
     key = hashlib.blake2b("\0".join(parts).encode(), digest_size=16)
     return cache_folder() / options.folder / f"{key.hexdigest()}.so"
 
@@ -163,7 +172,7 @@ def _compile(source: str, library: Path, options: Options) -> None:
     handle, temporary = tempfile.mkstemp(dir=library.parent, suffix=".so")
     os.close(handle)
     try:
-        command = [str(path), *options.flags, "-o", temporary, str(text), *options.libraries]
+        command = [str(path), *_named()[1:], *options.flags, "-o", temporary, str(text), *options.libraries]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
         except (OSError, subprocess.TimeoutExpired) as error:
