@@ -160,14 +160,14 @@ def test_what_hooks_see_is_reported_and_stays(hook: str, place: str) -> None:
     ("norm", "momentum", "eps", "groups", "affine"),
     [
         (nn.BatchNorm2d(6, momentum=0.0, eps=1e-3), 0.0, 1e-3, 32, True),
-        (nn.BatchNorm2d(6, momentum=None), 0.1, 1e-5, 32, True),  # a cumulative average, which layers do not keep
+        (nn.BatchNorm2d(6, momentum=None), None, 1e-5, 32, True),  # a cumulative average
         (nn.BatchNorm2d(6, affine=False), 0.1, 1e-5, 32, False),
         (nn.GroupNorm(3, 6, eps=1e-4, affine=False), 0.1, 1e-4, 3, False),
         (nn.InstanceNorm2d(6, affine=True, momentum=0.3), 0.3, 1e-5, 32, True),
     ],
 )
 def test_settings_of_a_normalisation_are_kept(
-    norm: nn.Module, momentum: float, eps: float, groups: int, affine: bool
+    norm: nn.Module, momentum: float | None, eps: float, groups: int, affine: bool
 ) -> None:
     model = nn.Sequential(conv3(3, 6), norm, nn.ReLU(), conv3(6, 6), copy.deepcopy(norm)).eval()
     for parameter in norm.parameters():

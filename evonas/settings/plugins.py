@@ -85,8 +85,11 @@ def load_file(source: Source) -> None:
     module = types.ModuleType(f"evonas_plugin_{source.sha256[:16]}")
     module.__file__ = source.path
     sys.modules[module.__name__] = module  # dataclasses resolve annotations there
+    folder = str(Path(source.path).parent)
+    if folder not in sys.path:  # so that it can import files beside it, as a script can
+        sys.path.append(folder)
     with errors_in_file(source.path):
-        exec(compile(source.text, source.path, "exec"), vars(module))
+        exec(compile(source.text, source.path, "exec", dont_inherit=True), vars(module))
     _loaded[source.key] = source, module
 
 

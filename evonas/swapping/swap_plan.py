@@ -24,7 +24,7 @@ from evonas.swapping.op_kinds import (
     may_be_activation,
 )
 from evonas.swapping.own_activations import known_activations
-from evonas.swapping.tracing import is_plain_sequential
+from evonas.swapping.tracing import is_plain_sequential, is_whole
 
 
 @dataclass(eq=False)
@@ -205,6 +205,8 @@ class SwapPlan:
         nodes = [node for graph in self.flow.graphs[owner] for node in graph.nodes]
         if unrewritable is None and any("_tensor_constant" in str(node.target) for node in nodes):
             unrewritable = "it creates constant tensors"
+        if unrewritable is None and not all(is_whole(graph) for graph in self.flow.graphs[owner]):
+            unrewritable = "it passes objects that a graph cannot hold"
         if unrewritable is None:
             return None
         return f"the forward of {where} would have to be rewritten, but {unrewritable}"

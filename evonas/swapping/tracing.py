@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from evonas.swapping.forward_code import ForwardCode
 
-_SITE = "evonas_site"
+_SITE, _OPAQUE = "evonas_site", "evonas_opaque"
 _MOST_CASES = 16
 """How many combinations of optional arguments are traced; of more, only those with all of them and with none."""
 _TORCH = str(Path(torch.__file__).parent)
@@ -40,6 +40,11 @@ class Site(NamedTuple):
 def site_of(node: fx.Node) -> Site | None:
     """Where the forward calls what a node stands for; None if nothing was traced there."""
     return node.meta.get(_SITE)
+
+
+def is_whole(graph: fx.Graph) -> bool:
+    """Return whether a graph has all that a forward passes on, so that it could take the place of the forward."""
+    return not graph.output_node().meta.get(_OPAQUE)
 
 
 def is_plain_sequential(module: nn.Module) -> bool:
@@ -71,12 +76,14 @@ def traces(module: nn.Module) -> list[fx.Graph]:
     graphs: dict[str, fx.Graph] = {}
     for training, tracer, case in itertools.product((True, False), tracers, _cases(code.defaults)):
         with _mode(module, training), _same_random_numbers():
+            one = tracer()
             try:
-                graph = tracer().trace(module, case)
+                graph = one.trace(module, case)
             except UntraceableError:
                 raise
             except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
                 raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
+        graph.output_node().meta[_OPAQUE] = one.opaque
         graphs.setdefault(str(graph), graph)
     return list(graphs.values())
 
@@ -93,10 +100,25 @@ def _cases(defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class _Tracer(fx.Tracer):
-    """A tracer with all modules as leaves, which notes where each call is."""
+    """A tracer with all modules as leaves, which notes where each call is.
+
+    Attributes:
+        opaque: whether objects were passed or returned of which the graph has only the values inside.
+    """
+
+    opaque = False
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
+
+    def create_arg(self, a: Any) -> Any:
+        try:
+            return super().create_arg(a)
+        except NotImplementedError:
+            if not hasattr(a, "__dict__"):
+                raise
+            self.opaque = True  # an object of a library, such as what a network returns: the values in it are followed
+            return tuple(self.create_arg(value) for value in vars(a).values() if isinstance(value, fx.Proxy))
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
         proxy = super().create_proxy(*args, **kwargs)

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from evonas.errors import UsageError, shorten
 from evonas.layers.layer_factory import LayerFactory
@@ -23,6 +23,7 @@ from evonas.settings.plugins import Registry, errors_in_file
 from evonas.workers.anchors import densenet, efficientnet, mobilenet, resnet, vgg
 from evonas.workers.anchors.inverted_residuals import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
+from evonas.workers.anchors.user_network import CALL, build_user_network, logits_of
 
 __all__ = [
     "ANCHORS",
@@ -34,6 +35,7 @@ __all__ = [
     "check_runs",
     "check_user_anchor",
     "for_small_images",
+    "logits_of",
 ]
 
 
@@ -162,19 +164,14 @@ ANCHORS: Mapping[str, Anchor] = MappingProxyType({row.name: row for row in _ROWS
 
 
 def _user_anchor(text: str, found: Any) -> Anchor | None:
-    """Make an anchor of a user's object: an `Anchor`, or a function (layer, *, in_channels, classes) -> network."""
+    """Make an anchor of a user's object: an `Anchor`, or what `build_user_network` takes."""
     if isinstance(found, Anchor):
         return replace(found, name=text)
     if not callable(found):
         return None
 
     def network(_: None, layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:
-        path = getattr(sys.modules.get(found.__module__), "__file__", None) or text
-        with errors_in_file(path):
-            model = found(layer, in_channels=in_channels, classes=classes)
-        if not isinstance(model, nn.Module):
-            raise UsageError(f"the anchor {text} returned {shorten(model)}, not a torch.nn.Module")
-        return model
+        return build_user_network(text, found, layer, in_channels, classes)
 
     return Anchor(text, text, network, None, "a user's network")
 
@@ -183,7 +180,7 @@ ANCHOR_REGISTRY = Registry(
     "anchor",
     ANCHORS,
     _user_anchor,
-    "a function (layer, *, in_channels, classes) that returns a network, or the class of one",
+    f"a function {CALL}, that returns a network, or the class of one",
 )
 """Finds an anchor by name, evonas's own or a user's."""
 
@@ -208,9 +205,9 @@ def check_runs(name: str, channels: int, size: tuple[int, int], classes: int) ->
     model = build_anchor(name, layer, in_channels=channels, classes=classes)
     path = getattr(sys.modules.get(type(model).__module__), "__file__", None) or name
     with errors_in_file(path):
-        logits = model(torch.zeros(2, channels, *size))
-    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else shorten(logits)
+        logits = logits_of(model(torch.zeros(2, channels, *size)), f"the anchor {name}")
+    if logits.shape != (2, classes):
+        shape = tuple(logits.shape)
         raise UsageError(f"the anchor {name} returns {shape} for two images instead of logits of shape (2, {classes})")
 
 
@@ -254,7 +251,7 @@ def build_anchor(name: str, layer: LayerBuilder, *, in_channels: int, classes: i
         classes: number of outputs.
 
     Returns:
-        A module from images (b, in_channels, h, w) to logits (b, classes).
+        A module from images (b, in_channels, h, w) to logits (b, classes), or to what `logits_of` takes.
 
     Raises:
         UsageError: The name is unknown.

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from evonas.errors import UsageError, shorten
 from evonas.settings.objectives import OBJECTIVE_REGISTRY
+from evonas.workers.anchors import logits_of
 
 if TYPE_CHECKING:
     from evonas.workers.trial.trial import Trial
@@ -61,7 +62,7 @@ def _saved_bytes(trial: Trial) -> float:
 
     images, labels = trial.first.batch(0)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        F.cross_entropy(network(images), labels)
+        F.cross_entropy(logits_of(network(images)), labels)
     return float(sum(kept.values()))
 
 

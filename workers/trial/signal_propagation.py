@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evonas.layers.norm_act import computed_by
+from evonas.workers.anchors import logits_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +62,7 @@ def measure_signal(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
     features: list[Tensor] = []
     classifier = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
-    logits = network(images)
+    logits = logits_of(network(images))
     F.cross_entropy(logits, labels).backward()
     weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
     norms = [_norm(w.grad) for w in weights]

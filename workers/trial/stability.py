@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evonas.layers.norm_act import computed_by
+from evonas.workers.anchors import logits_of
 
 
 class GradientAscent:
@@ -71,6 +72,6 @@ class GradientAscent:
 
     def _measure(self) -> Tensor:
         """Compute the norm of the loss gradient as a differentiable scalar."""
-        loss = F.cross_entropy(self._network(self._images), self._labels)
+        loss = F.cross_entropy(logits_of(self._network(self._images)), self._labels)
         gradients = torch.autograd.grad(loss, self._weights, create_graph=True)
         return torch.sqrt(sum((g.square().sum() for g in gradients), torch.zeros((), device=loss.device)))

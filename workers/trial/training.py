@@ -6,7 +6,7 @@ import contextlib
 import math
 from statistics import median
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from evonas.errors import UsageError
 from evonas.layers.backend_choice import for_training
 from evonas.layers.norm_act import computed_by
-from evonas.workers.anchors import LayerBuilder, build_anchor
+from evonas.workers.anchors import LayerBuilder, build_anchor, logits_of
 from evonas.workers.data.dataset import DataSet
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Training:
     Attributes:
         model: the anchor with the layer in it, in training mode.
         step: number of training steps done.
-        losses: cross-entropy of each step, in nats.
+        losses: the loss of each step: cross-entropy in nats, or that of a network which has a `loss` of its own.
         diverged: whether a loss was infinite or NaN; training has then ended.
 
     Raises:
@@ -140,12 +140,18 @@ class Training:
         losses, right = [], []
         for seen, wanted in zip(images.split(self._micro_batch), labels.split(self._micro_batch), strict=True):
             with self._autocast():
-                logits = self.model(seen)
-                loss = F.cross_entropy(logits, wanted) * (len(wanted) / len(labels))
+                output = self.model(seen)
+                logits = logits_of(output)
+                loss = self._loss(output, logits, wanted) * (len(wanted) / len(labels))
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             losses.append(loss.detach())
             right.append((logits.detach().argmax(1) == wanted).sum())
         return torch.stack(losses).sum(), torch.stack(right).sum() / len(labels)
+
+    def _loss(self, output: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy, or what a user's network has as `loss(output, labels)`."""
+        own = getattr(self.model, "loss", None)
+        return F.cross_entropy(logits, labels) if own is None else own(output, labels)
 
     def train_accuracy(self, last: int = LATEST_BATCHES) -> float:
         """Return the mean accuracy on the last training batches, each before its step. It costs nothing but is noisy.
@@ -174,7 +180,7 @@ class Training:
             rows = slice(start, start + at_once)
             images = self.data.standardised(samples.images[rows].to(self.device))
             with self._autocast():
-                logits = self.model(images.contiguous(memory_format=self._format))
+                logits = logits_of(self.model(images.contiguous(memory_format=self._format)))
             right = (logits.argmax(1) == samples.labels[rows].to(self.device)) & logits.isfinite().all(1)
             correct += right.sum()
         self.model.train()
