@@ -65,6 +65,26 @@ def test_grey_images_have_one_channel_unless_one_is_coloured(tmp_path: Path) -> 
     assert load_image_folder(tmp_path).channels == 3
 
 
+def test_grey_images_of_sixteen_bits_keep_their_upper_eight(tmp_path: Path) -> None:
+    """Pillow would make everything above 255 white."""
+    for label, name in enumerate(("cat", "dog")):
+        for number in range(10):
+            (tmp_path / "train" / name).mkdir(parents=True, exist_ok=True)
+            values = np.full((4, 6), 256 * (20 * number + label) + 77, np.uint16)
+            Image.fromarray(values).save(tmp_path / "train" / name / f"{number}.png")
+    data = load_image_folder(tmp_path)
+    assert data.channels == 1
+    kept = torch.cat([data.train.images, data.validation.images, data.test.images])
+    assert sorted(kept[:, 0, 0, 0].tolist()) == sorted(20 * n + label for n in range(10) for label in (0, 1))
+
+
+def test_floating_point_pixels_are_refused(tmp_path: Path) -> None:
+    folder(tmp_path, {"train": 2}, mode="L")
+    Image.fromarray(np.zeros((4, 6), np.float32)).save(tmp_path / "train" / "cat" / "deep.tiff")
+    with pytest.raises(UsageError, match=r"deep.tiff has floating-point pixels"):
+        load_image_folder(tmp_path)
+
+
 def test_other_formats_and_other_files(tmp_path: Path) -> None:
     folder(tmp_path, {"train": 10})
     picture(tmp_path / "train" / "cat" / "photo.JPG", 10)
@@ -82,7 +102,7 @@ def test_images_are_resampled_and_cropped_to_the_middle(tmp_path: Path) -> None:
             (tmp_path / "train" / name).mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels if number % 2 else pixels.T).save(tmp_path / "train" / name / f"{number}.png")
     with pytest.raises(
-        UsageError, match=r"1.png is 40×20 and .*0.png is 20×40: make all images the same size, or set image_s"
+        UsageError, match=r"1.png is 40×20 and .*0.png is 20×40: make all images the same size, or have "
     ):
         load_image_folder(tmp_path)
     images = load_image_folder(tmp_path, 10).train.images

@@ -44,6 +44,9 @@ CandidateId = Annotated[
 Preset = Annotated[
     str, typer.Option(help=f"The preset: {', '.join(PRESETS)}, or the path of a TOML file (see `evonas config`).")
 ]
+OtherData = Annotated[
+    bool, typer.Option("--other-data", help="Go on although the images are others than the run began with.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change any setting, such as protocol.lr=0.05; may be repeated."),

@@ -43,6 +43,7 @@ def rerank(
     transfer: Annotated[
         str, typer.Option(help="An anchor that the search never saw; 'auto' for one of evonas's own, or 'none'.")
     ] = AUTO,
+    other_data: options.OtherData = False,
     storage: options.Storage = options.STORAGE,
     *,
     execution: ExecutorOptions,
@@ -68,6 +69,7 @@ def rerank(
                     report=report,
                     transfer=None if transfer == _NONE else transfer,
                     progress=bar,
+                    other_data=other_data,
                     **execution,
                 )
         except KeyboardInterrupt:

@@ -32,6 +32,7 @@ from evonas.settings.presets import DEFAULT, assignments, merged, preset_of, rea
 from evonas.settings.run_config import STRATEGIES, RunConfig
 from evonas.setup import assemble
 from evonas.setup.make_executor import make_executor
+from evonas.setup.recorded_data import check_same_data
 
 app = typer.Typer()
 Verify = Annotated[
@@ -144,6 +145,7 @@ def config(
 def resume(
     run: options.RunId = options.LAST,
     verify: Verify = True,
+    other_data: options.OtherData = False,
     storage: options.Storage = options.STORAGE,
     *,
     execution: ExecutorOptions,
@@ -153,6 +155,7 @@ def resume(
     with assemble.open_storage(storage, create=False) as store:
         found = options.find_run(store, run)
         check_free(store, found.id)  # before workers are started in vain
+        check_same_data(found, other_data)
         warn_of_changes(found)
         _execute(found, found.config, store, execution, form, verify)
 

@@ -30,6 +30,7 @@ from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace
 from evonas.setup.assemble import DEFAULT_STORAGE, chance_level, chosen_run, configure, open_storage
 from evonas.setup.make_executor import Workers, make_executor
+from evonas.setup.recorded_data import DATA, check_same_data, digest_of_data
 
 SEARCH_REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
 """The published layers that a run scores under its own protocol by default, for comparison."""
@@ -164,6 +165,7 @@ def resume(
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
     verify: bool = True,
+    other_data: bool = False,
     **workers: Unpack[Workers],
 ) -> Result:
     """Continues a run that was interrupted or killed, and reaches the candidates that it would have reached.
@@ -173,24 +175,28 @@ def resume(
     Args:
         run_id: the run; the latest run of the store if None.
         storage, executor, observers, references, verify: as in `search`.
+        other_data: whether to go on even if the images in the run's files are others than it began with.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Raises:
-        UsageError: if there is no such run, or another coordinator is executing it.
+        UsageError: if there is no such run, another coordinator is executing it, or its images have changed.
         StorageError: if the database cannot be used.
     """
     store = open_storage(storage)
     run = chosen_run(store, run_id)
     config = run.config
     check_free(store, run.id)  # before workers are started in vain
+    check_same_data(run, other_data)
     warn_of_changes(run)
     with make_executor(executor, config.protocol, deadline=config.deadline, **workers) as running:
         return _to_the_end(run, store, running, observers, references, verify)
 
 
 def recorded_environment(config: RunConfig) -> dict[str, str]:
-    """What is recorded of the environment with a new run: versions, hardware, and the accuracy at chance."""
-    return {**environment(), CHANCE: f"{chance_level(config.protocol):.6g}"}
+    """What is recorded of the environment with a new run: versions, hardware, the accuracy at chance, and the data."""
+    digest = digest_of_data(config.protocol)
+    data = {} if digest is None else {DATA: digest}
+    return {**environment(), CHANCE: f"{chance_level(config.protocol):.6g}", **data}
 
 
 def _to_the_end(

@@ -31,6 +31,7 @@ from evonas.reruns.retrainer import Retrainer
 from evonas.settings.plugins import load_named_files
 from evonas.setup.assemble import DEFAULT_STORAGE, chosen_run, open_storage
 from evonas.setup.make_executor import Workers, check_executor, make_executor
+from evonas.setup.recorded_data import check_same_data
 
 
 def rerank(
@@ -47,6 +48,7 @@ def rerank(
     transfer: str | None = AUTO,
     executor: str | Executor = "ray",
     progress: Progress | None = None,
+    other_data: bool = False,
     **workers: Unpack[Workers],
 ) -> Ranking:
     """Trains the best layers of a run again, longer and with fresh seeds, and scores the best on the test split.
@@ -70,10 +72,12 @@ def rerank(
             it did not use; None for none.
         executor: as in `search`.
         progress: its `tick` is called with the largest possible number of trainings left.
+        other_data: whether to train even if the images in the run's files are others than it began with.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Raises:
-        UsageError: if the run does not exist or has no scored layer, or a setting makes no sense.
+        UsageError: if the run does not exist or has no scored layer, its images have changed, or a setting makes no
+            sense.
     """
     with ExitStack() as stack:
         if isinstance(executor, Executor):
@@ -84,6 +88,7 @@ def rerank(
         if not isinstance(storage, Store):
             stack.enter_context(store)
         run = chosen_run(store, run_id)
+        check_same_data(run, other_data)
         transfer = unseen_anchor(run.config.protocol) if transfer == AUTO else transfer
         if transfer is not None:
             load_named_files([transfer])

@@ -55,7 +55,9 @@ DATA_SET_REGISTRY: Registry[Loader] = Registry(
 
 
 def load_dataset(name: str, folder: Path | None = None, image_size: int | None = None) -> DataSet:
-    """Load a data set by name. A process caches the data sets that it has loaded.
+    """Load a data set by name. A process caches the data sets that it has loaded, as long as their files stay.
+
+    Of a folder, those of its own entries and of the folders in it are watched, not each image.
 
     Args:
         name: a key of :data:`DATA_SETS`, or the name of a user's data set as `evonas.settings.plugins` describes.
@@ -68,18 +70,35 @@ def load_dataset(name: str, folder: Path | None = None, image_size: int | None =
     user_loader = None if name in DATA_SETS else DATA_SET_REGISTRY.find(name)
     if folder is not None and not folder.exists():
         raise UsageError(f"data folder {str(folder)!r} does not exist: create it, or name another")
+    place = None if folder is None else folder.absolute()  # a relative name may mean another folder later
+    state = () if place is None else _state(place)
     if user_loader is None:
-        return _load(name, folder, image_size)
-    return _load_user_data(name, user_loader, folder, image_size)
+        return _load(name, place, image_size, state)
+    return _load_user_data(name, user_loader, place, image_size, state)
 
 
-@functools.cache
-def _load(name: str, folder: Path | None, image_size: int | None) -> DataSet:
+_Stamp = tuple[str, int, int]
+"""The name of a file or folder, its size in bytes and when it was changed, in nanoseconds."""
+
+
+def _state(place: Path) -> tuple[_Stamp, ...]:
+    """What tells whether a file, or the folders of a folder, have changed."""
+    watched = [place]
+    if place.is_dir():
+        watched += sorted(place.iterdir())
+        watched += sorted(inner for one in watched[1:] if one.is_dir() for inner in one.iterdir() if inner.is_dir())
+    return tuple((str(one), found.st_size, found.st_mtime_ns) for one in watched if (found := one.stat()))
+
+
+@functools.lru_cache(maxsize=8)
+def _load(name: str, folder: Path | None, image_size: int | None, state: tuple[_Stamp, ...]) -> DataSet:
     return DATA_SETS[name](folder, image_size)
 
 
-@functools.cache
-def _load_user_data(name: str, loader: Loader, folder: Path | None, image_size: int | None) -> DataSet:
+@functools.lru_cache(maxsize=8)
+def _load_user_data(
+    name: str, loader: Loader, folder: Path | None, image_size: int | None, state: tuple[_Stamp, ...]
+) -> DataSet:
     with errors_in_file(getattr(getattr(loader, "__code__", None), "co_filename", name)):
         data = loader(folder, image_size)
     if not isinstance(data, DataSet):

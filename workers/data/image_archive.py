@@ -27,7 +27,7 @@ from evonas.errors import UsageError
 from evonas.workers.data.splits import Split
 
 _SPLITS = ("train", "validation", "val", "test")
-_FORMAT = 1
+_FORMAT = 2
 """Number of the cache's format. A change of how images are read needs a new one."""
 _RESOURCE_FORKS = "__MACOSX"
 """A folder that macOS adds to zip archives, whose files are named like the images and are none."""

@@ -14,7 +14,9 @@ from evonas.workers.data.image_archive import read_archive
 from evonas.workers.data.splits import Split
 
 _ENDINGS = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-_GREY = {"1", "L"}  # Pillow's modes with a single channel of at most a byte
+_DEEP = {"I", "I;16", "I;16B", "I;16L", "I;16N"}  # Pillow's modes for a single channel of two bytes
+_GREY = {"1", "L", *_DEEP}  # its modes with a single channel
+_FLOATS = {"F"}  # of any range, so that nobody knows what is white
 
 
 def load_image_folder(place: Path, image_size: int | None = None) -> DataSet:
@@ -99,13 +101,15 @@ def _common(paths: list[Path], image_size: int | None) -> tuple[tuple[int, int],
                 this, mode = image.size, image.mode
         except Exception as error:
             raise _damaged(path, error) from None
+        if mode in _FLOATS:
+            raise UsageError(f"{path} has floating-point pixels, whose range is not known: save it with 8 or 16 bits")
         grey = grey and mode in _GREY
         if size is None:
             size, first = this, path
         elif this != size and image_size is None:
             raise UsageError(
                 f"{path} is {this[0]}×{this[1]} and {first} is {size[0]}×{size[1]}: make all images the same size, or "
-                "set image_size to resample them"
+                "have them resampled, by --set protocol.image_size=32 for instance"
             )
     assert size is not None  # every class has an image
     return (size if image_size is None else (image_size, image_size)), "L" if grey else "RGB"
@@ -116,13 +120,18 @@ def _read(files: list[tuple[Path, int]], size: tuple[int, int], mode: str, image
     for number, (path, _) in enumerate(files):
         try:
             with Image.open(path) as image:
-                picture = image.convert(mode)
+                picture = (_in_bytes(image) if image.mode in _DEEP else image).convert(mode)
         except Exception as error:  # Pillow's readers raise almost anything for damaged files
             raise _damaged(path, error) from None
         if image_size is not None:
             picture = _resampled(picture, image_size)
         pixels[number] = torch.from_numpy(np.array(picture)).view(pixels.shape[1:])
     return Split(pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in files]))
+
+
+def _in_bytes(image: Image.Image) -> Image.Image:
+    """The upper eight bits of sixteen; Pillow itself would make everything above 255 white."""
+    return Image.fromarray((np.asarray(image).astype(np.int64).clip(0, 2**16 - 1) >> 8).astype(np.uint8))
 
 
 def _resampled(image: Image.Image, size: int) -> Image.Image:
