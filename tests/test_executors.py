@@ -341,6 +341,7 @@ def _polled(executor: Executor) -> Sequence[Evaluation]:
 def test_all_options_reach_the_ray_executor(data: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
     passed: dict[str, Any] = {}
     monkeypatch.setattr("evonas.workers.trial.evaluate.load_data", lambda protocol: data)
+    monkeypatch.setattr("evonas.settings.plugins._loaded", {})  # workers get the files that other tests have loaded
     monkeypatch.setattr(
         "evonas.workers.executors.ray_executor.RayExecutor", lambda data, **settings: passed.update(settings)
     )

@@ -212,7 +212,7 @@ def test_the_crops_are_those_that_runs_were_scored_on(task: Crops, pictures: lis
 def test_another_size_shows_the_same_crops(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(photographs, name, replace(getattr(photographs, name), counts=FEW.counts))
     load = load_dataset.__globals__["_load"].__wrapped__
-    small, large = (load(name.lower(), None, size) for size in (8, 16))
+    small, large = (load(name.lower(), None, size, ()) for size in (8, 16))
     assert small.size == (8, 8) and torch.equal(small.train.labels, large.train.labels)
     assert small.train.images.shape == (76, 1, 8, 8) and small.batches(0, 4)[0][0].shape == (4, 1, 8, 8)
     # Means over squares of two pixels are nearly the smaller crop, up to noise of 0.25 and 0.125.

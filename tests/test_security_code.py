@@ -33,9 +33,9 @@ def test_nothing_is_unpickled_and_no_shell_is_asked() -> None:
                 check_call(node, path)
 
 
-EXECUTES = ("forward_edit.py", "plugins.py", "formats.py")
-"""What torch.fx writes of a module that this process already runs, files that a user names in a command, and what
-`to_torch` writes of a graph, which `check_generated` looks at above."""
+EXECUTES = ("forward_edit.py", "forward_source.py", "plugins.py", "formats.py", "scriptable.py")
+"""What torch.fx writes of a module that this process already runs, and the source of its methods; files that a user
+names in a command; and what `to_torch` writes of a graph, which `check_generated` looks at above."""
 
 
 def check_call(node: ast.Call, path: Path) -> None:
