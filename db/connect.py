@@ -32,7 +32,7 @@ def open_store(url_or_path: str, *, read_only: bool = False, create: bool = True
             file is missing.
         StorageError: the database cannot be opened, belongs to another program, or does not fit this version.
     """
-    path = _path(url_or_path)
+    path = sqlite_path(url_or_path)
     if path is None:
         url = _server(url_or_path)
         return _prepared(postgres_engine(url), without_password(url), read_only, create)
@@ -86,7 +86,7 @@ def _nothing_in(place: str) -> StorageError:
     return StorageError(f"{place} has no runs in it yet; `evonas search` creates one")
 
 
-def _path(url_or_path: str) -> Path | None:
+def sqlite_path(url_or_path: str) -> Path | None:
     """The path of the SQLite file, or None for the URL of a server."""
     scheme, separator, rest = url_or_path.partition("://")
     if "\0" in url_or_path or not url_or_path.strip():

@@ -13,7 +13,9 @@ import pytest
 import sqlalchemy as sa
 
 from evonas.db import migrations, open_store, sqlite
+from evonas.db.backup import backup
 from evonas.db.models import Base
+from evonas.errors import StorageError, UsageError
 from evonas.language.graph import Graph, Node
 from evonas.records.run_info import RunStatus
 from evonas.settings.candidate import Candidate, Origin, OriginKind
@@ -25,6 +27,36 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return small_database(tmp_path)
+
+
+# Copying
+
+
+def test_a_backup_is_whole_while_the_database_is_open(path: Path, tmp_path: Path) -> None:
+    """What has just been recorded is in the log beside the file."""
+    copy = tmp_path / "copy.db"
+    with open_store(str(path)) as store:
+        run = store.create_run(CONFIG, {})
+        assert path.with_name(path.name + "-wal").stat().st_size > 0
+        for _ in range(2):  # also over an older copy
+            backup(str(path), copy)
+    with open_store(str(copy), read_only=True) as store:
+        assert store.run(run.id).config == CONFIG
+        assert list(store.candidates(1)) == [candidate(0), candidate(1), candidate(2, 0)]
+    assert sorted(p.name for p in tmp_path.iterdir() if p.name.startswith("copy")) == ["copy.db"]
+
+
+def test_what_cannot_be_copied_is_said(path: Path, tmp_path: Path) -> None:
+    for source, target, message in (
+        (tmp_path / "absent.db", tmp_path / "copy.db", "there is no database"),
+        ("postgresql://host/db", tmp_path / "copy.db", "pg_dump"),
+        (path, path, "is the database itself"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            backup(str(source), target)
+    with pytest.raises(StorageError, match="cannot be copied to"):
+        backup(str(path), tmp_path / "nowhere" / "copy.db")
+    assert not (tmp_path / "copy.db").exists()
 
 
 # Opening

@@ -117,6 +117,7 @@ def test_there_is_something_to_run() -> None:
         "watch",
         "compare",
         "transfer",
+        "backup",
     } == {command.split()[1] for command in commands() if command.startswith("evonas ")}
 
 

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from evonas.cli import (
+    backup,
     baseline,
     compare,
     doctor,
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (search, inspect_runs, watch, compare, report, rerank, zoo, baseline, doctor, transfer, export):
+for module in (search, inspect_runs, watch, compare, report, rerank, zoo, baseline, doctor, transfer, export, backup):
     app.add_typer(module.app)
 
 

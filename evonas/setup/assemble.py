@@ -156,6 +156,17 @@ def open_storage(storage: str | Path | Store | None, *, read_only: bool = False,
     return open_store(str(storage), read_only=read_only, create=create)
 
 
+def backup_storage(storage: str, target: Path) -> None:
+    """Copies a database to a new file, as `evonas.db.backup.backup` does.
+
+    Raises:
+        UsageError, StorageError: as there.
+    """
+    from evonas.db.backup import backup
+
+    backup(storage, target)
+
+
 def latest_run(store: Store) -> RunInfo:
     """The latest run of a store.
 
