@@ -12,7 +12,7 @@ import pytest
 from evonas.evolution import loop
 from evonas.evolution.executor import Task
 from evonas.evolution.history import History
-from evonas.evolution.loop import Search
+from evonas.evolution.loop import ALL_FAIL, Search
 from evonas.evolution.propose import Proposer
 from evonas.judging.cheap_filters import CANONICAL, CHEAP_FILTERS, SAMPLING, SELECTION, ResumableFilters
 from evonas.judging.selection import Population
@@ -20,6 +20,7 @@ from evonas.judging.start_twins import start_distance
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.zoo import zoo
 from evonas.records.memory_store import MemoryStore
+from evonas.records.nothing_scored import why_nothing_was_scored
 from evonas.records.run_info import RunInfo, RunStatus
 from evonas.settings.candidate import Candidate, Evaluation, FilterOutcome, OriginKind, Status
 from evonas.settings.run_config import RunConfig
@@ -246,3 +247,31 @@ def test_the_layer_that_is_trained_is_the_candidate_without_dead_nodes() -> None
         assert sent == candidate.graph.canonical
         assert task.protocol == run.config.protocol and task.filtered and task.linear is None
         assert task.split == "validation"
+
+
+def failing(task: Task) -> Evaluation:
+    return Evaluation(task.index, Status.FAILED, reason="RuntimeError: a mistake", attempts=task.attempt)
+
+
+@pytest.mark.parametrize("capacity", [1, 4])
+def test_a_search_in_which_everything_fails_stops_and_can_be_continued(capacity: int) -> None:
+    """Something is wrong with all candidates then, and hours of failures would say no more than twenty."""
+    settings = config(budget=60)
+    store = MemoryStore()
+    run = store.create_run(settings, {})
+    assert Search(run, store, FakeExecutor(capacity, judge=failing)).execute() is RunStatus.INTERRUPTED
+    assert ALL_FAIL <= store.summary(run.id).evaluations <= ALL_FAIL + settings.lookahead
+    why = why_nothing_was_scored(store, run.id)
+    assert why is not None and "RuntimeError: a mistake" in why
+    # Whoever resumes it wants the rest.
+    assert Search(store.run(run.id), store, FakeExecutor(capacity, judge=failing)).execute() is RunStatus.FINISHED
+    assert store.summary(run.id).evaluations == 60
+
+
+def test_one_candidate_that_does_not_fail_is_enough_to_go_on() -> None:
+    def judge(task: Task) -> Evaluation:
+        found = failing(task)
+        return replace(found, status=Status.REJECTED) if task.index == 11 else found
+
+    store, run = searched(config(budget=60), FakeExecutor(1, judge=judge))
+    assert store.run(run.id).status is RunStatus.FINISHED and store.summary(run.id).evaluations == 60

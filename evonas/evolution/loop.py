@@ -43,6 +43,11 @@ A commit waits some milliseconds for the disk, which a thousand candidates shoul
 candidates for others are drawn."""
 
 
+ALL_FAIL = 20
+"""If so many candidates of a new run have failed, the first ones and all of them, something is wrong with all: a user's
+file, a device, the deadline. Then the run is interrupted."""
+
+
 class Search:
     """One session of a run of evolution or random search, from its recorded state to its end.
 
@@ -76,6 +81,8 @@ class Search:
         self._time = Timekeeper(run.times, executor.capacity)
         with self._time.during(LOADING):
             self._history.restore(store, run.id, self._filters, self.proposer.remember)
+        # Whether candidates failed, in the order in which they ended; not of a run that somebody has resumed.
+        self._failed: list[bool] | None = None if self._history.drawn else []
         self._published = PublishedLayers(run, references, self._history.drawn)
 
     def execute(self) -> RunStatus:
@@ -84,13 +91,13 @@ class Search:
         After an interrupt, candidates in flight are evaluated again when the run is resumed.
 
         Returns:
-            The status that was recorded.
+            The status that was recorded: interrupted also where the first `ALL_FAIL` candidates have failed.
         """
         status = RunStatus.INTERRUPTED
         try:
             with rare_collections():
                 self._run_to_end()
-            status = RunStatus.FINISHED
+            status = RunStatus.INTERRUPTED if self._hopeless() else RunStatus.FINISHED
         except KeyboardInterrupt:
             pass
         finally:
@@ -182,11 +189,15 @@ class Search:
         # One more than run at the same time, so that no worker waits for the next draw.
         if len(self._in_flight) + unsent > self.executor.capacity:
             return False
-        if self._exhausted or history.drawn >= config.budget or not self._published.ready:
+        if self._exhausted or history.drawn >= config.budget or not self._published.ready or self._hopeless():
             return False
         if config.core_minutes is not None and history.core_seconds >= 60 * config.core_minutes:
             return False
         return history.has_results_until(history.drawn - config.lookahead)
+
+    def _hopeless(self) -> bool:
+        """Whether the first candidates of a new run have all failed."""
+        return self._failed is not None and len(self._failed) >= ALL_FAIL and all(self._failed)
 
     def _task(self, index: int) -> Task:
         """The first attempt at a candidate, with the floors that follow from the results applied so far."""
@@ -260,6 +271,8 @@ class Search:
         self._record(evaluations=evaluations)
         for evaluation in evaluations:
             self._history.add_evaluation(evaluation)
+            if self._failed is not None and len(self._failed) < ALL_FAIL:
+                self._failed.append(evaluation.status is Status.FAILED)
         with self._time.during(SHOWING):
             for evaluation in evaluations:
                 for observer in self.observers:

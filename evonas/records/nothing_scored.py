@@ -30,10 +30,11 @@ def why_nothing_was_scored(store: Store, run_id: int) -> str | None:
         run_id: the run.
 
     Returns:
-        The text; None for a run that has a scored candidate or that has not finished.
+        The text; None for a run that has a scored candidate, or that has not finished although something did not fail.
     """
     run, summary = store.run(run_id), store.summary(run_id)
-    if run.status is not RunStatus.FINISHED or summary.statuses[Status.SCORED]:
+    failing = run.status is RunStatus.INTERRUPTED and 0 < summary.evaluations == summary.statuses[Status.FAILED]
+    if summary.statuses[Status.SCORED] or not (run.status is RunStatus.FINISHED or failing):
         return None
     if not summary.candidates:
         return _nothing_drawn(run)
