@@ -13,6 +13,7 @@ import evonas
 from evonas.errors import UsageError
 from evonas.evolution.executor import Executor
 from evonas.records.memory_store import MemoryStore
+from evonas.setup.assemble import note_on_noise
 from evonas.setup.recorded_data import check_same_data, digest_of_data
 from evonas.workers.data.data_sets import load_dataset
 from tests.fakes import FakeExecutor
@@ -80,3 +81,11 @@ def test_a_run_goes_on_with_the_images_that_it_began_with(tmp_path: Path) -> Non
 
 def test_data_of_evonas_s_own_needs_no_digest() -> None:
     assert digest_of_data(evonas.EvaluationProtocol(data="digits")) is None
+
+
+def test_few_validation_images_are_told(tmp_path: Path) -> None:
+    images = np.zeros((600, 12, 12, 3), np.uint8)
+    np.savez(tmp_path / "mine.npz", x_train=images, y_train=np.arange(600) % 3)
+    few = evonas.EvaluationProtocol(data="npz", data_dir=str(tmp_path / "mine.npz"))
+    assert "60 validation images, so a score has a standard error of up to 6.5 points" in note_on_noise(few)
+    assert note_on_noise(evonas.EvaluationProtocol(data="crops")) == ""

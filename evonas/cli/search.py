@@ -173,6 +173,9 @@ def _execute(
     with make_executor(protocol=config.protocol, deadline=config.deadline, **execution) as running:
         if running.note:
             console.print(running.note, style="yellow", markup=False, highlight=False)
+        noise = "" if run else assemble.note_on_noise(config.protocol)
+        if noise:
+            console.print(noise, style="yellow", markup=False, highlight=False, soft_wrap=True)
         run = run or store.create_run(config, recorded_environment(config))
         with LiveDisplay(run, store, console, running.dashboard) as display:
             ended = execute(run, store, running, [display]).run.status

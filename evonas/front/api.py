@@ -28,7 +28,7 @@ from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import DEFAULT
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace
-from evonas.setup.assemble import DEFAULT_STORAGE, chance_level, chosen_run, configure, open_storage
+from evonas.setup.assemble import DEFAULT_STORAGE, chance_level, chosen_run, configure, note_on_noise, open_storage
 from evonas.setup.make_executor import Workers, make_executor
 from evonas.setup.recorded_data import DATA, check_same_data, digest_of_data
 
@@ -154,6 +154,9 @@ def search(
     store = open_storage(storage)
     with make_executor(executor, config.protocol, deadline=config.deadline, **asked) as running:
         run = store.create_run(config, recorded_environment(config))
+        noise = note_on_noise(config.protocol)
+        if noise:
+            logging.getLogger("evonas").warning(noise)
         return _to_the_end(run, store, running, observers, references, verify)
 
 

@@ -25,6 +25,8 @@ from evonas.settings.search_space import SearchSpace, generator
 
 DEFAULT_STORAGE = "evonas.db"
 """The database that is used if the user names none."""
+_WORTH_SAYING = 0.01
+"""The standard error of a score above which a search says so."""
 
 
 def configure(
@@ -268,6 +270,26 @@ def check_anchor(name: str, protocol: EvaluationProtocol) -> None:
 
     data = load_data(protocol)
     check_runs(name, data.channels, crop_size(data.size, protocol.pad, protocol.crop), data.classes)
+
+
+def note_on_noise(protocol: EvaluationProtocol) -> str:
+    """A sentence on how far a score is off by the choice of validation images; empty if by a point at most.
+
+    It is the standard error of a share of n images, sqrt(p (1 - p) / n), at its largest, where half of them are right.
+
+    Raises:
+        UsageError: if the data set is unknown, or cannot be read.
+    """
+    from evonas.workers.trial.evaluate import load_data
+
+    number = len(load_data(protocol).validation)
+    error = 0.5 / number**0.5
+    if error <= _WORTH_SAYING:
+        return ""
+    return (
+        f"There are {number:,} validation images, so a score has a standard error of up to {100 * error:.1f} points: "
+        "layers that are closer than that cannot be told apart by one of them."
+    )
 
 
 def chance_level(protocol: EvaluationProtocol) -> float:
