@@ -334,6 +334,12 @@ def test_exporting_a_rejected_candidate_says_so(call: Call, database: Path, tmp_
     assert err.startswith(f"note: candidate 1/{rejected} is rejected (")
 
 
+def test_trainings_are_counted_where_there_is_no_terminal(call: Call, database: Path) -> None:
+    options = ["--layer", "dyt", "--seeds", "1", "--steps", "2", "--anchor", "resnet-small", "--executor", "local"]
+    code, _, err = call("baseline", *options, "--storage", database)
+    assert code == 0 and "training: 0 of 1 trainings done" in err and "training: 1 of 1 trainings done" in err
+
+
 def test_a_run_whose_process_is_gone_is_not_running(call: Call, database: Path, tmp_path: Path) -> None:
     path = tmp_path / "killed.db"
     with sqlite3.connect(database) as source, sqlite3.connect(path) as copy:

@@ -16,8 +16,8 @@ _LINE_EVERY = 15.0  # seconds between lines without a terminal
 class _Bar:
     """Shows how many of all trainings are done; it appears with the first call of `tick`."""
 
-    def __init__(self, progress: Progress, what: str, lines: bool) -> None:
-        self._progress, self._what, self._lines = progress, what, lines
+    def __init__(self, progress: Progress, what: str) -> None:
+        self._progress, self._what = progress, what
         self._printed_at = 0.0
         self._task: TaskID | None = None
         self._total = 0
@@ -30,19 +30,18 @@ class _Bar:
             self._progress.start()
         self._progress.update(self._task, completed=self._total - pending)
         due = monotonic() - self._printed_at >= _LINE_EVERY or not pending
-        if self._lines and due and not options.stderr.is_terminal:
+        if due and not options.stderr.is_terminal:
             self._printed_at = monotonic()
             line = f"{self._what}: {self._total - pending:,} of {self._total:,} trainings done"
             options.stderr.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def training_bar(what: str = "training", *, lines: bool = False) -> Iterator[_Bar]:
-    """A progress bar on stderr if that is a terminal; it disappears at the end.
+def training_bar(what: str = "training") -> Iterator[_Bar]:
+    """A progress bar on stderr, which disappears at the end; where that is no terminal, a line now and then.
 
     Args:
         what: what the trainings are for.
-        lines: whether to print a line now and then if stderr is not a terminal.
     """
     # By default rich estimates the time left from the last half minute, but a training can take minutes.
     progress = Progress(
@@ -56,6 +55,6 @@ def training_bar(what: str = "training", *, lines: bool = False) -> Iterator[_Ba
         disable=not options.stderr.is_terminal,
     )
     try:
-        yield _Bar(progress, what, lines)
+        yield _Bar(progress, what)
     finally:
         progress.stop()

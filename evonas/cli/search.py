@@ -180,7 +180,7 @@ def _execute(
         with LiveDisplay(run, store, console, running.dashboard) as display:
             ended = execute(run, store, running, [display]).run.status
         if verify and ended is RunStatus.FINISHED:
-            with training_bar("verifying", lines=True) as bar:
+            with training_bar("verifying") as bar:
                 note = verify_best(store, run.id, running, bar).note
             if note:
                 console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
