@@ -20,7 +20,7 @@ import evonas
 from evonas.cli import main
 from evonas.records.run_info import RunStatus
 from evonas.settings.presets import PRESETS
-from evonas.setup.assemble import draft, open_storage
+from evonas.setup.assemble import configure, open_storage
 
 TINY = evonas.EvaluationProtocol(
     anchors=("resnet-small",), steps=3, early_steps=(), early_floors=(), quality_step=3, quality_floor=0.0
@@ -189,7 +189,7 @@ def test_the_settings_of_a_preset_are_a_preset_of_the_same_run(
     """Also in a space that cannot hold all of its published layers, which in a file of one's own are an error."""
     own = tmp_path / "own.toml"
     own.write_text(call("config", "--preset", preset, "--space", space)[1])
-    assert draft(preset=str(own)) == draft(space, preset=preset)
+    assert configure(preset=str(own), look_up=False) == configure(space, preset=preset, look_up=False)
     assert call("config", "--preset", own) == (0, own.read_text(), "")
 
 

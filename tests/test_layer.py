@@ -262,6 +262,7 @@ def test_wrong_input(shape):
         ({"groups": 2.5}, "groups must be an integer"),
         ({"groups": None}, "groups must be an integer"),
         ({"momentum": "1"}, "momentum must be between 0 and 1, or None, not '1'"),
+        ({"process_group": "wrold"}, "process_group must be a group of torch.distributed or 'world', not 'wrold'"),
         ({"eps": "1"}, "eps must be a small positive number, not '1'"),
         ({"graph": []}, "a layer must be a graph, a published name or an expression, not \\[\\]"),
         ({"graph": None}, "a layer must be a graph"),

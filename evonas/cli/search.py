@@ -132,7 +132,8 @@ def config(
             document["space"] = space if space in SPACES else asdict(found)
         document = merged(resolve(document), changes)
         # What a search would refuse is refused here, where it is written, and not where the file is read.
-        checked = assemble.draft(space, preset=preset, protocol=changes.pop("protocol"), settings=changes)
+        protocol = changes.pop("protocol")
+        checked = assemble.configure(space, preset=preset, protocol=protocol, settings=changes, look_up=False)
         if "seed_graphs" in document:
             usable = {Graph.from_json(graph).key for graph in checked.seed_graphs}
             named = document["seed_graphs"]

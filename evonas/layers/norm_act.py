@@ -19,7 +19,7 @@ from evonas.layers.backend_choice import choose_backend, give_up_kernels
 from evonas.layers.planes import RANKS, as_planes
 from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
 from evonas.layers.running_values import running_names, starts, update
-from evonas.layers.synchronised import joint_moment, partners
+from evonas.layers.synchronised import WORLD, joint_moment, partners
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,13 +89,17 @@ class NormAct(nn.Module):
     ) -> None:
         super().__init__()
         given: dict[str, Any] = {"channels": channels, "groups": groups, "eps": eps, "momentum": momentum}
-        for name, number in list(given.items())[:2]:
+        for name, number in (("channels", given["channels"]), ("groups", given["groups"])):
             if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
                 raise UsageError(f"{name} must be an integer >= 1, not {shorten(number)}")
         if not isinstance(given["eps"], Real) or not 0.0 < eps < 1.0:
             raise UsageError(f"eps must be a small positive number, not {shorten(eps)}")
         if momentum is not None and (not isinstance(given["momentum"], Real) or not 0.0 <= momentum <= 1.0):
             raise UsageError(f"momentum must be between 0 and 1, or None, not {shorten(momentum)}")
+        if isinstance(process_group, str) and process_group != WORLD:
+            raise UsageError(
+                f"process_group must be a group of torch.distributed or 'world', not {shorten(process_group)}"
+            )
         check_backend(backend)
         channels, groups, eps = int(channels), int(groups), float(eps)  # from NumPy's numbers too
         self.graph, self.backend, self.process_group = as_graph(graph), backend, process_group

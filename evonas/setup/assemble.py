@@ -36,6 +36,7 @@ def configure(
     seed_graphs: Iterable[Graph | str] | None = None,
     protocol: EvaluationProtocol | Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] = MappingProxyType({}),
+    look_up: bool = True,
 ) -> RunConfig:
     """Makes the configuration of a run, checked as far as possible before the run starts.
 
@@ -45,29 +46,11 @@ def configure(
         seed_graphs: layers to judge first.
         protocol: a whole protocol, or settings that replace those of the preset. Its seed is that of the run.
         settings: further fields of `RunConfig`.
+        look_up: whether to look up the data, anchors, filters and objectives that it names, as a run needs it.
 
     Raises:
         UsageError: for an unknown name, a number out of range, or a seed graph that is not in the space or that the
             cheap filters reject.
-    """
-    config = draft(space, preset=preset, seed_graphs=seed_graphs, protocol=protocol, settings=settings)
-    return dataclasses.replace(config, protocol=named_protocol(config.protocol))
-
-
-def draft(
-    space: SearchSpace | str | None = None,
-    *,
-    preset: str = DEFAULT,
-    seed_graphs: Iterable[Graph | str] | None = None,
-    protocol: EvaluationProtocol | Mapping[str, Any] | None = None,
-    settings: Mapping[str, Any] = MappingProxyType({}),
-) -> RunConfig:
-    """Makes a configuration without a look at the data, anchors, filters and objectives that it names.
-
-    The arguments are those of `configure`.
-
-    Raises:
-        UsageError: for an unknown setting, a number out of range, or a seed graph that cannot be used.
     """
     document = read_preset(preset)
     found = _space(document.get("space", "evonorm") if space is None else space)
@@ -82,9 +65,10 @@ def draft(
     document |= {"space": dataclasses.asdict(found), "seed_graphs": kept}
     document["protocol"] |= {"seed": seed}
     try:
-        return RunConfig.from_dict(document)
+        config = RunConfig.from_dict(document)
     except KeyError as error:
         raise UsageError(f"unknown setting: {error.args[0]}") from None
+    return dataclasses.replace(config, protocol=named_protocol(config.protocol)) if look_up else config
 
 
 def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:

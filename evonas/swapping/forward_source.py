@@ -15,6 +15,7 @@ import textwrap
 import types
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from torch import fx, nn
@@ -47,9 +48,9 @@ def can_remove(module: nn.Module, calls: Collection[fx.Node], graphs: Sequence[f
         calls: the calls, nodes of `graphs`.
         graphs: all graphs of its forward.
     """
-    sites = {site_of(call) for call in calls}
-    stay = {site_of(node) for graph in graphs for node in graph.nodes if node not in calls}
-    return not sites & stay and all(site is not None and _place(module, site) is not None for site in sites)
+    cut = set(calls)
+    stay = {site_of(node) for graph in graphs for node in graph.nodes if node not in cut}
+    return all(site_of(call) not in stay and _place(module, call) is not None for call in cut)
 
 
 def remove_calls(module: nn.Module, calls: Collection[fx.Node]) -> None:
@@ -61,8 +62,7 @@ def remove_calls(module: nn.Module, calls: Collection[fx.Node]) -> None:
     """
     cuts: dict[str, dict[tuple[int, int], tuple[int, int]]] = defaultdict(dict)
     for call in calls:
-        site = site_of(call)
-        place = None if site is None else _place(module, site)
+        place = _place(module, call)
         assert place is not None
         cuts[place.method][place.call] = place.argument
     base = type(module)
@@ -79,15 +79,22 @@ class _Place(NamedTuple):
     argument: tuple[int, int]
 
 
-def _place(module: nn.Module, site: Site) -> _Place | None:
+def _place(module: nn.Module, call: fx.Node) -> _Place | None:
     """Where a call is in the source of a method; None where the source is not known for sure."""
-    name = _method(module, site.code)
-    if name is None:
+    site = site_of(call)
+    name = None if site is None else _method(module, site.code)
+    if site is None or name is None:
         return None
-    method = getattr(type(module), name)
+    return _place_in(type(module), name, site, call.op == "call_method")  # type: ignore[arg-type]  # classes can be hashed
+
+
+@lru_cache(maxsize=1024)
+def _place_in(cls: type[nn.Module], name: str, site: Site, of_tensor: bool) -> _Place | None:
+    """The place of a call in a method of a class; `of_tensor` says that it is one of a tensor, as in y.relu()."""
+    method = getattr(cls, name)
     try:
         source = _source(method)
-        unchanged = _compiled(type(module), method, source)
+        unchanged = _compiled(cls, method, source)
     except (OSError, TypeError, SyntaxError):
         return None
     if unchanged is None or _program(unchanged) != _program(method.__code__):
@@ -95,14 +102,13 @@ def _place(module: nn.Module, site: Site) -> _Place | None:
     line, last_line, start, end = list(site.code.co_positions())[site.instruction // 2]
     if line is None or last_line is None or start is None or end is None:
         return None
-    first = site.code.co_firstlineno
-    text, offsets = source.encode(), _line_starts(source)
+    first, offsets = site.code.co_firstlineno, _line_starts(source)
     wanted = (offsets[line - first] + start, offsets[last_line - first] + end)
     # In a block of its own, an indented definition parses with its columns as they are.
     block = ast.parse(f"if True:\n{source}" if source[0].isspace() else f"\n{source}")
     for node in ast.walk(block):
         if isinstance(node, ast.Call) and _bytes_of(node, offsets) == wanted:
-            argument = _argument(node, text[wanted[0] : wanted[1]])
+            argument = _argument(node, of_tensor)
             return None if argument is None else _Place(name, wanted, _bytes_of(argument, offsets))
     return None
 
@@ -121,13 +127,13 @@ def _named(value: object) -> object:
     return value.co_name if isinstance(value, types.CodeType) else value
 
 
-def _argument(call: ast.Call, text: bytes) -> ast.expr | None:
+def _argument(call: ast.Call, of_tensor: bool) -> ast.expr | None:
     """The argument that an activation is applied to: its first, or the tensor whose method it is."""
+    if of_tensor:
+        return call.func.value if isinstance(call.func, ast.Attribute) else None
     keywords = {keyword.arg: keyword.value for keyword in call.keywords}
     given = [*call.args[:1], *(keywords[name] for name in ("input", "x") if name in keywords)]
-    if given:
-        return None if isinstance(given[0], ast.Starred) else given[0]
-    return call.func.value if isinstance(call.func, ast.Attribute) and text.endswith(b")") else None
+    return given[0] if given and not isinstance(given[0], ast.Starred) else None
 
 
 def _method(module: nn.Module, code: types.CodeType) -> str | None:
