@@ -34,6 +34,7 @@ DEFAULT = {
     "twins": 0.1,
     "fresh": 0.1,
     "of_one_root": 0.25,
+    "of_one_kind": 0.25,
     "choices": 24,
     "rungs": (2, 4),
     "rung_anchors": (2, 4),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from statistics import fmean, median
 
 import pytest
@@ -217,3 +218,33 @@ def test_a_candidate_that_diverges_on_a_rung_goes_no_further_and_promises_nothin
     assert len(diverged) > 4 and further and not diverged & {promotion.index for promotion in further}
     assert all(ladder.outlook(index).cautious == 0.0 for index in diverged)
     assert all(ladder.outlook(index).cautious > 0.0 for index in set(ladder.indices) - diverged)
+
+
+def test_one_kind_has_no_more_than_its_part_of_the_places() -> None:
+    """Forty good candidates are of one kind, and forty of two others are all behind them."""
+
+    def gone(of_one_kind: float) -> Counter[str]:
+        rng, ladder, kinds, found = random.Random(7), Ladder(1, 0.25, of_one_kind), dict[int, str](), Counter[str]()
+        crowd = [("crowd", 0.5 + i / 1000) for i in range(40)]
+        others = [(("one", "other")[i % 2], 0.4 + i / 1000) for i in range(40)]
+        for index, (kind, score) in enumerate(rng.sample(crowd + others, 80)):
+            kinds[index] = kind
+            found.update(kinds[one.index] for one in ladder.add(index, 0, (score,), (kind,)))
+        return found
+
+    alone, shared = gone(1.0), gone(1 / 3)
+    assert alone["one"] + alone["other"] <= 4  # the first of each kind, and those that came while little was there
+    # A quarter of eighty are twenty, of which a third is seven; early ones, who met fewer, come on top.
+    assert shared["crowd"] <= 13 < alone["crowd"]
+    assert min(shared["one"], shared["other"]) >= 5
+
+
+def test_the_best_of_each_kind_go_on() -> None:
+    ladder = Ladder(1, 0.5, 0.5)
+    for index in range(7):
+        assert ladder.add(index, 0, (0.5 + index / 100,), ("crowd",)) == []
+    found = [one.index for index in (7, 8, 9) for one in ladder.add(index, 0, (0.1 + index / 100,), ("few",))]
+    # Each time the best goes on for which its kind has room, two of four or five: of the crowd 6 and 5, and then 9, the
+    # best of the few, of whom 7 went on as the first of its family.
+    assert found == [6, 7, 5, 9]
+    assert [one.index for one in ladder.add(10, 0, (0.9,), ("crowd",))] == [10]

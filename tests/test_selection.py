@@ -287,3 +287,17 @@ def test_families_of_one_root_are_limited() -> None:
         for share in (1.0, 0.5, 0.25)
     }
     assert chosen == {1.0: {0, 1, 2, 3}, 0.5: {0, 1, 4, 5}, 0.25: {0, 4}}
+
+
+def test_families_with_the_same_statistics_are_limited() -> None:
+    """Three of the four best families are of one kind, whatever their roots."""
+    ladder, members = Ladder(0, 0.25), []
+    kinds = [("batch", "a"), ("batch", "b"), ("batch", "c"), ("group", "a"), ("none", "a")]
+    for index, family in enumerate(kinds):
+        ladder.add(index, 0, (0.9 - index / 10,), family)
+        members.append(member(index, 0.9 - index / 10))
+    chosen = {
+        share: {Families(ladder, 4, 1.0, share)(members, generator(seed)).candidate.index for seed in range(60)}
+        for share in (1.0, 0.5, 0.25)
+    }
+    assert chosen == {1.0: {0, 1, 2, 3}, 0.5: {0, 1, 3, 4}, 0.25: {0, 3, 4}}

@@ -67,6 +67,14 @@ def test_finalists_are_the_best_of_each_family() -> None:
     assert finalists(searched(layers=()), 1, 5) == []
 
 
+def test_finalists_of_one_kind_are_limited_while_there_are_others() -> None:
+    layers = "bn-swish", "bn-relu", "gn-relu", "in-relu", "dyt"  # the first two normalise over the batch alone
+    store = searched(layers=layers, of_one_kind=0.25, budget=5)
+    assert finalists(store, 1, 3) == [0, 2, 3] and finalists(store, 1, 1) == [0]
+    assert finalists(store, 1, 4) == [0, 2, 3, 4]
+    assert finalists(store, 1, 5) == [0, 1, 2, 3, 4]  # nobody else takes the place
+
+
 def test_finalists_are_found_far_down() -> None:
     """A family can fill the first hundred places."""
     store = MemoryStore()

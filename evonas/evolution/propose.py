@@ -60,7 +60,7 @@ class Proposer:
         self.config = config
         self._prospects = prospects or Prospects()
         self.filters = CheapFilters(config.twins)
-        known = ladder or Ladder(len(config.rungs), config.promotion)
+        known = ladder or Ladder(len(config.rungs), config.promotion, config.of_one_kind)
         self._select = None if config.strategy == "random" else selection_of(config, known)
 
     def remember(self, candidate: Candidate) -> None:

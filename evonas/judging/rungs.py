@@ -7,6 +7,10 @@ has not gone on does so if it is within that share. The best candidate of a fami
 half, and from rung 0 the first of each family, because a family that starts slowly may end well. (Before eight
 candidates are there nothing goes on, so the first of their families do so by their scores alone.)
 
+Layers with the same statistics are of one kind, such as all that normalise over the batch alone. One kind is often
+ahead of the others at first, because it starts fast, and would fill every rung. So only a part of the share may be of
+one kind; the next best of other kinds take the places of what is above that.
+
 A candidate that diverges on a rung goes no further and promises nothing, however good its other trainings are: a layer
 that loses one training in ten is no better than one that is a point behind. A rung with a higher learning rate finds
 such layers sooner.
@@ -17,11 +21,13 @@ the last one (`evonas/judging/forecast.py`).
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Sequence
+from bisect import bisect_right, insort
+from collections import Counter
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from heapq import heapify, heappop, heappush
-from math import isfinite, sqrt
+from itertools import groupby
+from math import inf, isfinite, sqrt
+from operator import itemgetter
 from statistics import fmean
 
 from evonas.judging.forecast import Features, Forecast, Leads, fitted
@@ -74,13 +80,12 @@ class _Rung:
     known: dict[int, _Known] = field(default_factory=dict)
     promised: dict[int, float] = field(default_factory=dict)
     """The expected score of each on the next rung."""
-    ordered: list[float] = field(default_factory=list)
-    """The expected scores in rising order."""
-    waiting: list[tuple[float, int]] = field(default_factory=list)
-    """A heap of the candidates that have not gone on: (−expected score, index)."""
+    ordered: list[tuple[float, int]] = field(default_factory=list)
+    """(−expected score, index) of each, best first."""
     gone_on: set[int] = field(default_factory=set)
+    """Those that have gone on or that may not."""
     tried: set[Features] = field(default_factory=set)
-    """The families of those that have."""
+    """The families of those that have gone on."""
     leaders: dict[Features, float] = field(default_factory=dict)
     """The best score of each family."""
     forecast: Forecast = field(default_factory=Forecast)
@@ -88,8 +93,7 @@ class _Rung:
     def add(self, index: int, known: _Known, family: Features) -> None:
         self.known[index] = known
         self.promised[index] = promised = self.forecast.expected(known.mean, known.leads, family)
-        insort(self.ordered, promised)
-        heappush(self.waiting, (-promised, index))
+        insort(self.ordered, (-promised, index))
 
     def follow(self, forecast: Forecast, families: dict[int, Features]) -> None:
         """Compare the candidates by another forecast from now on."""
@@ -97,9 +101,7 @@ class _Rung:
         self.promised = {
             index: forecast.expected(known.mean, known.leads, families[index]) for index, known in self.known.items()
         }
-        self.ordered = sorted(self.promised.values())
-        self.waiting = [(-promised, index) for index, promised in self.promised.items() if index not in self.gone_on]
-        heapify(self.waiting)
+        self.ordered = sorted((-promised, index) for index, promised in self.promised.items())
 
 
 class Ladder:
@@ -110,14 +112,16 @@ class Ladder:
     Args:
         rungs: the number of rungs after the first evaluation.
         share: the share of the candidates on a rung that go on.
+        of_one_kind: the part of that share, from 0 to 1, that may be of one kind; one candidate may in any case.
 
     Attributes:
         version: the number of scores that were added. What is expected of a candidate changes only with it.
     """
 
-    def __init__(self, rungs: int, share: float) -> None:
+    def __init__(self, rungs: int, share: float, of_one_kind: float = 1.0) -> None:
         self._rungs = [_Rung() for _ in range(rungs + 1)]
         self._share = share
+        self._of_one_kind = of_one_kind
         self._families: dict[int, Features] = {}
         self._reached: dict[int, int] = {}
         self._roots: dict[int, int] = {}
@@ -134,7 +138,7 @@ class Ladder:
             rung: 0, or one that the candidate was promoted to.
             scores: its accuracy on each anchor of the rung, always in the same order; 0 for a training that diverged,
                 and one that is not finite counts as 0.
-            family: the features of the candidate's family; given on rung 0.
+            family: the features of the candidate's family, of which the first is its kind; given on rung 0.
             parent: the candidate that it descends from, which was added before; given on rung 0, None for none.
 
         Returns:
@@ -189,6 +193,11 @@ class Ladder:
         """The family of a candidate that has been added."""
         return self._families[index]
 
+    def kind(self, index: int) -> Hashable:
+        """The kind of a candidate that has been added: which statistics it uses. None if nothing is known of it."""
+        family = self._families[index]
+        return family[0] if family else None
+
     def root(self, index: int) -> int:
         """The first ancestor of a candidate that has been added: a seed graph or a random one."""
         return self._roots[index]
@@ -208,15 +217,26 @@ class Ladder:
         if count < LEAST_BEFORE:
             return []
         chosen = []
-        quota = int(self._share * count)
-        while here.waiting and here.waiting[0][1] in here.gone_on:
-            heappop(here.waiting)
-        if quota and here.waiting and -here.waiting[0][0] >= here.ordered[count - quota]:
-            best = heappop(here.waiting)[1]
+        best = self._best_in_share(here, int(self._share * count))
+        if best is not None:
             chosen.append(best)
-        in_better_half = bisect_left(here.ordered, here.promised[index]) >= count // 2
+        in_better_half = count - bisect_right(here.ordered, (-here.promised[index], inf)) >= count // 2
         if leads and (in_better_half or (first and family not in here.tried)) and index not in chosen:
             chosen.append(index)
         here.gone_on.update(chosen)
         here.tried.update(self._families[one] for one in chosen)
         return chosen
+
+    def _best_in_share(self, here: _Rung, quota: int) -> int | None:
+        """The best candidate that has not gone on, if it is among the best so many; None if none of them is left."""
+        limit = max(1, round(self._of_one_kind * quota))
+        better, of_kind = 0, Counter[Hashable]()
+        for _, equals in groupby(here.ordered, itemgetter(0)):
+            if better >= quota:
+                return None
+            alike = [index for _, index in equals if of_kind[self.kind(index)] < limit]
+            if left := [index for index in alike if index not in here.gone_on]:
+                return left[0]
+            better += len(alike)
+            of_kind.update(map(self.kind, alike))
+        return None

@@ -216,21 +216,23 @@ class Families:
 
     A family is as good as its best member. Of the best families two are drawn, and the better one wins; in it, a fifth
     of its members is drawn, and the best of them is the parent. Members are compared by `Outlook.cautious`. Of those
-    families only so many descend from one root, the first ancestor of a family's best member: otherwise the offspring
-    of one lucky layer, of many kinds, would fill the search.
+    families only so many descend from one root, the first ancestor of a family's best member, and only so many use the
+    same statistics: otherwise the offspring of one lucky layer would fill the search, or layers of the kind that is
+    ahead at first.
 
     Args:
         ladder: what is known of each member of the window.
         families: the number of the best families among which one is drawn.
         of_one_root: the share of them, from 0 to 1, that may have one root; one family may in any case.
+        of_one_kind: the same for families with the same statistics.
     """
 
     SHARE = 0.2
     """The share of a family in a tournament, which has two members at least."""
 
-    def __init__(self, ladder: Ladder, families: int, of_one_root: float = 1.0) -> None:
+    def __init__(self, ladder: Ladder, families: int, of_one_root: float = 1.0, of_one_kind: float = 1.0) -> None:
         self._ladder, self._number = ladder, families
-        self._limit = max(1, round(of_one_root * families))
+        self._of_root, self._of_kind = (max(1, round(share * families)) for share in (of_one_root, of_one_kind))
         self._ranked_for: tuple[int, int] | None = None
         self._ranked: list[_Family] = []
 
@@ -251,23 +253,25 @@ class Families:
                 rated = self._ladder.outlook(index).cautious, member
                 groups.setdefault(self._ladder.family(index), []).append(rated)
             ranked = [sorted(group, key=lambda rated: -rated[0]) for group in groups.values()]
-            self._ranked = self._of_several_roots(sorted(ranked, key=lambda group: -group[0][0]))
+            self._ranked = self._of_several_origins(sorted(ranked, key=lambda group: -group[0][0]))
             self._ranked_for = state
         return self._ranked
 
-    def _of_several_roots(self, ranked: Sequence[_Family]) -> list[_Family]:
-        """The best families, best first, without those that come after too many others of their root."""
-        found, of_root = list[_Family](), Counter[int]()
+    def _of_several_origins(self, ranked: Sequence[_Family]) -> list[_Family]:
+        """The best families, best first, without those that come after too many others of their root or kind."""
+        found, of_root, of_kind = list[_Family](), Counter[int](), Counter[Hashable]()
         for family in ranked:
-            root = self._ladder.root(family[0][1].candidate.index)
-            of_root[root] += 1
-            if of_root[root] <= self._limit:
+            best = family[0][1].candidate.index
+            root, kind = self._ladder.root(best), self._ladder.kind(best)
+            if of_root[root] < self._of_root and of_kind[kind] < self._of_kind:
                 found.append(family)
+                of_root[root] += 1
+                of_kind[kind] += 1
         return found[: self._number]
 
 
 def _families(config: RunConfig, ladder: Ladder) -> Selection:
-    return Families(ladder, config.families, config.of_one_root)
+    return Families(ladder, config.families, config.of_one_root, config.of_one_kind)
 
 
 def _tournament(config: RunConfig, average: bool = False) -> Selection:

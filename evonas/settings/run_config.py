@@ -45,6 +45,8 @@ class RunConfig:
         families: number of the best families among which `families` chooses that of a parent.
         of_one_root: the largest share of those families whose best members may descend from one seed graph or random
             graph.
+        of_one_kind: the largest share of those families, of the candidates that earn longer training, and of the
+            finalists that may have the same statistics (`evonas.judging.families.Family`).
         fresh: probability that a candidate is a new random graph rather than an offspring.
         mutations: number of mutations that separate an offspring from its parent; of edits, the largest number.
         mutation: what a mutation does: it redraws a "node" with its arguments, as in the paper, or a "part" of one; an
@@ -91,6 +93,7 @@ class RunConfig:
     survivors: int = 50
     families: int = 12
     of_one_root: float = 1.0
+    of_one_kind: float = 1.0
     fresh: float = 0.5
     mutations: int = 2
     mutation: Literal["node", "part", "edit"] = "node"
@@ -133,6 +136,7 @@ class RunConfig:
         check_number(self, "tournament", least=0.0, most=1.0)
         check_number(self, "fresh", least=0.0, most=1.0)
         check_number(self, "of_one_root", above=0.0, most=1.0)
+        check_number(self, "of_one_kind", above=0.0, most=1.0)
         if self.stride and not _is_range(self.stride):
             raise UsageError(f"stride must be two rising numbers, such as [0.3, 0.6], not {shorten(self.stride)}")
         check_number(self, "strays", least=0.0, most=1.0)
