@@ -77,6 +77,10 @@ def search(
         list[str] | None,
         typer.Option("--filter", help="A further filter of your own, FILE.py:NAME; may be repeated."),
     ] = None,
+    propose: Annotated[
+        str | None,
+        typer.Option(help="A function of your own, FILE.py:NAME, that proposes layers (its share is `proposed`)."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps on each anchor.")] = None,
     set_: options.Set = None,
     verify: Verify = True,
@@ -89,7 +93,7 @@ def search(
 
     A run that ends without a scored candidate says why on stderr, and the exit code is 1.
     """
-    run = {"budget": budget, "seed": seed, "strategy": strategy, "core_minutes": core_minutes}
+    run = {"budget": budget, "seed": seed, "strategy": strategy, "core_minutes": core_minutes, "propose": propose}
     protocol = {
         "data": data,
         "data_dir": data_dir,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from evonas.evolution.user_proposals import UserProposals
 from evonas.judging.cheap_filters import PROSPECTS, SAMPLING, SELECTION, STRIDE, CheapFilters, Passed, Tally
 from evonas.judging.prospects import Prospects
 from evonas.judging.rungs import Ladder
@@ -62,6 +63,7 @@ class Proposer:
         self.filters = CheapFilters(config.twins)
         known = ladder or Ladder(len(config.rungs), config.promotion, config.of_one_kind)
         self._select = None if config.strategy == "random" else selection_of(config, known)
+        self._users = UserProposals(config, known) if config.propose else None
 
     def remember(self, candidate: Candidate) -> None:
         """Add a candidate that was drawn in an earlier session of the run."""
@@ -76,12 +78,17 @@ class Proposer:
 
         Raises:
             SpaceExhausted: no new graph was found.
+            UsageError: the user's function raised an exception, or answered what it may not.
         """
         rng = generator(self.config.seed, _DRAW, index)
         tally = Tally()
         if index < len(self.config.seed_graphs) and (seeded := self._seeded(index, rng, tally)):
             return self._remembered(index, seeded, tally)
-        # A rejected seed graph, such as a duplicate, is replaced by a proposal of the search.
+        # A rejected seed graph, such as a duplicate, is replaced by a proposal of the search; so are a user's.
+        if self._users is not None and rng.random() < self.config.proposed:
+            answers = self._users.answers(population, rng, tally)
+            if found := next(filter(None, (self._passing(*answer, tally) for answer in answers)), None):
+                return self._remembered(index, found, tally)
         several = self.config.choices > 1 and rng.random() >= self.config.strays
         chosen = self._chosen(population, rng, tally) if several else self._first(population, rng, tally)
         return self._remembered(index, chosen, tally)

@@ -34,6 +34,10 @@ STRIDE = "stride"
 """The name of what leaves out offspring that differ too little or too much from their parent, in
 `evonas/evolution/propose.py`."""
 
+PROPOSAL = "proposal"
+"""The name of what leaves out answers of a user's function that are no layer of the space, in
+`evonas/evolution/propose.py`."""
+
 PROSPECTS = "prospects"
 """The name of what chooses among proposals the one that promises most, in `evonas/evolution/propose.py`."""
 

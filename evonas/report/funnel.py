@@ -10,6 +10,7 @@ from evonas.judging.cheap_filters import CHEAP_FILTERS
 from evonas.records.run_info import RunSummary
 
 MEANINGS: Mapping[str, str] = {
+    "proposal": "an answer of your function that is no layer of the space",
     "structural": "ignores its input, or is constant on every plane",
     "duplicate": "the same function as an earlier candidate, by algebra",
     "numerical": "not finite, constant or without gradient on a probe",

@@ -36,11 +36,18 @@ class OriginKind(Enum):
     RANDOM = "random"
     MUTATION = "mutation"
     SEED = "seed"
+    PROPOSED = "proposed"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """How a graph was made; a mutated one has its parent's index and a description of each mutation."""
+    """How a graph was made.
+
+    Attributes:
+        kind: where it came from.
+        parent: the index of the candidate that it was made from; of a proposed graph there may be none.
+        mutations: a description of each mutation; of a proposed graph the note that came with it, if any.
+    """
 
     kind: OriginKind
     parent: int | None = None

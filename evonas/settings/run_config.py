@@ -55,6 +55,8 @@ class RunConfig:
             is judged in any case (`evonas.judging.start_twins.start_distance`); empty for all distances.
         strays: probability that an offspring at another distance is judged, and that a candidate is not chosen among
             several proposals.
+        propose: the name of a user's function that proposes layers (`evonas.settings.proposals`); empty for none.
+        proposed: probability that a candidate is what this function proposes.
         choices: the number of offspring of a parent, or of random graphs, of which the most promising one is judged
             (`evonas/judging/prospects.py`); 1 for no choice.
         twins: relative distance of outputs at the start of training within which a candidate counts as a twin of an
@@ -99,6 +101,8 @@ class RunConfig:
     mutation: Literal["node", "part", "edit"] = "node"
     stride: tuple[float, ...] = ()
     strays: float = 0.2
+    propose: str = ""
+    proposed: float = 0.5
     choices: int = 1
     lookahead: int = 16
     rungs: tuple[int, ...] = ()
@@ -141,6 +145,7 @@ class RunConfig:
             raise UsageError(f"stride must be two rising numbers, such as [0.3, 0.6], not {shorten(self.stride)}")
         check_number(self, "strays", least=0.0, most=1.0)
         check_number(self, "twins", least=0.0, most=1.0)
+        check_number(self, "proposed", least=0.0, most=1.0)
         check_integers(self, choices=1)
         check_number(self, "choices", least=1, most=MOST_CHOICES)
         check_number(self, "deadline", above=0.0)

@@ -20,6 +20,7 @@ from evonas.records.store import Store
 from evonas.settings import objectives, plugins
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import DEFAULT, PRESETS, merged, read_preset, resolve
+from evonas.settings.proposals import PROPOSING_REGISTRY
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace, generator
 
@@ -68,7 +69,7 @@ def configure(
         config = RunConfig.from_dict(document)
     except KeyError as error:
         raise UsageError(f"unknown setting: {error.args[0]}") from None
-    return dataclasses.replace(config, protocol=named_protocol(config.protocol)) if look_up else config
+    return dataclasses.replace(config, protocol=named_protocol(config.protocol, config.propose)) if look_up else config
 
 
 def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
@@ -190,8 +191,12 @@ def named_space(name: str) -> SearchSpace:
     return space_named(name)
 
 
-def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
+def named_protocol(protocol: EvaluationProtocol, propose: str = "") -> EvaluationProtocol:
     """Loads the user's own files that a protocol names, records them in the protocol, and checks it.
+
+    Args:
+        protocol: the protocol.
+        propose: the name of the user's function that proposes layers, whose file is recorded there as well.
 
     Returns:
         The protocol with its `plugins`.
@@ -211,11 +216,14 @@ def named_protocol(protocol: EvaluationProtocol) -> EvaluationProtocol:
         (DATA_SETS, [protocol.data]),
         (FILTERS, protocol.filters),
         (objectives.OBJECTIVE_REGISTRY, further),
+        (PROPOSING_REGISTRY, [propose] if propose else []),
     )
     sources = plugins.load_named_files(name for _, names in of_kind for name in names)
     points = [(r.group, point) for r, names in of_kind for name in names if (point := r.entry_point(name)) is not None]
     own = [objectives.OBJECTIVE_REGISTRY.find(name) for name in further if name not in objectives.OBJECTIVES]
     recorded = (*plugins.plugin_records(sources, points), *map(objectives.objective_record, own))
+    if propose:
+        PROPOSING_REGISTRY.find(propose)
     protocol = dataclasses.replace(protocol, plugins=recorded)
     check_protocol(protocol)
     return protocol
