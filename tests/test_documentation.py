@@ -69,7 +69,7 @@ def small(command: str) -> list[str]:
         words += (
             [] if "paper" in words else ["--set", "protocol.floors=absolute"]
         )  # five published layers less to train
-    if words[1] == "search" and not {"--data", "--preset"} & set(words):
+    if words[1] == "search" and not {"--data", "--preset", "--score"} & set(words):
         words += ["--data", "digits"]  # a tenth of the validation images
     if words[1] in ("search", "resume"):
         words += ["--no-verify"]  # which trains longer than all that these searches do; tests/test_verification.py

@@ -70,6 +70,10 @@ def search(
     anchor: Annotated[
         list[str] | None, typer.Option(help="Anchor network, such as resnet50@0.25 or FILE.py:NAME; may be repeated.")
     ] = None,
+    score: Annotated[
+        str | None,
+        typer.Option(help="A training loop of your own, FILE.py:NAME, in place of --anchor and --data."),
+    ] = None,
     objective: Annotated[
         list[str] | None, typer.Option(help="What to select by: anchors, size, …, or FILE.py:NAME; may be repeated.")
     ] = None,
@@ -95,6 +99,7 @@ def search(
     """
     run = {"budget": budget, "seed": seed, "strategy": strategy, "core_minutes": core_minutes, "propose": propose}
     protocol = {
+        "score": score,
         "data": data,
         "data_dir": data_dir,
         "anchors": tuple(anchor) if anchor else None,

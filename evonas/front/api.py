@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Unpack
@@ -98,6 +98,7 @@ def search(
     seed: int = 0,
     seed_graphs: Iterable[Graph | str] | None = None,
     protocol: EvaluationProtocol | Mapping[str, Any] | None = None,
+    score: str | None = None,
     storage: str | Path | Store | None = None,
     executor: str | Executor = "ray",
     workers: int | None = None,
@@ -120,6 +121,7 @@ def search(
         seed_graphs: layers to judge first, as graphs, published names or expressions.
         protocol: how candidates are judged: a whole protocol, or settings that replace those of the preset, such
             as ``{"lr": 0.05}``. Its seed is replaced by `seed`.
+        score: a training loop of your own, as FILE.py:NAME, in place of anchors and data (`evonas.settings.own_score`).
         storage: the path or URL of a database, or a store; the run is kept in memory if None.
         executor: "ray", "local" (in this process), or an executor, which is closed at the end.
         workers: the number of Ray workers; by default as many as fit on the available CPUs and GPUs.
@@ -141,6 +143,8 @@ def search(
     """
     if budget is not None:
         settings["budget"] = budget
+    if score is not None:
+        protocol = {**_settings(protocol), "score": score}
     config = configure(
         space, preset=preset, seed_graphs=seed_graphs, protocol=protocol, settings={"seed": seed, **settings}
     )
@@ -158,6 +162,10 @@ def search(
         if noise:
             logging.getLogger("evonas").warning(noise)
         return _to_the_end(run, store, running, observers, references, verify)
+
+
+def _settings(protocol: EvaluationProtocol | Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return asdict(protocol) if isinstance(protocol, EvaluationProtocol) else protocol or {}
 
 
 def resume(

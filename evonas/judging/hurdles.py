@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import TYPE_CHECKING
 
+from evonas.settings.evaluation_protocol import OWN_SCORE
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -53,8 +55,11 @@ def is_hurdle(name: str) -> bool:
 def checkpoints(protocol: EvaluationProtocol) -> tuple[Checkpoint, ...]:
     """A protocol's checkpoints, in the order in which a candidate reaches them.
 
-    The steps of the first anchor belong to the filters, and stopping at the end of the last anchor would save nothing.
+    The steps of the first anchor belong to the filters, unless it is a training loop of the user's own. Stopping at the
+    end of the last anchor would save nothing.
     """
+    if protocol.score:  # the steps are those that the user's own loop reports
+        return tuple(Checkpoint(OWN_SCORE, step) for step in protocol.hurdle_steps)
     last = len(protocol.anchors) - 1
     wanted = protocol.hurdle_ends
     if wanted is None:

@@ -13,6 +13,7 @@ from evonas.records.retraining import Layer, Retraining, RetrainingKey, Retraini
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.own_score import takes_split
 from evonas.setup.assemble import check_protocol
 
 RERANK_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
@@ -32,7 +33,12 @@ HELD_OUT_SHARE = 0.2
 
 
 def unseen_anchor(protocol: EvaluationProtocol) -> str | None:
-    """The first of `UNSEEN_ANCHORS` that a search does not train, whatever its width; None if it trains all of them."""
+    """The first of `UNSEEN_ANCHORS` that a search does not train, whatever its width.
+
+    None if it trains all of them, or trains by a loop of the user's own.
+    """
+    if protocol.score:
+        return None
     trained = {anchor.partition("@")[0] for anchor in protocol.anchors}
     return next((name for name in UNSEEN_ANCHORS if name not in trained), None)
 
@@ -89,6 +95,8 @@ class RerankRequest:
         for name in self.references:
             if name not in zoo:
                 raise unknown("layer", name, zoo)
+        if self.unseen is not None and run.config.protocol.score:
+            raise UsageError(f"run {run.id} was searched with {run.config.protocol.score}: leave out --transfer")
         if self.unseen in run.config.protocol.anchors:
             raise UsageError(
                 f"run {run.id} was searched with {self.unseen}; for transfer, name an anchor that it never saw"
@@ -172,6 +180,11 @@ def plan_reranking(
     longer = replace(protocol, steps=steps, seed=request.first_seed)
     anchors = protocol.anchors if request.unseen is None else (*protocol.anchors, request.unseen)
     check_protocol(replace(longer, anchors=anchors))
+    if protocol.score and not takes_split(protocol):
+        raise UsageError(
+            f"{protocol.score} takes no `split`, so that layers cannot be scored on data that chose nothing: let it "
+            "take split, which is 'validation' in a search, and then 'held-out' and 'test'"
+        )
     layers = [known[0].index for known in best_known(store, run, request.top)] if chosen is None else list(chosen)
     if not layers:
         raise UsageError(f"run {run.id} has no scored layer yet; continue it with `evonas resume {run.id}`")

@@ -144,4 +144,6 @@ def check_share(plan: RerankPlan, run: RunInfo) -> None:
     """
     from evonas.workers.trial.evaluate import less_held_out, load_data
 
+    if run.config.protocol.score:
+        return
     less_held_out(load_data(run.config.protocol), plan.held_out)

@@ -98,6 +98,8 @@ def _unseen_anchor(run: RunInfo) -> tuple[str | None, str]:
     """An anchor that the search did not train, or None and the reason."""
     from evonas.setup.assemble import check_anchor
 
+    if run.config.protocol.score:
+        return None, ""
     unseen = unseen_anchor(run.config.protocol)
     if unseen is None:
         return None, f"no unseen network is tried: the search trained {', '.join(UNSEEN_ANCHORS)} itself"

@@ -10,12 +10,17 @@ from evonas.errors import UsageError, shorten
 from evonas.layers.backend import BACKENDS
 from evonas.settings.objectives import ANCHOR_ACCURACIES, check_objectives
 
+OWN_SCORE = "score"
+"""What stands in the place of an anchor's name where a user's own training loop scores layers."""
+
 
 @dataclass(frozen=True)
 class EvaluationProtocol:
     """Everything that a worker needs to know, apart from the layer.
 
     Attributes:
+        score: the name of a user's own training loop, which takes the place of anchors and data
+            (`evonas.settings.own_score`); empty for none. Then the only anchor is `OWN_SCORE`.
         data: name of the data set.
         data_dir: the folder or file of the data set, if it has one.
         image_size: height and width in pixels that images are resampled to when they are read; None keeps their size.
@@ -64,6 +69,7 @@ class EvaluationProtocol:
         UsageError: a setting is out of its range.
     """
 
+    score: str = ""
     data: str = "digits"
     data_dir: str | None = None
     image_size: int | None = None
@@ -106,6 +112,10 @@ class EvaluationProtocol:
             raise UsageError("anchors is empty; at least one anchor is needed to score a candidate")
         if len(set(self.anchors)) < len(self.anchors):
             raise UsageError(f"an anchor is named twice: {', '.join(self.anchors)}")
+        if bool(self.score) is not (self.anchors == (OWN_SCORE,)):
+            raise UsageError(
+                f"the only anchor of a training loop of your own is {OWN_SCORE!r}, and nothing else is one"
+            )
         if len(self.early_steps) != len(self.early_floors):
             raise UsageError("early_steps and early_floors must have the same length")
         check_objectives(self.objectives, self.anchors, self.plugins)

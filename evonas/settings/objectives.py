@@ -100,6 +100,22 @@ _ROWS = (
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType({row.name: row for row in _ROWS})
 
 
+def reported(name: str) -> Callable[[Any], float]:
+    """A function `measure` that takes a number which a training loop of the user's own returned beside the score.
+
+    Args:
+        name: the key in the mapping that the loop returns.
+    """
+
+    def measure(trial: Any) -> float:
+        if name not in trial.reported:
+            known = ", ".join(trial.reported) or "nothing"
+            raise UsageError(f"the training loop returned {known}, but no {name!r}")
+        return float(trial.reported[name])
+
+    return measure
+
+
 def _user_objective(text: str, found: object) -> Objective | None:
     """A user's objective under the name that the run refers to it by."""
     if isinstance(found, Objective) and callable(found.measure):

@@ -19,6 +19,7 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.settings import objectives, plugins
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.own_score import SCORE_REGISTRY, check_own_score, with_own_score
 from evonas.settings.presets import DEFAULT, PRESETS, merged, read_preset, resolve
 from evonas.settings.proposals import PROPOSING_REGISTRY
 from evonas.settings.run_config import RunConfig
@@ -58,6 +59,7 @@ def configure(
     if isinstance(protocol, EvaluationProtocol):
         protocol = dataclasses.asdict(protocol)
     document = merged(resolve({**document, "space": found.name}), {**settings, "protocol": protocol or {}})
+    document["protocol"] = with_own_score(document["protocol"], protocol or {})
     named = document.pop("seed_graphs", ()) if seed_graphs is None else seed_graphs
     seed = document.get("seed", 0)
     # The layers of a preset of evonas that a space cannot hold are left out; those that a user names are an error.
@@ -208,12 +210,13 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "") -> Evaluatio
     from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
     from evonas.workers.trial.network_filters import FILTERS
 
-    anchors = [anchor.partition("@")[0] for anchor in protocol.anchors]
+    anchors = [] if protocol.score else [anchor.partition("@")[0] for anchor in protocol.anchors]
     accuracies = (objectives.ANCHOR_ACCURACIES, *protocol.anchors)
     further = [name for name in protocol.objectives if name not in accuracies]
     of_kind = (
         (ANCHORS, anchors),
-        (DATA_SETS, [protocol.data]),
+        (DATA_SETS, [] if protocol.score else [protocol.data]),
+        (SCORE_REGISTRY, [protocol.score] if protocol.score else []),
         (FILTERS, protocol.filters),
         (objectives.OBJECTIVE_REGISTRY, further),
         (PROPOSING_REGISTRY, [propose] if propose else []),
@@ -244,6 +247,9 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
     plugins.load_recorded_files(protocol.plugins)
     for name in protocol.filters:
         FILTERS.find(name)
+    if protocol.score:
+        check_own_score(protocol)
+        return
     data = load_data(protocol)
     size = crop_size(data.size, protocol.pad, protocol.crop)
     for anchor in protocol.anchors:
@@ -274,6 +280,8 @@ def note_on_noise(protocol: EvaluationProtocol) -> str:
     """
     from evonas.workers.trial.evaluate import load_data
 
+    if protocol.score:
+        return ""
     number = len(load_data(protocol).validation)
     error = 0.5 / number**0.5
     if error <= _WORTH_SAYING:
@@ -287,9 +295,11 @@ def note_on_noise(protocol: EvaluationProtocol) -> str:
 def chance_level(protocol: EvaluationProtocol) -> float:
     """The accuracy on a protocol's images of a network that always names the class with most training images.
 
+    It is 0 for a training loop of the user's own, of which nothing is known.
+
     Raises:
         UsageError: if the data set is unknown, or cannot be read.
     """
     from evonas.workers.trial.evaluate import load_data
 
-    return load_data(protocol).train.chance
+    return 0.0 if protocol.score else load_data(protocol).train.chance

@@ -11,7 +11,9 @@ DATA = "data"
 
 
 def digest_of_data(protocol: EvaluationProtocol) -> str | None:
-    """The digest of data from files or from a user's function; None for data that comes with evonas.
+    """The digest of data from files or from a user's function.
+
+    None for data that comes with evonas, or with a training loop of the user's.
 
     Raises:
         UsageError: if the data set is unknown, or cannot be read.
@@ -19,7 +21,7 @@ def digest_of_data(protocol: EvaluationProtocol) -> str | None:
     from evonas.workers.data.data_sets import DATA_SETS
     from evonas.workers.trial.evaluate import load_data
 
-    if protocol.data in DATA_SETS and protocol.data_dir is None:
+    if protocol.score or (protocol.data in DATA_SETS and protocol.data_dir is None):
         return None
     return load_data(protocol).digest
 

@@ -15,7 +15,7 @@ from evonas.errors import UsageError, shorten, unknown
 from evonas.language.graph import Graph
 from evonas.language.primitive_table import PRIMITIVES, IndexSet
 from evonas.language.zoo import as_graph
-from evonas.layers.layer_factory import AFFINE_ALONE
+from evonas.layers.layer_factory import AFFINE_ALONE, LayerFactory
 from evonas.layers.norm_act import NormAct
 from evonas.layers.running_values import running_names
 from evonas.swapping.fusing import leave_out_of_fusing
@@ -33,7 +33,7 @@ LINEAR = ("keep", "affine", "replace")
 
 def swap(
     model: nn.Module,
-    layer: Graph | str,
+    layer: Graph | str | LayerFactory,
     *,
     linear: str = "keep",
     include: str | Iterable[str] = "*",
@@ -63,7 +63,8 @@ def swap(
 
     Args:
         model: any module that contains normalisations, and is not compiled or distributed yet.
-        layer: a graph, the name of a published layer, or an expression.
+        layer: a graph, the name of a published layer, or an expression; or a factory, of which the layer for positions
+            with an activation is taken, and its `eps` unless one is given.
         linear: what to do with a normalisation that no activation follows: "keep" it; replace it by the "affine" map
             alone, as in the EvoNorm release; or "replace" it by `layer` as well. The last two take over its weight
             and bias.
@@ -81,6 +82,9 @@ def swap(
         UsageError: The layer cannot be read, an argument is invalid, a pattern in `include` matches no normalisation,
             or the model is itself a normalisation, compiled, a TorchScript module, or distributed.
     """
+    if isinstance(layer, LayerFactory):
+        eps = layer.eps if eps is None else eps
+        layer = layer.graph
     graph = as_graph(layer)
     if linear not in LINEAR:
         raise unknown("choice for normalisations without activation", linear, LINEAR)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import torch
+
 from evonas.errors import UsageError, shorten
 from evonas.settings.plugins import Registry, errors_in_file
 from evonas.workers.data.cifar import load_cifar10, load_cifar100
@@ -15,6 +17,7 @@ from evonas.workers.data.digits import load_digits
 from evonas.workers.data.image_folder import load_image_folder
 from evonas.workers.data.npz_data import load_npz
 from evonas.workers.data.photographs import load_crops, load_photographs
+from evonas.workers.data.splits import Split
 
 Loader = Callable[[Path | None, int | None], DataSet]
 """Loads a data set from its folder or file, and resamples images to a height and width; each may be None."""
@@ -43,6 +46,10 @@ DATA_SETS: Mapping[str, Loader] = MappingProxyType(
     }
 )
 """The loaders of evonas's own data sets, by name."""
+
+_NOTHING = Split(torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64))
+NO_DATA = DataSet("none", 1, 1, _NOTHING, _NOTHING, _NOTHING)
+"""What workers have in the place of data where a training loop of the user's own brings its own: one black pixel."""
 
 
 DATA_SET_REGISTRY: Registry[Loader] = Registry(

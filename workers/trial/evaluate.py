@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 from time import monotonic, process_time
 from typing import TYPE_CHECKING
@@ -13,13 +14,15 @@ from evonas.language.graph import Graph
 from evonas.layers.build_clock import all_seconds, own_seconds
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.candidate import BUILDING, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
+from evonas.settings.evaluation_protocol import OWN_SCORE
 from evonas.settings.objectives import measured_objectives
 from evonas.workers.data.batches import crop_size
-from evonas.workers.data.data_sets import load_dataset
+from evonas.workers.data.data_sets import NO_DATA, load_dataset
 from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.measure_filters import measure_filters
 from evonas.workers.trial.network_filters import filters_of
 from evonas.workers.trial.objective_measures import measure_objective
+from evonas.workers.trial.own_loop import SCORE, Report, run_own_loop
 from evonas.workers.trial.trial import Trial
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ def load_data(protocol: EvaluationProtocol) -> DataSet:
     Raises:
         UsageError: The data set is unknown, its files are missing or invalid, or crops do not fit into its images.
     """
+    if protocol.score:
+        return NO_DATA
     data = load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None, protocol.image_size)
     crop_size(data.size, protocol.pad, protocol.crop)
     return data
@@ -59,7 +64,7 @@ def evaluate_task(task: Task, data: DataSet, on_stage: Callable[[str], object] =
         on_stage: called with the name of each filter, anchor and objective before it begins.
     """
     begun, built = monotonic(), all_seconds()
-    if task.held_out:
+    if task.held_out and not task.protocol.score:
         data = less_held_out(data, task.held_out)
     layer = LayerFactory(Graph.from_json(task.graph))
     if task.linear is not None:
@@ -104,6 +109,8 @@ class _EvaluationInProgress:
         return True
 
     def scores_anchors(self) -> bool:
+        if self.task.protocol.score:
+            return self._scores_by_own_loop()
         protocol, hurdles = self.task.protocol, checkpoints(self.task.protocol) if self.task.filtered else ()
         for anchor in protocol.anchors:
             self.on_stage(anchor)
@@ -126,6 +133,21 @@ class _EvaluationInProgress:
             self.seconds[anchor] = _spent() - start
             if not cleared:
                 return False
+        return True
+
+    def _scores_by_own_loop(self) -> bool:
+        task, protocol = self.task, self.task.protocol
+        self.on_stage(OWN_SCORE)
+        start = _spent()
+        report = Report(checkpoints(protocol) if task.filtered else (), self._clears)
+        split = "held-out" if task.held_out else task.split
+        found = run_own_loop(self.trial.layer, protocol, split, report)
+        self.seconds[OWN_SCORE] = _spent() - start
+        if found is None:
+            return False
+        self.trial.reported.update(found)
+        self.scores[OWN_SCORE] = found[SCORE]
+        self.diverged += [] if found[SCORE] else [OWN_SCORE]
         return True
 
     def measure_objectives(self) -> None:
@@ -151,6 +173,8 @@ class _EvaluationInProgress:
         )
 
     def _clears(self, hurdle: Checkpoint, value: float) -> bool:
+        if not isfinite(value):  # a training loop of the user's own may report anything
+            return self._note(hurdle.name, Reject("training diverged"), 0.0)
         behind = hurdle.name in self.task.floors and value < self.task.floors[hurdle.name]
         # The seconds of the training so far are recorded under its anchor.
         return self._note(hurdle.name, Reject("behind", value) if behind else Accept(value), 0.0)

@@ -169,6 +169,8 @@ def filters_of(settings: EvaluationProtocol, floors: Mapping[str, float] = Mappi
     Raises:
         UsageError: The protocol's floors follow from published layers, and one of them is not in `floors`.
     """
+    if settings.score:  # a training loop of the user's own has no network for the others
+        return [FILTERS.find(name) for name in settings.filters]
     filters: list[Filter] = [SignalFilter()] if settings.signal else []
     filters += [StabilityFilter(step) for step in settings.stability_steps]
     filters += [FILTERS.find(name) for name in settings.filters]

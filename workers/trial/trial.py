@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,13 @@ class Trial:
         layer: the layer that is placed in the anchors.
         protocol: how the anchors are trained.
         data: the data set that they are trained on.
+        reported: the numbers that a training loop of the user's own returned.
     """
 
     layer: LayerFactory
     protocol: EvaluationProtocol
     data: DataSet
+    reported: dict[str, float] = field(default_factory=dict)
 
     @cached_property
     def first(self) -> Training:
