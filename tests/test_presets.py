@@ -38,7 +38,7 @@ DEFAULT = {
     "choices": 24,
     "rungs": (2, 4),
     "rung_anchors": (2, 4),
-    "rung_rates": (2.0, 1.0),
+    "rung_rates": (1.5, 1.0),
     "rung_lookahead": 40,
     "core_minutes": 35.0,
     "finalists": 6,

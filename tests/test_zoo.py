@@ -4,7 +4,7 @@ import pytest
 
 from evonas.errors import UsageError
 from evonas.language.graph import Graph
-from evonas.language.zoo import NAMES_BY_KEY, PUBLISHED, ROWS, as_graph, zoo
+from evonas.language.zoo import FOUND, NAMES_BY_KEY, PUBLISHED, ROWS, as_graph, zoo
 from evonas.search_spaces import SPACES
 from evonas.settings.search_space import generator
 
@@ -22,12 +22,22 @@ TABLE = {
     "bn-swish": ("((x - mean_bwh(x)) / std_bwh(x) * v1 + v0) * sigmoid((x - mean_bwh(x)) / std_bwh(x) * v1 + v0)"),
     "rmsnorm": "x / rms_whc(x)",
     "dyt": "tanh(v1 * x)",
+    "evonas-1": (
+        "((x + v0) / std_whc(sqrt(x)) * v1 - mean_bwh(x)) * sigmoid((x + v0) / std_whc(sqrt(x)) * v1 - mean_bwh(x))"
+    ),
+    "evonas-2": (
+        "((x - max(mean_whcg(x), 0)) / std_bwh(x) * v1 + v0) * sigmoid((x - max(mean_whcg(x), 0)) / std_bwh(x) * v1)"
+    ),
+    "evonas-3": (
+        "((x + v0) / std_whc(max(x + v0, x)) * v1 - mean_bwh((x + v0) / std_whc(max(x + v0, x))))"
+        " * sigmoid((x + v0) / std_whc(max(x + v0, x)) * v1 - mean_bwh((x + v0) / std_whc(max(x + v0, x))))"
+    ),
 }
 LINEAR = {"bn-relu": "bwh", "bn-swish": "bwh", "gn-relu": "whcg", "ln-relu": "whc", "in-relu": "wh"}
 
 
 def test_the_names_are_those_of_the_table():
-    assert list(zoo) == list(ROWS) == [row.name for row in PUBLISHED]
+    assert list(zoo) == list(ROWS) == [row.name for row in (*PUBLISHED, *FOUND)]
     assert set(zoo) == set(TABLE)
 
 

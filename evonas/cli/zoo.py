@@ -1,4 +1,4 @@
-"""The command `zoo`: lists published layers, or draws them."""
+"""The command `zoo`: lists the layers that have names, or draws them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from evonas.cli import options
 from evonas.cli.tables import table
 from evonas.errors import UsageError, shorten, unknown
-from evonas.language.zoo import PUBLISHED, ROWS, Published, zoo
+from evonas.language.zoo import ROWS, Published, zoo
 from evonas.report.graph_drawing import gallery, picture, tree
 
 app = typer.Typer()
@@ -28,11 +28,11 @@ def list_zoo(
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
-    """List published layers, or draw some of them."""
+    """List published layers and those that evonas found, or draw some of them."""
     for name in names or ():
         if name not in zoo:
             raise unknown("layer", name, zoo)
-    rows = [ROWS[name] for name in names] if names else PUBLISHED
+    rows = [ROWS[name] for name in names or ROWS]
     if output is not None:
         _draw(rows, output, force)
         return

@@ -1,9 +1,10 @@
-"""Published layers as graphs: the zoo.
+"""Published layers, and layers that evonas found, as graphs: the zoo.
 
 `zoo["evonorm-s0"]` is a graph. Sources: EvoNorm B0 to S2 from the authors' released code for Liu et al.
 2020; batch, group, layer and instance normalisation from Ioffe & Szegedy 2015, Wu & He 2018, Ba et al.
 2016 and Ulyanov et al. 2016; swish from Ramachandran et al. 2017; RMSNorm from Zhang & Sennrich 2019;
-dynamic tanh from Zhu et al. 2025.
+dynamic tanh from Zhu et al. 2025. What evonas found was trained longer than the search trained it, beside published
+layers (docs/SCIENCE.md), and the default search starts from it as from those.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A published layer.
+    """A layer with a name.
 
     Attributes:
         name: its name in commands and in `zoo`.
         expression: the layer before its affine.
-        source: where it was published, and a note.
+        source: where it was published or found, and a note.
         linear: the normalisation alone, for positions of a network that have no activation; None where
             the publication uses only the affine there, as that of the EvoNorms does.
     """
@@ -74,12 +75,27 @@ PUBLISHED: tuple[Published, ...] = (
     Published("dyt", "tanh(v1 * x)", "Zhu et al. 2025; dynamic tanh, no statistics"),
 )
 
-ROWS: Mapping[str, Published] = MappingProxyType({row.name: row for row in PUBLISHED})
-zoo: Mapping[str, Graph] = MappingProxyType({row.name: Graph.parse(row.expression) for row in PUBLISHED})
-"""Every published layer by name, as a graph."""
+
+def _swish(name: str, normalised: str, source: str, gated: str = "") -> Published:
+    return Published(name, f"({normalised}) * sigmoid({gated or normalised})", source)
+
+
+_WITHIN_GROUPS = "v1 * ((x - max(0, mean_whcg(x))) / std_bwh(x))"
+_BY_SAMPLES = "(v0 + x) / std_whc(max(x, v0 + x))"
+
+FOUND: tuple[Published, ...] = (
+    _swish("evonas-1", "v1 * ((v0 + x) / std_whc(sqrt(x))) - mean_bwh(x)", "found by evonas; batch statistics"),
+    _swish("evonas-2", f"v0 + {_WITHIN_GROUPS}", "found by evonas; batch statistics", _WITHIN_GROUPS),
+    _swish("evonas-3", f"v1 * ({_BY_SAMPLES}) - mean_bwh({_BY_SAMPLES})", "found by evonas; batch statistics"),
+)
+"""What searches of evonas ended with, or had among their best, and what held in longer training."""
+
+ROWS: Mapping[str, Published] = MappingProxyType({row.name: row for row in (*PUBLISHED, *FOUND)})
+zoo: Mapping[str, Graph] = MappingProxyType({name: Graph.parse(row.expression) for name, row in ROWS.items()})
+"""Every published layer and every one that evonas found by name, as a graph."""
 
 NAMES_BY_KEY: Mapping[str, str] = MappingProxyType({graph.key: name for name, graph in zoo.items()})
-"""Names by canonical key, by which a published layer is recognised among candidates."""
+"""Names by canonical key, by which a layer with a name is recognised among candidates."""
 
 
 def as_graph(layer: Graph | str) -> Graph:

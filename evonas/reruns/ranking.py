@@ -14,6 +14,7 @@ from evonas.records.retraining import RERUNS, Layer, Retraining, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.significance import SIGNIFICANT, Interval, Paired, holm, interval, paired
+from evonas.settings.candidate import OriginKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,10 @@ class Ranked:
     Attributes:
         id: "RUN/INDEX" for a candidate, the name for a published layer.
         expression: the layer as text.
-        name: the name of the published layer that it equals; None if there is none.
+        name: the name of the layer in the zoo that it equals; None if there is none.
         searched: its mean score in the search; None for a reference.
         samples: its trainings by stage; only references and reported layers have the test stages.
+        start: whether it is a candidate that the search started from (`RunConfig.seed_graphs`) and did not find.
     """
 
     id: str
@@ -85,6 +87,7 @@ class Ranked:
     name: str | None
     searched: float | None
     samples: Mapping[RetrainingStage, Sample]
+    start: bool = False
 
     @property
     def index(self) -> int:
@@ -94,6 +97,7 @@ class Ranked:
     def as_dict(self) -> dict[str, Any]:
         """The layer as a dictionary for JSON."""
         known = {"id": self.id, "expression": self.expression, "name": self.name, "searched": self.searched}
+        known["start"] = self.start
         return known | {stage.value: found.as_dict() for stage, found in self.samples.items()}
 
 
@@ -103,8 +107,10 @@ def ranked_layer(store: Store, run: RunInfo, layer: Layer, samples: Mapping[Retr
         return Ranked(layer, ROWS[layer].expression, layer, None, samples)
     evaluation = store.evaluation(run.id, layer)
     assert evaluation is not None, "only scored candidates are ranked"
-    row = result_row(run, store.candidate(run.id, layer), evaluation)
-    return Ranked(row.id, row.expression, row.name, row.mean, samples)
+    candidate = store.candidate(run.id, layer)
+    row = result_row(run, candidate, evaluation)
+    start = candidate.origin.kind is OriginKind.SEED
+    return Ranked(row.id, row.expression, row.name, row.mean, samples, start)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from evonas.reruns.rerank_plan import BASELINE
 
 if TYPE_CHECKING:
-    from evonas.reruns.ranking import PairedComparison
+    from evonas.reruns.ranking import PairedComparison, Ranked
     from evonas.reruns.verdict import Verdict
 
 _SHOWN = 3  # collapsed trainings that are named; of the others, the count is given
@@ -22,7 +22,7 @@ def sentences(verdict: Verdict) -> str:
             f"No layer of this run is verified: each of its {len(verdict.finalists)} finalists {_ended(verdict)} in a "
             f"training, so none was scored on the test split.{_again(verdict)}"
         )
-    layer = verdict.layer.id
+    layer = _named(verdict.layer)
     if verdict.missing:
         return (
             f"No layer of this run is verified yet: {layer} is the best on held-out images, but "
@@ -77,9 +77,15 @@ def standing(verdict: Verdict | None, layer: str) -> str:
     return f"no: it was trained again, {len(found.by_seed)} seeds, and another was better ({found.mean:.3f} held out)"
 
 
+def _named(layer: Ranked) -> str:
+    """The layer's number, its name if it has one, and whether the search only started from it."""
+    known = [*filter(None, [layer.name]), *(["which the search started from"] if layer.start else [])]
+    return f"{layer.id} ({', '.join(known)})" if known else layer.id
+
+
 def _against_baseline(verdict: Verdict) -> str:
     assert verdict.layer is not None
-    layer, found = verdict.layer.id, _baseline(verdict.test)
+    layer, found = _named(verdict.layer), _baseline(verdict.test)
     if found is None or found.paired is None:
         return (
             f"No layer of this run is verified: the best, {layer}, was not compared with {BASELINE}, because they "
