@@ -420,6 +420,23 @@ def test_a_dropout_between_keeps_a_normalisation() -> None:
     assert "Dropout" in report.kept[0].reason
 
 
+@pytest.mark.parametrize(("rate", "pairs"), [(0.0, 1), (0, 1), (0.1, 0)])
+def test_a_dropout_as_a_function_keeps_a_normalisation_unless_it_drops_nothing(rate: float, pairs: int) -> None:
+    class Drops(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.rate = conv3(3, 4), nn.BatchNorm2d(4), rate
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(F.dropout(self.norm(self.conv(x)), p=self.rate, training=self.training))
+
+    model, x = Drops(), torch.randn(2, 3, 6, 6)
+    expected = model(x)
+    assert len(evonas.swap(model, "bn-relu").replaced) == pairs
+    if pairs:
+        torch.testing.assert_close(model(x), expected)
+
+
 def test_a_normalisation_with_its_activation_inside_is_a_pair() -> None:
     model = nn.Sequential(conv3(3, 4), NormActOfTimm(4), conv3(4, 4), NormActOfTimm(4, apply_act=False), conv3(4, 4))
     report = evonas.swap(model, "evonorm-s0")

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 
 from torch import fx, nn
+from torch.nn import functional as F
 from torch.nn.modules.dropout import _DropoutNd
 
 from evonas.swapping.tracing import UntraceableError, traces
@@ -20,6 +21,8 @@ _DEPTH = 50
 
 IsLeaf = Callable[[nn.Module], bool]
 """A function that returns whether a module is a leaf, which is not traced."""
+
+_DROPOUTS = F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout
 
 
 class DataFlow:
@@ -100,7 +103,7 @@ class DataFlow:
             called = self.module(user)
             if user.op == "output":
                 yield from self._beyond(node, user, depth)
-            elif _passes(called):
+            elif _passes(user, called):
                 yield from self.uses(user, depth + 1)
             elif called in self.graphs and user.args[:1] == (node,) and _count_argument(user, node) == 1:
                 assert called is not None
@@ -144,7 +147,7 @@ class DataFlow:
                 yield node
             for argument in arguments:
                 yield from self.sources(argument, depth + 1)
-        elif _passes(called) and node.all_input_nodes:
+        elif _passes(node, called) and node.all_input_nodes:
             yield from self.sources(node.all_input_nodes[0], depth + 1)
         elif called in self.graphs:
             assert called is not None
@@ -168,10 +171,13 @@ class DataFlow:
         return found
 
 
-def _passes(module: nn.Module | None) -> bool:
-    """Whether a module returns what it gets: an identity, or a dropout that drops nothing."""
-    same = isinstance(module, nn.Identity) or (isinstance(module, _DropoutNd) and module.p == 0)
-    return same and module is not None and not (module._forward_hooks or module._forward_pre_hooks)
+def _passes(node: fx.Node, called: nn.Module | None) -> bool:
+    """Whether a node returns what it gets: an identity, or a dropout that drops nothing."""
+    if node.op == "call_function" and node.target in _DROPOUTS:
+        rate = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else None)
+        return rate == 0 and isinstance(rate, int | float)
+    same = isinstance(called, nn.Identity) or (isinstance(called, _DropoutNd) and called.p == 0)
+    return same and called is not None and not (called._forward_hooks or called._forward_pre_hooks)
 
 
 def _is_plain_container(module: nn.Module) -> bool:
