@@ -697,3 +697,37 @@ def test_an_activation_is_found_as_a_function_of_pytorch(name: str) -> None:
     assert isinstance(model[1].norm, evonas.NormAct)
     x = torch.randn(2, 3, 5, 5)
     assert torch.equal(model(x), model[1].norm(model[0](x)))  # the activation is gone with it
+
+
+class JoinsSeveral(nn.Module):
+    """As the roots of pytorchcv's DLA: a required argument is a sequence of tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.relu = conv3(12, 4), nn.BatchNorm2d(4), nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor, extra: list[Tensor]) -> Tensor:
+        y = self.norm(self.conv(torch.cat((x, *tuple(extra)), dim=1)))
+        return self.relu(y)
+
+
+def test_a_forward_that_goes_through_a_sequence_is_followed() -> None:
+    model = JoinsSeveral()
+    values = [torch.randn(2, 4, 6, 6) for _ in range(3)]
+    expected = copy.deepcopy(model)(values[0], values[1:])
+    report = evonas.swap(model, "bn-relu")
+    assert [(row.name, row.certain) for row in report.replaced] == [("norm", True)]
+    torch.testing.assert_close(model(values[0], values[1:]), expected)
+
+
+def test_modules_that_hang_on_the_length_of_a_sequence_are_not_judged() -> None:
+    class ForEach(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(4))
+
+        def forward(self, xs: list[Tensor]) -> list[Tensor]:
+            return [F.relu(norm(x)) for norm, x in zip(self.norms, xs, strict=False)]
+
+    report = evonas.swap(nn.Sequential(ForEach()), "bn-relu")
+    assert not report.replaced and "hangs on the length of an argument" in report.kept[0].reason

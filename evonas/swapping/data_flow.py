@@ -175,7 +175,7 @@ def _passes(node: fx.Node, called: nn.Module | None) -> bool:
     """Whether a node returns what it gets: an identity, or a dropout that drops nothing."""
     if node.op == "call_function" and node.target in _DROPOUTS:
         rate = node.kwargs.get("p", node.args[1] if len(node.args) > 1 else None)
-        return rate == 0 and isinstance(rate, int | float)
+        return isinstance(rate, int | float) and rate == 0
     same = isinstance(called, nn.Identity) or (isinstance(called, _DropoutNd) and called.p == 0)
     return same and called is not None and not (called._forward_hooks or called._forward_pre_hooks)
 

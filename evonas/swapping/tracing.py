@@ -7,6 +7,7 @@ lists of them. What holds on all of its graphs holds for the forward.
 from __future__ import annotations
 
 import itertools
+import operator
 import random
 import sys
 import types
@@ -76,16 +77,36 @@ def traces(module: nn.Module) -> list[fx.Graph]:
     graphs: dict[str, fx.Graph] = {}
     for training, tracer, case in itertools.product((True, False), tracers, _cases(code.defaults)):
         with _mode(module, training), _same_random_numbers():
-            one = tracer()
-            try:
-                graph = one.trace(module, case)
-            except UntraceableError:
-                raise
-            except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
-                raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
-        graph.output_node().meta[_OPAQUE] = one.opaque
+            graph = _traced(tracer(), module, case)
         graphs.setdefault(str(graph), graph)
     return list(graphs.values())
+
+
+def _traced(tracer: _Tracer, module: nn.Module, case: dict[str, Any]) -> fx.Graph:
+    """The graph of a forward with some arguments fixed.
+
+    Where an argument is a sequence that is gone through, the graph has two values in its place. What a longer one would
+    lead to is known only if the forward then calls the same modules.
+
+    Raises:
+        UntraceableError: The forward cannot be traced, or it calls other modules for longer sequences.
+    """
+    try:
+        graph = tracer.trace(module, case)
+        if tracer.went_through:
+            longer = type(tracer)(tracer.length + 1).trace(module, case)
+            if _called(longer) != _called(graph):
+                raise UntraceableError("which modules it calls hangs on the length of an argument")
+    except UntraceableError:
+        raise
+    except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
+        raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
+    graph.output_node().meta[_OPAQUE] = tracer.opaque or tracer.went_through
+    return graph
+
+
+def _called(graph: fx.Graph) -> set[Any]:
+    return {node.target for node in graph.nodes if node.op == "call_module"}
 
 
 def _cases(defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -99,14 +120,38 @@ def _cases(defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
     return cases if len(cases) <= _MOST_CASES else [{}, dict(defaults)]
 
 
+class _Value(fx.Proxy):
+    """A value of the trace. `tuple` asks for its length, and does without if there is none."""
+
+    def __len__(self) -> int:
+        raise TypeError("the length of a value is not known in a trace")
+
+
 class _Tracer(fx.Tracer):
     """A tracer with all modules as leaves, which notes where each call is.
 
+    Args:
+        length: how many values an argument has that the forward goes through.
+
     Attributes:
         opaque: whether objects were passed or returned of which the graph has only the values inside.
+        went_through: whether the forward went through an argument as a sequence.
     """
 
-    opaque = False
+    opaque = went_through = False
+
+    def __init__(self, length: int = 2) -> None:
+        super().__init__()
+        self.length = length
+
+    def iter(self, obj: fx.Proxy) -> Iterator[Any]:
+        if obj.node.op != "placeholder":
+            return super().iter(obj)
+        self.went_through = True
+        return iter([operator.getitem(obj, place) for place in range(self.length)])
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Value(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return True
@@ -129,7 +174,7 @@ class _Tracer(fx.Tracer):
         return proxy
 
 
-class _TensorProxy(fx.Proxy):
+class _TensorProxy(_Value):
     """A value of the trace that `isinstance` takes for a tensor."""
 
     @property  # type: ignore[misc]  # what isinstance asks for besides the type, and may be read only
