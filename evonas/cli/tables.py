@@ -10,6 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
+from evonas.cli.layer_list import LayerList, Line
 from evonas.records.results import ResultRow, references_as_rows
 from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.time_breakdown import Breakdown
@@ -20,6 +21,7 @@ from evonas.reruns.significance import Interval
 from evonas.settings.candidate import Status
 
 _MAX_LENGTH = 90  # characters of an expression in a table; `evonas show` prints the whole expression
+_LINE = 240  # where it has lines of its own
 
 
 def table(title: str | None = None, caption: str | None = None) -> Table:
@@ -33,28 +35,28 @@ def layers_table(
     anchors: Sequence[str],
     title: str | None = None,
     families: bool = False,
-) -> Table:
+) -> LayerList:
     """Layers in their order, followed by published layers under the same protocol; with `families`, what each does."""
-    grid = table(title, _unlike_the_first(rows) or None)
-    grid.add_column("id", no_wrap=True)
-    grid.add_column("layer", overflow="fold", min_width=20)
     measures = rows[0].objectives if rows else ()
     rungs = sorted({steps for row in rows for steps in row.longer})
-    longer = [f"{steps}-steps" for steps in rungs]
-    for heading in ("mean", *longer, *anchors, *(objective.name for objective in measures)):
-        grid.add_column(narrow(heading), justify="right", no_wrap=True)
+    headings = ["mean", *(f"{steps}-steps" for steps in rungs), *anchors, *(objective.name for objective in measures)]
+    lines = []
     for row in rows:
-        label = f"{row.expression} [dim]({row.name})[/]" if row.name else escape(cut(row.expression))
-        label += f"\n[dim]{row.family}[/]" if families else ""
         further = (objective.written(row.measures[objective.name]) for objective in measures)
         known = [f"{row.longer[steps]:.3f}" if steps in row.longer else "" for steps in rungs]
-        grid.add_row(row.id, label, f"[bold]{row.mean:.3f}[/]", *known, *_scores(row.scores, anchors), *further)
-    if rows and references:
-        grid.add_section()
-    for name, scores in references_as_rows(references):
-        cells = [*("" for _ in rungs), *_scores(scores, anchors)]
-        grid.add_row("", f"[cyan]{name}[/]", f"{fmean(scores.values()):.3f}", *cells)
-    return grid
+        name = f"{row.name}: " if row.name else ""
+        below = [name + cut(row.expression, _LINE), *([str(row.family)] if families else [])]
+        lines.append(Line(row.id, [f"{row.mean:.3f}", *known, *_scores(row.scores, anchors), *further], below))
+    others = []
+    for name, scores in references_as_rows(references) if rows else ():
+        cells = [
+            f"{fmean(scores.values()):.3f}",
+            *("" for _ in rungs),
+            *_scores(scores, anchors),
+            *("" for _ in measures),
+        ]
+        others.append(Line(name, cells))
+    return LayerList([narrow(heading) for heading in headings], lines, others, title, _unlike_the_first(rows) or None)
 
 
 def _unlike_the_first(rows: Sequence[ResultRow]) -> str:
@@ -142,6 +144,6 @@ def narrow(heading: str) -> str:
     return heading.replace("-", "-\n", 1).replace("@", "\n@")
 
 
-def cut(text: str) -> str:
+def cut(text: str, limit: int = _MAX_LENGTH) -> str:
     """An expression, truncated if it is too long for a table."""
-    return text if len(text) <= _MAX_LENGTH else text[: _MAX_LENGTH - 1] + "…"
+    return text if len(text) <= limit else text[: limit - 1] + "…"
