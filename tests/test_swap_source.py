@@ -86,6 +86,20 @@ class Loop(Two):
         return x
 
 
+class LoopWithShortcut(Two):
+    """As in timm's DLA: a loop whose offsets differ from those of the source that is compiled again."""
+
+    def forward(self, x: Tensor, shortcut: Tensor | None = None, children: list[Tensor] | None = None) -> Tensor:
+        if shortcut is None:
+            shortcut = x.mean(1, keepdim=True)
+        parts = []
+        for i, (conv, bn) in enumerate(zip([self.conv1, self.conv1], [self.bn1, self.bn1], strict=True)):
+            y = x if i == 0 else x + shortcut
+            parts.append(F.relu(bn(conv(y))))
+        y = self.conv2(parts[0] + parts[1])
+        return F.relu(self.bn2(y)) + shortcut
+
+
 def with_closure() -> nn.Module:
     factor, act = 3.0, F.relu
 
@@ -98,7 +112,7 @@ def with_closure() -> nn.Module:
     return Closure()
 
 
-MADE: dict[str, Any] = {kind.__name__: kind for kind in (OptionalShortcut, Nested, Forms, Private, Super, Loop)}
+MADE: dict[str, Any] = {kind.__name__: kind for kind in (OptionalShortcut, Nested, Forms, Private, Super, Loop, LoopWithShortcut)}
 MADE["Closure"] = with_closure
 
 

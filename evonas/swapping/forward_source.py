@@ -115,9 +115,9 @@ def _place_in(cls: type[nn.Module], name: str, site: Site, of_tensor: bool) -> _
 
 def _program(code: types.CodeType) -> list[tuple[str, str]]:
     """What a code does, without offsets and without the form of its calls, which depend on the code around it."""
-    names = {"LOAD_METHOD": "LOAD_ATTR"}
+    names, jumps = {"LOAD_METHOD": "LOAD_ATTR"}, {*dis.hasjrel, *dis.hasjabs}  # also of loops
     return [
-        (names.get(one.opname, one.opname), "" if "JUMP" in one.opname else repr(_named(one.argval)))
+        (names.get(one.opname, one.opname), "" if one.opcode in jumps else repr(_named(one.argval)))
         for one in dis.get_instructions(code)
         if one.opname not in ("PUSH_NULL", "EXTENDED_ARG")
     ]
