@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from evonas.db.connect import open_store
+from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
+from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import RunStatus
 from evonas.report.pictures import PICTURES
-from tests.fakes import ANCHORS, FakeExecutor, config
+from evonas.report.run_comparison import compare_runs
+from evonas.settings.candidate import Evaluation
+from tests.fakes import ANCHORS, FakeExecutor, config, outcome
 from tests.test_cli import Call, call  # noqa: F401  a fixture
 
 
@@ -70,7 +75,7 @@ def test_compare(call: Call, database: Path) -> None:  # noqa: F811
     first, second = call.json("compare", 1, 2, "--storage", database)
     assert first["settings"] == {"budget": 30, "seed": 3, "strategy": "pareto"}
     assert second["settings"] == {"budget": 20, "seed": 5, "strategy": "random"}
-    assert (first["candidates"], second["candidates"]) == (30, 20)
+    assert (first["candidates"], second["candidates"], first["after"]) == (30, 20, None)
     assert first["compute"] == second["compute"] == min(first["core_seconds"], second["core_seconds"])
     status = call.json("status", 1, "--storage", database)
     assert first["scored"] == status["evaluations"]["scored"]
@@ -83,6 +88,24 @@ def test_compare(call: Call, database: Path) -> None:  # noqa: F811
     code, out, _ = call("compare", 1, 2, "--storage", database)
     assert code == 0
     assert all(word in out for word in ("pareto", "random", "hypervolume", "best deep"))
+
+
+def test_runs_with_the_same_settings_are_compared_after_as_many_candidates() -> None:
+    """They judge the same candidates; that one machine took longer says nothing about what they found."""
+    store, settings = MemoryStore(), config(budget=20)
+    for slower in (1.0, 3.0):
+        run = store.create_run(settings, {})
+
+        def judge(task: Task, slower: float = slower) -> Evaluation:
+            found = outcome(task)
+            return replace(found, seconds={name: slower * spent for name, spent in found.seconds.items()})
+
+        assert Search(run, store, FakeExecutor(1, judge=judge)).execute() is RunStatus.FINISHED
+    one, other = compare_runs(store, [1, 2])
+    assert one.core_seconds < other.core_seconds and one.settings == other.settings == {}
+    assert one.after == other.after == 20
+    assert (one.mean_then, one.hypervolume) == (other.mean_then, other.hypervolume)
+    assert one.mean_then == one.mean
 
 
 def test_compare_with_a_run_that_has_judged_nothing(call: Call, database: Path) -> None:  # noqa: F811

@@ -38,10 +38,10 @@ def compare(
 
 def _table(rows: Sequence[ComparedRun]) -> Table:
     """A table with one column per run."""
-    compute = duration(rows[0].compute)
-    grid = table(
-        caption=f"at equal compute: when the run's workers had spent {compute}, over the anchors that all runs share"
-    )
+    compute, after = duration(rows[0].compute), rows[0].after
+    equal = "at equal compute" if after is None else f"after {after:,} candidates"
+    when = f": when the run's workers had spent {compute}" if after is None else ", because their settings are the same"
+    grid = table(caption=f"{equal}{when}, over the anchors that all runs share")
     grid.add_column("", style="dim")
     for row in rows:
         grid.add_column(f"run {row.run}", justify="right")
@@ -69,8 +69,8 @@ def _table(rows: Sequence[ComparedRun]) -> Table:
         add_scores(f"best {anchor}", [row.best.get(anchor) for row in rows])
     add_scores("best mean", [row.mean for row in rows])
     grid.add_section()
-    add_scores("at equal compute: best mean", [row.mean_then for row in rows])
-    add_scores("at equal compute: hypervolume", [row.hypervolume for row in rows])
+    add_scores(f"{equal}: best mean", [row.mean_then for row in rows])
+    add_scores(f"{equal}: hypervolume", [row.hypervolume for row in rows])
     return grid
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any
 
 from evonas.records.run_info import RunStatus
@@ -25,10 +26,13 @@ class ComparedRun:
         candidates, scored: the number of candidates that were judged, and that were scored.
         best: the highest score on each anchor of the run.
         mean: the highest mean score; None without a scored layer.
-        hypervolume: the hypervolume, over the anchors that all runs share, when the run's workers had spent `compute`.
+        hypervolume: the hypervolume, over the anchors that all runs share, when the run's workers had spent `compute`,
+            or, for runs with the same settings, when `after` candidates were judged.
         mean_then: the highest mean over those anchors at that time.
         compute: the compute at which runs are compared, which is that of the run that spent the least, in
             core-seconds.
+        after: the number of candidates at which runs are compared, which is that of the run with the fewest, if all have
+            the same settings: they judge the same candidates, and differ in speed alone. None for other runs.
         core_seconds: the core-seconds that the run's workers spent in all.
         elapsed: the wall time of the run's coordinators, in seconds.
     """
@@ -43,6 +47,7 @@ class ComparedRun:
     hypervolume: float | None
     mean_then: float | None
     compute: float
+    after: int | None
     core_seconds: float
     elapsed: float
 
@@ -66,7 +71,7 @@ def compare_runs(store: Store, run_ids: Sequence[int]) -> list[ComparedRun]:
     """Compares runs of a store.
 
     Compute is counted candidate by candidate in the order of drawing, so that each run is judged as if it had stopped
-    at that point. Runs without a common anchor have no hypervolume to compare.
+    at that point. Runs with the same settings are compared after as many candidates instead. Runs without a common anchor have no hypervolume to compare.
 
     Args:
         store: the store that holds the runs.
@@ -84,11 +89,13 @@ def compare_runs(store: Store, run_ids: Sequence[int]) -> list[ComparedRun]:
     shared = [anchor for anchor in own if all(anchor in run.config.protocol.anchors for run in runs)]
     compute = min(sum(e.core_seconds for e in mine) for mine in evaluations)
     differing = differences([run.config for run in runs])
+    after = None if differing[0] else min(map(len, evaluations))
     rows = []
     for run, mine, settings in zip(runs, evaluations, differing, strict=True):
         scored = [e for e in mine if e.status is Status.SCORED]
         anchors = run.config.protocol.anchors
-        then = at_compute(progress(mine, shared), compute) if shared else None
+        found = progress(mine[:after], shared) if shared else []
+        then = at_compute(found, compute if after is None else inf) if found else None
         rows.append(
             ComparedRun(
                 run.id,
@@ -101,6 +108,7 @@ def compare_runs(store: Store, run_ids: Sequence[int]) -> list[ComparedRun]:
                 then.hypervolume if then else None,
                 then.best if then and then.best else None,
                 compute,
+                after,
                 sum(e.core_seconds for e in mine),
                 run.elapsed,
             )
