@@ -9,10 +9,14 @@ from rich.console import Console
 
 from evonas.cli.layer_list import LayerList, Line
 
-LONG = "(v0 + v1 * ((x - mean_bwh(sqrt(x))) / std_bwh(sqrt(x)))) * sigmoid(v0 + v1 * ((x - mean_bwh(sqrt(x))) / std_bwh(x)))"
+_NORMALISED = "v0 + v1 * ((x - mean_bwh(sqrt(x))) / std_bwh(sqrt(x)))"
+LONG = f"({_NORMALISED}) * sigmoid({_NORMALISED})"
 LIST = LayerList(
     ["mean", "200-\nsteps", "mobilenet-\nsmall", "vgg-\nsmall"],
-    [Line("1/374", ["0.269", "0.352", "0.266", "0.327"], [LONG, "bwh, sublinear"]), Line("1/2", ["0.1", "", "0.1", ""])],
+    [
+        Line("1/374", ["0.269", "0.352", "0.266", "0.327"], [LONG, "bwh, sublinear"]),
+        Line("1/2", ["0.1", "", "0.1", ""]),
+    ],
     [Line("evonorm-b0", ["0.204", "", "0.230", "0.175"])],
     "best [bold] layers",
     "a caption",

@@ -31,8 +31,8 @@ class ComparedRun:
         mean_then: the highest mean over those anchors at that time.
         compute: the compute at which runs are compared, which is that of the run that spent the least, in
             core-seconds.
-        after: the number of candidates at which runs are compared, which is that of the run with the fewest, if all have
-            the same settings: they judge the same candidates, and differ in speed alone. None for other runs.
+        after: the number of candidates at which runs are compared if all have the same settings, and thus judge the same
+            candidates and differ in speed alone: that of the run with the fewest. None for other runs.
         core_seconds: the core-seconds that the run's workers spent in all.
         elapsed: the wall time of the run's coordinators, in seconds.
     """
@@ -71,7 +71,8 @@ def compare_runs(store: Store, run_ids: Sequence[int]) -> list[ComparedRun]:
     """Compares runs of a store.
 
     Compute is counted candidate by candidate in the order of drawing, so that each run is judged as if it had stopped
-    at that point. Runs with the same settings are compared after as many candidates instead. Runs without a common anchor have no hypervolume to compare.
+    at that point. Runs with the same settings are compared after as many candidates instead. Runs without a common
+    anchor have no hypervolume to compare.
 
     Args:
         store: the store that holds the runs.
