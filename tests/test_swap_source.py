@@ -112,7 +112,9 @@ def with_closure() -> nn.Module:
     return Closure()
 
 
-MADE: dict[str, Any] = {kind.__name__: kind for kind in (OptionalShortcut, Nested, Forms, Private, Super, Loop, LoopWithShortcut)}
+MADE: dict[str, Any] = {
+    kind.__name__: kind for kind in (OptionalShortcut, Nested, Forms, Private, Super, Loop, LoopWithShortcut)
+}
 MADE["Closure"] = with_closure
 
 

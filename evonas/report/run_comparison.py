@@ -31,7 +31,7 @@ class ComparedRun:
         mean_then: the highest mean over those anchors at that time.
         compute: the compute at which runs are compared, which is that of the run that spent the least, in
             core-seconds.
-        after: the number of candidates at which runs are compared if all have the same settings, and thus judge the same
+        after: the number of candidates at which runs are compared if all have the same settings, and so judge the same
             candidates and differ in speed alone: that of the run with the fewest. None for other runs.
         core_seconds: the core-seconds that the run's workers spent in all.
         elapsed: the wall time of the run's coordinators, in seconds.
