@@ -21,6 +21,10 @@ class GraphError(UsageError):
     """An invalid layer: an unknown operation, a wrong arity, a forward reference, or too many nodes."""
 
 
+class MixedSizesError(UsageError):
+    """Images have different sizes, and nothing says to which they are to be resampled."""
+
+
 class StorageError(EvonasError):
     """The database cannot be opened, read or written. Nothing that is already recorded is lost."""
 

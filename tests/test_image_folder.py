@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from PIL import Image
 
 from evonas.errors import UsageError
+from evonas.setup.assemble import configure
 from evonas.workers.data.image_folder import load_image_folder
+from evonas.workers.trial.evaluate import load_data
 
 
 def picture(path: Path, value: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
@@ -145,3 +148,19 @@ def test_unusable_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "validation").mkdir()
     with pytest.raises(UsageError, match="both validation and val"):
         load_image_folder(tmp_path)
+
+
+def test_a_search_resamples_pictures_of_mixed_sizes_and_says_how_to_choose(tmp_path: Path) -> None:
+    for number, size in enumerate(((40, 20), (20, 40), (64, 64), (30, 30)) * 3):
+        folder = tmp_path / "train" / ("cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", size, (number, 90, 200 - number)).save(folder / f"{number}.png")
+    asked = {"data": "image-folder", "data_dir": str(tmp_path)}
+    for anchors, size in ((("mobilenet-small", "resnet50@0.25"), 16), (("resnet50@0.25",), 32)):
+        said = f"resampled to {size}×{size}, for which .* --set protocol.image_size={2 * size}"
+        with pytest.warns(UserWarning, match=said):
+            protocol = configure(protocol={**asked, "anchors": anchors}).protocol
+        assert protocol.image_size == size and load_data(protocol).size == (size, size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert configure(protocol={**asked, "image_size": 24}).protocol.image_size == 24

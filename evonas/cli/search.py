@@ -31,6 +31,7 @@ from evonas.search_spaces import SPACES
 from evonas.settings.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
 from evonas.settings.run_config import STRATEGIES, RunConfig
 from evonas.setup import assemble
+from evonas.setup.estimate import note_on_time
 from evonas.setup.make_executor import make_executor
 from evonas.setup.recorded_data import check_same_data
 
@@ -183,9 +184,9 @@ def _execute(
     with make_executor(protocol=config.protocol, deadline=config.deadline, **execution) as running:
         if running.note:
             console.print(running.note, style="yellow", markup=False, highlight=False)
-        noise = "" if run else assemble.note_on_noise(config.protocol)
-        if noise:
-            console.print(noise, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        for note in () if run else (assemble.note_on_noise(config.protocol), note_on_time(config)):
+            if note:
+                console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
         run = run or store.create_run(config, recorded_environment(config))
         with LiveDisplay(run, store, console, running.dashboard) as display:
             ended = execute(run, store, running, [display]).run.status

@@ -6,12 +6,13 @@ Workers and the database are imported inside functions, only when they are used.
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from evonas.errors import EvonasError, UsageError, shorten
+from evonas.errors import EvonasError, MixedSizesError, UsageError, shorten
 from evonas.judging.cheap_filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
 from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
@@ -207,6 +208,7 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "") -> Evaluatio
         UsageError: for the same reasons as in `check_protocol`, or if a file cannot be read or raises an exception.
     """
     from evonas.workers.anchors import ANCHOR_REGISTRY as ANCHORS
+    from evonas.workers.anchors import anchor_named
     from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
     from evonas.workers.trial.network_filters import FILTERS
 
@@ -228,7 +230,17 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "") -> Evaluatio
     if propose:
         PROPOSING_REGISTRY.find(propose)
     protocol = dataclasses.replace(protocol, plugins=recorded)
-    check_protocol(protocol)
+    try:
+        check_protocol(protocol)
+    except MixedSizesError as error:
+        protocol = dataclasses.replace(protocol, image_size=min(anchor_named(name).pixels for name in protocol.anchors))
+        warnings.warn(
+            f"the images have different sizes ({str(error).partition(':')[0]}), so they are resampled to "
+            f"{protocol.image_size}×{protocol.image_size}, for which {protocol.anchors[0]} is made; "
+            f"--set protocol.image_size={2 * (protocol.image_size or 0)} makes them larger",
+            stacklevel=2,
+        )
+        check_protocol(protocol)
     return protocol
 
 

@@ -50,6 +50,7 @@ class Anchor:
             PyTorch's default weights. :func:`build_anchor` draws the published ones.
         config: the configuration within the family.
         note: a one-line description for listings.
+        pixels: height and width of the images that it is made for.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Anchor:
     network: Callable[..., nn.Module] = field(repr=False)
     config: Any = field(repr=False)  # each family has a configuration of its own
     note: str
+    pixels: int = 32
 
 
 def for_small_images(config: Any) -> Any:
@@ -80,6 +82,7 @@ _ROWS = (
         resnet.ResNet,
         resnet.RESNET_SMALL,
         "pre-activation bottleneck ResNet, for images of about 12×12",
+        16,
     ),
     Anchor(
         "mobilenet-small",
@@ -87,6 +90,7 @@ _ROWS = (
         InvertedNet,
         mobilenet.MOBILENET_SMALL,
         "MobileNetV2 with inverted residuals, for images of about 12×12",
+        16,
     ),
     Anchor(
         "efficientnet-small",
@@ -94,14 +98,18 @@ _ROWS = (
         InvertedNet,
         efficientnet.EFFICIENTNET_SMALL,
         "EfficientNet with squeeze-and-excitation, for images of about 12×12",
+        16,
     ),
-    Anchor("vgg-small", "vgg", vgg.VGG, vgg.VGG_SMALL, "plain network without shortcuts, for images of about 12×12"),
+    Anchor(
+        "vgg-small", "vgg", vgg.VGG, vgg.VGG_SMALL, "plain network without shortcuts, for images of about 12×12", 16
+    ),
     Anchor(
         "densenet-small",
         "densenet",
         densenet.DenseNet,
         densenet.DENSENET_SMALL,
         "DenseNet-BC, which concatenates, for images of about 12×12",
+        16,
     ),
     Anchor(
         "resnet-medium", "resnet", resnet.ResNet, resnet.RESNET_MEDIUM, "as resnet-small, for images of 24×24 to 32×32"

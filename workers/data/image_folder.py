@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from evonas.errors import UsageError
+from evonas.errors import MixedSizesError, UsageError
 from evonas.workers.data.dataset import DataSet, from_splits
 from evonas.workers.data.image_archive import read_archive
 from evonas.workers.data.splits import Split
@@ -32,6 +32,7 @@ def load_image_folder(place: Path, image_size: int | None = None) -> DataSet:
 
     Raises:
         UsageError: A folder or file is missing, empty, damaged or unlike the others; the message names it.
+        MixedSizesError: The images have different sizes, and there is no `image_size`.
     """
     splits = read_folder(place, image_size) if place.is_dir() else read_archive(place, image_size, read_folder)
     classes = int(splits["train"].labels.max()) + 1  # every class has an image
@@ -107,7 +108,7 @@ def _common(paths: list[Path], image_size: int | None) -> tuple[tuple[int, int],
         if size is None:
             size, first = this, path
         elif this != size and image_size is None:
-            raise UsageError(
+            raise MixedSizesError(
                 f"{path} is {this[0]}×{this[1]} and {first} is {size[0]}×{size[1]}: make all images the same size, or "
                 "have them resampled, by --set protocol.image_size=32 for instance"
             )

@@ -1,0 +1,95 @@
+"""What a search will take, from a few steps of training that are timed before it starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from evonas.settings.run_config import RunConfig
+
+_STEPS = 3
+"""Steps that are timed on each anchor; the first, which also prepares the network, is left out."""
+_LONG = 5.0
+"""Seconds of a training on one anchor from which on a search says how to shorten it."""
+_LARGE = 24
+"""Pixels of a side from which on smaller images are proposed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long trainings take, without kernels for the layer, which are a little faster.
+
+    Attributes:
+        seconds: of a whole training, by anchor, on one core.
+        pixels: the shorter side of the images.
+    """
+
+    seconds: dict[str, float]
+    pixels: int
+
+    @property
+    def candidate(self) -> float:
+        """Seconds of a candidate that is trained on all anchors."""
+        return sum(self.seconds.values())
+
+
+def estimate(config: RunConfig) -> Estimate | None:
+    """Time a few steps on each anchor of a run, in this process and with a published layer.
+
+    None where that would say nothing of the workers, which train on another device, or by a loop of the user's own.
+
+    Raises:
+        UsageError: an anchor or the data set is unknown, or cannot be used.
+    """
+    from evonas.layers.layer_factory import LayerFactory
+    from evonas.workers.data.batches import crop_size
+    from evonas.workers.trial.evaluate import load_data
+    from evonas.workers.trial.training import Training
+
+    protocol = config.protocol
+    if protocol.score or protocol.device != "cpu":
+        return None
+    data, layer = load_data(protocol), LayerFactory.published("bn-relu")
+    seconds = {}
+    for anchor in protocol.anchors:
+        training = Training(anchor, layer, data, replace(protocol, backend="reference"))
+        training.advance(1)
+        begun = perf_counter()
+        training.advance(_STEPS)
+        seconds[anchor] = protocol.steps * (perf_counter() - begun) / (_STEPS - 1)
+    return Estimate(seconds, min(crop_size(data.size, protocol.pad, protocol.crop)))
+
+
+def note_on_time(config: RunConfig) -> str:
+    """A sentence on what trainings take, and how to shorten them if they are long; empty if nothing is known.
+
+    Raises:
+        UsageError: as `estimate`.
+    """
+    found = estimate(config)
+    if found is None:
+        return ""
+    slowest = max(found.seconds, key=lambda anchor: found.seconds[anchor])
+    protocol = config.protocol
+    text = (
+        f"A training of {protocol.steps} steps takes a core about {_words(found.seconds[slowest])} on {slowest}, and "
+        f"{_words(found.candidate)} on all networks"
+    )
+    whole = config.budget * found.candidate / 60
+    if config.core_minutes is not None and config.core_minutes < whole:
+        trained = int(60 * config.core_minutes / found.candidate)
+        text += f"; {config.core_minutes:g} core-minutes are enough for {trained:,} such candidates at most."
+    else:
+        text += f"; all {config.budget:,} candidates take {whole:,.0f} core-minutes at most, without longer trainings."
+    if found.seconds[slowest] < _LONG:
+        return text
+    shorter = [f"--steps {max(20, protocol.steps // 4)}"]
+    if found.pixels >= _LARGE:
+        shorter.insert(0, f"--set protocol.image_size={max(16, found.pixels // 4)}")
+    return f"{text} {' or '.join(shorter)} makes that shorter."
+
+
+def _words(seconds: float) -> str:
+    if seconds >= 120:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
