@@ -25,6 +25,9 @@ def tables(document: Document) -> dict[str, list[str]]:
         for where in ("test", "unseen"):
             if lines := leads(document["searches"], name, where):
                 found[f"{where}, {name}"] = lines
+        names = list(dict.fromkeys(each["published"] for one in default for each in _compared(one, name, "found")))
+        if names and (lines := leads(default, name, "found", names)):
+            found[f"found, {name}"] = lines
     return found
 
 
@@ -76,20 +79,27 @@ def layers(by: Document) -> list[str]:
     return markdown_table(["layer", "mean", *anchors], rows)
 
 
-def leads(some: Sequence[Document], yardstick: str, where: str) -> list[str]:
-    """Format the lead of each winner over published layers in points, with intervals; no lines if there are none.
+def leads(some: Sequence[Document], yardstick: str, where: str, names: Sequence[str] = PUBLISHED) -> list[str]:
+    """Format the lead of each winner over layers with names in points, with intervals; no lines if there are none.
 
     Args:
         some: the searches.
         yardstick: the name of what the winners are compared by.
-        where: "test", the mean over the networks that count, or "unseen", the network that no search saw.
+        where: "test", the mean over the networks that count; "unseen", the network that no search saw; or "found", the
+            former, over layers that earlier searches found.
+        names: of the layers.
     """
     rows = []
     for one in some:
-        compared = one["tests"].get(yardstick, {}).get(where, [])
-        if any(each["pairs"] for each in compared):
-            rows.append([_name(one), *map(_lead, compared)])
-    return markdown_table(["search", *PUBLISHED], rows) if rows else []
+        compared = {each["published"]: each for each in _compared(one, yardstick, where)}
+        if any(each["pairs"] for each in compared.values()):
+            rows.append([_name(one), *(_lead(compared[name]) if name in compared else "" for name in names)])
+    return markdown_table(["search", *names], rows) if rows else []
+
+
+def _compared(search: Document, yardstick: str, where: str) -> Sequence[Document]:
+    found: Sequence[Document] = search["tests"].get(yardstick, {}).get(where, [])
+    return found
 
 
 def _name(search: Document) -> str:

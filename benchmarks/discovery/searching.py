@@ -11,6 +11,7 @@ import evonas
 from benchmarks.science.runs import BEFORE
 from evonas.errors import UsageError
 from evonas.front.api import Result
+from evonas.language.zoo import PUBLISHED
 from evonas.records.run_info import RunStatus
 from evonas.setup.assemble import open_storage
 
@@ -34,6 +35,9 @@ class Variant:
     as_long_as: str | None = None
 
 
+FORMER: Mapping[str, Any] = {"of_one_kind": 1.0, "rung_rates": (2.0, 1.0)}
+"""Further settings in which the former default differs."""
+
 VARIANTS = {
     variant.label: variant
     for variant in (
@@ -43,13 +47,15 @@ VARIANTS = {
             settings={"strategy": "random", "budget": 1_000_000},
             as_long_as="default",
         ),
+        Variant("published", settings={"seed_graphs": tuple(row.name for row in PUBLISHED)} | FORMER),
         Variant("scratch", settings={"seed_graphs": ()}),
         Variant("before", preset=str(BEFORE)),
         Variant("pictures", preset="pictures"),
     )
 }
-"""The default; random search with the same filters, rungs and compute; without published layers to start from; the
-default before rungs, families and photographs; and the preset for pictures, on CIFAR-10."""
+"""The default; random search with the same filters, rungs and compute; the default as it was before it started from
+layers that evonas had found; without any layer to start from; the default before rungs, families and photographs; and
+the preset for pictures, on CIFAR-10."""
 
 
 def path_of(folder: Path, label: str, seed: int) -> Path:

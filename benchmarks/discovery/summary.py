@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
-from benchmarks.discovery.testing import Yardstick, by_seed, comparisons, winner_of
+from benchmarks.discovery.testing import Yardstick, by_seed, comparisons, found_before, winner_of
 from benchmarks.training_rows import Row
 from evonas.front.api import Result
 from evonas.judging.hypervolume import Hypervolume
@@ -74,7 +74,10 @@ def _search(result: Result, rows: Sequence[Row], by: Sequence[Yardstick]) -> dic
 
 def _test(rows: Sequence[Row], winner: str, by: Yardstick) -> dict[str, Any]:
     unseen = comparisons(rows, by.task, winner, [by.unseen]) if by.unseen else []
-    return {"test": comparisons(rows, by.task, winner, by.anchors), "unseen": unseen}
+    before = {name: layer for name, layer in found_before(rows, by.task).items() if layer != winner}
+    found = comparisons(rows, by.task, winner, by.anchors, list(before.values()))
+    named = [{**one, "published": name} for name, one in zip(before, found, strict=True)]
+    return {"test": comparisons(rows, by.task, winner, by.anchors), "unseen": unseen, "found": named}
 
 
 def _hypervolume(result: Result) -> float:

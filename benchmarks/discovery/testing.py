@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.target.__main__ import UNSEEN, target_protocol
 from benchmarks.training_rows import Job, Row
 from evonas.front.api import Result
+from evonas.language.zoo import FOUND, as_graph, zoo
 from evonas.reruns.rerank_plan import VERIFY_REFERENCES, unseen_anchor
 from evonas.reruns.significance import holm, paired
 from evonas.settings.evaluation_protocol import EvaluationProtocol
@@ -101,6 +102,13 @@ def winner_of(result: Result) -> str | None:
         return None if verdict.layer is None or verdict.collapsed else verdict.layer.expression
     best = result.best(1)
     return best[0].expression if best and not result.run.config.finalists else None
+
+
+def found_before(rows: Sequence[Row], task: str) -> dict[str, str]:
+    """Return how rows call the layers from which the default search starts and that evonas found, by their names."""
+    names = {zoo[row.name].key: row.name for row in FOUND}
+    layers = dict.fromkeys(row.layer for row in rows if row.protocol == task)
+    return {names[key]: layer for layer in layers if (key := as_graph(layer).key) in names}
 
 
 def jobs(layers: Iterable[str], by: Yardstick) -> list[Job]:
