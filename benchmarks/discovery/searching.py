@@ -47,7 +47,7 @@ VARIANTS = {
             settings={"strategy": "random", "budget": 1_000_000},
             as_long_as="default",
         ),
-        Variant("published", settings={"seed_graphs": tuple(row.name for row in PUBLISHED)} | FORMER),
+        Variant("published", settings={"seed_graphs": tuple(row.name for row in PUBLISHED), **FORMER}),
         Variant("scratch", settings={"seed_graphs": ()}),
         Variant("before", preset=str(BEFORE)),
         Variant("pictures", preset="pictures"),
