@@ -731,3 +731,61 @@ def test_modules_that_hang_on_the_length_of_a_sequence_are_not_judged() -> None:
 
     report = evonas.swap(nn.Sequential(ForEach()), "bn-relu")
     assert not report.replaced and "hangs on the length of an argument" in report.kept[0].reason
+
+
+class ChecksItsInput(nn.Module):
+    """As the embeddings of transformers: an error where the input does not fit, and nothing else by its shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = conv3(3, 4), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor, shift: float = 0.0) -> Tensor:
+        channels = x.shape[1]
+        if channels != 3 or x.dim() != 4:
+            raise ValueError(f"three channels are wanted, not {channels}")
+        return F.relu(self.norm(self.conv(x + shift)))
+
+
+class Chooses(nn.Module):
+    """What a forward does hangs on the shape of its input: it cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.other = conv3(3, 4), nn.BatchNorm2d(4), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x))
+        if x.shape[2] > 5:
+            return F.relu(y)
+        return y
+
+
+def test_a_check_that_only_raises_is_no_obstacle_and_stays() -> None:
+    model, x = nn.Sequential(ChecksItsInput(), conv3(4, 4)), torch.randn(2, 3, 6, 6)
+    expected = model(x)
+    report = evonas.swap(model, "bn-relu")
+    assert [(row.name, row.certain) for row in report.replaced] == [("0.norm", True)]
+    torch.testing.assert_close(model(x), expected)
+    with pytest.raises(ValueError, match="three channels are wanted, not 4"):
+        model(torch.randn(2, 4, 6, 6))
+    assert not evonas.swap(nn.Sequential(Chooses()), "bn-relu", by_order=False).replaced
+
+
+class NormAndGate(nn.GroupNorm):
+    """As in the Bit of transformers, an activation under a name of its own; or something else of it."""
+
+    def __init__(self, channels: int, twice: bool = False) -> None:
+        super().__init__(2, channels)
+        self.activation, self.twice = nn.SiLU(), twice
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation(F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps))
+        return y + y if self.twice else y
+
+
+def test_a_normalisation_that_ends_with_its_only_child_is_a_pair_by_what_it_computes() -> None:
+    model = nn.Sequential(conv3(3, 4), NormAndGate(4), conv3(4, 4), NormAndGate(4, twice=True), conv3(4, 4))
+    report = evonas.swap(model, "evonorm-s0")
+    assert [(row.name, row.activation) for row in report.replaced] == [("1", "SiLU")]
+    assert "has a forward of its own" in report.kept[0].reason

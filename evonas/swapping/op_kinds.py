@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -85,11 +86,38 @@ def has_own_forward(norm: nn.Module) -> bool:
 
 
 def activation_inside(norm: nn.Module, is_activation: Callable[[nn.Module], bool]) -> nn.Module | None:
-    """Return the activation in a normalisation's attribute `act`, as in timm's norm-act layers, or its identity."""
+    """Return the activation that a normalisation with a forward of its own applies at its end, or an identity.
+
+    It is in the attribute `act`, as in timm's norm-act layers, or the only child, if that is what the module computes.
+    """
     act, drop = getattr(norm, "act", None), getattr(norm, "drop", None)
-    if not isinstance(act, nn.Module) or not (drop is None or isinstance(drop, nn.Identity)):
-        return None
-    return act if isinstance(act, nn.Identity) or is_activation(act) else None
+    if isinstance(act, nn.Module):
+        known = isinstance(act, nn.Identity) or is_activation(act)
+        return act if known and (drop is None or isinstance(drop, nn.Identity)) else None
+    children = list(norm.children())
+    if len(children) == 1 and is_activation(children[0]) and _ends_with(norm, children[0]):
+        return children[0]
+    return None
+
+
+def _ends_with(norm: nn.Module, act: nn.Module) -> bool:
+    """Whether a normalisation computes what its PyTorch class does, and an activation of that."""
+    base = next(cls for cls in NORMS if isinstance(norm, cls))
+    channels = getattr(norm, "num_features", None) or getattr(norm, "num_channels", None)
+    rank = next((rank for rank in (1, 2, 3) if f"{rank}d" in base.__name__), 2)
+    weight = next(norm.parameters(), torch.empty(0))
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        x = torch.randn(3, int(channels or 1), *[4] * rank).to(weight)
+        try:
+            for training in (True, False):
+                one, other = copy.deepcopy(norm).train(training), copy.deepcopy(norm).train(training)
+                # Both compute the same operations on the same values.
+                if not torch.allclose(one(x), copy.deepcopy(act)(base.forward(other, x)), rtol=1e-5, atol=1e-6):
+                    return False
+        except Exception:  # a forward of any kind, which may want other inputs
+            return False
+    return True
 
 
 def activation_of(node: fx.Node, called: nn.Module | None, extra: Sequence[type] = ()) -> str | None:

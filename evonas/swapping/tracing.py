@@ -6,13 +6,17 @@ lists of them. What holds on all of its graphs holds for the forward.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import itertools
 import operator
 import random
 import sys
+import textwrap
 import types
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,6 +124,23 @@ def _cases(defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
     return cases if len(cases) <= _MOST_CASES else [{}, dict(defaults)]
 
 
+@lru_cache(maxsize=1024)
+def guards_an_error(code: types.CodeType, line: int) -> bool:
+    """Whether a line is in the condition of an `if` that raises an error and does nothing else."""
+    try:
+        lines, first = inspect.getsourcelines(code)
+        parsed = ast.parse(textwrap.dedent("".join(lines)))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    place = line - first + 1
+    checks = (node for node in ast.walk(parsed) if isinstance(node, ast.If) and not node.orelse)
+    return any(
+        node.test.lineno <= place <= (node.test.end_lineno or 0)
+        and all(isinstance(one, ast.Raise) for one in node.body)
+        for node in checks
+    )
+
+
 class _Value(fx.Proxy):
     """A value of the trace. `tuple` asks for its length, and does without if there is none."""
 
@@ -149,6 +170,15 @@ class _Tracer(fx.Tracer):
             return super().iter(obj)
         self.went_through = True
         return iter([operator.getitem(obj, place) for place in range(self.length)])
+
+    def to_bool(self, obj: fx.Proxy) -> bool:
+        frame = sys._getframe(1)
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
+            frame = frame.f_back
+        if not guards_an_error(frame.f_code, frame.f_lineno):
+            return super().to_bool(obj)
+        self.opaque = True  # the graph has no check, which the source keeps
+        return False
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Value(node, self)
