@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import fx, nn
@@ -102,7 +103,7 @@ def activation_inside(norm: nn.Module, is_activation: Callable[[nn.Module], bool
 
 def _ends_with(norm: nn.Module, act: nn.Module) -> bool:
     """Whether a normalisation computes what its PyTorch class does, and an activation of that."""
-    base = next(cls for cls in NORMS if isinstance(norm, cls))
+    base: Any = next(cls for cls in NORMS if isinstance(norm, cls))
     channels = getattr(norm, "num_features", None) or getattr(norm, "num_channels", None)
     rank = next((rank for rank in (1, 2, 3) if f"{rank}d" in base.__name__), 2)
     weight = next(norm.parameters(), torch.empty(0))
