@@ -1,7 +1,8 @@
 """A plain loop around an ordinary model: `evonas search --score examples/loop.py:score`.
 
 Whatever trains your model can stand here, such as a Lightning `Trainer`: put the layer into the model, train, and
-return a number. Without `split` layers are compared on one set of images alone, so the run has no verdict at its end.
+return a number. It reports epochs, so a hurdle after the first is `--set protocol.hurdle_steps=[1]`. Without `split`
+layers are compared on one set of images alone, so the run has no verdict at its end.
 """
 
 from collections.abc import Callable

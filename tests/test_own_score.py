@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -63,7 +65,7 @@ def test_it_is_given_what_it_takes_by_name(tmp_path: Path) -> None:
     every = configured(tmp_path, "return len(rest)", "layer, seed, report, **rest")
     assert judged(every).scores == {OWN_SCORE: 3.0}
     rung = config.on_rung(1)
-    assert (rung.steps, rung.lr, rung.anchors) == (100, 0.6, (OWN_SCORE,))
+    assert (rung.steps, rung.lr, rung.anchors) == (100, pytest.approx(0.45), (OWN_SCORE,))
 
 
 def test_hurdles_see_what_it_reports_and_end_it(tmp_path: Path) -> None:
@@ -86,6 +88,42 @@ return 0.9
     assert judged(config, filtered=False, floors={second.name: 0.7}).status is Status.SCORED
     diverged = judged(configured(tmp_path, "report(20, float('inf'))\nreturn 1.0", hurdle_steps=(20,)))
     assert (diverged.stopped_by, diverged.filters[0].reason) == (first.name, "training diverged")
+
+
+def test_a_loop_that_swallows_its_end_has_no_score(tmp_path: Path) -> None:
+    body = """
+for step in (1, 2, 3):
+    try:
+        report(step, 0.1)
+    except BaseException:
+        pass
+return 0.9
+"""
+    config = configured(tmp_path, body.strip(), hurdle_steps=(1, 2))
+    first, second = checkpoints(config.protocol)
+    found = judged(config, floors={first.name: 0.5, second.name: 0.0})
+    assert found.status is Status.REJECTED and not found.scores
+    assert [(one.name, one.accepted) for one in found.filters] == [(first.name, False)]
+
+
+def test_every_generator_is_seeded_and_nothing_of_a_loop_stays(tmp_path: Path) -> None:
+    body = """
+import random, numpy
+torch.set_default_dtype(torch.float64)
+torch.set_grad_enabled(False)
+return random.random() + float(numpy.random.rand()) + float(torch.rand(()))
+"""
+    config = configured(tmp_path, body.strip())
+    states = random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    one, other = judged(config), judged(config)
+    assert one.scores == other.scores
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states  # noqa: NPY002
+    assert torch.get_default_dtype() is torch.float32 and torch.is_grad_enabled()
+
+
+def test_a_rate_that_it_does_not_take_is_not_told(tmp_path: Path) -> None:
+    assert configured(tmp_path, "return 1").rung_rates == ()
+    assert configured(tmp_path, "return 1", "layer, seed, report, lr").rung_rates == (1.5, 1.0)
 
 
 @pytest.mark.parametrize(
@@ -115,8 +153,14 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         configured(tmp_path, "return 1", "layer")
     with pytest.raises(UsageError, match="brings its own networks and data: leave out anchors, or score"):
         configured(tmp_path, "return 1", anchors=("vgg-small",))
-    with pytest.raises(UsageError, match="leave out data, or score"):
-        configured(tmp_path, "return 1", data="digits")
+    for name, value in {"data": "digits", "floors": "published", "signal": True, "image_size": 32, "pad": 2}.items():
+        with pytest.raises(UsageError, match=f"leave out {name}, or score"):
+            configured(tmp_path, "return 1", **{name: value})
+    configured(tmp_path, "return 1", floors="absolute", signal=False)  # as it is anyway
+    file = tmp_path / "mine.py"
+    file.write_text("class mine:\n    def __call__(self, layer, seed, report):\n        return 1\n")
+    with pytest.raises(UsageError, match=r"is not a valid score: it must be a function \(layer, seed, report\)"):
+        configure(protocol={"score": f"{file}:mine"})
     with pytest.raises(UsageError, match="the objective step-time is measured on an anchor"):
         configured(tmp_path, "return 1", objectives=("anchors", "step-time"))
     with pytest.raises(UsageError, match="the only anchor of a training loop of your own is 'score'"):

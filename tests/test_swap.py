@@ -720,17 +720,69 @@ def test_a_forward_that_goes_through_a_sequence_is_followed() -> None:
     torch.testing.assert_close(model(values[0], values[1:]), expected)
 
 
-def test_modules_that_hang_on_the_length_of_a_sequence_are_not_judged() -> None:
-    class ForEach(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.norms = nn.ModuleList(nn.BatchNorm2d(4) for _ in range(4))
+class GoesThrough(nn.Module):
+    """Forwards in which what becomes of a value hangs on its place, or on how many there are."""
 
-        def forward(self, xs: list[Tensor]) -> list[Tensor]:
-            return [F.relu(norm(x)) for norm, x in zip(self.norms, xs, strict=False)]
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.norm, self.norms, self.kind = nn.BatchNorm2d(4), nn.ModuleList(nn.BatchNorm2d(4) for _ in range(4)), kind
 
-    report = evonas.swap(nn.Sequential(ForEach()), "bn-relu")
-    assert not report.replaced and "hangs on the length of an argument" in report.kept[0].reason
+    def forward(self, xs: list[Tensor]) -> Tensor:
+        return getattr(self, self.kind)(xs)
+
+    def fuses(self, xs: list[Tensor]) -> Tensor:
+        values = iter(xs)
+        y = next(values)
+        for x in values:
+            y = self.norm(y + x)
+        return F.relu(y)
+
+    def counts(self, xs: list[Tensor]) -> Tensor:
+        out = []
+        for i, x in enumerate(xs):
+            y = self.norm(x)
+            out.append(F.relu(y) if i < 2 else y)
+        return torch.stack(out)
+
+    def first(self, xs: list[Tensor]) -> Tensor:
+        values = iter(xs)
+        y = self.norm(next(values))
+        for x in values:
+            y = F.relu(y) + x
+        return y
+
+    def skips(self, xs: list[Tensor]) -> Tensor:
+        return torch.stack([F.relu(self.norm(x)) if i != 3 else self.norm(x) for i, x in enumerate(tuple(xs))])
+
+    def last(self, xs: list[Tensor]) -> Tensor:
+        return sum(F.relu(self.norm(x)) if i == 0 else self.norm(x) for i, x in enumerate(reversed(list(xs))))
+
+    def measures(self, xs: list[Tensor]) -> Tensor:
+        try:
+            number = len(xs)
+        except TypeError:
+            number = 1
+        return F.relu(self.norm(xs[0])) if number == 1 else self.norm(xs[0])
+
+    def each(self, xs: list[Tensor]) -> Tensor:
+        return torch.stack([F.relu(norm(x)) for norm, x in zip(self.norms, xs, strict=False)])
+
+    def joins_few(self, xs: list[Tensor]) -> Tensor:
+        values = tuple(xs)
+        if len(values) == 1:
+            return self.norm(values[0])
+        return F.relu(self.norm(torch.cat(values)))
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+@pytest.mark.parametrize("kind", ["fuses", "counts", "first", "skips", "last", "measures", "each", "joins_few"])
+def test_nothing_is_replaced_where_the_place_of_a_value_decides(kind: str, number: int) -> None:
+    model = GoesThrough(kind)
+    xs = [torch.randn(2, 4, 5, 5) for _ in range(number)]
+    expected = copy.deepcopy(model)(xs)
+    report = evonas.swap(model, "bn-relu", by_order=False)
+    assert not report.replaced
+    torch.testing.assert_close(model(xs), expected)
 
 
 class ChecksItsInput(nn.Module):

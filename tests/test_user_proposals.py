@@ -12,6 +12,7 @@ from evonas.errors import UsageError
 from evonas.evolution.loop import Search
 from evonas.evolution.user_proposals import ANSWERS
 from evonas.judging.cheap_filters import PROPOSAL
+from evonas.language.zoo import zoo
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import RunStatus
 from evonas.report.funnel import funnel
@@ -102,12 +103,20 @@ def test_an_error_in_the_function_is_one_message_with_the_line_and_loses_nothing
     name = function(tmp_path, "if len(known) > 3:\n    return 1 / 0\nreturn None")
     store = MemoryStore()
     run = store.create_run(config(propose=name), {})
-    with pytest.raises(UsageError, match=r"mine\.py, line 6: ZeroDivisionError: division by zero"):
+    with pytest.raises(UsageError, match=r"mine\.py, line 6: ZeroDivisionError: division by zero; .* `evonas resume`"):
         Search(run, store, FakeExecutor(1)).execute()
     assert store.run(1).status is RunStatus.INTERRUPTED and sum(bool(e.scores) for e in store.evaluations(1)) >= 4
     name = function(tmp_path, 'return Proposal("tanh(x)", 17)')
     with pytest.raises(UsageError, match="names 17 as a parent, which is no candidate that it was given"):
         searched(name)
+
+
+def test_names_of_layers_and_notes_of_any_kind_are_taken(tmp_path: Path) -> None:
+    body = 'return Proposal("bn-relu", None, {"why": "first\\nof all", "more": "x" * 500})'
+    store = searched(function(tmp_path, body), budget=6, proposed=1.0)
+    (own,) = (c for c in store.candidates(1) if c.origin.kind is OriginKind.PROPOSED)
+    (note,) = own.origin.mutations
+    assert own.key == zoo["bn-relu"].key and len(note) == 200 and "\n" not in note
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:
@@ -117,6 +126,11 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     file.write_text("mine = 3\n")
     with pytest.raises(UsageError, match="is not a valid proposing function: it must be a function of the scored"):
         configure(settings={"propose": f"{file}:mine"})
+    file.write_text("def mine(known):\n    return None\n\nclass other:\n    def __call__(self, known, rng): ...\n")
+    for name in ("mine", "other"):
+        with pytest.raises(UsageError, match="is not a valid proposing function"):
+            configure(settings={"propose": f"{file}:{name}"})
+    file.write_text("mine = 3\n")
     with pytest.raises(UsageError, match=r"mine\.py has no proposing function called other"):
         configure(settings={"propose": f"{file}:other"})
     with pytest.raises(UsageError, match="unknown proposing function 'gpt'"):

@@ -11,7 +11,7 @@ import typer
 from evonas.cli import options
 from evonas.errors import UsageError
 from evonas.language.graph import Graph
-from evonas.language.zoo import ROWS, as_graph, zoo
+from evonas.language.zoo import FOUND, ROWS, as_graph, zoo
 from evonas.records import results
 from evonas.records.environment import version_of
 from evonas.reruns.verdict import verdict_of
@@ -77,7 +77,8 @@ def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
     versions = f"evonas {version_of('evonas')}, torch {version_of('torch')}"
     if candidate in zoo:
         source = f"{candidate}, {ROWS[candidate].source}"
-        return zoo[candidate], {"published layer": source, "exported with": versions}, "evonorm"
+        kind = "layer" if ROWS[candidate] in FOUND else "published layer"
+        return zoo[candidate], {kind: source, "exported with": versions}, "evonorm"
     if not options.names_candidate(candidate):
         return as_graph(candidate), {"expression": candidate, "exported with": versions}, "evonorm"
     with open_storage(storage, read_only=True) as store:

@@ -28,6 +28,7 @@ from evonas.report.number_format import duration
 from evonas.reruns.verdict import Verdict, verdict_of
 from evonas.reruns.verification import verify as verify_best
 from evonas.search_spaces import SPACES
+from evonas.settings.own_score import takes_split
 from evonas.settings.presets import DEFAULT, assignments, merged, preset_of, read_preset, resolve
 from evonas.settings.run_config import STRATEGIES, RunConfig
 from evonas.setup import assemble
@@ -226,6 +227,9 @@ def _advice(run: RunInfo, best: Sequence[results.ResultRow], verdict: Verdict | 
     longer = "search longer (`--budget`) or with another seed (`--seed`)"
     if not best:
         return ""  # `why_nothing_was_scored` says what to do
+    if verdict is None and run.config.protocol.score and not takes_split(run.config.protocol):
+        why = f"{run.config.protocol.score} takes no `split`, so that no data is left to verify it by"
+        return f"`evonas show {best[0].id}` shows the best; {why}."
     if verdict is None or verdict.missing:
         how = f"`evonas resume {run.id}`" if run.config.finalists else f"`evonas rerank {run.id}`"
         return f"Next: {how} verifies the best; until then, `evonas show {best[0].id}` shows a layer that may be lucky."

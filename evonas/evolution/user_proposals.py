@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from evonas.errors import EvonasError, UsageError, shorten
 from evonas.judging.cheap_filters import PROPOSAL, SAMPLING, Tally
 from evonas.language.graph import Graph
+from evonas.language.zoo import as_graph
 from evonas.settings.candidate import Origin, OriginKind
-from evonas.settings.plugins import errors_in_file
+from evonas.settings.plugins import errors_in_file, file_of
 from evonas.settings.proposals import PROPOSING_REGISTRY, KnownLayer, Proposal
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from evonas.judging.selection import Population
     from evonas.settings.run_config import RunConfig
 
+_NOTE = 200
+"""Characters of a note that are recorded."""
 ANSWERS = 20
 """How often the function is asked for one candidate, as long as its answers are rejected."""
 
@@ -48,12 +52,14 @@ class UserProposals:
         """
         known = self._known(population)
         for _ in range(ANSWERS):
-            with errors_in_file(self._file):
+            with self._errors(), errors_in_file(file_of(self._config.propose)):
                 answer = self._function(known, rng)
             if answer is None:
                 return
             made = answer if isinstance(answer, Proposal) else Proposal(answer)
-            if made.parent is not None and all(made.parent != layer.index for layer in known):
+            if made.parent is not None and not (
+                isinstance(made.parent, int) and any(made.parent == layer.index for layer in known)
+            ):
                 raise UsageError(
                     f"{self._config.propose} names {shorten(made.parent)} as a parent, which is no candidate that it "
                     "was given: a parent is the index of one of those, or None"
@@ -62,13 +68,17 @@ class UserProposals:
                 tally.spent(SAMPLING)
                 tally.discarded[PROPOSAL] += 1
             else:
-                yield graph, Origin(OriginKind.PROPOSED, made.parent, (made.note,) if made.note else ())
+                note = " ".join(str(made.note).split())
+                yield graph, Origin(OriginKind.PROPOSED, made.parent, (note[:_NOTE],) if note else ())
 
-    @property
-    def _file(self) -> str:
-        """Where the function is, for messages about its errors."""
-        code = getattr(self._function, "__code__", None)
-        return self._config.propose if code is None else code.co_filename
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except UsageError as error:
+            raise UsageError(
+                f"{error}; what was judged is recorded, and `evonas resume` asks the function again"
+            ) from None
 
     def _known(self, population: Population) -> list[KnownLayer]:
         """What the function is given."""
@@ -84,7 +94,7 @@ class UserProposals:
         try:
             if not isinstance(layer, Graph | str):
                 raise UsageError("it must be an expression, a graph, a Proposal or None")
-            return self._config.space.embed(layer if isinstance(layer, Graph) else Graph.parse(layer), rng)
+            return self._config.space.embed(as_graph(layer), rng)
         except EvonasError as error:
             if not self._warned:
                 self._warned = True

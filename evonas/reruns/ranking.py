@@ -15,6 +15,7 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.significance import SIGNIFICANT, Interval, Paired, holm, interval, paired
 from evonas.settings.candidate import OriginKind
+from evonas.settings.evaluation_protocol import OWN_SCORE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,7 @@ class PairedComparison:
         paired: the difference, layer minus reference; None if the two have no seed in common.
         corrected: the p-value with Holm's correction for all comparisons of the stage; None if there is none.
         dropped: the number of seeds left out because a training of either layer failed.
+        of_accuracy: whether accuracies are compared, and not what a training loop of the user's own returned.
     """
 
     stage: RetrainingStage
@@ -131,6 +133,7 @@ class PairedComparison:
     paired: Paired | None
     corrected: float | None
     dropped: int
+    of_accuracy: bool = True
 
     @property
     def told_apart(self) -> int | None:
@@ -225,7 +228,7 @@ def compare(
         found.append((paired([first[s] for s in both], [second[s] for s in both]), len(seeds) - len(both)))
     corrected = holm([each.p if each else None for each, _ in found])
     return [
-        PairedComparison(stage, layer.id, reference.id, each, p, dropped)
+        PairedComparison(stage, layer.id, reference.id, each, p, dropped, OWN_SCORE not in layer.samples[stage].scores)
         for (layer, reference), (each, dropped), p in zip(pairs, found, corrected, strict=True)
     ]
 

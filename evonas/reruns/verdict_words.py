@@ -91,7 +91,7 @@ def _against_baseline(verdict: Verdict) -> str:
             f"No layer of this run is verified: the best, {layer}, was not compared with {BASELINE}, because they "
             "share no training that worked."
         )
-    where = "points on images that chose nothing"
+    where = "points on images that chose nothing" if found.of_accuracy else "on data that chose nothing"
     p = "" if found.corrected is None else "p < 0.001" if found.corrected < 0.001 else f"p = {found.corrected:.2g}"
     none = f"No layer of this run is better than {BASELINE}, as far as was verified: the best, {layer},"
     unseen = _on_unseen(verdict)
@@ -106,6 +106,8 @@ def _against_baseline(verdict: Verdict) -> str:
 
 def _on_unseen(verdict: Verdict) -> str:
     """What the unseen network says, as the end of a sentence."""
+    if verdict.unseen is None and not all(one.of_accuracy for one in verdict.test):
+        return ""  # a training loop of the user's own has no networks that evonas could exchange
     if verdict.unseen is None:
         return "; it was tried on no network that the search did not train"
     found, place = _baseline(verdict.transfer), f"on the unseen network {verdict.unseen}"
@@ -154,24 +156,22 @@ def _list(found: Sequence[PairedComparison]) -> str:
 
 
 def _difference(found: PairedComparison) -> str:
-    """A difference in points, which are hundredths of an accuracy, with half the width of its interval."""
-    return f"{_points(found):+.1f}{_half(found)}"
+    """A difference with half the width of its interval: in points, which are hundredths of an accuracy.
+
+    What a training loop of the user's own returned is compared as it is.
+    """
+    assert found.paired is not None
+    ends = found.paired.interval
+    half = None if ends is None else (ends.high - ends.low) / 2
+    if not found.of_accuracy:
+        return f"{found.paired.difference:+.3g}" + ("" if half is None else f" ± {half:.2g}")
+    points = round(100 * found.paired.difference, 1) + 0.0  # so that no difference is not -0.0
+    return f"{points:+.1f}" + ("" if half is None else f" ± {100 * half:.1f}")
 
 
 def _size(found: PairedComparison) -> str:
     """The same without the sign."""
     return _difference(found)[1:]
-
-
-def _points(found: PairedComparison) -> float:
-    assert found.paired is not None
-    return round(100 * found.paired.difference, 1) + 0.0  # so that no difference is not -0.0
-
-
-def _half(found: PairedComparison) -> str:
-    assert found.paired is not None
-    ends = found.paired.interval
-    return "" if ends is None else f" ± {50 * (ends.high - ends.low):.1f}"
 
 
 def _trainings(count: int) -> str:

@@ -23,6 +23,7 @@ A function that takes one of these by name is given it as well:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from inspect import Parameter, signature
 from typing import Any
 
@@ -51,7 +52,10 @@ _OF_A_NETWORK = ("batch-4", "step-time", "saved-bytes")
 
 
 SCORE_REGISTRY: Registry[OwnScore] = Registry(
-    "score", {}, lambda _, found: found if callable(found) else None, "a function (layer, seed, report)"
+    "score",
+    {},
+    lambda _, found: found if callable(found) and not isinstance(found, type) else None,
+    "a function (layer, seed, report)",
 )
 """Finds a user's training loop by name."""
 
@@ -68,12 +72,19 @@ def with_own_score(protocol: Mapping[str, Any], asked: Mapping[str, Any]) -> dic
     """
     if not protocol.get("score"):
         return dict(protocol)
-    for name in ("anchors", "data", "data_dir"):
-        if asked.get(name) not in (None, REPLACED[name], list(REPLACED["anchors"])):
+    for name in (*REPLACED, "image_size", "crop", "pad", "flip"):
+        value = asked.get(name)
+        given = tuple(value) if isinstance(value, list) else value
+        if given not in (None, REPLACED[name] if name in REPLACED else protocol_default(name)):
             raise UsageError(
                 f"{shorten(protocol['score'])} brings its own networks and data: leave out {name}, or score"
             )
     return {**protocol, **REPLACED}
+
+
+def protocol_default(name: str) -> Any:
+    """The value of a setting that a protocol has without being asked."""
+    return next(field.default for field in fields(EvaluationProtocol) if field.name == name)
 
 
 def check_own_score(protocol: EvaluationProtocol) -> None:
@@ -99,6 +110,11 @@ def check_own_score(protocol: EvaluationProtocol) -> None:
                 f"the objective {objective.name} is measured on an anchor, and {protocol.score} has none: return such "
                 "a number beside the score, and name an objective of yours that uses `reported`"
             )
+
+
+def takes_rate(score: str) -> bool:
+    """Whether the function of this name can be asked to train at another learning rate."""
+    return "lr" in _taken(SCORE_REGISTRY.find(score))
 
 
 def takes_split(protocol: EvaluationProtocol) -> bool:

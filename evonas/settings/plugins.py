@@ -122,6 +122,12 @@ def errors_in_file(path: str) -> Iterator[None]:
         raise UsageError(f"{where}: {type(error).__name__}: {message[:300]}") from error
 
 
+def file_of(text: str) -> str:
+    """The path of the user's file that a name refers to, for messages; the name itself if it refers to none."""
+    match = _REFERENCE.fullmatch(text)
+    return text if match is None or match["file"] not in _loaded else _loaded[match["file"]][0].path
+
+
 class Registry(Generic[T]):
     """Looks up names of one kind among the built-in rows, users' files and entry points.
 

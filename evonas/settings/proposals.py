@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, TypeAlias
 
 from evonas.settings.plugins import Registry
@@ -43,7 +44,7 @@ class Proposal:
     """A layer that a function proposes, and where it came from.
 
     Attributes:
-        layer: a graph or an expression.
+        layer: a graph, an expression or the name of a published layer.
         parent: the index of the scored candidate that it was made from, for the family tree and for the limits on
             layers with one ancestor; None for none.
         note: a few words on how it was made, which are recorded.
@@ -60,7 +61,15 @@ seed and the number of the candidate; None if nothing comes to its mind."""
 
 
 def _proposing(_: str, found: object) -> Proposing | None:
-    return found if callable(found) else None
+    if not callable(found) or isinstance(found, type):
+        return None
+    try:
+        signature(found).bind([], None)
+    except TypeError:
+        return None
+    except ValueError:  # some callables in C have no signature
+        pass
+    return found
 
 
 PROPOSING_REGISTRY: Registry[Proposing] = Registry(

@@ -20,7 +20,7 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.settings import objectives, plugins
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.settings.own_score import SCORE_REGISTRY, check_own_score, with_own_score
+from evonas.settings.own_score import SCORE_REGISTRY, check_own_score, takes_rate, with_own_score
 from evonas.settings.presets import DEFAULT, PRESETS, merged, read_preset, resolve
 from evonas.settings.proposals import PROPOSING_REGISTRY
 from evonas.settings.run_config import RunConfig
@@ -72,7 +72,11 @@ def configure(
         config = RunConfig.from_dict(document)
     except KeyError as error:
         raise UsageError(f"unknown setting: {error.args[0]}") from None
-    return dataclasses.replace(config, protocol=named_protocol(config.protocol, config.propose)) if look_up else config
+    if not look_up:
+        return config
+    protocol = named_protocol(config.protocol, config.propose)
+    rates = () if protocol.score and not takes_rate(protocol.score) else config.rung_rates
+    return dataclasses.replace(config, protocol=protocol, rung_rates=rates)
 
 
 def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import process_time
 
 from evonas.settings.run_config import RunConfig
 
 _STEPS = 3
 """Steps that are timed on each anchor; the first, which also prepares the network, is left out."""
+_SLOW = 1.0
+"""Seconds of a step from which on the first one is enough."""
 _LONG = 5.0
 """Seconds of a training on one anchor from which on a search says how to shorten it."""
 _LARGE = 24
@@ -41,6 +43,8 @@ def estimate(config: RunConfig) -> Estimate | None:
     Raises:
         UsageError: an anchor or the data set is unknown, or cannot be used.
     """
+    import torch
+
     from evonas.layers.layer_factory import LayerFactory
     from evonas.workers.data.batches import crop_size
     from evonas.workers.trial.evaluate import load_data
@@ -51,12 +55,20 @@ def estimate(config: RunConfig) -> Estimate | None:
         return None
     data, layer = load_data(protocol), LayerFactory.published("bn-relu")
     seconds = {}
-    for anchor in protocol.anchors:
-        training = Training(anchor, layer, data, replace(protocol, backend="reference"))
-        training.advance(1)
-        begun = perf_counter()
-        training.advance(_STEPS)
-        seconds[anchor] = protocol.steps * (perf_counter() - begun) / (_STEPS - 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as on a worker
+    try:
+        for anchor in protocol.anchors:
+            training = Training(anchor, layer, data, replace(protocol, backend="reference"))
+            begun = process_time()
+            training.advance(1)
+            if (first := process_time() - begun) < _SLOW:  # else it is not worth a second step
+                begun = process_time()
+                training.advance(_STEPS)
+                first = (process_time() - begun) / (_STEPS - 1)
+            seconds[anchor] = protocol.steps * first
+    finally:
+        torch.set_num_threads(threads)
     return Estimate(seconds, min(crop_size(data.size, protocol.pad, protocol.crop)))
 
 
@@ -78,7 +90,8 @@ def note_on_time(config: RunConfig) -> str:
     whole = config.budget * found.candidate / 60
     if config.core_minutes is not None and config.core_minutes < whole:
         trained = int(60 * config.core_minutes / found.candidate)
-        text += f"; {config.core_minutes:g} core-minutes are enough for {trained:,} such candidates at most."
+        number = f"{trained:,} such candidates at most" if trained else "not even one such candidate"
+        text += f"; {config.core_minutes:g} core-minutes are enough for {number}."
     else:
         text += f"; all {config.budget:,} candidates take {whole:,.0f} core-minutes at most, without longer trainings."
     if found.seconds[slowest] < _LONG:

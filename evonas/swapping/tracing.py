@@ -26,6 +26,8 @@ from torch import Tensor, fx, nn
 from evonas.swapping.forward_code import ForwardCode
 
 _SITE, _OPAQUE = "evonas_site", "evonas_opaque"
+_LENGTHS = 1, 2, 3
+"""How many values an argument has in the graphs of a forward that goes through it."""
 _MOST_CASES = 16
 """How many combinations of optional arguments are traced; of more, only those with all of them and with none."""
 _TORCH = str(Path(torch.__file__).parent)
@@ -81,36 +83,42 @@ def traces(module: nn.Module) -> list[fx.Graph]:
     graphs: dict[str, fx.Graph] = {}
     for training, tracer, case in itertools.product((True, False), tracers, _cases(code.defaults)):
         with _mode(module, training), _same_random_numbers():
-            graph = _traced(tracer(), module, case)
-        graphs.setdefault(str(graph), graph)
+            for graph in _traced(tracer, module, case):
+                graphs.setdefault(str(graph), graph)
     return list(graphs.values())
 
 
-def _traced(tracer: _Tracer, module: nn.Module, case: dict[str, Any]) -> fx.Graph:
-    """The graph of a forward with some arguments fixed.
+def _traced(make: type[_Tracer], module: nn.Module, case: dict[str, Any]) -> list[fx.Graph]:
+    """The graphs of a forward with some arguments fixed: one, or one for each length of a sequence among them.
 
-    Where an argument is a sequence that is gone through, the graph has two values in its place. What a longer one would
-    lead to is known only if the forward then calls the same modules.
+    A forward may take all values of an argument and join them, as in torch.cat((x, *others)). Then there are graphs for
+    one, two and three values. If it does anything else with one of them, what it does may hang on its place.
 
     Raises:
-        UntraceableError: The forward cannot be traced, or it calls other modules for longer sequences.
+        UntraceableError: The forward cannot be traced, or it does not treat all values of a sequence alike.
     """
-    try:
-        graph = tracer.trace(module, case)
-        if tracer.went_through:
-            longer = type(tracer)(tracer.length + 1).trace(module, case)
-            if _called(longer) != _called(graph):
-                raise UntraceableError("which modules it calls hangs on the length of an argument")
-    except UntraceableError:
-        raise
-    except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
-        raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
-    graph.output_node().meta[_OPAQUE] = tracer.opaque or tracer.went_through
-    return graph
-
-
-def _called(graph: fx.Graph) -> set[Any]:
-    return {node.target for node in graph.nodes if node.op == "call_module"}
+    graphs, called = [], None
+    for length in _LENGTHS:
+        tracer = make(length)
+        try:
+            graph = tracer.trace(module, case)
+        except UntraceableError:
+            raise
+        except Exception as error:  # a forward may raise anything when it gets a proxy instead of a tensor
+            raise UntraceableError(f"torch.fx cannot trace it ({_first_line(error)})") from None
+        graph.output_node().meta[_OPAQUE] = tracer.opaque or bool(tracer.elements)
+        graphs.append(graph)
+        if not tracer.elements:
+            return graphs
+        for values in tracer.elements:
+            users = {user for value in values for user in value.users}
+            if len(users) > 1 or any(len(value.users) > 1 for value in values):
+                raise UntraceableError("it goes through an argument and does not just join its values")
+        now = [node.target for node in graph.nodes if node.op == "call_module"]
+        if called is not None and now != called:
+            raise UntraceableError("which modules it calls hangs on the length of an argument")
+        called = now
+    return graphs
 
 
 def _cases(defaults: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -142,10 +150,21 @@ def guards_an_error(code: types.CodeType, line: int) -> bool:
 
 
 class _Value(fx.Proxy):
-    """A value of the trace. `tuple` asks for its length, and does without if there is none."""
+    """A value of the trace. Once it has begun to go through it, `tuple` asks for its length, and does without."""
 
     def __len__(self) -> int:
-        raise TypeError("the length of a value is not known in a trace")
+        frame, tracer = sys._getframe(1), self.tracer
+        if isinstance(tracer, _Tracer) and tracer.begun == (self.node, frame, frame.f_lasti):
+            raise TypeError("the length of a value is not known in a trace")
+        return super().__len__()  # an error, which a forward that asks for a length does not expect
+
+
+def _outside_of_torch() -> types.FrameType:
+    """The frame of the forward, or of what it called, from which PyTorch was called that called the caller."""
+    frame = sys._getframe(2)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
+        frame = frame.f_back
+    return frame
 
 
 class _Tracer(fx.Tracer):
@@ -156,25 +175,29 @@ class _Tracer(fx.Tracer):
 
     Attributes:
         opaque: whether objects were passed or returned of which the graph has only the values inside.
-        went_through: whether the forward went through an argument as a sequence.
+        elements: the values of each argument that the forward went through.
+        begun: the last of these arguments, and the frame and the place in it where that began.
     """
 
-    opaque = went_through = False
+    opaque = False
 
-    def __init__(self, length: int = 2) -> None:
+    def __init__(self, length: int) -> None:
         super().__init__()
         self.length = length
+        self.elements: list[list[fx.Node]] = []
+        self.begun: tuple[fx.Node, types.FrameType, int] | None = None
 
     def iter(self, obj: fx.Proxy) -> Iterator[Any]:
         if obj.node.op != "placeholder":
             return super().iter(obj)
-        self.went_through = True
-        return iter([operator.getitem(obj, place) for place in range(self.length)])
+        frame = _outside_of_torch()
+        self.begun = obj.node, frame, frame.f_lasti
+        values = [operator.getitem(obj, place) for place in range(self.length)]
+        self.elements.append([value.node for value in values])
+        return iter(values)
 
     def to_bool(self, obj: fx.Proxy) -> bool:
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
-            frame = frame.f_back
+        frame = _outside_of_torch()
         if not guards_an_error(frame.f_code, frame.f_lineno):
             return super().to_bool(obj)
         self.opaque = True  # the graph has no check, which the source keeps
@@ -197,9 +220,7 @@ class _Tracer(fx.Tracer):
 
     def create_proxy(self, *args: Any, **kwargs: Any) -> fx.Proxy:
         proxy = super().create_proxy(*args, **kwargs)
-        frame = sys._getframe(1)
-        while frame.f_back is not None and frame.f_code.co_filename.startswith(_TORCH):
-            frame = frame.f_back
+        frame = _outside_of_torch()
         proxy.node.meta[_SITE] = Site(frame.f_code, frame.f_lasti)
         return proxy
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from evonas.errors import UsageError, shorten
 from evonas.judging.hurdles import Checkpoint
 from evonas.settings.own_score import SCORE_REGISTRY, arguments
-from evonas.settings.plugins import errors_in_file
+from evonas.settings.plugins import errors_in_file, file_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,10 +36,14 @@ class Report:
     Args:
         hurdles: the checkpoints of the protocol, in order.
         clears: says whether a value clears a checkpoint, and records it.
+
+    Attributes:
+        stopped: whether the candidate fell behind. A loop that goes on nevertheless has no score.
     """
 
     def __init__(self, hurdles: Sequence[Checkpoint], clears: Callable[[Checkpoint, float], bool]) -> None:
         self._left, self._clears = list(hurdles), clears
+        self.stopped = False
 
     def __call__(self, step: int, value: float) -> None:
         """Compare a value, the higher the better, with earlier candidates if the step is a checkpoint or past one.
@@ -46,9 +53,10 @@ class Report:
         """
         if not _is_number(step) or not _is_number(value):
             raise UsageError(f"report takes a step and a value, two numbers, not {shorten((step, value))}")
-        while self._left and step >= (self._left[0].step or 0):
-            if not self._clears(self._left.pop(0), float(value)):
-                raise _Behind
+        while self._left and not self.stopped and step >= (self._left[0].step or 0):
+            self.stopped = not self._clears(self._left.pop(0), float(value))
+        if self.stopped:
+            raise _Behind
 
 
 def run_own_loop(
@@ -70,15 +78,29 @@ def run_own_loop(
         UsageError: It raised an exception, or returned something else; the message gives the line.
     """
     score = SCORE_REGISTRY.find(protocol.score)
-    code = getattr(score, "__code__", None)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(protocol.seed)
+    with _seeded(protocol.seed):
         try:
-            with errors_in_file(protocol.score if code is None else code.co_filename):
+            with errors_in_file(file_of(protocol.score)):
                 found = score(layer, protocol.seed, report, **arguments(score, protocol, split))
         except _Behind:
             return None
-    return _checked(protocol.score, found)
+    return None if report.stopped else _checked(protocol.score, found)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed the global generators of PyTorch, NumPy and Python, and leave nothing of what a loop changes behind."""
+    python, numpy, dtype = random.getstate(), np.random.get_state(), torch.get_default_dtype()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002  # what a user's loop draws from
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+            torch.set_default_dtype(dtype)
 
 
 def _checked(name: str, found: Any) -> Mapping[str, float]:
@@ -98,10 +120,10 @@ def _checked(name: str, found: Any) -> Mapping[str, float]:
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, bool):
+    if isinstance(value, bool | str | bytes):
         return False
     try:
         float(value)  # type: ignore[arg-type]  # also a NumPy number or a tensor with one element
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         return False
-    return not isinstance(value, str)
+    return True
