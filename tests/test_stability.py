@@ -40,12 +40,17 @@ def trial(layer: LayerFactory, data: DataSet) -> Trial:
     return Trial(layer, PROTOCOL, data)
 
 
-@pytest.mark.parametrize("name", zoo)
+@pytest.mark.parametrize("name", [name for name in zoo if name != "evonas-1"])
 def test_every_published_layer_is_stable(name: str, data: DataSet) -> None:
     one = trial(LayerFactory.published(name), data)
     assert isinstance(StabilityFilter(20).judge(one), Accept)
     # Far from the limit: the largest of them, EvoNorm-B1, stays under 1.
     assert max(one.ascent.norms) < 10 and len(one.ascent.norms) == 21
+
+
+def test_a_layer_that_evonas_found_is_less_stable_than_published_ones(data: DataSet) -> None:
+    """As docs/SCIENCE.md says: on a small ResNet; on the MobileNet, where the default looks, it passes."""
+    assert isinstance(StabilityFilter(5).judge(trial(LayerFactory.published("evonas-1"), data)), Reject)
 
 
 UNSTABLE = [
