@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 
 import numpy as np
@@ -204,6 +205,16 @@ def test_without_split_there_is_no_verdict_and_that_is_said(tmp_path: Path, capl
     assert result.summary.candidates == 6 and result.verdict is None
     assert "cannot be verified" in caplog.text and "takes no `split`" in caplog.text
     assert evonas.resume(1, storage=tmp_path / "evonas.db", executor="local", verify=False).summary.candidates == 6
+
+
+def test_a_search_that_scores_nothing_says_what_to_mend(tmp_path: Path) -> None:
+    for body, said in {
+        "raise ValueError('no data')": r"ValueError: no data.*Mend .*mine, and start a new run",
+        "report(1, float('nan'))\nreturn 1": "Most fell to the filter hurdle score 1.*reports what is not finite",
+    }.items():
+        name = configured(tmp_path, body).protocol.score
+        found = evonas.search(score=name, protocol={"hurdle_steps": (1,)}, verify=False, **SEARCH)
+        assert re.search(said, str(found), re.DOTALL), str(found)
 
 
 def test_the_plain_loop_of_the_examples_learns() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from evonas.errors import shorten
 from evonas.judging.floors import run_floors, stages
 from evonas.records.run_info import RunInfo, RunStatus, RunSummary
-from evonas.settings.candidate import Status
+from evonas.settings.candidate import DIVERGED, Status
 
 if TYPE_CHECKING:
     from evonas.records.store import Store
@@ -41,7 +41,7 @@ def why_nothing_was_scored(store: Store, run_id: int) -> str | None:
     lines = []
     failed, rejected = summary.statuses[Status.FAILED], summary.statuses[Status.REJECTED]
     if failed:
-        lines += _failures(store, run_id, failed, summary.evaluations)
+        lines += _failures(store, run, failed, summary.evaluations)
     if rejected:
         lines += _rejections(run, summary, rejected)
     return "\n".join(lines)
@@ -55,13 +55,15 @@ def _nothing_drawn(run: RunInfo) -> str:
     )
 
 
-def _failures(store: Store, run_id: int, failed: int, judged: int) -> list[str]:
-    reasons = Counter(e.reason for e in store.evaluations(run_id) if e.status is Status.FAILED)
+def _failures(store: Store, run: RunInfo, failed: int, judged: int) -> list[str]:
+    reasons = Counter(e.reason for e in store.evaluations(run.id) if e.status is Status.FAILED)
     ((reason, count),) = reasons.most_common(1)
+    own = run.config.protocol.score
+    remedy = f"Mend {own}, and start a new run" if own else "`evonas doctor` checks the machine"
     return [
-        f"run {run_id} scored nothing: {failed:,} of {judged:,} candidates failed.",
+        f"run {run.id} scored nothing: {failed:,} of {judged:,} candidates failed.",
         f"Most often ({count:,} times) the reason was: {shorten(reason, 300)}.",
-        "`evonas doctor` checks the machine; `--set deadline=SECONDS` allows a candidate more time.",
+        f"{remedy}; `--set deadline=SECONDS` allows a candidate more time.",
     ]
 
 
@@ -75,6 +77,11 @@ def _rejections(run: RunInfo, summary: RunSummary, rejected: int) -> list[str]:
         f"Most fell to the filter {name}, {times:,} of them with the reason: {reason}.",
     ]
     protocol = run.config.protocol
+    if protocol.score and reason == DIVERGED:
+        return [
+            *lines,
+            f"What to change: {protocol.score} reports what is not finite: see its learning rate and its loss.",
+        ]
     floors = run_floors(protocol, run.checkpoints) or {}
     if floors:
         lines.append(f"The floors were {_numbers(floors)}.")

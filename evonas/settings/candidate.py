@@ -98,6 +98,8 @@ LONGER = "longer training"
 """The name of the time that trainings on rungs took (`evonas.judging.rungs`), where times are added up by activity."""
 
 
+DIVERGED = "training diverged"
+"""The reason of a rejection because a loss, or what a training loop of the user's own reports, is not finite."""
 QUALITY = "quality"
 """The name of the filter that compares the accuracy on the first anchor with a floor."""
 

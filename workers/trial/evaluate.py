@@ -13,7 +13,7 @@ from evonas.judging.hurdles import Checkpoint, checkpoints
 from evonas.language.graph import Graph
 from evonas.layers.build_clock import all_seconds, own_seconds
 from evonas.layers.layer_factory import LayerFactory
-from evonas.settings.candidate import BUILDING, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
+from evonas.settings.candidate import BUILDING, DIVERGED, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
 from evonas.settings.evaluation_protocol import OWN_SCORE
 from evonas.settings.objectives import measured_objectives
 from evonas.workers.data.batches import crop_size
@@ -174,7 +174,7 @@ class _EvaluationInProgress:
 
     def _clears(self, hurdle: Checkpoint, value: float) -> bool:
         if not isfinite(value):  # a training loop of the user's own may report anything
-            return self._note(hurdle.name, Reject("training diverged"), 0.0)
+            return self._note(hurdle.name, Reject(DIVERGED), 0.0)
         behind = hurdle.name in self.task.floors and value < self.task.floors[hurdle.name]
         # The seconds of the training so far are recorded under its anchor.
         return self._note(hurdle.name, Reject("behind", value) if behind else Accept(value), 0.0)
