@@ -8,17 +8,13 @@ training, so that the command continues where it was stopped.
 
 from __future__ import annotations
 
-import argparse
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.markdown import markdown_table
-from benchmarks.networks import ANCHORS, DEADLINE, REFERENCE, protocols
-from benchmarks.training_rows import Job, Row, complete, read
+from benchmarks.networks import ANCHORS, REFERENCE, protocols, run_study, validated
+from benchmarks.training_rows import Row
 from evonas.language.zoo import FOUND
 from evonas.records.environment import environment
 from evonas.settings.evaluation_protocol import EvaluationProtocol
@@ -35,22 +31,7 @@ def trainings() -> dict[str, EvaluationProtocol]:
 
 def main() -> None:
     """Train what is missing, and summarise."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.found_layers", description=__doc__)
-    parser.add_argument("--rows", type=Path, default=Path("found_layers_rows.jsonl"))
-    parser.add_argument("--workers", type=int, default=None)
-    parser.add_argument("-o", "--output", type=Path, default=None)
-    given = parser.parse_args()
-    jobs = [
-        Job(layer, name, replace(protocol, seed=seed), "validation")
-        for name, protocol in trainings().items()
-        for seed in SEEDS
-        for layer in LAYERS
-    ]
-    complete(jobs, given.rows, given.workers, DEADLINE)
-    document = summary(read(given.rows))
-    print("\n".join(table(document)))
-    if given.output is not None:
-        given.output.write_text(json.dumps(document, indent=1) + "\n")
+    run_study("found_layers", __doc__, validated(trainings(), SEEDS, LAYERS), summary, table)
 
 
 def summary(rows: Sequence[Row]) -> dict[str, Any]:

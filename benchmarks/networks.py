@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -59,20 +59,44 @@ def protocols() -> dict[str, EvaluationProtocol]:
 
 def main() -> None:
     """Train what is missing, and summarise."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__)
-    parser.add_argument("--rows", type=Path, default=Path("networks_rows.jsonl"))
+    jobs = validated(protocols(), SEEDS, (*PUBLISHED, *LAYERS))
+    run_study("networks", __doc__, jobs, summary, table)
+
+
+def validated(trained: Mapping[str, EvaluationProtocol], seeds: Sequence[int], layers: Sequence[str]) -> list[Job]:
+    """Return the trainings of some layers by some protocols, with each seed, scored on validation images."""
+    return [
+        Job(layer, name, replace(protocol, seed=seed), "validation")
+        for name, protocol in trained.items()
+        for seed in seeds
+        for layer in layers
+    ]
+
+
+def run_study(
+    name: str,
+    doc: str | None,
+    jobs: Sequence[Job],
+    summarise: Callable[[Sequence[Row]], Mapping[str, Any]],
+    tabulate: Callable[[Mapping[str, Any]], Sequence[str]],
+) -> None:
+    """Run the command of a study: carry out the trainings that are missing, print its table and write its JSON.
+
+    Args:
+        name: of the module in `benchmarks`.
+        doc: what the command says of itself.
+        jobs: the trainings.
+        summarise: makes the JSON of the rows.
+        tabulate: makes the lines of the table of the JSON.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=doc)
+    parser.add_argument("--rows", type=Path, default=Path(f"{name}_rows.jsonl"))
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
-    jobs = [
-        Job(layer, name, replace(protocol, seed=seed), "validation")
-        for name, protocol in protocols().items()
-        for seed in SEEDS
-        for layer in (*PUBLISHED, *LAYERS)
-    ]
     complete(jobs, given.rows, given.workers, DEADLINE)
-    document = summary(read(given.rows))
-    print("\n".join(table(document)))
+    document = summarise(read(given.rows))
+    print("\n".join(tabulate(document)))
     if given.output is not None:
         given.output.write_text(json.dumps(document, indent=1) + "\n")
 

@@ -6,7 +6,7 @@ A table would give the expression a column, which is too narrow for it in most t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
@@ -41,7 +41,6 @@ class LayerList:
         lines: the layers.
         others: further lines, after an empty one.
         title, caption: text above and below; None for none.
-        least: how many columns are never left out.
     """
 
     headings: Sequence[str]
@@ -49,7 +48,6 @@ class LayerList:
     others: Sequence[Line] = ()
     title: str | None = None
     caption: str | None = None
-    least: int = field(default=1, kw_only=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the list."""
@@ -90,10 +88,10 @@ class LayerList:
 
     def _shown(self, widths: Sequence[int], room: int) -> int:
         """How many of the columns of numbers fit."""
-        for shown in range(len(self.headings), self.least, -1):
+        for shown in range(len(self.headings), 1, -1):
             if sum(widths[: shown + 1]) + _GAP * (shown + 1) <= room:
                 return shown
-        return min(self.least, len(self.headings))
+        return min(1, len(self.headings))  # the first is always there
 
     def _written(self, line: Line, widths: Sequence[int], shown: int) -> RenderResult:
         yield self._row(line.label, line.cells[:shown], widths, "", "bold" if line.below else "")

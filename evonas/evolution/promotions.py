@@ -36,7 +36,7 @@ class Promotions:
 
     def __init__(self, config: RunConfig) -> None:
         self._config = config
-        self.ladder = Ladder(len(config.rungs), config.promotion, config.of_one_kind)
+        self.ladder = Ladder.of(config)
         self._new: list[Promotion] = []
         self._pending: deque[tuple[int, Promotion]] = deque()  # with the clock at which the result is applied
         self._graphs: dict[int, str] = {}  # of the candidates that may still be promoted or are

@@ -61,7 +61,7 @@ class Proposer:
         self.config = config
         self._prospects = prospects or Prospects()
         self.filters = CheapFilters(config.twins)
-        known = ladder or Ladder(len(config.rungs), config.promotion, config.of_one_kind)
+        known = ladder or Ladder.of(config)
         self._select = None if config.strategy == "random" else selection_of(config, known)
         self._users = UserProposals(config, known) if config.propose else None
 

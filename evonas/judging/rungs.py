@@ -29,8 +29,12 @@ from itertools import groupby
 from math import inf, isfinite, sqrt
 from operator import itemgetter
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from evonas.judging.forecast import Features, Forecast, Leads, fitted
+
+if TYPE_CHECKING:
+    from evonas.settings.run_config import RunConfig
 
 Scores = tuple[float, ...]
 """The accuracies of a candidate on the anchors of a rung, in their order."""
@@ -117,6 +121,11 @@ class Ladder:
     Attributes:
         version: the number of scores that were added. What is expected of a candidate changes only with it.
     """
+
+    @staticmethod
+    def of(config: RunConfig) -> Ladder:
+        """The empty ladder of a run."""
+        return Ladder(len(config.rungs), config.promotion, config.of_one_kind)
 
     def __init__(self, rungs: int, share: float, of_one_kind: float = 1.0) -> None:
         self._rungs = [_Rung() for _ in range(rungs + 1)]

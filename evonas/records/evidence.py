@@ -24,7 +24,7 @@ Known = tuple[Candidate, Evaluation, tuple[float, ...]]
 def ladder_of(store: Store, run: RunInfo) -> Ladder:
     """The scores of a run's scored candidates on its rungs, and what is expected of each."""
     config = run.config
-    ladder = Ladder(len(config.rungs), config.promotion, config.of_one_kind)
+    ladder = Ladder.of(config)
     indices, accuracies = store.objectives(run.id, config.protocol.anchors)
     candidates = {candidate.index: candidate for candidate, _ in store.pairs(run.id, indices)}
     for index, scores in zip(indices, accuracies.tolist(), strict=True):
