@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-    Parameters = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+    from evonas.language.graph import Graph
 
 
-PARAMETERS = ("weight", "bias", "v0", "v1")
-"""The parameters that a layer is called with in addition to x, in order. Each is (c,), of any floating type; v0 and v1
-are None if the layer does not use them."""
+def parameter_names(graph: Graph) -> tuple[str, ...]:
+    """The parameters that a layer is called with in addition to x, in order.
+
+    These are weight, bias, and the trained leaves of its graph. Each is (c,), of any floating type; a scalar is
+    repeated for every channel, so that kernels need not tell scalars from vectors.
+    """
+    return ("weight", "bias", *(leaf.name for leaf in graph.parameters))
 
 
 class Settings(NamedTuple):
@@ -50,21 +54,27 @@ class CompiledLayer(Protocol):
     """One graph in one mode, for inputs of any shape.
 
     Attributes:
+        parameters: the names of the parameters, in the order of `parameter_names`.
         running: the names of running values, in the order of the graph's nodes.
     """
 
     @property
+    def parameters(self) -> tuple[str, ...]: ...  # noqa: D102  # documented above
+
+    @property
     def running(self) -> tuple[str, ...]: ...  # noqa: D102  # documented above
 
-    def stats_size(self, b: int, c: int, groups: int) -> int:
+    def stats_size(self, x: Tensor, groups: int) -> int:
         """How many numbers the forward pass leaves for the backward pass."""
 
-    def call(self, x: Tensor, parameters: Parameters, running: tuple[Tensor, ...], settings: Settings) -> Tensor | None:
+    def call(
+        self, x: Tensor, parameters: tuple[Tensor, ...], running: tuple[Tensor, ...], settings: Settings
+    ) -> Tensor | None:
         """The layer's value with its derivative, if something faster than Python computes both; None otherwise.
 
         Args:
             x: as for `forward`.
-            parameters: the parameters in the order of `PARAMETERS`.
+            parameters: the parameters in the order of `parameters`.
             running: the running values in the order of `running`; training updates them in place.
             settings: the settings of the layer.
         """
@@ -74,8 +84,8 @@ class CompiledLayer(Protocol):
 
         Args:
             x: (b, c, h, w), contiguous or channels last.
-            vectors: by name, `weight` and `bias`, `v0` and `v1` if the layer uses them, and the running values, which
-                are read in evaluation and updated in place in training; (c,), of any floating type.
+            vectors: by name, the parameters, and the running values, which are read in evaluation and updated in place
+                in training; (c,), of any floating type.
             settings: the settings of the layer.
         """
 

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 
 from evonas.kernels.compiled_layer import KernelChoice, Settings
 from evonas.kernels.cpp.build import compiler, trouble
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.torch_function import norm_act
 from evonas.layers.backend import Call, KernelProvider, register
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from evonas.language.graph import Graph
 
 
 def _bind(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
@@ -31,4 +34,13 @@ def _scriptable(layer: nn.Module) -> nn.Module:
     return scriptable(layer)
 
 
-register(KernelProvider(_bind, trouble, compiler, _build_calls, _scriptable))
+def _backends(graph: Graph) -> frozenset[str]:
+    kinds = kinds_of(graph)
+    return frozenset(["triton"] * (PlanKind.PLANES in kinds) + ["cpp"] * bool(kinds))
+
+
+def _takes_rows(graph: Graph) -> bool:
+    return PlanKind.PLANES not in kinds_of(graph)
+
+
+register(KernelProvider(_bind, _backends, _takes_rows, trouble, compiler, _build_calls, _scriptable))

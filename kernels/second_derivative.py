@@ -35,12 +35,12 @@ def derivative_of_backward(
         towards: the gradients of the gradients of x and of each parameter; None where nothing depends on one.
         dy: the gradient of the layer's value, (b, c, h, w).
         x: the input, (b, c, h, w).
-        parameters: weight, bias, v0 and v1, (c,); None for those that the graph does not use.
+        parameters: weight, bias, and the trained leaves of the graph in the order of their table; (c,) each.
         running: the running values, (number of statistics over the batch, c), read in evaluation; or None.
         graph, training, groups, eps: as in `evonas.kernels.torch_operator.norm_act`.
 
     Returns:
-        One for each of dy, x and the parameters; None where it is zero, or there is no such parameter.
+        One for each of dy, x and the parameters; None where it is zero.
     """
     create = torch.is_grad_enabled()
     with torch.enable_grad():
@@ -78,7 +78,7 @@ def _own(tensor: Tensor) -> Tensor:
 def _value(
     inputs: Sequence[Optional], running: Optional, graph: Graph, training: bool, groups: int, eps: float
 ) -> Tensor:
-    x, weight, bias, v0, v1 = inputs
+    x, weight, bias, *own = inputs
     assert x is not None and weight is not None and bias is not None
     rows = {node: row for row, node in enumerate(running_names(graph))}
 
@@ -89,8 +89,7 @@ def _value(
     y = evaluate(
         graph,
         x,
-        x.new_zeros(x.shape[1]) if v0 is None else v0,
-        x.new_ones(x.shape[1]) if v1 is None else v1,
+        {leaf.name: vector for leaf, vector in zip(graph.parameters, own, strict=True) if vector is not None},
         groups=groups,
         eps=eps,
         batch_statistic=None if training else kept,

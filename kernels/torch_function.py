@@ -7,18 +7,15 @@ other calls use the operators of `torch_operator.py`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from evonas.kernels import torch_operator
-from evonas.kernels.compiled_layer import PARAMETERS, KernelChoice
+from evonas.kernels.compiled_layer import KernelChoice
 from evonas.kernels.layer_cache import compiled_layer
-from evonas.kernels.torch_operator import compute_dtype, dense, like_input, vectors_by_name
-
-if TYPE_CHECKING:
-    from evonas.kernels.compiled_layer import Parameters
+from evonas.kernels.torch_operator import compute_dtype, dense, like_input
 
 
 class _Function(torch.autograd.Function):
@@ -26,48 +23,49 @@ class _Function(torch.autograd.Function):
     def forward(
         ctx: Any,
         x: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        v0: Tensor | None,
-        v1: Tensor | None,
         running: tuple[Tensor, ...],
         choice: KernelChoice,
+        *parameters: Tensor,
     ) -> Tensor:
         x = dense(x)
-        y, stats = _forward(x, (weight, bias, v0, v1), running, choice)
-        ctx.save_for_backward(x, stats, weight, bias, v0, v1, *(() if choice.training else running))
+        y, stats = _forward(x, parameters, running, choice)
+        ctx.save_for_backward(x, stats, *parameters, *(() if choice.training else running))
         ctx.choice = choice
         ctx.set_materialize_grads(False)
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
-        if dy is None:
-            return (None,) * 7
-        x, stats, weight, bias, v0, v1, *running = ctx.saved_tensors
         choice: KernelChoice = ctx.choice
-        parameters = (weight, bias, v0, v1)
+        layer = compiled_layer(choice.backend, choice.graph, choice.training)
+        if dy is None:
+            return (None,) * (3 + len(layer.parameters))
+        x, stats, *vectors_and_running = ctx.saved_tensors
+        parameters, running = _split(vectors_and_running, len(layer.parameters))
         if torch.is_grad_enabled():  # for a second derivative, which the operator has
             stacked = _stacked(running, compute_dtype(choice.backend, x))
-            arguments = (dy, x, stats, *parameters, stacked, *choice[:3], *choice.settings)
+            arguments = (dy, x, stats, parameters, stacked, *choice[:3], *choice.settings)
             dx, *found = torch.ops.evonas.norm_act_backward(*arguments)
         else:
-            layer = compiled_layer(choice.backend, choice.graph, choice.training)
-            vectors = vectors_by_name(*parameters)
+            vectors = dict(zip(layer.parameters, parameters, strict=True))
             if running:  # in training the statistics of the batch are in `stats`
                 vectors.update(zip(layer.running, running, strict=True))
             if dy.dtype != x.dtype or dy.stride() != x.stride():
                 dy = like_input(dy, x)
             gradients = layer.backward(dy, x, stats, vectors, choice.settings)
-            dx, found = gradients["x"], [gradients.get(name) for name in PARAMETERS]
-        return (dx, *map(_of_type, parameters, found), None, None)
+            dx, found = gradients["x"], [gradients[name] for name in layer.parameters]
+        return (dx, None, None, *map(_of_type, parameters, found))
+
+
+def _split(tensors: list[Tensor], count: int) -> tuple[list[Tensor], list[Tensor]]:
+    return tensors[:count], tensors[count:]
 
 
 def _forward(
-    x: Tensor, parameters: Parameters, running: tuple[Tensor, ...], choice: KernelChoice
+    x: Tensor, parameters: tuple[Tensor, ...], running: tuple[Tensor, ...], choice: KernelChoice
 ) -> tuple[Tensor, Tensor]:
     layer = compiled_layer(choice.backend, choice.graph, choice.training)
-    vectors = vectors_by_name(*parameters)
+    vectors = dict(zip(layer.parameters, parameters, strict=True))
     vectors.update(zip(layer.running, running, strict=True))
     found = layer.forward(x, vectors, choice.settings)
     if running and choice.training:  # a kernel wrote to them, which autograd cannot see
@@ -75,24 +73,15 @@ def _forward(
     return found
 
 
-def norm_act(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    v0: Tensor | None,
-    v1: Tensor | None,
-    running: tuple[Tensor, ...],
-    choice: KernelChoice,
-) -> Tensor:
+def norm_act(x: Tensor, parameters: tuple[Tensor, ...], running: tuple[Tensor, ...], choice: KernelChoice) -> Tensor:
     """The layer's value; in training `running` is updated in place.
 
     Args:
         x: (b, c, h, w), of a type that the backend supports.
-        weight, bias, v0, v1: (c,); v0 and v1 are None if the graph does not use them.
+        parameters: weight, bias, and the trained leaves of the graph in the order of their table; (c,) each.
         running: the running value of each statistic over the batch, (c,), in the order of the graph's nodes.
         choice: the kernels to run, and the layer's settings.
     """
-    parameters = (weight, bias, v0, v1)
     if _is_plain(x):
         layer = compiled_layer(choice.backend, choice.graph, choice.training)
         found = layer.call(dense(x), parameters, running, choice.settings)
@@ -100,10 +89,10 @@ def norm_act(
             return found
         if not torch.is_grad_enabled():
             return _forward(dense(x), parameters, running, choice)[0]
-        y: Tensor = _Function.apply(x, *parameters, running, choice)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        y: Tensor = _Function.apply(x, running, choice, *parameters)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return y
     stacked = _stacked(running, compute_dtype(choice.backend, x))
-    y, _, updated = torch_operator.norm_act(x, *parameters, stacked, *choice[:3], *choice.settings)
+    y, _, updated = torch_operator.norm_act(x, list(parameters), stacked, *choice[:3], *choice.settings)
     if choice.training:
         with torch.no_grad():
             for buffer, values in zip(running, updated, strict=False):
@@ -111,10 +100,8 @@ def norm_act(
     return y
 
 
-def _of_type(parameter: Tensor | None, gradient: Tensor | None) -> Tensor | None:
+def _of_type(parameter: Tensor, gradient: Tensor) -> Tensor:
     """The gradient in the type of its parameter."""
-    if parameter is None or gradient is None:
-        return None
     return gradient if gradient.dtype == parameter.dtype else gradient.to(parameter.dtype)
 
 

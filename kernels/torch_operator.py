@@ -9,24 +9,25 @@ can have a derivative. For the backward pass it keeps x and a few numbers for ea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from evonas.kernels.compiled_layer import PARAMETERS, Settings
+from evonas.kernels.compiled_layer import Settings
 from evonas.kernels.layer_cache import compiled_layer, graph_of
 from evonas.kernels.second_derivative import derivative_of_backward
 from evonas.layers.reference import memory_format
+
+_SETTINGS = 6
+"""The number of arguments that are settings: backend, graph, training, groups, eps and momentum."""
 
 
 @torch.library.custom_op("evonas::norm_act", mutates_args=())
 def norm_act(
     x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    v0: Tensor | None,
-    v1: Tensor | None,
+    parameters: Sequence[Tensor],
     running: Tensor | None,
     backend: str,
     graph: str,
@@ -39,7 +40,7 @@ def norm_act(
 
     Args:
         x: (b, c, h, w); it is copied unless it is contiguous or channels last.
-        weight, bias, v0, v1: (c,); v0 and v1 are None if the graph does not use them.
+        parameters: weight, bias, and the trained leaves of the graph in the order of their table; (c,) each.
         running: (number of statistics over the batch, c), in `compute_dtype(backend, x)`; None if there are none.
         backend: `triton` or `cpp`.
         graph: the JSON of the layer before its affine.
@@ -49,7 +50,8 @@ def norm_act(
     x = dense(x)
     values = x.new_empty((0, x.shape[1]), dtype=compute_dtype(backend, x)) if running is None else running.clone()
     layer = compiled_layer(backend, graph, training)
-    vectors = vectors_by_name(weight, bias, v0, v1) | dict(zip(layer.running, values.unbind(), strict=True))
+    vectors = dict(zip(layer.parameters, parameters, strict=True))
+    vectors |= dict(zip(layer.running, values.unbind(), strict=True))
     y, stats = layer.forward(x, vectors, Settings(groups, eps, momentum))
     return y, stats, values
 
@@ -57,10 +59,7 @@ def norm_act(
 @norm_act.register_fake
 def _(
     x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    v0: Any,
-    v1: Any,
+    parameters: Any,
     running: Any,
     backend: str,
     graph: str,
@@ -69,9 +68,8 @@ def _(
     *_: Any,
 ) -> Any:
     dtype = compute_dtype(backend, x)
-    stats = x.new_empty(
-        compiled_layer(backend, graph, training).stats_size(x.shape[0], x.shape[1], groups), dtype=dtype
-    )
+    x = dense(x)
+    stats = x.new_empty(compiled_layer(backend, graph, training).stats_size(x, groups), dtype=dtype)
     values = x.new_empty((0, x.shape[1]), dtype=dtype) if running is None else torch.empty_like(running)
     return torch.empty_like(x, memory_format=memory_format(x)), stats, values
 
@@ -81,10 +79,7 @@ def norm_act_backward(
     dy: Tensor,
     x: Tensor,
     stats: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    v0: Tensor | None,
-    v1: Tensor | None,
+    parameters: Sequence[Tensor],
     running: Tensor | None,
     backend: str,
     graph: str,
@@ -93,15 +88,15 @@ def norm_act_backward(
     eps: float,
     momentum: float,
 ) -> list[Tensor]:
-    """The gradients of x and, in `compute_dtype`, of weight, bias, v0 and v1; empty for those that are None."""
+    """The gradients of x and, in `compute_dtype`, of the parameters."""
     x = dense(x)
     dy = like_input(dy, x)
     layer = compiled_layer(backend, graph, training)
-    vectors = vectors_by_name(weight, bias, v0, v1)
+    vectors = dict(zip(layer.parameters, parameters, strict=True))
     if running is not None:
         vectors |= dict(zip(layer.running, running.unbind(), strict=True))
     found = layer.backward(dy, x, stats, vectors, Settings(groups, eps, momentum))
-    return [found["x"], *(found[n].clone() if n in found else x.new_empty(0) for n in PARAMETERS)]
+    return [found["x"], *(found[name].clone() for name in layer.parameters)]
 
 
 @norm_act_backward.register_fake
@@ -109,62 +104,47 @@ def _(
     dy: Tensor,
     x: Tensor,
     stats: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    v0: Any,
-    v1: Any,
+    parameters: Sequence[Tensor],
     running: Any,
     backend: str,
     *_: Any,
 ) -> Any:
-    dtype, parameters = compute_dtype(backend, x), (weight, bias, v0, v1)
-    vectors = [x.new_empty(0) if p is None else x.new_empty(x.shape[1], dtype=dtype) for p in parameters]
+    dtype = compute_dtype(backend, x)
+    vectors = [x.new_empty(x.shape[1], dtype=dtype) for _ in parameters]
     return [torch.empty_like(x, memory_format=memory_format(x)), *vectors]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, weight, bias, v0, v1, running, *ctx.settings = inputs
-    ctx.save_for_backward(x, output[1], weight, bias, v0, v1, running)
+    x, parameters, running, *ctx.settings = inputs
+    ctx.save_for_backward(x, output[1], running, *parameters)
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _backward(ctx: Any, dy: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    x, stats, running, *parameters = ctx.saved_tensors
     if dy is None:
-        return (None,) * 12
-    x, stats, weight, bias, v0, v1, running = ctx.saved_tensors
-    dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, weight, bias, v0, v1, running, *ctx.settings)
-    pairs = zip((weight, bias, v0, v1), found, strict=True)
-    return (dx, *(None if p is None else g.to(p.dtype) for p, g in pairs), *(None,) * 7)
+        return (None, [None] * len(parameters), None, *(None,) * _SETTINGS)
+    dx, *found = torch.ops.evonas.norm_act_backward(dy, x, stats, parameters, running, *ctx.settings)
+    gradients = [g.to(p.dtype) for p, g in zip(parameters, found, strict=True)]
+    return (dx, gradients, None, *(None,) * _SETTINGS)
 
 
 def _setup_backward(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    dy, x, _, *vectors = inputs[:8]
-    ctx.settings = inputs[8:]
-    ctx.save_for_backward(dy, x, *vectors)
+    dy, x, _, parameters, running, *ctx.settings = inputs
+    ctx.save_for_backward(dy, x, running, *parameters)
 
 
 def _second(ctx: Any, towards: list[Tensor]) -> tuple[Any, ...]:
-    dy, x, *parameters, running = ctx.saved_tensors
+    dy, x, running, *parameters = ctx.saved_tensors
     _, graph, training, groups, eps, _ = ctx.settings
-    given = [towards[0], *(None if p is None else t for p, t in zip(parameters, towards[1:], strict=True))]
-    found = derivative_of_backward(given, dy, x, parameters, running, graph_of(graph), training, groups, eps)
+    found = derivative_of_backward(towards, dy, x, parameters, running, graph_of(graph), training, groups, eps)
     to_dy, to_x, *to_parameters = found
-    return (to_dy, to_x, None, *to_parameters, *(None,) * 7)
+    return (to_dy, to_x, None, to_parameters, None, *(None,) * _SETTINGS)
 
 
 norm_act.register_autograd(_backward, setup_context=_setup)
 norm_act_backward.register_autograd(_second, setup_context=_setup_backward)
-
-
-def vectors_by_name(weight: Tensor, bias: Tensor, v0: Tensor | None, v1: Tensor | None) -> dict[str, Tensor]:
-    """The parameters by name, without those that are None."""
-    vectors = {"weight": weight, "bias": bias}
-    if v0 is not None:
-        vectors["v0"] = v0
-    if v1 is not None:
-        vectors["v1"] = v1
-    return vectors
 
 
 def compute_dtype(backend: str, x: Tensor) -> torch.dtype:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from evonas.search_spaces.evonorm import evonorm
 from evonas.search_spaces.evonorm_s import evonorm_s
+from evonas.search_spaces.tokens import tokens, tokens_b, tokens_pointwise
 from evonas.settings.plugins import Registry
 from evonas.settings.search_space import SearchSpace
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-SPACES: Mapping[str, SearchSpace] = MappingProxyType({space.name: space for space in (evonorm, evonorm_s)})
+SPACES: Mapping[str, SearchSpace] = MappingProxyType(
+    {space.name: space for space in (evonorm, evonorm_s, tokens, tokens_pointwise, tokens_b)}
+)
 
 
 def _own(_: str, found: object) -> SearchSpace | None:

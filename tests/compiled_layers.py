@@ -14,8 +14,8 @@ from evonas.kernels.compiled_layer import CompiledLayer, Settings
 from evonas.language.graph import Graph
 from evonas.layers.norm_act import NormAct
 from evonas.layers.reference import groups_dividing
-from evonas.search_spaces import SPACES
 from evonas.settings.search_space import generator
+from tests.strategies import OF_PLANES
 
 SMALL = (
     "max(square(square(square(x))), 0)",
@@ -81,7 +81,9 @@ def compare(
     dy = torch.randn(shape, generator=random, dtype=torch.float64)
     rough = by_reference(copy.deepcopy(reference).to(dtype), x.to(dtype), dy.to(dtype))
     running = {name: b.to(dtype) if dtype != b.dtype else b.clone() for name, b in reference.named_buffers()}
-    vectors = {name: p.detach().to(dtype) for name, p in reference.named_parameters()} | running
+    parameters = {name: p.detach().to(dtype) for name, p in reference.named_parameters()}
+    # Kernels take a scalar as a vector that repeats it.
+    vectors = {name: p.expand(shape[1]).contiguous() for name, p in parameters.items()} | running
     right = by_reference(reference, x, dy)
 
     layer = compiled(graph, training)
@@ -90,7 +92,7 @@ def compare(
     settings = Settings(groups_dividing(shape[1], 2), reference.eps, reference.momentum)
     y, stats = layer.forward(x, vectors, settings)
     found = {"y": y} | layer.backward(dy, x, stats, vectors, settings)
-    found |= running
+    found |= {name: found[name].sum() for name, p in parameters.items() if p.dim() == 0} | running
     assert set(found) == set(right)
     # Where a cell is one value its deviation is √eps, and what cancels in gradients is so many times larger.
     scale = reference.eps**-0.5 if x[0, 0].numel() == 1 else 1.0
@@ -117,9 +119,9 @@ def by_reference(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
 
 
 def candidates(count: int) -> list[tuple[str, Graph]]:
-    """Random graphs of both spaces that pass the cheap filters, each with a label that reproduces it."""
+    """Random graphs of some spaces that pass the cheap filters, each with a label that reproduces it."""
     found = []
-    for space in SPACES.values():
+    for space in OF_PLANES:
         filters, seed = CheapFilters(), 0
         for _ in range(count):
             while not isinstance(filters.judge(graph := space.random_graph(generator(seed)), Tally()), Passed):
@@ -132,7 +134,7 @@ def candidates(count: int) -> list[tuple[str, Graph]]:
 def compare_many(
     count: int, compiled: Callable[[Graph, bool, int], CompiledLayer], dtype: Callable[[int], torch.dtype]
 ) -> None:
-    """Compares random graphs of both spaces with the reference, over shapes, memory formats and modes.
+    """Compares random graphs of some spaces with the reference, over shapes, memory formats and modes.
 
     Args:
         count: the number of graphs from each space.

@@ -16,10 +16,8 @@ from torch import Tensor
 
 from evonas.language.graph import FIRST, Graph, Node, X
 from evonas.language.primitive_table import PRIMITIVES
-from evonas.language.varying_axes import Extent
 from evonas.layers.reference import evaluate
 from evonas.settings.search_space import SearchSpace
-from tests.strategies import extents
 
 PROBES = (((3, 6, 4, 3), 3), ((2, 4, 3, 3), 2))
 TWIN_SHAPE, TWIN_GROUPS, TWIN_SCALES = (3, 8, 3, 3), 4, (0.3, 1.0, 3.0)
@@ -32,18 +30,31 @@ def drawn_operation(space: SearchSpace, rng: np.random.Generator) -> str:
     return space.ops[min(place, len(space.ops) - 1)]
 
 
+def argument(space: SearchSpace, number: int, rng: np.random.Generator) -> int:
+    """A leaf or an earlier operation; all numbers together are drawn as often as any other."""
+    numbers = [FIRST + place for place, name in enumerate(space.leaves) if name[0].isdigit()]
+    others = [n for n in range(number) if n not in numbers]
+    if len(numbers) < 2:
+        return int(rng.integers(number))
+    slots = [*others[: numbers[0]], None, *others[numbers[0] :]]
+    slot = slots[int(rng.integers(len(slots)))]
+    return numbers[int(rng.integers(len(numbers)))] if slot is None else slot
+
+
 def random_node(space: SearchSpace, number: int, rng: np.random.Generator) -> Node:
     name = drawn_operation(space, rng)
-    return Node(name, tuple(int(rng.integers(number)) for _ in range(PRIMITIVES[name].arity)))
+    return Node(name, tuple(argument(space, number, rng) for _ in range(PRIMITIVES[name].arity)))
 
 
 def random_graph(space: SearchSpace, rng: np.random.Generator) -> Graph:
-    nodes = [random_node(space, number, rng) for number in range(FIRST, FIRST + space.nodes)]
-    return Graph(tuple(nodes), FIRST + space.nodes - 1)
+    leaves = [Node(name, ()) for name in space.leaves]
+    first = FIRST + len(leaves)
+    nodes = [random_node(space, number, rng) for number in range(first, first + space.nodes)]
+    return Graph((*leaves, *nodes), first + space.nodes - 1)
 
 
 def mutated(space: SearchSpace, graph: Graph, rng: np.random.Generator) -> Graph:
-    place = int(rng.integers(len(graph.nodes)))
+    place = len(space.leaves) + int(rng.integers(space.nodes))
     new = random_node(space, FIRST + place, rng)
     return Graph((*graph.nodes[:place], new, *graph.nodes[place + 1 :]), graph.output)
 
@@ -55,8 +66,9 @@ def respond(graph: Graph, stretch: float = 1.0) -> list[tuple[Tensor, Tensor]]:
         rng = np.random.default_rng(20_200_402 + number)
         sizes = (shape, shape[1], shape[1], shape)
         x, v0, v1, weighting = (torch.from_numpy(rng.standard_normal(size)) for size in sizes)
+        s0, s1 = torch.from_numpy(rng.standard_normal(2))
         x = (stretch * x).requires_grad_()
-        output = evaluate(graph, x, v0, v1, groups=groups)
+        output = evaluate(graph, x, {"v0": v0, "v1": v1, "s0": s0, "s1": s1}, groups=groups)
         gradient = torch.zeros_like(x)
         if output.requires_grad:
             (gradient,) = torch.autograd.grad(output, x, weighting)
@@ -107,13 +119,19 @@ def start_response(graph: Graph) -> np.ndarray | None:
     b, c, _, _ = TWIN_SHAPE
     x = rng.standard_normal(TWIN_SHAPE) * np.exp(0.5 * rng.standard_normal((1, c, 1, 1)))
     x += 0.5 * rng.standard_normal((1, c, 1, 1)) + 0.3 * rng.standard_normal((b, 1, 1, 1))
-    zeros, ones = torch.zeros(c, dtype=torch.float64), torch.ones(c, dtype=torch.float64)
     parts = [
-        evaluate(graph, torch.from_numpy(scale * x), zeros, ones, groups=TWIN_GROUPS).reshape(-1) / scale
-        for scale in TWIN_SCALES
+        evaluate(graph, torch.from_numpy(scale * x), groups=TWIN_GROUPS).reshape(-1) / scale for scale in TWIN_SCALES
     ]
     response = torch.cat(parts).float().numpy()
     return response if np.isfinite(response).all() else None
+
+
+def follows_x(graph: Graph, number: int) -> bool:
+    """Whether a value follows x position by position, rather than through statistics alone."""
+    if number == X or graph.leaf(number) is not None:
+        return number == X
+    op, args = graph.node(number)
+    return not PRIMITIVES[op].is_aggregation and any(follows_x(graph, a) for a in args)
 
 
 @dataclass
@@ -128,7 +146,7 @@ class PlainFilters:
     def judge(self, graph: Graph) -> tuple[str, str]:
         """(filter, reason), or ("passed", functional key)."""
         canonical = Graph(graph.canonical.nodes, graph.canonical.output)  # its nodes are checked again
-        if X not in canonical.live or not extents(canonical)[canonical.output] & Extent.PLANE:
+        if X not in canonical.live or not follows_x(canonical, canonical.output):
             return "structural", ""
         if canonical.key in self.keys:
             return "duplicate", ""

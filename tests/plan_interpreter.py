@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from evonas.kernels.plan.plan import Plan, Statistic, SweptValue
 from evonas.language.differentiate import DY, WEIGHT
-from evonas.language.graph import FIRST, V0, V1, ZERO, X
+from evonas.language.graph import FIRST, X
+from evonas.language.node import leaf_at
 from evonas.language.primitive_table import OPERATIONS
 from evonas.layers.reference import apply, rooted
 
@@ -67,12 +67,14 @@ class PlanInterpreter:
         found = {}
         for name, node in plan.densities.items():
             density = self._value(node, {}).expand(planes)
-            found[name] = density.sum((0, 2, 3)) * self.x.shape[2] * self.x.shape[3]
+            over = (0, 1, 2, 3) if name in ("s0", "s1") else (0, 2, 3)
+            found[name] = density.sum(over) * self.x.shape[2] * self.x.shape[3]
         return {"x": self._value(plan.dx, element).expand(self.x.shape), **found}
 
     def _start(self) -> dict[int, Tensor]:
-        zero = torch.zeros((1, 1, 1, 1), dtype=self.x.dtype)
-        return {ZERO: zero, V0: self._vector("v0", 0.0), V1: self._vector("v1", 1.0)}
+        leaves = {n: leaf_at(self.plan.nodes, n) for n in range(FIRST + len(self.plan.nodes))}
+        known = {n: leaf for n, leaf in leaves.items() if n != X and leaf is not None}
+        return {n: self._vector(leaf.name, leaf.value or leaf.start or 0.0) for n, leaf in known.items()}
 
     def _vector(self, name: str, default: float) -> Tensor:
         value = self.parameters.get(name)
@@ -107,7 +109,7 @@ class PlanInterpreter:
             name, args = self.plan.nodes[current - FIRST]
             missing = [a for a in args if a not in known]
             assert not missing or args, name  # a leaf that is not known yet
-            assert element or not self.plan.varies_within_planes(current)
+            assert element or not self.plan.varies_in_sweep(current)
             if missing:
                 stack += missing
                 continue

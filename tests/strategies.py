@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
 from evonas.language.varying_axes import INPUT_EXTENTS, Extent, result_extent
+from evonas.language.zoo import zoo
 from evonas.layers.reference import evaluate
 from evonas.search_spaces import SPACES
 from evonas.settings.search_space import SearchSpace, generator
@@ -32,8 +35,10 @@ def sampled(spaces: tuple[SearchSpace, ...] = tuple(SPACES.values())) -> st.Sear
 @st.composite
 def built(draw: st.DrawFn, max_nodes: int = 10) -> Graph:
     """Graphs of any size and output, drawn node by node, so that a failing example shrinks to few nodes."""
-    nodes: list[Node] = []
-    for number in range(FIRST, FIRST + draw(st.integers(0, max_nodes))):
+    leaves = draw(st.lists(st.sampled_from(["s0", "s1", "0.5", "2.0", "0.1"]), unique=True, max_size=2))
+    nodes = [Node(name, ()) for name in leaves]
+    first = FIRST + len(nodes)
+    for number in range(first, first + draw(st.integers(0, max_nodes))):
         op = PRIMITIVES[draw(st.sampled_from(sorted(PRIMITIVES)))]
         nodes.append(Node(op.name, tuple(draw(st.integers(0, number - 1)) for _ in range(op.arity))))
     return Graph(tuple(nodes), draw(st.integers(0, FIRST + len(nodes) - 1)))
@@ -44,30 +49,44 @@ def graphs() -> st.SearchStrategy[Graph]:
     return st.one_of(sampled(), built())
 
 
-def seeded_graphs(count: int) -> Iterator[tuple[str, Graph]]:
+OPEN = replace(
+    SPACES["evonorm"],
+    name="open",
+    operations=(*SPACES["evonorm"].operations, "erf"),
+    leaves=("s0", "s1", "0.5", "2"),
+)
+"""A space with every leaf and every element-wise operation, whose statistics are taken over whole planes."""
+OF_PLANES = (SPACES["evonorm"], SPACES["evonorm-s"], OPEN)
+"""Spaces whose statistics are taken over whole planes."""
+ZOO_OF_PLANES = {name: graph for name, graph in zoo.items() if PlanKind.PLANES in kinds_of(graph)}
+"""The layers of the zoo that sweeps over planes can compute."""
+
+
+def seeded_graphs(count: int, spaces: Iterable[SearchSpace] = tuple(SPACES.values())) -> Iterator[tuple[str, Graph]]:
     """`count` random graphs of each space, with a label that reproduces each."""
-    for space in SPACES.values():
+    for space in spaces:
         for seed in range(count):
             yield f"{space.name}.random_graph(generator({seed}))", space.random_graph(generator(seed))
 
 
-def probe(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> tuple[Tensor, Tensor, Tensor]:
-    """Random x, v0 and v1 in float64, because different graphs may agree at 0 and 1."""
+def probe(seed: int = 0, shape: tuple[int, ...] = SHAPE) -> tuple[Tensor, dict[str, Tensor]]:
+    """A random x and random parameters in float64, because different graphs may agree at 0 and 1."""
     source = torch.Generator().manual_seed(seed)
     x = torch.randn(shape, generator=source, dtype=torch.float64) * 1.5 + 0.25
     v0, v1 = torch.randn(2, shape[1], generator=source, dtype=torch.float64)
-    return x, v0, v1 + 1
+    s0, s1 = torch.randn(2, generator=source, dtype=torch.float64)
+    return x, {"v0": v0, "v1": v1 + 1, "s0": s0, "s1": s1 + 1}
 
 
-def value_and_gradients(graph: Graph, leaves: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Return the output, and the gradients of a fixed random functional of it with respect to x, v0 and v1."""
-    x, v0, v1 = (leaf.clone().requires_grad_() for leaf in leaves)
-    y = evaluate(graph, x, v0, v1, groups=GROUPS)
+def value_and_gradients(graph: Graph, x: Tensor, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the output `y`, and the gradients of a fixed random functional of it with respect to x and parameters."""
+    leaves = {name: value.clone().requires_grad_() for name, value in {"x": x, **parameters}.items()}
+    y = evaluate(graph, leaves["x"], leaves, groups=GROUPS)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     if not y.requires_grad:
-        return y, torch.zeros_like(x), torch.zeros_like(v0), torch.zeros_like(v1)
-    gradients = torch.autograd.grad((y * dy).sum(), (x, v0, v1), materialize_grads=True)
-    return y.detach(), *gradients
+        return {"y": y, **{name: torch.zeros_like(value) for name, value in leaves.items()}}
+    gradients = torch.autograd.grad((y * dy).sum(), list(leaves.values()), materialize_grads=True)
+    return {"y": y.detach(), **dict(zip(leaves, gradients, strict=True))}
 
 
 def reads_x(graph: Graph) -> bool:
@@ -78,6 +97,10 @@ def reads_x(graph: Graph) -> bool:
 def extents(graph: Graph) -> tuple[Extent, ...]:
     """The extent of every node, inputs first."""
     known = list(INPUT_EXTENTS)
-    for node in graph.nodes:
+    for number, node in enumerate(graph.nodes, FIRST):
+        leaf = graph.leaf(number)
+        if leaf is not None:
+            known.append(leaf.extent)
+            continue
         known.append(result_extent(PRIMITIVES[node.op], [known[i] for i in node.args]))
     return tuple(known)

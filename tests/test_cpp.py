@@ -22,6 +22,7 @@ from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
 from tests.compiled_layers import BRACKETS, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, at_once, compare, compare_many
+from tests.strategies import ZOO_OF_PLANES
 
 GOLDEN = Path(__file__).parent / "golden"
 TYPES = [torch.float32, torch.float64]
@@ -30,13 +31,13 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("name", zoo)
+@pytest.mark.parametrize("name", ZOO_OF_PLANES)
 def test_the_zoo(name: str, channels_last: bool, dtype: torch.dtype) -> None:
     for shape in SHAPES:
         compare(zoo[name], shape, CppLayer, channels_last=channels_last, dtype=dtype)
 
 
-@pytest.mark.parametrize("name", zoo)
+@pytest.mark.parametrize("name", ZOO_OF_PLANES)
 def test_the_zoo_in_evaluation(name: str) -> None:
     compare(zoo[name], SHAPES[0], CppLayer, training=False)
 

@@ -17,9 +17,9 @@ from evonas.kernels.cpp import run as cpp_run
 from evonas.kernels.cpp.build import BuildError, Options, compiler
 from evonas.kernels.cpp.calls import Calls, build_calls
 from evonas.kernels.layer_cache import compiled_layer
-from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
 from tests.compiled_layers import at_once
+from tests.strategies import ZOO_OF_PLANES
 
 SHAPE = (3, 6, 5, 4)
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
@@ -52,7 +52,7 @@ def steps(layer: NormAct, x: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("name", zoo)
+@pytest.mark.parametrize("name", ZOO_OF_PLANES)
 def test_the_operator_and_python_give_the_same_bits(
     name: str, channels_last: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from evonas.language.differentiate import DY, WEIGHT, pull
-from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, Node, X
+from evonas.language.graph import FIRST, ZERO, Graph, Node, X
+from evonas.language.leaf import leaf_named
 from evonas.language.listing import listing
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Primitive
 from evonas.language.simplify import rewriter
@@ -73,7 +74,9 @@ def backward(graph: Graph, training: bool = True) -> Backward:
         return training or op is None or op.index_set is not IndexSet.BWH
 
     adjoints = pull(r, graph.output, r.add("mul", weight, dy), passes)
-    densities = {INPUTS[v]: adjoints.get(v, ZERO) for v in (V0, V1) if v in graph.live}
+    leaves = {number: graph.leaf(number) for number in graph.live}
+    trained = {n: leaf.name for n, leaf in leaves.items() if leaf is not None and leaf.is_parameter}
+    densities = {name: adjoints.get(number, ZERO) for number, name in trained.items()}
     densities |= {"weight": r.add("mul", dy, graph.output), "bias": dy}
     assert graph.nodes == tuple(r.builder.nodes[: graph.last + 1 - FIRST])
     return Backward(tuple(r.builder.nodes), adjoints.get(X, ZERO), densities)
@@ -86,12 +89,12 @@ def test_it_reads_as_one_would_write_it(name: str) -> None:
 
 def layer_of(graph: Graph) -> tuple[NormAct, Tensor, Tensor]:
     """A layer with random parameters, an input and a gradient of its output, in float64."""
-    x, v0, v1 = probe(1)
+    x, starts = probe(1)
     layer = NormAct(graph, SHAPE[1], groups=GROUPS, dtype=torch.float64)
     random = torch.Generator().manual_seed(2)
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
-            start = {"v0": v0, "v1": v1}.get(name)
+            start = starts.get(name)
             parameter.copy_(torch.randn(SHAPE[1], generator=random, dtype=torch.float64) if start is None else start)
     return layer, x.requires_grad_(), torch.randn(SHAPE, generator=random, dtype=torch.float64)
 
@@ -114,9 +117,15 @@ def by_graph(derived: Backward, layer: NormAct, x: Tensor, dy: Tensor) -> dict[s
     values = [x.detach(), zero, vector("v0"), vector("v1")]
     leaves: Mapping[str, Tensor] = {"dy": dy, "weight": vector("weight")}
     for name, args in derived.nodes:
-        given = leaves.get(name)
-        values.append(apply(OPERATIONS[name], [values[a] for a in args], GROUPS, layer.eps) if given is None else given)
-    sums = {name: values[n].expand(x.shape).sum((0, 2, 3)) for name, n in derived.densities.items()}
+        given, leaf = leaves.get(name), leaf_named(name)
+        if args:
+            given = apply(OPERATIONS[name], [values[a] for a in args], GROUPS, layer.eps)
+        elif leaf is not None:
+            given = vector(name) if leaf.value is None else torch.full_like(zero, leaf.value)
+        assert given is not None
+        values.append(given)
+    over = {name: (0, 1, 2, 3) if name in ("s0", "s1") else (0, 2, 3) for name in derived.densities}
+    sums = {name: values[n].expand(x.shape).sum(over[name]) for name, n in derived.densities.items()}
     return {"x": values[derived.dx].expand(x.shape), **sums}
 
 

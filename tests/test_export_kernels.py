@@ -18,7 +18,7 @@ from evonas.kernels.export.layer_file import export_layer
 from evonas.kernels.export.torch_source import to_torch
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
-from tests.strategies import seeded_graphs
+from tests.strategies import OF_PLANES, ZOO_OF_PLANES, seeded_graphs
 from tests.test_export import in_a_fresh_interpreter, is_tame, prepared
 
 NARROW = (2, 1, 3, 2)
@@ -38,7 +38,10 @@ def test_they_give_what_the_reference_gives(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_those_of_the_zoo_and_of_random_graphs_do(tmp_path: Path) -> None:
-    compare(zoo | dict(islice((item for item in seeded_graphs(2000) if is_tame(item[1])), 30)), tmp_path)
+    compare(
+        ZOO_OF_PLANES | dict(islice((item for item in seeded_graphs(2000, OF_PLANES) if is_tame(item[1])), 30)),
+        tmp_path,
+    )
 
 
 def compare(graphs: Mapping[str, Graph], tmp_path: Path) -> None:

@@ -139,11 +139,9 @@ HOSTILE = {
     "too many arguments": "tanh(x, x)",
     "trailing comma": "max(x, v0,)",
     "power": "x ** v0",
-    "one": "x + 1",
     "huge number": "9" * 99_999,
-    "zero with exponent": "0e5",
-    "a half": "x + 0.5",
-    "nearly zero": "x + 0.0001",
+    "infinite number": "x + 1e999",
+    "two points": "x + 0.5.1",
     "NaN": "NaN",
     "Infinity": "x * inf",
     "lookalike x": "х",  # Cyrillic
@@ -182,7 +180,7 @@ def test_a_value_that_is_not_text_is_refused(value):
 
 
 @pytest.mark.parametrize(
-    ("text", "column"), [("y", 1), ("x + y", 5), ("x  @", 4), ("max(x v0)", 7), ("x + 2.5", 5), ("add(x)", 1)]
+    ("text", "column"), [("y", 1), ("x + y", 5), ("x  @", 4), ("max(x v0)", 7), ("x + 2e999", 5), ("add(x)", 1)]
 )
 def test_an_error_names_the_column(text, column):
     with pytest.raises(GraphError, match=f"column {column}: "):
@@ -211,7 +209,7 @@ def test_deep_but_legal_text_is_read_from_a_deep_stack():
     def read(frames):
         return Graph.parse(text) if frames == 0 else read(frames - 1)
 
-    with pytest.raises(GraphError, match="operations"):  # and not RecursionError
+    with pytest.raises(GraphError, match="nodes"):  # and not RecursionError
         read(200)
 
 
@@ -253,7 +251,7 @@ _BN = r"\frac{x - \mu_{b,w,h}\left(x\right)}{s_{b,w,h}\left(x\right)} \, v_1 + v
         ("bn-relu", r"\max\left(" + _BN + r", 0\right)"),
         ("bn-swish", r"\left(" + _BN + r"\right) \, \sigma\left(" + _BN + r"\right)"),
         ("rmsnorm", r"\frac{x}{\rho_{w,h,c}\left(x\right)}"),
-        ("dyt", r"\tanh\left(v_1 \, x\right)"),
+        ("dyt", r"\tanh\left(s_1 \, x\right)"),
     ],
 )
 def test_latex_of_the_zoo(name, latex):

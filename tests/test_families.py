@@ -29,7 +29,11 @@ PUBLISHED = {
     "in-relu": "wh, scale-free, rectifies",
     "bn-swish": "bwh, scale-free, rectifies with a dip",
     "rmsnorm": "whc, scale-free, linear",
-    "dyt": "no statistics, saturates, bounded",
+    "dyt-channels": "no statistics, saturates, bounded",
+    "layernorm": "c, scale-free, linear",
+    "rmsnorm-c": "c, scale-free, linear",
+    "headnorm": "cg, scale-free, linear",
+    **dict.fromkeys(("dyt", "derf", "isru", "expsign"), "no statistics, saturates, bounded"),
     "evonas-1": "bwh+whc, sublinear, rectifies with a dip",
     "evonas-2": "bwh+whcg, scale-free, rectifies with a dip",
     "evonas-3": "bwh+whc, scale-free, rectifies with a dip",
@@ -67,6 +71,13 @@ OTHERS = {
     "std_wh(x)": "wh, proportional, unclear shape",
     "exp(exp(exp(square(x))))": "unclear statistics, superlinear, unclear shape",
 }
+
+AT_POSITIONS = [
+    (f"x / std_{one}(x) + 0.3 * x / std_{other}(x)", {one, other})
+    for one in ("bwh", "whc", "wh", "whcg", "c", "cg")
+    for other in ("c", "cg")
+]
+"""Layers with a statistic at single positions, and the index sets that they depend on."""
 
 SAME = [
     ("x / std_wh(x)", "-(x / rms_wh(x - mean_wh(x) + v0))"),
@@ -160,19 +171,24 @@ def test_families_are_values() -> None:
     assert one == Family("no statistics", "proportional", "rectifies") and len({one, other}) == 1
 
 
+@pytest.mark.parametrize(("text", "index_sets"), AT_POSITIONS)
+def test_statistics_at_single_positions_are_told_from_those_over_planes(text: str, index_sets: set[str]) -> None:
+    assert set(family_of(Graph.parse(text)).statistics.split("+")) == index_sets
+
+
 def test_a_curve_is_the_response_to_one_element_of_a_large_plane() -> None:
     """Of 3,600 elements, one that changes by 3 moves a statistic of a plane by less than 9 / 3,600."""
     rng = np.random.default_rng(0)
     x, grid = rng.standard_normal((1, 2, 60, 60)) + np.array([0.0, 1.0]).reshape(1, 2, 1, 1), np.array([-2.0, 0.5, 3.0])
-    v0, v1 = np.array([0.3, -0.2]), np.array([1.0, 2.0])
+    parameters = {"v0": np.array([0.3, -0.2]), "v1": np.array([1.0, 2.0])}
     inputs_at = []
     for value in grid:
         changed = x.copy()
         changed[0, 1, 5, 7] = value
-        inputs_at.append(Probe(changed, v0, v1, 2))
+        inputs_at.append(Probe(changed, 2, parameters))
     for text in ("max((x - mean_wh(x)) / std_wh(x) * v1 + v0, 0)", "x / max(std_bwh(x), rms_whc(x) - x)", "v1", "x"):
         graph = Graph.parse(text)
-        probes = Probes([Probe(x, v0, v1, 2)])
+        probes = Probes([Probe(x, 2, parameters)])
         output, curves = probes.evaluate_with_curves(graph, np.array([1, 0]), grid)
         np.testing.assert_array_equal(output, probes.evaluate(graph))
         there = [Probes([probe]).evaluate(graph).reshape(x.shape)[0, 1, 5, 7] for probe in inputs_at]

@@ -95,7 +95,9 @@ def test_json_of_the_spec():
     graph = Graph.from_json(S0)
     assert graph.expression() == "x * sigmoid(v1 * x) / std_whcg(x)"
     assert graph == Graph.from_json(json.dumps(S0)) == Graph.from_json(json.dumps(S0).encode())
-    assert json.loads(graph.to_json()) == S0
+    named = [["mul", ["v1", "x"]], ["sigmoid", [0]], ["mul", ["x", 1]], ["std_whcg", ["x"]], ["div", [2, 3]]]
+    assert json.loads(graph.to_json()) == {"version": 2, "space": "evonorm", "nodes": named}
+    assert Graph.from_json({"version": 2, "nodes": named}) == graph
     assert json.loads(graph.to_json("other"))["space"] == "other"
 
 

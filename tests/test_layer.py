@@ -255,7 +255,7 @@ def test_wrong_input(shape):
         ({"momentum": 1.5}, "momentum must be between 0 and 1, or None, not 1.5"),
         ({"momentum": -0.1}, "momentum must be between 0 and 1, or None, not -0.1"),
         ({"graph": "evonorm-s9"}, "'evonorm-s9' is neither a published layer"),
-        ({"graph": "x +"}, "column 4: expected a name, 0, '-' or '\\(', found the end"),
+        ({"graph": "x +"}, "column 4: expected a name, a number, '-' or '\\(', found the end"),
         ({"channels": "3"}, "channels must be an integer >= 1, not '3'"),
         ({"channels": 3.0}, "channels must be an integer"),
         ({"channels": True}, "channels must be an integer"),

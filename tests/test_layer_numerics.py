@@ -8,7 +8,7 @@ import torch
 from torch.autograd.gradcheck import GradcheckError
 from torch.func import functional_call
 
-from evonas.language.graph import FIRST, Graph, trimmed
+from evonas.language.graph import Graph, trimmed
 from evonas.language.primitive_table import Moment
 from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
@@ -48,7 +48,7 @@ def layer_in_two_types(name: str, channels: int) -> tuple[NormAct, NormAct]:
     layer = NormAct(name, channels, groups=2)
     with torch.no_grad():
         for seed, parameter in enumerate(layer.parameters()):
-            parameter.add_(random(channels, seed=seed, dtype=torch.float32) / 2)
+            parameter.add_(random(*parameter.shape, seed=seed, dtype=torch.float32) / 2)
     exact_layer = NormAct(name, channels, groups=2, dtype=torch.float64)
     exact_layer.load_state_dict(layer.state_dict())
     return layer, exact_layer
@@ -91,7 +91,7 @@ def test_statistics_of_short_types_are_accumulated_in_float32(index_set, dtype):
     x = (random(2, 4, 64, 64) + 100).to(dtype)
     for moment in Moment:
         layer = NormAct(f"{moment.value}_{index_set}(x)", 4, groups=2, affine=False)
-        expected = brute_force(layer.graph, x.double(), torch.zeros(4), torch.ones(4), 2)
+        expected = brute_force(layer.graph, x.double(), {"v0": torch.zeros(4), "v1": torch.ones(4)}, 2)
         error = (layer(x).double() - torch.from_numpy(expected.copy())).abs()
         assert (error <= (UNIT[dtype] + 1e-4) * torch.from_numpy(expected.copy())).all()
 
@@ -141,31 +141,31 @@ def test_ugly_shapes(name, shape):
     layer = NormAct(name, channels, groups=3, affine=False, dtype=torch.float64)
     with torch.no_grad():
         for seed, parameter in enumerate(layer.parameters()):
-            parameter.add_(random(channels, seed=seed) / 2)
-    zeros, ones = torch.zeros(channels), torch.ones(channels)
-    v0, v1 = (zeros if layer.v0 is None else layer.v0, ones if layer.v1 is None else layer.v1)
+            parameter.add_(random(*parameter.shape, seed=seed) / 2)
+    parameters = {name: value.detach() for name, value in layer.named_parameters()}
+    parameters = {"v0": torch.zeros(channels), "v1": torch.ones(channels), **parameters}
     x = random(*shape, seed=3).requires_grad_()
     y = layer(x)
-    exact = brute_force(layer.graph, x.detach(), v0.detach(), v1.detach(), groups_dividing(channels, 3))
+    exact = brute_force(layer.graph, x.detach(), parameters, groups_dividing(channels, 3))
     # Where a plane has one value, x / std divides by sqrt(eps): rounding grows by its inverse, 300.
     torch.testing.assert_close(y, torch.from_numpy(exact), rtol=1e-11, atol=1e-11, check_dtype=True)
     y.backward(random(*shape, seed=4))
     assert torch.isfinite(x.grad).all()
 
 
-def distance_to_kinks(graph: Graph, leaves: tuple[torch.Tensor, ...]) -> float:
+def distance_to_kinks(graph: Graph, x: torch.Tensor, parameters: dict[str, torch.Tensor]) -> float:
     """The smallest distance of an argument of a live operation from where its derivative jumps or is unbounded."""
     nearest = float("inf")
-    for number in graph.live:
-        op, args = graph.node(number) if number >= FIRST else ("", ())
-        values = [evaluate(trimmed(graph.nodes, a), *leaves, groups=2) for a in args]
+    for number in graph.operations:
+        op, args = graph.node(number)
+        values = [evaluate(trimmed(graph.nodes, a), x, parameters, groups=2) for a in args]
         if op in ("abs", "log", "sqrt", "div"):
             nearest = min(nearest, values[-1].abs().min().item())
         elif op == "max" and args[0] != args[1]:
             nearest = min(nearest, (values[0] - values[1]).abs().min().item())
         elif op.startswith(("rms", "std")):
             # sqrt(m + eps) is smooth, but curved within some 1e-2 of m = 0.
-            nearest = min(nearest, evaluate(trimmed(graph.nodes, number), *leaves, groups=2).min().item())
+            nearest = min(nearest, evaluate(trimmed(graph.nodes, number), x, parameters, groups=2).min().item())
     return nearest
 
 
@@ -184,20 +184,21 @@ def gradcheck(layer: NormAct, x: torch.Tensor) -> None:
 def test_gradients_of_random_graphs():
     """Sixty graphs that read x, and whose values at the probe are of moderate size and away from kinks."""
     checked, x = 0, random(2, 4, 2, 2, seed=2) * 1.5
-    parameters = [random(4, seed=seed) for seed in (5, 6)]
+    parameters = {name: random(4, seed=seed) for name, seed in (("v0", 5), ("v1", 6))}
+    parameters |= {name: random(seed=seed) for name, seed in (("s0", 7), ("s1", 8))}
     for seed in itertools.count():
         assert seed < 400, f"only {checked} graphs of 800 could be checked"
         for space in SPACES.values():
             graph = space.random_graph(generator(seed))
             if not reads_x(graph):
                 continue
-            y = evaluate(graph, x, *parameters, groups=2)
-            if not y.abs().max() < 1e3 or distance_to_kinks(graph, (x, *parameters)) < 0.02:
+            y = evaluate(graph, x, parameters, groups=2)
+            if not y.abs().max() < 1e3 or distance_to_kinks(graph, x, parameters) < 0.02:
                 continue
             layer = NormAct(graph, 4, groups=2, dtype=torch.float64)
             with torch.no_grad():
                 for name, parameter in layer.named_parameters():
-                    parameter.copy_(parameters[name == "v1"])
+                    parameter.copy_(parameters.get(name, parameters["v0"]))
             leaf = x.clone().requires_grad_()
             (gradient,) = torch.autograd.grad(layer(leaf).sum(), leaf, allow_unused=True)
             if gradient is None or not gradient.abs().max() < 1e3:

@@ -53,10 +53,10 @@ def rewriter_of(graph: Graph) -> Rewriter:
 
 def values_of(r: Rewriter) -> list[Tensor]:
     """The value of every node in float64, by the reference."""
-    x, v0, v1 = probe(5)
+    x, parameters = probe(5)
     values = [torch.zeros(())] * FIRST
     values[X], values[ZERO] = x, torch.zeros((1, 1, 1, 1), dtype=x.dtype)
-    values[V0], values[V1] = v0.view(1, -1, 1, 1), v1.view(1, -1, 1, 1)
+    values[V0], values[V1] = (parameters[v].view(1, -1, 1, 1) for v in ("v0", "v1"))
     for name, args in r.builder.nodes:
         values.append(apply(OPERATIONS[name], [values[a] for a in args], GROUPS, 1e-5))
     return values

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from evonas.errors import UsageError
 from evonas.language.graph import FIRST, Graph, Node
 from evonas.language.primitive_table import PRIMITIVES
-from evonas.language.zoo import zoo
+from evonas.language.zoo import FOUND, PUBLISHED, zoo
 from evonas.search_spaces import SPACES, space_named
 from evonas.settings.run_config import RunConfig
-from evonas.settings.search_space import MAX_OPERATIONS, MOMENT_NAMES, SearchSpace, generator
+from evonas.settings.search_space import INDEX_SET_NAMES, MAX_OPERATIONS, MOMENT_NAMES, SearchSpace, generator
 from tests.plain_search import written
 from tests.strategies import graphs, reads_x
 
@@ -54,7 +54,7 @@ def test_the_two_spaces():
 def test_operations_are_uniform_at_every_node(space):
     sample = drawn(space, 2000)
     for place in range(space.nodes):
-        counts = Counter(graph.nodes[place].op for graph in sample)
+        counts = Counter(graph.node(graph.first + place).op for graph in sample)
         assert_uniform([counts[op] for op in space.ops], [2000 / len(space.ops)] * len(space.ops))
 
 
@@ -153,9 +153,11 @@ def test_mutation_stays_in_the_space():
 def test_embedding_keeps_the_key(graph, seed):
     # Graphs are drawn from the whole table, which may hold more than the published space.
     every = tuple(name for name in PRIMITIVES if not PRIMITIVES[name].is_aggregation) + MOMENT_NAMES
-    member = replace(EVONORM, operations=every, nodes=12).embed(graph, generator(seed))
+    leaves = ("s0", "s1", "0.1", "0.5", "1", "2")
+    whole = replace(EVONORM, operations=every, index_sets=INDEX_SET_NAMES, nodes=12, leaves=leaves)
+    member = whole.embed(graph, generator(seed))
     assert member.key == graph.key
-    assert len(member.nodes) == 12
+    assert len(member.nodes) == len(leaves) + 12
     assert member.output == member.last
 
 
@@ -192,7 +194,7 @@ def test_embedding_refuses_what_does_not_fit():
     [
         ({"operations": ("relu",)}, "unknown operation 'relu'; known: abs, add"),
         ({"operations": ("std_wh",)}, "unknown operation 'std_wh'"),
-        ({"index_sets": ("bw",)}, "unknown index set 'bw'; known: bwh, wh, whc, whcg"),
+        ({"index_sets": ("bw",)}, "unknown index set 'bw'; known: bwh, c, cg, wh, whc, whcg"),
         ({"nodes": 0}, f"nodes must be an integer from 1 to {MAX_OPERATIONS}, not 0"),
         ({"nodes": MAX_OPERATIONS + 1}, f"from 1 to {MAX_OPERATIONS}, not"),
         ({"weights": {"relu": 1}}, "unknown operation to weight 'relu'"),
@@ -291,7 +293,7 @@ def tree(graph, number, change=None):
     return op, *branches
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from(sorted(zoo)))
+@given(st.integers(0, 2**32 - 1), st.sampled_from([row.name for row in (*PUBLISHED, *FOUND)]))
 def test_a_node_is_inserted_at_an_argument(seed, name):
     rng = generator(seed)
     graph = EVONORM.embed(zoo[name], rng)

@@ -26,7 +26,7 @@ from evonas.language.zoo import zoo
 from evonas.layers.norm_act import NormAct
 from evonas.layers.running_values import running_names
 from tests.compiled_layers import BRACKETS, LATER, NARROW, RUNNING, SHAPES, SMALL, UNEVEN, compare, compare_many
-from tests.strategies import seeded_graphs
+from tests.strategies import OF_PLANES, ZOO_OF_PLANES, seeded_graphs
 
 
 class Writers(NamedTuple):
@@ -41,12 +41,12 @@ class Writers(NamedTuple):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("channels_last", "on_chip"), [(False, True), (True, True), (False, False), (True, False)])
-@pytest.mark.parametrize("name", zoo)
+@pytest.mark.parametrize("name", ZOO_OF_PLANES)
 def test_the_zoo(name: str, channels_last: bool, on_chip: bool, shape: tuple[int, ...]) -> None:
     compare(zoo[name], shape, partial(TritonLayer, on_chip=on_chip), channels_last=channels_last)
 
 
-@pytest.mark.parametrize("name", zoo)
+@pytest.mark.parametrize("name", ZOO_OF_PLANES)
 def test_the_zoo_in_evaluation(name: str) -> None:
     compare(zoo[name], SHAPES[0], TritonLayer, training=False)
 
@@ -89,7 +89,7 @@ def test_numbers_of_every_kind_and_running_values_of_several_sweeps(text: str, t
 
 def test_every_kernel_runs_once_and_after_what_it_needs() -> None:
     count = 0
-    for label, graph in seeded_graphs(150):
+    for label, graph in seeded_graphs(150, OF_PLANES):
         layer = Writers.of(graph)
         forward = [step.kernel for step in forward_pass(*layer).steps]
         backward = [step.kernel for step in backward_pass(*layer).steps]

@@ -14,7 +14,7 @@ from evonas.kernels.triton.dialect import TRITON
 from evonas.kernels.triton.kernel_parts import ARGUMENTS
 from evonas.kernels.triton.module import import_from_cache, source_of
 from evonas.language.zoo import zoo
-from tests.strategies import seeded_graphs
+from tests.strategies import OF_PLANES, seeded_graphs
 
 GOLDEN = Path(__file__).parent / "golden"
 DIVISION = {"span", "R", "BLOCK", "LANES", "DEEP"}
@@ -30,7 +30,7 @@ def test_every_kernel_is_python_that_uses_what_it_defines() -> None:
         f"running_{kind}{n}_ptr" for kind in ("mean", "var", "square") for n in ("", *(f"_{i}" for i in range(9)))
     }
     builtin = {"tl", "triton", "range", *TRITON.reserved, *ARGUMENTS, *running, *DIVISION}
-    for label, graph in seeded_graphs(60):
+    for label, graph in seeded_graphs(60, OF_PLANES):
         for training in (True, False):
             tree = ast.parse(source_of(plan_of(graph, training)))
             for kernel in (n for n in tree.body if isinstance(n, ast.FunctionDef)):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from evonas.language.graph import FIRST, Graph, trimmed
+from evonas.language.graph import Graph, trimmed
 from evonas.language.primitive_table import PRIMITIVES, IndexSet
 from evonas.language.varying_axes import INPUT_EXTENTS, REMOVES, Extent, is_constant_over, result_extent
 from evonas.layers.reference import evaluate
@@ -63,22 +63,22 @@ def test_what_each_index_set_removes(index_set):
     assert not is_constant_over(Extent.FULL, index_set)
     assert result | REMOVES[index_set] == Extent.FULL
     # The table says exactly what a statistic of random numbers shows.
-    x, v0, v1 = probe()
-    assert varies_over(evaluate(Graph.parse(f"{name}(x)"), x, v0, v1, groups=GROUPS)) == result
+    x, _ = probe()
+    assert varies_over(evaluate(Graph.parse(f"{name}(x)"), x, groups=GROUPS)) == result
 
 
 def test_inputs():
-    x, v0, v1 = probe()
+    x, parameters = probe()
     for number, extent in enumerate(INPUT_EXTENTS):
-        assert varies_over(evaluate(Graph((), number), x, v0, v1)) == extent
+        assert varies_over(evaluate(Graph((), number), x, parameters)) == extent
 
 
 @settings(max_examples=300)
 @given(graphs())
 def test_no_node_varies_beyond_its_extent(graph):
-    x, v0, v1 = probe()
+    x, parameters = probe()
     claimed = extents(graph)
-    for number in range(FIRST, FIRST + len(graph.nodes)):
-        value = evaluate(trimmed(graph.nodes, number), x, v0, v1, groups=GROUPS).nan_to_num()
+    for number in range(graph.first, graph.last + 1):
+        value = evaluate(trimmed(graph.nodes, number), x, parameters, groups=GROUPS).nan_to_num()
         excess = varies_over(value) & ~claimed[number]
         assert not excess, f"node {number}, {PRIMITIVES[graph.node(number).op].name}, varies over {excess}"

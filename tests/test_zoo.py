@@ -4,7 +4,7 @@ import pytest
 
 from evonas.errors import UsageError
 from evonas.language.graph import Graph
-from evonas.language.zoo import FOUND, NAMES_BY_KEY, PUBLISHED, ROWS, as_graph, zoo
+from evonas.language.zoo import FOUND, NAMES_BY_KEY, PUBLISHED, ROWS, TOKENS, as_graph, zoo
 from evonas.search_spaces import SPACES
 from evonas.settings.search_space import generator
 
@@ -21,7 +21,14 @@ TABLE = {
     "in-relu": "max((x - mean_wh(x)) / std_wh(x) * v1 + v0, 0)",
     "bn-swish": ("((x - mean_bwh(x)) / std_bwh(x) * v1 + v0) * sigmoid((x - mean_bwh(x)) / std_bwh(x) * v1 + v0)"),
     "rmsnorm": "x / rms_whc(x)",
-    "dyt": "tanh(v1 * x)",
+    "dyt-channels": "tanh(v1 * x)",
+    "layernorm": "(x - mean_c(x)) / std_c(x)",
+    "rmsnorm-c": "x / rms_c(x)",
+    "headnorm": "x / rms_cg(x)",
+    "dyt": "tanh(s1 * x)",
+    "derf": "erf(s1 * x + s0)",
+    "isru": "(s1 * x + s0) / sqrt(1 + square(s1 * x + s0))",
+    "expsign": "(s1 * x + s0) / abs(s1 * x + s0) * (1 - exp(-abs(s1 * x + s0)))",
     "evonas-1": (
         "((x + v0) / std_whc(sqrt(x)) * v1 - mean_bwh(x)) * sigmoid((x + v0) / std_whc(sqrt(x)) * v1 - mean_bwh(x))"
     ),
@@ -33,11 +40,13 @@ TABLE = {
         " * sigmoid((x + v0) / std_whc(max(x + v0, x)) * v1 - mean_bwh((x + v0) / std_whc(max(x + v0, x))))"
     ),
 }
-LINEAR = {"bn-relu": "bwh", "bn-swish": "bwh", "gn-relu": "whcg", "ln-relu": "whc", "in-relu": "wh"}
+LINEAR = {"bn-relu": "bwh", "bn-swish": "bwh", "gn-relu": "whcg", "ln-relu": "whc", "in-relu": "wh", "layernorm": "c"}
+ITSELF = {"rmsnorm-c", "headnorm"}
+STARTS = {name: {"s1": 0.5} for name in ("dyt", "derf", "isru", "expsign")}
 
 
 def test_the_names_are_those_of_the_table():
-    assert list(zoo) == list(ROWS) == [row.name for row in (*PUBLISHED, *FOUND)]
+    assert list(zoo) == list(ROWS) == [row.name for row in (*PUBLISHED, *TOKENS, *FOUND)]
     assert set(zoo) == set(TABLE)
 
 
@@ -54,13 +63,19 @@ def test_a_layer_is_what_the_table_says(name):
 def test_positions_without_activation(name):
     index_set = LINEAR.get(name)
     expected = f"(x - mean_{index_set}(x)) / std_{index_set}(x)" if index_set else None
-    assert ROWS[name].linear == expected
+    assert ROWS[name].linear == (TABLE[name] if name in ITSELF else expected)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_parameters_start_at(name):
+    assert ROWS[name].start == STARTS.get(name, {})
 
 
 @pytest.mark.parametrize("name", TABLE)
 def test_a_layer_fits_its_space(name):
     assert ("bwh" in TABLE[name]) == any("bwh" in node.op for node in zoo[name].nodes)
-    space = SPACES["evonorm" if "bwh" in TABLE[name] else "evonorm-s"]
+    of_tokens = name in {row.name for row in TOKENS}
+    space = SPACES["tokens" if of_tokens else "evonorm" if "bwh" in TABLE[name] else "evonorm-s"]
     assert space.embed(zoo[name], generator(0)).key == zoo[name].key
 
 
@@ -72,6 +87,6 @@ def test_the_zoo_is_read_only():
 def test_as_graph():
     assert as_graph("dyt") is zoo["dyt"]
     assert as_graph(zoo["dyt"]) is zoo["dyt"]
-    assert as_graph("tanh(v1 * x)") == zoo["dyt"]
+    assert as_graph("tanh(v1 * x)") == zoo["dyt-channels"]
     with pytest.raises(UsageError, match=r"'bn-rleu' is neither a published layer .*evonorm-b0.* nor an expr"):
         as_graph("bn-rleu")

@@ -46,6 +46,9 @@ def export(
         int | None, typer.Option(help="Groups of channels, for pt2 and onnx only; 32 by default.")
     ] = None,
     eps: Annotated[float | None, typer.Option(help="The layer's eps, for pt2 and onnx only; 1e-5 by default.")] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="Axis of the channels, 1 or -1 for tokens, for pt2 and onnx only; 1 by default.")
+    ] = None,
     state: Annotated[
         Path | None, typer.Option(help="File with a trained layer's state_dict by torch.save, for pt2 and onnx only.")
     ] = None,
@@ -60,14 +63,15 @@ def export(
         chosen = next((one for one, suffix in SUFFIXES.items() if suffix == output.suffix.lower()), "py")
     else:
         chosen = form.value
-    concrete = options.specified({"channels": channels, "groups": groups, "eps": eps, "state": state})
+    concrete = options.specified({"channels": channels, "groups": groups, "eps": eps, "state": state, "dim": dim})
     if concrete and chosen not in PROGRAMS:
         raise UsageError(f"--{next(iter(concrete))} is only for the formats pt2 and onnx; {chosen} leaves it open")
     if concrete and channels is None:
         raise UsageError(f"the format {chosen} needs a fixed number of channels; set it with --channels")
     graph, facts, space = _layer(candidate, storage)
     size = Concrete(**concrete) if concrete else None
-    details = ExportOptions(class_name=name, triton=triton, space=space, size=size)
+    start = ROWS[candidate].start if candidate in ROWS else {}
+    details = ExportOptions(class_name=name, triton=triton, space=space, start=start, size=size)
     export_as(chosen, graph, output, details, provenance=facts, force=force)
     typer.echo(f"wrote {output}")
 

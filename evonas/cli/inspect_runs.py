@@ -14,7 +14,7 @@ from rich.text import Text
 from evonas.cli import options
 from evonas.cli.tables import filters_table, layers_table, runs_table, times_tables
 from evonas.cli.verdict_view import as_document, verdict_on, verdict_view
-from evonas.errors import UsageError
+from evonas.errors import UsageError, shorten
 from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
 from evonas.records import results
@@ -124,7 +124,7 @@ def show(
     plan: Annotated[
         bool, typer.Option("--plan", help="Show how it is computed: sweeps, memory traffic, saved values.")
     ] = False,
-    kernel: Annotated[bool, typer.Option("--kernel", help="Show the source of its Triton kernels.")] = False,
+    kernel: Annotated[bool, typer.Option("--kernel", help="Show the source of its kernels.")] = False,
     storage: options.Storage = options.STORAGE,
     form: options.OutputFormat = options.Format.TABLE,
 ) -> None:
@@ -153,12 +153,26 @@ def show(
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     """Prints plain text without wrapping lines, so that a kernel can go into a file."""
+    from evonas.kernels.cpp.source import row_source
+    from evonas.kernels.plan.kind import PlanKind, kinds_of
     from evonas.kernels.plan.planner import plan_of
+    from evonas.kernels.plan.rows import row_plan_of
     from evonas.kernels.triton.module import source_of
 
-    planned = plan_of(graph)
-    parts = [str(planned)] if plan else []
-    parts += [source_of(planned).rstrip()] if kernel else []
+    kinds = kinds_of(graph)
+    if not kinds:
+        raise UsageError(
+            f"{shorten(graph.written())} has no kernels, because it takes statistics over planes and over the channels "
+            "at single positions: PyTorch computes it"
+        )
+    if PlanKind.PLANES in kinds:
+        planned = plan_of(graph)
+        parts = [str(planned)] if plan else []
+        parts += [source_of(planned).rstrip()] if kernel else []
+    else:
+        rows = row_plan_of(graph)
+        parts = [str(rows)] if plan else []
+        parts += [row_source(rows).rstrip()] if kernel else []
     typer.echo("\n\n".join(parts))
 
 

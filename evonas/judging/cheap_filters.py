@@ -18,7 +18,7 @@ import numpy as np
 from evonas.judging.functional_key import ProbeResponse, functional_key, respond
 from evonas.judging.start_twins import Twins
 from evonas.language.graph import X
-from evonas.language.varying_axes import varies_on_planes
+from evonas.language.varying_axes import Extent, has_pointwise_path
 from evonas.settings.candidate import Accept, Reject, Verdict
 
 if TYPE_CHECKING:
@@ -49,15 +49,16 @@ FLAT = 1e-9
 
 
 def structural(graph: Graph) -> Verdict:
-    """Reject a graph whose output does not depend on x, or is constant on every plane.
+    """Reject a graph whose output does not depend on x, or is made of statistics alone.
 
     A statistic depends on x, but a layer whose output is made of statistics only removes all other information from the
     network; of 20 such candidates trained to the quality test, none passed.
     """
     if X not in graph.live:
         return Reject("ignores its input")
-    if not varies_on_planes(graph.nodes, graph.live):
-        return Reject("constant on every plane")
+    if not has_pointwise_path(graph.nodes, graph.live):
+        varies = graph.extents[graph.output] & Extent.PLANE
+        return Reject("made of statistics alone" if varies else "constant on every plane")
     return Accept()
 
 

@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evonas.judging.numpy_evaluation import Probe, Probes
+from evonas.language.axes import REMOVES, Extent
+from evonas.language.primitive_table import PRIMITIVES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,6 +44,13 @@ _GROUPS = 2  # of two channels each
 _SCALES = (1 / 32, 1 / 8, 1e3, 1e6)
 """Two small scales, at which eps does not show yet, and two large ones, at which the growth of a logarithm is small."""
 _INDEX_SETS = ("bwh", "whc", "whcg", "wh")
+_WITH_POSITIONS = ("bwh", "whc", "whcg", "wh", "c", "cg")
+"""The index sets in the order of the comparisons, of layers that take no statistics at single positions and of those
+that do."""
+
+_AT_POSITIONS = frozenset(
+    op.name for op in PRIMITIVES.values() if op.index_set is not None and not REMOVES[op.index_set] & Extent.PLANE
+)
 
 _CORE = np.linspace(-4.0, 4.0, 33)
 _FAR = 8.0, 32.0
@@ -87,6 +96,7 @@ class Inputs:
 
     probes: Probes
     planes: NDArray[np.intp]
+    positions: Probes
 
 
 @lru_cache(maxsize=8192)  # a search asks again for each parent, and tables for each row
@@ -109,9 +119,29 @@ def inputs(seed: int) -> Inputs:
     other_channels[:, c // 2 :] = 3 * other[:, c // 2 :]
     exchanged = x[:, [0, 2, 1, 3]]  # a channel of each group; statistics over all channels stay
     cells = [x, other_samples, other_channels, exchanged, *(scale * x for scale in _SCALES)]
-    probes = [Probe(values, np.zeros(c), np.ones(c), _GROUPS) for values in cells]
-    probes += [Probe(values, np.zeros(2), np.ones(2), 1) for values in _rearranged_planes(rng)]
-    return Inputs(Probes(probes), np.arange(b * c))
+    probes = [Probe(values, _GROUPS) for values in cells]
+    probes += [Probe(values, 1) for values in _rearranged_planes(rng)]
+    return Inputs(Probes(probes), np.arange(b * c), Probes(_for_positions(x, other, rng)))
+
+
+def _for_positions(x: Array, other: Array, rng: np.random.Generator) -> list[Probe]:
+    """Pairs of inputs for a layer that takes statistics at single positions, compared where `_position_changes` does.
+
+    Between the inputs of a pair one kind of statistic differs at the positions compared. Those over whole planes are
+    told apart by changes at other positions; those at a position by moving values within planes. Channels 0 and 1 are
+    one group, 2 and 3 the other.
+    """
+    samples, layer, group, moved = (x.copy() for _ in range(4))
+    samples[x.shape[0] // 2 :] = 3 * other[x.shape[0] // 2 :]
+    layer[:, 2:, :, 1:] = 3 * other[:, 2:, :, 1:]
+    group[:, [1, 2], :, 1:] = x[:, [2, 1], :, 1:]
+    moved[:, 2:] = x[:, 2:, ::-1, ::-1]
+    # Channel 2 has the values of channel 1 in reverse order, so that exchanging the two leaves, at every position, the
+    # same values among all channels.
+    paired = x.copy()
+    paired[:, 2] = paired[:, 1, ::-1, ::-1]
+    probes = [Probe(values, _GROUPS) for values in (x, samples, layer, group, moved, paired, paired[:, [0, 2, 1, 3]])]
+    return [*probes, *(Probe(values, 1) for values in _rearranged_planes(rng))]
 
 
 def _planes(rng: np.random.Generator) -> Array:
@@ -149,13 +179,32 @@ def measure(graph: Graph, given: Inputs) -> Family:
     with np.errstate(all="ignore"):
         y, samples, channels, exchanged, *scaled, one, two = given.probes.parts(output)
         b, c, _, _ = _SHAPE
-        changes = (
-            _change(y[: b // 2], samples[: b // 2]),
-            _change(y[:, : c // 2], channels[:, : c // 2]),
-            _change(y[:, [0, 3]], exchanged[:, [0, 3]]),
-            _change(one[..., 1:], two[..., 1:]),
-        )
-        return Family(_statistics(changes), _scale(scaled), _shape(curves))
+        if any(op in _AT_POSITIONS for op, _ in graph.nodes):
+            statistics = _statistics(_WITH_POSITIONS, _position_changes(graph, given))
+        else:
+            changes = (
+                _change(y[: b // 2], samples[: b // 2]),
+                _change(y[:, : c // 2], channels[:, : c // 2]),
+                _change(y[:, [0, 3]], exchanged[:, [0, 3]]),
+                _change(one[..., 1:], two[..., 1:]),
+            )
+            statistics = _statistics(_INDEX_SETS, changes)
+        return Family(statistics, _scale(scaled), _shape(curves))
+
+
+def _position_changes(graph: Graph, given: Inputs) -> tuple[float, ...]:
+    """The changes by which a layer that takes statistics at single positions shows which statistics it depends on."""
+    parts = given.positions.parts(given.positions.evaluate(graph))
+    y, samples, layer, group, moved, paired, swapped, one, two = parts
+    half = y.shape[0] // 2
+    return (
+        _change(y[:half], samples[:half]),
+        _change(y[:, :2, :, :1], layer[:, :2, :, :1]),
+        _change(y[:, :1, :, :1], group[:, :1, :, :1]),
+        _change(one[..., 1:], two[..., 1:]),
+        _change(y[:, :2], moved[:, :2]),
+        _change(paired[:, :1], swapped[:, :1]),
+    )
 
 
 def _change(one: Array, two: Array) -> float:
@@ -169,10 +218,10 @@ def _change(one: Array, two: Array) -> float:
     return float((change / (spread + floor)).max())
 
 
-def _statistics(changes: tuple[float, ...]) -> str:
+def _statistics(index_sets: tuple[str, ...], changes: tuple[float, ...]) -> str:
     if not np.isfinite(changes).all():
         return f"{UNCLEAR} statistics"
-    found = [name for name, change in zip(_INDEX_SETS, changes, strict=True) if change > _DEPENDS]
+    found = [name for name, change in zip(index_sets, changes, strict=True) if change > _DEPENDS]
     return "+".join(found) or "no statistics"
 
 

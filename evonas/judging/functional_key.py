@@ -1,7 +1,7 @@
 """The response of a graph to fixed random probes, and its hash, the functional key.
 
 Different graphs can be the same function in ways that no rewrite rule finds. Each graph is evaluated in float64 on
-random inputs of two shapes and batch sizes, with v0 and v1 drawn at random (at 0 and 1 different graphs would
+random inputs of two shapes and batch sizes, with parameters drawn at random (at 0 and 1 different graphs would
 coincide), together with the gradient of a random weighting of its output. The numbers are rounded to six digits and
 hashed; graphs with the same key are one candidate. The key ignores the sign of the output, which the affine and the
 next convolution absorb.
@@ -53,8 +53,10 @@ def probes() -> tuple[Probes, Array]:
         rng = np.random.default_rng(20_200_402 + number)
         channels = shape[1]
         x, v0, v1 = (rng.standard_normal(size) for size in (shape, channels, channels))
-        drawn.append(Probe(x, v0, v1, groups))
         weightings.append(rng.standard_normal(shape).ravel())
+        # Drawn last, so that the layers of published spaces keep their keys.
+        s0, s1 = rng.standard_normal(2)
+        drawn.append(Probe(x, groups, {"v0": v0, "v1": v1, "s0": s0, "s1": s1}))
     return Probes(drawn), np.concatenate(weightings)
 
 

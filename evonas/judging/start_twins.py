@@ -54,13 +54,13 @@ def _probes() -> tuple[Probes, NDArray[np.float64]]:
     b, c, _, _ = _SHAPE
     x = rng.standard_normal(_SHAPE) * np.exp(0.5 * rng.standard_normal((1, c, 1, 1)))
     x += 0.5 * rng.standard_normal((1, c, 1, 1)) + 0.3 * rng.standard_normal((b, 1, 1, 1))
-    probes = [Probe(scale * x, np.zeros(c), np.ones(c), _GROUPS) for scale in _SCALES]
+    probes = [Probe(scale * x, _GROUPS) for scale in _SCALES]
     return Probes(probes), np.repeat(_SCALES, x.size)
 
 
 @lru_cache(maxsize=1024)  # of parents, above all
 def start_response(graph: Graph) -> NDArray[np.float32] | None:
-    """The output of `graph` on fixed random inputs at three scales, with v0 = 0 and v1 = 1, divided by the scale.
+    """The output of `graph` on fixed random inputs at three scales, divided by the scale, before any training.
 
     Returns:
         A vector of 648 numbers; None if one is not finite.

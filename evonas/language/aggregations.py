@@ -1,4 +1,4 @@
-"""The aggregations among the primitives: three moments over four index sets."""
+"""The aggregations among the primitives: three moments over six index sets."""
 
 from __future__ import annotations
 
@@ -12,12 +12,21 @@ _DERIVATIVE = {
     Moment.STD: "(a - mean_{i}(a)) * (mean_{i}(g) / y)",
 }
 _MOMENT_LATEX = {Moment.MEAN: r"\mu", Moment.RMS: r"\rho", Moment.STD: r"s"}
-_INDEX_LATEX = {IndexSet.BWH: "b,w,h", IndexSet.WHC: "w,h,c", IndexSet.WH: "w,h", IndexSet.WHCG: "w,h,c_g"}
+_INDEX_LATEX = {
+    IndexSet.BWH: "b,w,h",
+    IndexSet.WHC: "w,h,c",
+    IndexSet.WH: "w,h",
+    IndexSet.WHCG: "w,h,c_g",
+    IndexSet.C: "c",
+    IndexSet.CG: "c_g",
+}
 _INDEX_NOUN = {
     IndexSet.BWH: "batch",
     IndexSet.WHC: "layer",
     IndexSet.WH: "instance",
     IndexSet.WHCG: "group",
+    IndexSet.C: "channel",
+    IndexSet.CG: "head",
 }
 _OVER_DIMS = {
     Moment.MEAN: "{{0}}.mean({dims}, keepdim=True)",
@@ -27,10 +36,16 @@ _OVER_DIMS = {
 _RAW_SOURCE = {
     IndexSet.WHC: {moment: text.format(dims="(1, 2, 3)") for moment, text in _OVER_DIMS.items()},
     IndexSet.WH: {moment: text.format(dims="(2, 3)") for moment, text in _OVER_DIMS.items()},
+    IndexSet.C: {moment: text.format(dims="1") for moment, text in _OVER_DIMS.items()},
     IndexSet.WHCG: {
         Moment.MEAN: "mean_in_groups({0}, {groups})",
         Moment.RMS: "mean_in_groups({0}.square(), {groups})",
         Moment.STD: "var_in_groups({0}, {groups})",
+    },
+    IndexSet.CG: {
+        Moment.MEAN: "mean_in_heads({0}, {groups})",
+        Moment.RMS: "mean_in_heads({0}.square(), {groups})",
+        Moment.STD: "var_in_heads({0}, {groups})",
     },
     IndexSet.BWH: {
         Moment.MEAN: "self._batch_mean({0}, {running})",
@@ -62,6 +77,9 @@ def _aggregation(moment: Moment, index_set: IndexSet) -> Primitive:
 
 AGGREGATIONS = tuple(_aggregation(moment, index_set) for moment in Moment for index_set in IndexSet)
 
+_OF_PLANES = (IndexSet.BWH, IndexSet.WHC, IndexSet.WH, IndexSet.WHCG)
+"""The index sets that consist of whole planes."""
+
 MEANS_OVER_PLANES = tuple(
     Primitive(
         name=f"planes_{index_set.value}",
@@ -72,6 +90,6 @@ MEANS_OVER_PLANES = tuple(
         index_set=index_set,
         of_planes=True,
     )
-    for index_set in IndexSet
+    for index_set in _OF_PLANES
 )
 """Means over the planes of a cell, of values that are constant on planes; only the plans of kernels use them."""

@@ -1,15 +1,21 @@
-"""Functions that rows of the table of primitives call where PyTorch's own spelling is slow.
+"""Functions that rows of the table of primitives call where PyTorch's own spelling is slow, or NumPy has none.
 
-They are in `autograd_functions.py`, which imports PyTorch and is therefore imported at the first call: commands that
-need no tensors read the table too.
+Those of PyTorch are in `autograd_functions.py`, which imports PyTorch and is therefore imported at the first call:
+commands that need no tensors read the table too.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
+
+_error_function = np.frompyfunc(math.erf, 1, 1)
 
 
 def maximum(a: Tensor, b: Tensor) -> Tensor:
@@ -45,3 +51,8 @@ def quotient(a: Tensor, b: Tensor) -> Tensor:
         return a / b
     result: Tensor = autograd_functions.Quotient.apply(a, b)  # type: ignore[no-untyped-call]  # torch leaves apply untyped
     return result
+
+
+def error_function(a: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The error function of an array, which NumPy lacks."""
+    return np.asarray(_error_function(a), dtype=np.float64)

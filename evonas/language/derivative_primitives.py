@@ -17,9 +17,11 @@ ROOT = Primitive(
     triton="tl.sqrt_rn({0} + eps)",
     cpp="square_root({0} + eps)",
     noun="root",
+    derivative=("0.5 * (g / y)",),
     nonnegative=True,
+    at_least_root_eps=True,
 )
-"""The last step of an rms or a standard deviation, applied to a mean square."""
+"""The last step of an rms or a standard deviation, applied to a mean square, which is never negative."""
 
 DERIVATIVE_PRIMITIVES = (
     # The sign of a number, 0 at 0: the derivative of its magnitude.

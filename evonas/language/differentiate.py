@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evonas.language.expression import add_text
-from evonas.language.node import FIRST, V0, V1, ZERO, X
+from evonas.language.leaf import PARAMETERS
+from evonas.language.node import FIRST, INPUTS, ZERO, X
 from evonas.language.rewriter import Rewriter
 
 DY, WEIGHT = "dy", "weight"
@@ -51,10 +52,11 @@ def pull(r: Rewriter, root: int, seed: int, passes: Callable[[int], bool]) -> di
 
 
 def _varying(r: Rewriter, root: int, passes: Callable[[int], bool]) -> set[int]:
-    """The nodes up to `root` whose value depends on x, v0, v1 or a node that is like an input."""
-    varies = {X, V0, V1}
+    """The nodes up to `root` whose value depends on x, a parameter or a node that is like an input."""
+    trained = {leaf.name for leaf in PARAMETERS}
+    varies = {X, *(number for number, name in enumerate(INPUTS) if name in trained)}
     for number in range(FIRST, root + 1):
-        _, args = r.builder.nodes[number - FIRST]
-        if varies.intersection(args) or (r.op(number) is not None and not passes(number)):
+        name, args = r.builder.nodes[number - FIRST]
+        if varies.intersection(args) or name in trained or (r.op(number) is not None and not passes(number)):
             varies.add(number)
     return varies

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from evonas.language.arithmetic import away_from_zero, maximum, quotient
+from evonas.language.arithmetic import away_from_zero, error_function, maximum, quotient
 from evonas.language.primitive import ATOM, POWER, PRODUCT, SUM, UNARY, Parity, Primitive
 
 # In a `source`, `{0}` and `{1}` stand for the names of variables that hold the arguments, `{eps}` and `{groups}` for
@@ -187,6 +187,21 @@ ELEMENTWISE = (
         noun="signed_root",
         latex=r"\operatorname{{ssqrt}}\left({}\right)",
         derivative=("g * sqrt_slope(a)",),
+        parity=Parity.ODD,
+        vanishes_at_zero=True,
+    ),
+    # The factor of its derivative is 2 / √π.
+    Primitive(
+        name="erf",
+        arity=1,
+        evaluate=lambda a, eps: a.erf(),
+        array=lambda a, eps: error_function(a),
+        source="torch.erf({0})",
+        triton="tl.erf({0})",
+        cpp="error_function({0})",
+        noun="erf",
+        latex=r"\operatorname{{erf}}\left({}\right)",
+        derivative=("g * (1.1283791670955126 * exp(-square(a)))",),
         parity=Parity.ODD,
         vanishes_at_zero=True,
     ),

@@ -1,17 +1,19 @@
 """Expressions: reading a graph from text, and writing it as text and as LaTeX.
 
-The grammar, from the loosest binding to the tightest: sums `a + b - c`, products `a * b / c`, negation `-a`, then
-calls `max(a, b)`, the names `x v0 v1`, the constant `0`, and brackets. `a - b` is `add(a, neg(b))`. Equal
-sub-expressions become one node, so no `let` is needed. A graph that is printed and read again has the same canonical
-form.
+The grammar, from the loosest binding to the tightest: sums `a + b - c`, products `a * b / c`, negation `-a`, then calls
+`max(a, b)`, the names of leaves such as `x` and `v1`, numbers such as `0.5`, and brackets. `a - b` is `add(a, neg(b))`.
+Equal sub-expressions become one node, so no `let` is needed. A graph that is printed and read again has the same
+canonical form.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from evonas.errors import GraphError, shorten
+from evonas.language.leaf import LEAVES, NUMBER, constant_name
 from evonas.language.node import (
     FIRST,
     INPUTS,
@@ -19,6 +21,7 @@ from evonas.language.node import (
     ZERO,
     Node,
     NodeBuilder,
+    leaf_at,
     without_dead_nodes,
     wrong_arity,
 )
@@ -27,6 +30,7 @@ from evonas.language.primitive_table import ATOM, OPERATIONS, PRIMITIVES, PRODUC
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from evonas.language.leaf import Leaf
     from evonas.language.primitive_table import Primitive
 
 MAX_TEXT = 100_000
@@ -34,11 +38,10 @@ MAX_TEXT = 100_000
 MAX_DEPTH = MAX_NODES  # at two stack frames each
 """The deepest nesting of brackets, calls and signs that is read; every graph can be printed and read back."""
 
-_NAMES = {name: number for number, name in enumerate(INPUTS)}
 _INFIX = {op.infix: (op.name, op.binds) for op in PRIMITIVES.values() if op.infix and op.arity == 2}
 _INFIX["-"] = _INFIX["+"]  # a difference is the sum with a negated term
 _SIGNS = re.escape("".join(_INFIX) + "(),")
-_TOKEN = re.compile(rf"\s*(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<number>\d[\d.eE]*)|(?P<sign>[{_SIGNS}])|(?P<end>\Z))")
+_TOKEN = re.compile(rf"\s*(?:(?P<name>[A-Za-z_][A-Za-z_0-9]*)|(?P<number>{NUMBER})|(?P<sign>[{_SIGNS}])|(?P<end>\Z))")
 
 
 class _Token(NamedTuple):
@@ -57,8 +60,9 @@ def parse(text: str) -> tuple[tuple[Node, ...], int]:
         raise GraphError(f"an expression must be text, not {shorten(text)}")
     if len(text) > MAX_TEXT:
         raise GraphError(f"the expression is {len(text):,} characters long; at most {MAX_TEXT:,} are read")
-    builder = NodeBuilder()
-    output = add_text(text, builder.add, _NAMES, PRIMITIVES)
+    builder = NodeBuilder(limit=MAX_NODES + len(LEAVES) - FIRST)  # a leaf that is not used is dropped
+    names = {leaf.name: builder.add(leaf.name) for leaf in LEAVES}
+    output = add_text(text, builder.add, names, PRIMITIVES)
     return without_dead_nodes(builder.nodes, output)
 
 
@@ -67,7 +71,7 @@ def add_text(text: str, add: Callable[..., int], names: Mapping[str, int], ops: 
 
     Args:
         text: an expression.
-        add: `add(op, *arguments)` adds a node and returns its number.
+        add: `add(op, *arguments)` adds a node and returns its number; without arguments, that of a number.
         names: numbers of the nodes that the text may name.
         ops: the operations that it may call.
 
@@ -133,7 +137,7 @@ class _Parser:
         if token.kind == "number":
             return self.number(token)
         if token.kind != "name":
-            raise _unexpected(token, "a name, 0, '-' or '('")
+            raise _unexpected(token, "a name, a number, '-' or '('")
         if token.text in self.names:
             return self.names[token.text]
         if token.text not in self.ops:
@@ -152,12 +156,10 @@ class _Parser:
         return self.add(token.text, *args)
 
     def number(self, token: _Token) -> int:
-        if re.fullmatch(r"0+(\.0*)?", token.text):
-            return ZERO
-        raise GraphError(
-            f"column {token.column}: {shorten(token.text)} is not in the language; 0 is the only constant "
-            "(1 can be written exp(0))"
-        )
+        value = float(token.text)
+        if not math.isfinite(value):
+            raise GraphError(f"column {token.column}: {shorten(token.text)} is too large for a number of 64 bits")
+        return self.add(constant_name(value)) if value else ZERO
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -194,24 +196,29 @@ def to_text(nodes: Sequence[Node], live: Sequence[int]) -> str:
     """A graph as an expression.
 
     Args:
-        nodes: the operations.
+        nodes: the nodes.
         live: numbers of the nodes that the output depends on, in order; the last is the output.
 
     Raises:
         GraphError: when shared nodes, written out at each use, make it longer than `MAX_TEXT`.
     """
-    return _fold(nodes, live, ("x", "0", "v0", "v1"), written)
+    return _fold(nodes, live, lambda leaf: leaf.text, written)
 
 
 def to_latex(nodes: Sequence[Node], live: Sequence[int]) -> str:
     """A graph as LaTeX mathematics, without delimiters; arguments and errors are those of `to_text`."""
-    return _fold(nodes, live, ("x", "0", "v_0", "v_1"), _latex)
+    return _fold(nodes, live, lambda leaf: leaf.latex, _latex)
 
 
-def _fold(nodes: Sequence[Node], live: Sequence[int], inputs: tuple[str, ...], write: Callable[..., Written]) -> str:
-    texts: dict[int, Written] = {i: Written(inputs[i], ATOM) for i in range(len(INPUTS))}
+def _fold(
+    nodes: Sequence[Node], live: Sequence[int], spell: Callable[[Leaf], str], write: Callable[..., Written]
+) -> str:
+    texts: dict[int, Written] = {}
     for number in live:
-        if number < FIRST:
+        leaf = leaf_at(nodes, number)
+        if leaf is not None:
+            text = spell(leaf)
+            texts[number] = Written(text, PRODUCT if "cdot" in text else ATOM)
             continue
         op, args = nodes[number - FIRST]
         texts[number] = write(op, [texts[a] for a in args], [texts[s] for s in difference(nodes, number)])

@@ -13,6 +13,8 @@ from functools import cached_property
 
 from evonas.errors import GraphError, shorten
 from evonas.language import expression, graph_json
+from evonas.language.axes import Extent
+from evonas.language.leaf import PARAMETERS, Leaf
 from evonas.language.node import (
     FIRST,
     INPUTS,
@@ -26,10 +28,12 @@ from evonas.language.node import (
     check_node,
     check_size,
     is_number,
+    leaf_at,
     live_nodes,
     without_dead_nodes,
 )
 from evonas.language.simplify import digest, simplify
+from evonas.language.varying_axes import extents_of, mixes_positions
 
 __all__ = ["FIRST", "INPUTS", "MAX_NODES", "V0", "V1", "ZERO", "Graph", "GraphBuilder", "Node", "X", "trimmed"]
 
@@ -39,12 +43,12 @@ class Graph:
     """A layer before its affine. Build one with `Graph.parse`, `Graph.from_json` or `GraphBuilder`.
 
     Attributes:
-        nodes: the operations; `nodes[i]` is node `i + 4`.
+        nodes: the leaves beside the four inputs, each once, then the operations; `nodes[i]` is node `i + 4`.
         output: the number of the output node.
 
     Raises:
-        GraphError: for an unknown operation, wrong arity, a reference that is not to an earlier node,
-            more than `MAX_NODES` operations, or an output that does not exist.
+        GraphError: for an unknown operation or leaf, wrong arity, a reference that is not to an earlier node, a leaf
+            that is there twice or after an operation, more than `MAX_NODES` nodes, or an output that does not exist.
     """
 
     nodes: tuple[Node, ...]
@@ -54,6 +58,8 @@ class Graph:
         check_size(self.nodes)
         for number, node in enumerate(self.nodes, FIRST):
             check_node(number, node)
+            if not node.args and (node in self.nodes[: number - FIRST] or number > self.first):
+                raise GraphError(f"node {number}: the leaf {node.op} must be there once, before all operations")
         if not (is_number(self.output) and 0 <= self.output < FIRST + len(self.nodes)):
             raise GraphError(f"the output is node {shorten(self.output)}, which does not exist")
 
@@ -62,7 +68,7 @@ class Graph:
         """The graph of nodes that are known to be valid, made without checking them again.
 
         Raises:
-            GraphError: for more than `MAX_NODES` operations.
+            GraphError: for more than `MAX_NODES` nodes.
         """
         check_size(nodes)
         graph = object.__new__(Graph)
@@ -80,7 +86,7 @@ class Graph:
 
     @staticmethod
     def from_json(source: str | bytes | Mapping[str, object]) -> Graph:
-        """The graph in `{"nodes": [["mul", [3, 0]], …]}`, given as JSON text or as the object it holds.
+        """The graph in `{"version": 2, "nodes": [["mul", ["v1", "x"]], …]}`, as JSON text or as the object it holds.
 
         Raises:
             GraphError: when the JSON is not a graph; the message names the node.
@@ -98,6 +104,35 @@ class Graph:
             space: the name of the search space, written beside the nodes for people; `from_json` ignores it.
         """
         return graph_json.write(self.nodes, self.output, space)
+
+    @cached_property
+    def first(self) -> int:
+        """The number of the first operation; the leaves beside the inputs have the numbers from 4 to it."""
+        return FIRST + next((place for place, node in enumerate(self.nodes) if node.args), len(self.nodes))
+
+    @cached_property
+    def operations(self) -> tuple[int, ...]:
+        """Numbers of the operations that the output depends on, in order."""
+        return tuple([number for number in self.live if number >= self.first])
+
+    @cached_property
+    def parameters(self) -> tuple[Leaf, ...]:
+        """The trained leaves that the output depends on, in the order of the table of leaves."""
+        used = {leaf.name for number in self.live if (leaf := self.leaf(number)) is not None}
+        return tuple(leaf for leaf in PARAMETERS if leaf.name in used)
+
+    @cached_property
+    def extents(self) -> Mapping[int, Extent]:
+        """The axes that each live node varies over, by its number."""
+        return extents_of(self.nodes, self.live)
+
+    @cached_property
+    def mixes_positions(self) -> bool:
+        """Whether the output at a position depends on x at others; a causal network cannot have such a layer.
+
+        Statistics over `whc`, `wh` and `whcg` mix positions, and those over `bwh` do in training.
+        """
+        return mixes_positions(self.nodes, self.live)
 
     @property
     def last(self) -> int:
@@ -143,8 +178,12 @@ class Graph:
         """
         return expression.to_latex(self.nodes, self.live)
 
+    def leaf(self, number: int) -> Leaf | None:
+        """The leaf at `number`; None for an operation."""
+        return leaf_at(self.nodes, number)
+
     def node(self, number: int) -> Node:
-        """The operation at `number`, which must not be an input."""
+        """The node at `number`, which must not be an input."""
         return self.nodes[number - FIRST]
 
     def __str__(self) -> str:

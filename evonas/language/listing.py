@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from evonas.language.expression import Written, difference, written
+from evonas.language.leaf import leaf_named
 from evonas.language.node import FIRST, INPUTS, ONE, ZERO, Node, live_operations
 from evonas.language.primitive_table import ATOM
 
@@ -38,7 +39,8 @@ def listing(
     for number in live:
         op, args = nodes[number - FIRST]
         if not args:
-            known[number] = Written(op, ATOM)
+            leaf = leaf_named(op)
+            known[number] = Written(op if leaf is None else leaf.text, ATOM)
             continue
         if (op, args) == ONE:
             known[number] = Written("1", ATOM)

@@ -1,7 +1,8 @@
 """Nodes: how they are numbered, which of them a node depends on, and a builder that merges equal ones.
 
-Nodes 0 to 3 are the inputs `x`, `zero`, `v0` and `v1`; node 4 onward are operations on earlier nodes. A list of
-nodes holds the operations alone, so `nodes[i]` is node `i + FIRST`.
+Nodes 0 to 3 are the inputs `x`, `zero`, `v0` and `v1`. A list of nodes holds what follows them, so `nodes[i]` is node
+`i + FIRST`: the other leaves that a graph uses (`evonas.language.leaf`), which have no arguments, then operations on
+earlier nodes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeGuard
 
 from evonas.errors import GraphError, shorten
-from evonas.language.primitive import INPUTS
+from evonas.language.leaf import INPUTS, Leaf, leaf_named
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, Primitive
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "check_node",
     "check_size",
     "is_number",
+    "leaf_at",
+    "leaves_first",
     "live_nodes",
     "live_operations",
     "without_dead_nodes",
@@ -35,14 +38,14 @@ __all__ = [
 
 X, ZERO, V0, V1 = range(4)
 FIRST = len(INPUTS)
-"""The number of the first operation."""
+"""The number of the first node that is not an input."""
 
 MAX_NODES = 128
-"""Most operations a graph may have; twice what a search space may ask for, as a canonical form can be longer."""
+"""Most nodes a graph may have beside the inputs; twice what a space may ask for, as a canonical form can be longer."""
 
 
 class Node(NamedTuple):
-    """One operation: its name in the table of primitives and the numbers of the nodes that it is applied to."""
+    """A name in the table of primitives, and the numbers of the nodes that it is applied to; or a leaf and nothing."""
 
     op: str
     args: tuple[int, ...]
@@ -52,15 +55,23 @@ ONE = Node("exp", (ZERO,))
 """The constant 1, which is not an input: exp(0), as derivatives, rewrite rules and listings write it."""
 
 
+def leaf_at(nodes: Sequence[Node], number: int) -> Leaf | None:
+    """The leaf at a number, None for an operation, or for a leaf that only plans of kernels know."""
+    if number < FIRST:
+        return leaf_named(INPUTS[number])
+    op, args = nodes[number - FIRST]
+    return None if args else leaf_named(op)
+
+
 class NodeBuilder:
     """Collects nodes; asking for a node that is there already gives that node again.
 
     Args:
-        limit: most operations that may be added; None where many of them will turn out dead.
-        ops: the operations that may be added, by name.
+        limit: most nodes that may be added; None where many of them will turn out dead.
+        ops: the operations that may be added, by name; leaves may be added too.
 
     Attributes:
-        nodes: the operations so far.
+        nodes: the nodes so far.
     """
 
     def __init__(self, limit: int | None = MAX_NODES, ops: Mapping[str, Primitive] = PRIMITIVES) -> None:
@@ -69,12 +80,14 @@ class NodeBuilder:
         self._numbers: dict[Node, int] = {}
 
     def add(self, op: str, *args: int) -> int:
-        """The number of the node `op(*args)`, new or known.
+        """The number of the node `op(*args)`, new or known; without arguments that of a leaf.
 
         Raises:
             GraphError: for an unknown operation, wrong arity, a reference that is not to an earlier node, or more
-                operations than the limit.
+                nodes than the limit.
         """
+        if not args and op in INPUTS:
+            return INPUTS.index(op)
         node = Node(op, args)
         known = self._numbers.get(node)
         if known is not None:
@@ -82,7 +95,7 @@ class NodeBuilder:
         number = FIRST + len(self.nodes)
         check_node(number, node, self._ops)
         if len(self.nodes) == self._limit:
-            raise GraphError(f"the graph has more than {self._limit} operations")
+            raise GraphError(f"the graph has more than {self._limit} nodes")
         self.nodes.append(node)
         self._numbers[node] = number
         return number
@@ -105,10 +118,10 @@ def live_nodes(nodes: Sequence[Node], output: int) -> tuple[int, ...]:
 
 
 def live_operations(nodes: Sequence[Node], outputs: Iterable[int], given: Iterable[int] = ()) -> list[int]:
-    """Numbers of the operations that any of `outputs` depends on, in order.
+    """Numbers of the nodes that any of `outputs` depends on, without inputs, in order.
 
     Args:
-        nodes: the operations.
+        nodes: the nodes.
         outputs: numbers of nodes.
         given: nodes whose values are known, so that nothing is needed for them.
     """
@@ -121,14 +134,25 @@ def live_operations(nodes: Sequence[Node], outputs: Iterable[int], given: Iterab
 
 
 def without_dead_nodes(nodes: Sequence[Node], output: int) -> tuple[tuple[Node, ...], int]:
-    """The operations that `output` depends on, renumbered in the same order, and the new number of the output."""
+    """The nodes that `output` depends on, leaves first and else in the same order, and the new number of the output."""
+    live = [number for number in live_nodes(nodes, output) if number >= FIRST]
+    return leaves_first(nodes, live, output)
+
+
+def leaves_first(nodes: Sequence[Node], order: Iterable[int], output: int) -> tuple[tuple[Node, ...], int]:
+    """Some nodes in a given order, but leaves before all operations, renumbered, and the new number of the output.
+
+    Args:
+        nodes: the nodes.
+        order: numbers of the nodes to keep, each after its arguments.
+        output: the number of one of them, or of an input.
+    """
     numbers = {number: number for number in range(FIRST)}
     kept: list[Node] = []
-    for number in live_nodes(nodes, output):
-        if number >= FIRST:
-            op, args = nodes[number - FIRST]
-            numbers[number] = FIRST + len(kept)
-            kept.append(Node(op, tuple(numbers[a] for a in args)))
+    for number in sorted(order, key=lambda n: bool(nodes[n - FIRST].args)):
+        op, args = nodes[number - FIRST]
+        numbers[number] = FIRST + len(kept)
+        kept.append(Node(op, tuple([numbers[a] for a in args])))
     return tuple(kept), numbers[output]
 
 
@@ -146,17 +170,19 @@ def is_at_least_root_eps(nodes: Sequence[Node], number: int) -> bool:
 
 
 def check_size(nodes: Sequence[object]) -> None:
-    """Raises GraphError for more than `MAX_NODES` operations."""
+    """Raises GraphError for more than `MAX_NODES` nodes."""
     if len(nodes) > MAX_NODES:
-        raise GraphError(f"the graph has {len(nodes)} operations; at most {MAX_NODES} are allowed")
+        raise GraphError(f"the graph has {len(nodes)} nodes; at most {MAX_NODES} are allowed")
 
 
 def check_node(number: int, node: Node, ops: Mapping[str, Primitive] = PRIMITIVES) -> None:
     """Checks that `node` can be node `number`.
 
     Raises:
-        GraphError: unless it is one of `ops`, applied to the right number of earlier nodes.
+        GraphError: unless it is one of `ops`, applied to the right number of earlier nodes, or a leaf.
     """
+    if not node.args and isinstance(node.op, str) and leaf_named(node.op) is not None and node.op not in INPUTS:
+        return
     op = ops.get(node.op) if isinstance(node.op, str) else None
     if op is None:
         raise GraphError(f"node {number}: unknown operation {shorten(node.op)}; known: {', '.join(ops)}")

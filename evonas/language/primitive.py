@@ -7,30 +7,31 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from evonas.language.axes import IndexSet
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
+__all__ = [
+    "ATOM",
+    "DERIVATIVE_NAMES",
+    "POWER",
+    "PRODUCT",
+    "SUM",
+    "UNARY",
+    "IndexSet",
+    "Moment",
+    "Parity",
+    "Primitive",
+]
+
 # How tightly text holds together; a call or a name binds strongest.
 SUM, PRODUCT, UNARY, POWER, ATOM = 1, 2, 3, 4, 5
 
-INPUTS = ("x", "zero", "v0", "v1")
-"""Names of nodes 0 to 3 of a graph, the inputs."""
 DERIVATIVE_NAMES = ("g", "y", "a", "b")
 """What the text of a derivative names: the adjoint of the value, the value, and the arguments."""
-
-
-class IndexSet(Enum):
-    """The axes that an aggregation reduces; b, w, h, c are batch, width, height and channel.
-
-    Values are the suffix of an aggregation's name. `WHCG` reduces the channels of one group.
-    """
-
-    BWH = "bwh"
-    WHC = "whc"
-    WH = "wh"
-    WHCG = "whcg"
 
 
 class Parity(Enum):

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING
 from evonas.language.aggregations import AGGREGATIONS, MEANS_OVER_PLANES
 from evonas.language.derivative_primitives import DERIVATIVE_PRIMITIVES, ROOT
 from evonas.language.elementwise import ELEMENTWISE
+from evonas.language.leaf import LEAVES
 from evonas.language.primitive import (
     ATOM,
     DERIVATIVE_NAMES,
-    INPUTS,
     POWER,
     PRODUCT,
     SUM,
@@ -48,6 +48,9 @@ __all__ = [
 ]
 
 
+_LEAF_NAMES = frozenset(leaf.name for leaf in LEAVES)
+
+
 def table(rows: Iterable[Primitive], *, in_layers: bool, known: Collection[str] = ()) -> Mapping[str, Primitive]:
     """A table of rows by name.
 
@@ -61,7 +64,7 @@ def table(rows: Iterable[Primitive], *, in_layers: bool, known: Collection[str] 
     """
     found: dict[str, Primitive] = {}
     for row in rows:
-        if row.name in {*found, *known, *INPUTS, *DERIVATIVE_NAMES} or not row.name.isidentifier():
+        if row.name in {*found, *known, *_LEAF_NAMES, *DERIVATIVE_NAMES} or not row.name.isidentifier():
             raise ValueError(f"primitive {row.name!r}: the name is in use or cannot be written; choose another")
         missing = _missing(row, in_layers)
         if missing:
@@ -88,7 +91,7 @@ def _missing(row: Primitive, in_layers: bool) -> list[str]:
 
 
 PRIMITIVES: Mapping[str, Primitive] = table((*ELEMENTWISE, *AGGREGATIONS), in_layers=True)
-"""The primitives by name: the element-wise operations, then three moments over four index sets."""
+"""The primitives by name: the element-wise operations, then three moments over six index sets."""
 
 OPERATIONS: Mapping[str, Primitive] = MappingProxyType(
     {**PRIMITIVES, **table((*DERIVATIVE_PRIMITIVES, ROOT, *MEANS_OVER_PLANES), in_layers=False, known=PRIMITIVES)}

@@ -6,7 +6,12 @@ to random arguments and compare. An identity that holds almost everywhere, but n
 
 from __future__ import annotations
 
-from evonas.language.node import ZERO, is_at_least_root_eps
+import math
+
+import numpy as np
+
+from evonas.language.axes import REMOVES, Extent
+from evonas.language.node import ZERO, is_at_least_root_eps, leaf_at
 from evonas.language.primitive_table import OPERATIONS, PRIMITIVES, IndexSet, Moment, Parity, Primitive
 from evonas.language.rewriter import Rewriter, Rule
 from evonas.language.varying_axes import is_constant_over
@@ -56,10 +61,11 @@ def _mean_of_constant(r: Rewriter, op: Primitive, a: int) -> int | None:
 
 
 def _rms_of_constant(r: Rewriter, op: Primitive, a: int) -> int | None:
-    """rms_I(k) = sqrt(k² + eps) for every I that k is constant over, and wh is a part of every I."""
-    if op.name != "rms_wh" and is_constant_over(r.extents[a], _index_set(op)):
-        return r.add("rms_wh", a)
-    return None
+    """rms_I(k) = sqrt(k² + eps) for every I that k is constant over, and wh or cg is a part of every I."""
+    if not is_constant_over(r.extents[a], _index_set(op)):
+        return None
+    smallest = "rms_wh" if is_constant_over(r.extents[a], IndexSet.WH) else "rms_cg"
+    return r.add(smallest, a) if op.name != smallest else None
 
 
 def _std_of_constant(r: Rewriter, op: Primitive, a: int) -> int | None:
@@ -90,23 +96,47 @@ def _kept_of_large(r: Rewriter, op: Primitive, a: int) -> int | None:
     return r.one() if is_at_least_root_eps(r.builder.nodes, a) else None
 
 
+def _folded(r: Rewriter, op: Primitive, *args: int) -> int | None:
+    """The number that an operation on numbers comes to, where one of them is written as such and eps does not matter.
+
+    Numbers that are made of 0 and 1 alone stay as they are: published layers are written so.
+    """
+    if not any(_is_written_number(r, a) for a in args):
+        return None
+    values = [r.constant(a) for a in args]
+    assert op.array is not None  # of an element-wise operation
+    if None in values:
+        return None
+    with np.errstate(all="ignore"):
+        found = [float(op.array(*(np.float64(v) for v in values), eps=eps)) for eps in (1e-12, 1.0 - 1e-12)]
+    return r.number(found[0]) if found[0] == found[1] and math.isfinite(found[0]) else None
+
+
+def _is_written_number(r: Rewriter, a: int) -> bool:
+    if r.is_op(a, "neg"):
+        a = r.argument(a)
+    leaf = leaf_at(r.builder.nodes, a)
+    return a != ZERO and leaf is not None and leaf.value is not None
+
+
 def _index_set(op: Primitive) -> IndexSet:
     assert op.index_set is not None  # these rules are filed under aggregations only
     return op.index_set
 
 
 _WITHIN = {
-    IndexSet.WH: (IndexSet.WH,),
-    IndexSet.WHCG: (IndexSet.WH, IndexSet.WHCG),
-    IndexSet.WHC: (IndexSet.WH, IndexSet.WHCG, IndexSet.WHC),
-    IndexSet.BWH: (IndexSet.WH, IndexSet.BWH),
+    outer: tuple(inner for inner in IndexSet if REMOVES[inner] & ~REMOVES[outer] == Extent.NONE) for outer in IndexSet
 }
+"""The index sets whose cells divide those of each."""
+_FOLDABLE = tuple(op.name for op in PRIMITIVES.values() if not op.is_aggregation and op.name != "neg")
 _ODD = tuple(op.name for op in PRIMITIVES.values() if op.parity is Parity.ODD)
 _EVEN = tuple(op.name for op in PRIMITIVES.values() if op.parity is Parity.EVEN)
 _VANISHING = tuple(op.name for op in PRIMITIVES.values() if op.vanishes_at_zero)
 _OF = {moment: tuple(op.name for op in PRIMITIVES.values() if op.moment is moment) for moment in Moment}
 
 RULES: tuple[Rule, ...] = (
+    # Numbers.
+    Rule("f(numbers) = a number", _FOLDABLE, _folded),
     # Sums.
     Rule("a + 0 = a", ("add",), lambda r, op, a, b: b if a == ZERO else _where(b == ZERO, a)),
     Rule("a - a = 0", ("add",), _cancelled),

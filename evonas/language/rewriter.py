@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from evonas.language.node import FIRST, INPUTS, ONE, Node, NodeBuilder
+from evonas.language.leaf import constant_name, leaf_named
+from evonas.language.node import FIRST, INPUTS, ONE, ZERO, Node, NodeBuilder
 from evonas.language.primitive_table import IndexSet, Primitive
 from evonas.language.varying_axes import INPUT_EXTENTS, Extent, result_extent
 
@@ -48,7 +49,14 @@ class Rewriter:
         self._identities: list[tuple[int, str]] = [(0, name) for name in INPUTS]
 
     def add(self, name: str, *args: int) -> int:
-        """The number of the simplified form of `name(*args)`, whose arguments are simplified already."""
+        """The number of the simplified form of `name(*args)`, whose arguments are simplified already.
+
+        Without arguments it is that of a leaf; the number 1 is written as derivatives and rules write it.
+        """
+        if not args:
+            leaf = leaf_named(name)
+            assert leaf is not None  # every operation has arguments
+            return self.one() if leaf.value == 1.0 else self.leaf(name, leaf.extent)
         op = self.ops[name]
         if op.commutative:
             args = tuple(sorted(args, key=self._identities.__getitem__))
@@ -61,12 +69,14 @@ class Rewriter:
         return number
 
     def leaf(self, name: str, extent: Extent) -> int:
-        """The number of a leaf that is not an input; asking for the same name again gives the same leaf.
+        """The number of a leaf; asking for the same name again gives the same leaf.
 
         Args:
             name: the name, which is not that of an operation.
             extent: the axes that its value varies over.
         """
+        if name in INPUTS:
+            return INPUTS.index(name)
         number = self._leaves.get(name)
         if number is None:
             number = self._leaves[name] = self.builder.append(Node(name, ()))
@@ -84,6 +94,11 @@ class Rewriter:
         """
         for number, node in enumerate(nodes, FIRST):
             name, args = node
+            if not args:
+                leaf = leaf_named(name)
+                assert leaf is not None  # a graph has no other nodes without arguments
+                self.leaf(name, leaf.extent)
+                continue
             self.builder.append(node)
             self._describe(number, name, args)
             if not training and self.ops[name].index_set is IndexSet.BWH:
@@ -109,6 +124,22 @@ class Rewriter:
     def is_one(self, number: int) -> bool:
         """Whether the node is the constant 1."""
         return number >= FIRST and self.builder.nodes[number - FIRST] == ONE
+
+    def constant(self, number: int) -> float | None:
+        """The number that a node stands for, if it is 0, 1, written as a number, or the negation of one; else None."""
+        if number == ZERO or self.is_one(number):
+            return float(number != ZERO)
+        if self.is_op(number, "neg"):
+            value = self.constant(self.argument(number))
+            return None if value is None else -value
+        leaf = leaf_named(self.builder.nodes[number - FIRST].op) if number >= FIRST else None
+        return None if leaf is None else leaf.value
+
+    def number(self, value: float) -> int:
+        """The node that stands for a finite number."""
+        if value < 0.0:
+            return self.add("neg", self.number(-value))
+        return ZERO if value == 0.0 else self.add(constant_name(value))
 
     def one(self) -> int:
         """The node that is the constant 1."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from evonas.language.node import FIRST, Node
+from evonas.language.node import FIRST, Node, leaves_first
 from evonas.language.primitive_table import PRIMITIVES, Primitive
 from evonas.language.rewrite_rules import RULES_OF
 from evonas.language.rewriter import Rewriter
@@ -27,10 +27,10 @@ def rewriter(ops: Mapping[str, Primitive] = PRIMITIVES) -> Rewriter:
 
 
 def simplify(nodes: Sequence[Node], live: Sequence[int]) -> tuple[tuple[Node, ...], int]:
-    """The canonical form of a graph: the operations of an equal function in one fixed order, and its output.
+    """The canonical form of a graph: the nodes of an equal function in one fixed order, and its output.
 
     Args:
-        nodes: the operations.
+        nodes: the nodes.
         live: numbers of the nodes that the output depends on, in order; the last is the output.
     """
     r = rewriter()
@@ -43,24 +43,21 @@ def simplify(nodes: Sequence[Node], live: Sequence[int]) -> tuple[tuple[Node, ..
 
 
 def _renumbered(rewritten: Sequence[Node], output: int) -> tuple[tuple[Node, ...], int]:
-    """What `output` depends on, in the order in which a depth-first walk from there finishes the nodes."""
-    numbers = {number: number for number in range(FIRST)}
-    nodes: list[Node] = []
+    """What `output` depends on, leaves first, and then in the order in which a depth-first walk finishes the nodes."""
+    finished: dict[int, None] = {}
     stack = [output]
     while stack:
         number = stack[-1]
-        if number in numbers:
+        if number < FIRST or number in finished:
             stack.pop()
             continue
-        op, args = rewritten[number - FIRST]
-        missing = [a for a in reversed(args) if a not in numbers]
+        missing = [a for a in reversed(rewritten[number - FIRST].args) if a >= FIRST and a not in finished]
         if missing:
             stack.extend(missing)
             continue
-        numbers[number] = FIRST + len(nodes)
-        nodes.append(Node(op, tuple(numbers[a] for a in args)))
+        finished[number] = None
         stack.pop()
-    return tuple(nodes), numbers[output]
+    return leaves_first(rewritten, finished, output)
 
 
 def digest(nodes: Sequence[Node], output: int) -> str:

@@ -1,47 +1,32 @@
 """Which axes each node of a graph varies over.
 
-Every index set is a union of whole (h, w) planes, so values are of a few kinds: a value varies within a
-plane or not, with the sample or not, and with the channel, with the channel's group only, or with
-neither. `Extent` says which, as a set of flags. An element-wise result varies over every axis that one of
-its arguments varies over; an aggregation removes the axes of its index set.
+An element-wise result varies over every axis that one of its arguments varies over; an aggregation removes the axes of
+its index set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Flag
 
-from evonas.language.node import FIRST, Node, X
-from evonas.language.primitive_table import PRIMITIVES, IndexSet, Primitive
+from evonas.language.axes import REMOVES, Extent, IndexSet
+from evonas.language.leaf import LEAVES
+from evonas.language.node import FIRST, INPUTS, Node, X, leaf_at
+from evonas.language.primitive_table import PRIMITIVES, Primitive
 
-
-class Extent(Flag):
-    """The axes that a value varies over.
-
-    `CHANNEL` is made of `GROUP`, which group of channels it is, and `MEMBER`, which channel of the group. Every bit has
-    a name of its own, because the complement of a flag drops bits without a name.
-    """
-
-    NONE = 0
-    GROUP = 1
-    MEMBER = 2
-    CHANNEL = 3
-    BATCH = 4
-    PLANE = 8
-    FULL = 15
-
-
-REMOVES: dict[IndexSet, Extent] = {
-    IndexSet.BWH: Extent.BATCH | Extent.PLANE,
-    IndexSet.WHC: Extent.CHANNEL | Extent.PLANE,
-    IndexSet.WH: Extent.PLANE,
-    # The channels of a group are averaged, but the result still depends on the group.
-    IndexSet.WHCG: Extent.MEMBER | Extent.PLANE,
-}
+__all__ = [
+    "INPUT_EXTENTS",
+    "REMOVES",
+    "Extent",
+    "extents_of",
+    "has_pointwise_path",
+    "is_constant_over",
+    "mixes_positions",
+    "result_extent",
+]
 
 _ELEMENTWISE = frozenset(op.name for op in PRIMITIVES.values() if not op.is_aggregation)
 
-INPUT_EXTENTS = (Extent.FULL, Extent.NONE, Extent.CHANNEL, Extent.CHANNEL)
+INPUT_EXTENTS = tuple(leaf.extent for leaf in LEAVES[: len(INPUTS)])
 """Extents of the input nodes x, zero, v0, v1."""
 
 
@@ -58,11 +43,45 @@ def is_constant_over(extent: Extent, index_set: IndexSet) -> bool:
     return not extent & REMOVES[index_set]
 
 
-def varies_on_planes(nodes: Sequence[Node], live: Sequence[int]) -> bool:
-    """Whether a graph's output may vary within a plane: a path without aggregations leads there from x.
+def extents_of(nodes: Sequence[Node], live: Sequence[int]) -> dict[int, Extent]:
+    """The extent of each live node, by its number.
 
     Args:
-        nodes: the operations.
+        nodes: the nodes.
+        live: numbers of the nodes that the output depends on, in order.
+    """
+    extents: dict[int, Extent] = {}
+    for number in live:
+        leaf = leaf_at(nodes, number)
+        if leaf is not None:
+            extents[number] = leaf.extent
+        else:
+            name, args = nodes[number - FIRST]
+            extents[number] = result_extent(PRIMITIVES[name], [extents[a] for a in args])
+    return extents
+
+
+def mixes_positions(nodes: Sequence[Node], live: Sequence[int]) -> bool:
+    """Whether the output at a position depends on x at others, so that in a causal network it would see the future.
+
+    That is so where a statistic over positions is taken of a value that varies over them; one over the batch counts,
+    because in training it is taken of all positions.
+    """
+    extents = extents_of(nodes, live)
+    for number in live:
+        if number >= FIRST and nodes[number - FIRST].args:
+            name, args = nodes[number - FIRST]
+            index_set = PRIMITIVES[name].index_set
+            if index_set is not None and REMOVES[index_set] & extents[args[0]] & Extent.PLANE:
+                return True
+    return False
+
+
+def has_pointwise_path(nodes: Sequence[Node], live: Sequence[int]) -> bool:
+    """Whether a path without aggregations leads from x to the output; where none does, it is made of statistics alone.
+
+    Args:
+        nodes: the nodes.
         live: numbers of the nodes that the output depends on, in order; the last is the output.
     """
     varying = {X}

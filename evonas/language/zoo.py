@@ -1,23 +1,20 @@
 """Published layers, and layers that evonas found, as graphs: the zoo.
 
-`zoo["evonorm-s0"]` is a graph. Sources: EvoNorm B0 to S2 from the authors' released code for Liu et al.
-2020; batch, group, layer and instance normalisation from Ioffe & Szegedy 2015, Wu & He 2018, Ba et al.
-2016 and Ulyanov et al. 2016; swish from Ramachandran et al. 2017; RMSNorm from Zhang & Sennrich 2019;
-dynamic tanh from Zhu et al. 2025. What evonas found was trained longer than the search trained it, beside published
-layers (docs/SCIENCE.md), and the default search starts from it as from those.
+`zoo["evonorm-s0"]` is a graph. Sources: EvoNorm B0 to S2 from the authors' released code for Liu et al. 2020; batch,
+group, layer and instance normalisation from Ioffe & Szegedy 2015, Wu & He 2018, Ba et al. 2016 and Ulyanov et al. 2016;
+swish from Ramachandran et al. 2017; RMSNorm from Zhang & Sennrich 2019; dynamic tanh from Zhu et al. 2025; dynamic erf,
+and the functions beside it, from Chen et al. 2025 (arXiv 2512.10938). What evonas found was trained longer than the
+search trained it, beside published layers (docs/SCIENCE.md), and the default search starts from it as from those.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from evonas.errors import GraphError, UsageError, shorten
 from evonas.language.graph import Graph
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +27,14 @@ class Published:
         source: where it was published or found, and a note.
         linear: the normalisation alone, for positions of a network that have no activation; None where
             the publication uses only the affine there, as that of the EvoNorms does.
+        start: what parameters start at where that is not what the table of leaves says, by name.
     """
 
     name: str
     expression: str
     source: str
     linear: str | None = None
+    start: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def linear_graph(self) -> Graph | None:
@@ -72,8 +71,31 @@ PUBLISHED: tuple[Published, ...] = (
         _normalised("bwh"),
     ),
     Published("rmsnorm", "x / rms_whc(x)", "Zhang & Sennrich 2019; no activation of its own"),
-    Published("dyt", "tanh(v1 * x)", "Zhu et al. 2025; dynamic tanh, no statistics"),
+    Published("dyt-channels", "tanh(v1 * x)", "dynamic tanh with a factor for each channel; no statistics"),
 )
+"""Layers of convolutional networks."""
+
+
+def _of_tokens(name: str, expression: str, source: str) -> Published:
+    return Published(name, expression, source, expression)
+
+
+def _pointwise(name: str, expression: str, source: str) -> Published:
+    return Published(name, expression, source, start={"s1": 0.5})
+
+
+_DERF = "Chen et al. 2025; no statistics"
+
+TOKENS: tuple[Published, ...] = (
+    _of_tokens("layernorm", _normalised("c"), "Ba et al. 2016; of transformers, over the channels of a token"),
+    _of_tokens("rmsnorm-c", "x / rms_c(x)", "Zhang & Sennrich 2019; over the channels of a token"),
+    _of_tokens("headnorm", "x / rms_cg(x)", "RMSNorm of each head; groups are heads"),
+    _pointwise("dyt", "tanh(s1 * x)", "Zhu et al. 2025; dynamic tanh, no statistics"),
+    _pointwise("derf", "erf(s1 * x + s0)", "Chen et al. 2025; dynamic erf, no statistics"),
+    _pointwise("isru", "(s1 * x + s0) / sqrt(1 + square(s1 * x + s0))", _DERF),
+    _pointwise("expsign", "(s1 * x + s0) / abs(s1 * x + s0) * (1 - exp(-abs(s1 * x + s0)))", _DERF),
+)
+"""Layers of transformers. Statistics over `c` and `cg` are those of one token, so that nothing mixes positions."""
 
 
 def _swish(name: str, normalised: str, source: str, gated: str = "") -> Published:
@@ -90,7 +112,7 @@ FOUND: tuple[Published, ...] = (
 )
 """What searches of evonas ended with, or had among their best, and what held in longer training."""
 
-ROWS: Mapping[str, Published] = MappingProxyType({row.name: row for row in (*PUBLISHED, *FOUND)})
+ROWS: Mapping[str, Published] = MappingProxyType({row.name: row for row in (*PUBLISHED, *TOKENS, *FOUND)})
 zoo: Mapping[str, Graph] = MappingProxyType({name: Graph.parse(row.expression) for name, row in ROWS.items()})
 """Every published layer and every one that evonas found by name, as a graph."""
 

@@ -17,12 +17,14 @@ from evonas.errors import UsageError, unknown
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from evonas.language.graph import Graph
+
 BACKENDS = ("auto", "reference", "triton", "cpp")
 """The backends that `evonas.NormAct` accepts: the best for the input, the reference, Triton or C++ kernels."""
 
 Call = Callable[..., "Tensor"]
-"""A layer's kernels: `call(x, weight, bias, v0, v1, running)` returns its value. `v0` and `v1` may be None, and
-`running` is a tuple of running values, which training updates in place."""
+"""A layer's kernels: `call(x, parameters, running)` returns its value. `parameters` are weight, bias and the trained
+leaves of the graph, (c,) each, and `running` is a tuple of running values, which training updates in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class KernelProvider:
 
     Attributes:
         bind: `bind(backend, graph, training, groups, eps, momentum)` returns the `Call` of a layer; `graph` is JSON.
+        backends: the backends that have kernels for a graph.
+        takes_rows: whether the kernels of a graph need channels last in memory.
         cpp_trouble: returns the reason why C++ kernels cannot be built on this machine, or None where they can.
         compiler: returns the command of the C++ compiler that builds them, or None where there is none.
         build_calls: builds the operator that calls C++ kernels, unless it is there already.
@@ -38,6 +42,8 @@ class KernelProvider:
     """
 
     bind: Callable[[str, str, bool, int, float, float], Call]
+    backends: Callable[[Graph], frozenset[str]]
+    takes_rows: Callable[[Graph], bool]
     cpp_trouble: Callable[[], str | None]
     compiler: Callable[[], str | None]
     build_calls: Callable[[], object]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from evonas.language.graph import Graph, X
@@ -24,19 +25,21 @@ class LayerFactory:
         graph: the layer of a position with normalisation and activation.
         linear: the layer of a position with normalisation alone, such as the projection of an inverted
             residual. By default the affine alone, as in the EvoNorm release.
-        groups, eps: as in `NormAct`.
+        groups, eps, start: as in `NormAct`; `start` is for the first of the two.
     """
 
     graph: Graph
     linear: Graph = AFFINE_ALONE
     groups: int = 32
     eps: float = 1e-5
+    start: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def published(name: str) -> LayerFactory:
         """A layer of the zoo, with the layer that its publication uses where there is no activation."""
         row = ROWS[name]
-        return LayerFactory(zoo[name], AFFINE_ALONE if row.linear_graph is None else row.linear_graph)
+        linear = AFFINE_ALONE if row.linear_graph is None else row.linear_graph
+        return LayerFactory(zoo[name], linear, start=row.start)
 
     @staticmethod
     def of(layer: Graph | str) -> LayerFactory:
@@ -51,7 +54,7 @@ class LayerFactory:
 
     def norm_act(self, channels: int) -> nn.Module:
         """The layer for a position with normalisation and activation."""
-        return NormAct(self.graph, channels, self.groups, self.eps)
+        return NormAct(self.graph, channels, self.groups, self.eps, start=self.start)
 
     def norm(self, channels: int) -> nn.Module:
         """The layer for a position with normalisation alone."""

@@ -1,7 +1,7 @@
 """Inputs of any rank as planes.
 
-Every statistic takes either single channels or the whole plane of a channel, so the positions behind the channels are
-one plane, however many axes they have.
+Every statistic takes either single positions or the whole plane of a channel, so the positions are one plane, however
+many axes they have, and whether they stand before the channels or behind them.
 """
 
 from __future__ import annotations
@@ -29,3 +29,19 @@ def as_planes(x: Tensor) -> Tensor:
     if rank == 5:
         return x.flatten(2, 3)
     return x[:, :, None, None] if rank == 2 else x.unsqueeze(2)
+
+
+def tokens_as_planes(x: Tensor) -> Tensor:
+    """An input (b, *positions, c) of a rank of at least 2 as (b, c, h, w) with the same positions in the same order.
+
+    It is a view of a contiguous x, with channels last in memory.
+    """
+    if x.dim() == 4:
+        return x.permute(0, 3, 1, 2)
+    rows = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
+    return rows.transpose(1, 2).unsqueeze(-1)
+
+
+def planes_as_tokens(y: Tensor, x: Tensor) -> Tensor:
+    """A value (b, c, h, w) in the shape of an input x, (b, *positions, c), contiguous."""
+    return y.permute(0, 2, 3, 1).reshape(x.shape).contiguous()

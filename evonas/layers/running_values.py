@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from evonas.language.graph import FIRST, Graph
+from evonas.language.graph import Graph
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ _NAMES = {Moment.MEAN: "running_mean", Moment.RMS: "running_square", Moment.STD:
 def running_names(graph: Graph) -> dict[int, str]:
     """The buffer's name for each node over `bwh` that the output depends on, by node number."""
     names: dict[int, str] = {}
-    for number in graph.live:
-        op = PRIMITIVES[graph.node(number).op] if number >= FIRST else None
-        if op is not None and op.index_set is IndexSet.BWH and op.moment is not None:
+    for number in graph.operations:
+        op = PRIMITIVES[graph.node(number).op]
+        if op.index_set is IndexSet.BWH and op.moment is not None:
             name = _NAMES[op.moment]
             before = sum(other.startswith(name) for other in names.values())
             names[number] = f"{name}_{before}" if before else name

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evonas.errors import UsageError
-from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
+from evonas.language.graph import Graph, X
 from evonas.language.primitive_table import PRIMITIVES
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 INPUT, PARAMETER, CONSTANT, ELEMENTWISE, STATISTIC = "input", "parameter", "constant", "element-wise", "statistic"
 AFFINE, OUTPUT = "affine", "output"
-_INPUT_KINDS = {X: INPUT, ZERO: CONSTANT, V0: PARAMETER, V1: PARAMETER}
-_INPUT_LABELS = {X: "x", ZERO: "0", V0: "$v_0$", V1: "$v_1$"}
-
 _STYLES = {INPUT: "bold blue", PARAMETER: "magenta", CONSTANT: "dim", ELEMENTWISE: "default", STATISTIC: "yellow"}
 _SIGNS = {"*": "×", "/": "÷", "-": "−"}  # typographic signs for those of the expression language
 
@@ -39,8 +36,10 @@ def to_networkx(graph: Graph) -> nx.DiGraph:
 
     drawn = nx.DiGraph()
     for number in graph.live:
-        if number < FIRST:
-            drawn.add_node(number, label=INPUTS[number], kind=_INPUT_KINDS[number], op="", index_set="")
+        leaf = graph.leaf(number)
+        if leaf is not None:
+            kind = PARAMETER if leaf.is_parameter else INPUT if number == X else CONSTANT
+            drawn.add_node(number, label=leaf.text if leaf.value else leaf.name, kind=kind, op="", index_set="")
             continue
         name, args = graph.node(number)
         row = PRIMITIVES[name]
@@ -72,11 +71,11 @@ def tree(graph: Graph) -> Tree:
         again = number in references
         if again:
             text.append(f" (see {references[number]})", style="dim")
-        elif number >= FIRST and uses[number] > 1:
+        elif number >= graph.first and uses[number] > 1:
             references[number] = len(references) + 1
             text.append(f" [{references[number]}]", style="dim")
         branch = Tree(text) if parent is None else parent.add(text)
-        if not again and number >= FIRST:
+        if not again and number >= graph.first:
             for argument in graph.node(number).args:
                 grow(argument, branch)
         return branch
@@ -125,8 +124,10 @@ def framed(graph: Graph) -> nx.DiGraph:
     import networkx as nx
 
     drawn = to_networkx(graph)
-    for node, data in drawn.nodes(data=True):
-        data["label"] = _INPUT_LABELS.get(node, data["label"])
+    for number, data in drawn.nodes(data=True):
+        leaf = graph.leaf(number)
+        if leaf is not None:
+            data["label"] = leaf.label
     for _, target, data in drawn.edges(data=True):
         data["mark"] = _mark(graph.node(target).op, data["places"])
     drawn.add_node(AFFINE, label=r"$\gamma\,y + \beta$", kind=AFFINE)

@@ -13,8 +13,8 @@ from evonas.report.graph_layout import layered
 
 _ACROSS, _DOWN = 112.0, 54.0  # distance between columns and between rows, in px
 _WIDTH, _HEIGHT = 86.0, 34.0  # size of a node's box, in px
-_PLAIN = {"$v_0$": "v₀", "$v_1$": "v₁", r"$\gamma\,y + \beta$": "γ · y + β"}
-"""Plain text for the mathtext labels of matplotlib."""
+_PLAIN = {r"$\gamma\,y + \beta$": "γ · y + β"}
+"""Plain text for the mathtext label of matplotlib."""
 _SHORT = {"twice": "2×"}  # boxes are closer together here than in a picture
 
 

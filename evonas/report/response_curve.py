@@ -34,19 +34,18 @@ class ResponseCurve:
 def response(graph: Graph) -> ResponseCurve:
     """Computes the response of a layer at the start of training, in float64.
 
-    At that point v0 = 0, v1 = 1, and statistics come from the batch. In a batch of shape (4, 8, 6, 6) with groups of
-    two channels, one element runs from -4 to 4. All other elements are fixed; they come from a normal distribution and
-    are the same for every layer. The response of a layer that normalises depends on their standard deviation, while
-    that of a pure activation does not.
+    At that point parameters are what they start at, and statistics come from the batch. In a batch of shape (4, 8, 6,
+    6) with groups of two channels, one element runs from -4 to 4. All other elements are fixed; they come from a normal
+    distribution and are the same for every layer. The response of a layer that normalises depends on their standard
+    deviation, while that of a pure activation does not.
     """
     others = torch.randn(_SHAPE, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     grid = torch.linspace(-_REACH, _REACH, _POINTS, dtype=torch.float64)
-    v0, v1 = torch.zeros(_SHAPE[1], dtype=torch.float64), torch.ones(_SHAPE[1], dtype=torch.float64)
     curves: dict[float, tuple[float | None, ...]] = {}
     for scale in SCALES:
         x, outputs = scale * others, []
         for value in grid:
             x[0, 0, 0, 0] = value
-            outputs.append(finite(float(evaluate(graph, x, v0, v1, groups=_GROUPS)[0, 0, 0, 0])))
+            outputs.append(finite(float(evaluate(graph, x, groups=_GROUPS)[0, 0, 0, 0])))
         curves[scale] = tuple(outputs)
     return ResponseCurve(tuple(grid.tolist()), curves)

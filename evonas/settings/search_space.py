@@ -6,6 +6,7 @@ follow Liu et al. 2020, section 3.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from itertools import accumulate
 import numpy as np
 
 from evonas.errors import UsageError, shorten, unknown
-from evonas.language.graph import FIRST, Graph, Node
+from evonas.language.graph import FIRST, INPUTS, Graph, Node
+from evonas.language.leaf import LEAVES, NUMBER, constant_name, leaf_named
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.settings.fast_random import Draws
 
@@ -29,6 +31,7 @@ PUBLISHED_OPERATIONS = (
 """The operations of Liu et al. 2020. Written out, because a space draws by position in its list: were it read from the
 table of primitives, each new primitive would change every graph that a recorded seed draws."""
 PUBLISHED_INDEX_SETS = ("bwh", "whc", "wh", "whcg")
+_LEAF_NAMES = frozenset(leaf.name for leaf in LEAVES)
 MAX_OPERATIONS = 64
 """The greatest number of operations of a space, below the limit of a `Graph`: a canonical form may be longer."""
 
@@ -44,9 +47,12 @@ class SearchSpace:
         index_sets: the index sets of the aggregations; by default those of the paper.
         nodes: number of operations in a graph, including dead ones.
         weights: relative frequency of operations by full name ("std_wh"); 1 for operations that are not named.
+        leaves: leaves beside `x`, `0`, `v0` and `v1`, which every graph has: names of parameters, and positive numbers.
+            An argument is as often a number, whichever, as it is any other leaf or any earlier operation.
 
     Raises:
-        UsageError: an operation, index set or weight is unknown or invalid, or the number of nodes is out of range.
+        UsageError: an operation, index set, weight or leaf is unknown or invalid, or the number of nodes is out of
+            range.
     """
 
     name: str
@@ -54,9 +60,10 @@ class SearchSpace:
     index_sets: tuple[str, ...] = PUBLISHED_INDEX_SETS
     nodes: int = 10
     weights: Mapping[str, float] = field(default_factory=dict)
+    leaves: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("operations", "index_sets"):
+        for name in ("operations", "index_sets", "leaves"):
             if not isinstance(getattr(self, name), list | tuple):
                 raise UsageError(f"{name} must be a tuple of names, not {shorten(getattr(self, name))}")
             # Lists are accepted too, and become tuples so that equal spaces compare equal.
@@ -70,6 +77,7 @@ class SearchSpace:
         for index_set in self.index_sets:
             if index_set not in INDEX_SET_NAMES:
                 raise unknown("index set", index_set, INDEX_SET_NAMES)
+        object.__setattr__(self, "leaves", _checked_leaves(self.leaves))
         if not isinstance(self.nodes, int) or not 1 <= self.nodes <= MAX_OPERATIONS:
             raise UsageError(f"nodes must be an integer from 1 to {MAX_OPERATIONS}, not {shorten(self.nodes)}")
         for name, weight in self.weights.items():
@@ -101,24 +109,49 @@ class SearchSpace:
         return tuple(accumulate(self._probabilities))[:-1]
 
     @cached_property
+    def _first(self) -> int:
+        """The number of the first operation of a member."""
+        return FIRST + len(self.leaves)
+
+    @cached_property
+    def _leaf_nodes(self) -> tuple[Node, ...]:
+        """The leaves with which the nodes of every member begin: parameters, then numbers."""
+        return tuple(Node(name, ()) for name in self.leaves)
+
+    @cached_property
+    def _numbers(self) -> range:
+        """The numbers of the nodes that are numbers."""
+        count = sum(name not in _LEAF_NAMES for name in self.leaves)
+        return range(self._first - count, self._first)
+
+    def _argument(self, number: int, draws: Draws) -> int:
+        """A random argument of node `number`: a leaf or an earlier operation, where all numbers count as one leaf."""
+        numbers = self._numbers
+        if len(numbers) < 2:
+            return draws.below(number)
+        drawn = draws.below(number - len(numbers) + 1)
+        if drawn == numbers.start:
+            return numbers.start + draws.below(len(numbers))
+        return drawn if drawn < numbers.start else drawn + len(numbers) - 1
+
+    @cached_property
     def _arities(self) -> tuple[tuple[str, int], ...]:
         return tuple((name, PRIMITIVES[name].arity) for name in self.ops)
 
     def random_graph(self, rng: np.random.Generator) -> Graph:
         """A random graph, whose operations and arguments are drawn independently; the last node is the output."""
         draws = Draws(rng)
-        nodes = [self._random_node(number, draws) for number in range(FIRST, FIRST + self.nodes)]
-        return Graph.of_valid(tuple(nodes), FIRST + self.nodes - 1)
+        first = self._first
+        nodes = [self._random_node(number, draws) for number in range(first, first + self.nodes)]
+        return Graph.of_valid((*self._leaf_nodes, *nodes), first + self.nodes - 1)
 
     def mutate(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
         """`graph` with the operation and arguments of one node redrawn, and a description of the change.
 
         The graph must be a member of the space, as returned by `random_graph` and `embed`.
         """
-        place = int(rng.integers(len(graph.nodes)))
-        old, new = graph.nodes[place], self._random_node(FIRST + place, Draws(rng))
-        nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
-        return Graph.of_valid(nodes, graph.output), f"node {FIRST + place}: {_written(old)} -> {_written(new)}"
+        number = self._random_place(graph, rng)
+        return _redrawn(graph, number, self._random_node(number, Draws(rng)))
 
     def mutate_part(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
         """`graph` with one part of one node redrawn, its operation or an argument, and a description of the change.
@@ -129,18 +162,17 @@ class SearchSpace:
 
         The graph must be a member of the space, as returned by `random_graph` and `embed`.
         """
-        place = int(rng.integers(len(graph.nodes)))
-        number, old, draws = FIRST + place, graph.nodes[place], Draws(rng)
+        number, draws = self._random_place(graph, rng), Draws(rng)
+        old = graph.node(number)
         part = draws.below(1 + len(old.args))
         if part:
-            args = tuple(draws.below(number) if i + 1 == part else a for i, a in enumerate(old.args))
+            args = tuple(self._argument(number, draws) if i + 1 == part else a for i, a in enumerate(old.args))
             new = Node(old.op, args)
         else:
             name, arity = self._arities[bisect_right(self._thresholds, draws.uniform())]
             kept = old.args if len(old.args) <= arity else (old.args[draws.below(len(old.args))],)
-            new = Node(name, kept if len(kept) == arity else (*kept, draws.below(number)))
-        nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
-        return Graph.of_valid(nodes, graph.output), f"node {number}: {_written(old)} -> {_written(new)}"
+            new = Node(name, kept if len(kept) == arity else (*kept, self._argument(number, draws)))
+        return _redrawn(graph, number, new)
 
     def insert(self, graph: Graph, rng: np.random.Generator) -> tuple[Graph, str] | None:
         """`graph` with a new node at one argument of a live node, and a description of the change.
@@ -151,15 +183,15 @@ class SearchSpace:
 
         The graph must be a member of the space, as returned by `random_graph` and `embed`; so is the result.
         """
-        live = [number for number in graph.live if number >= FIRST]
+        live = graph.operations
         receiver = live[int(rng.integers(len(live)))]
         place = int(rng.integers(len(graph.node(receiver).args)))
-        there = [*range(FIRST), *(number for number in live if number < receiver)]
+        there = [*range(graph.first), *(number for number in live if number < receiver)]
         name, arity = self._arities[bisect_right(self._thresholds, rng.random())]
         replaced = graph.node(receiver).args[place]
         first = replaced if rng.integers(2) else there[int(rng.integers(len(there)))]
         inserted = Node(name, (first,) if arity == 1 else (first, there[int(rng.integers(len(there)))]))
-        numbers, nodes = {number: number for number in range(FIRST)}, list[Node]()
+        numbers, nodes = {number: number for number in range(graph.first)}, list(graph.nodes[: graph.first - FIRST])
         for number in live:
             op, args = graph.node(number)
             moved = [numbers[a] for a in args]
@@ -169,7 +201,7 @@ class SearchSpace:
             numbers[number] = FIRST + len(nodes)
             nodes.append(Node(op, tuple(moved)))
         longer = Graph(tuple(nodes), numbers[graph.output])
-        if sum(number >= FIRST for number in longer.live) > self.nodes:
+        if len(longer.operations) > self.nodes:
             return None
         return self.embed(longer, rng), f"argument {place + 1} of node {receiver}: {replaced} -> {_written(inserted)}"
 
@@ -179,11 +211,11 @@ class SearchSpace:
         The dead nodes are inserted at random places before the output, where later mutations can connect them.
 
         Raises:
-            UsageError: the graph has too many operations, or one that is not in the space.
+            UsageError: the graph has too many operations, or an operation or a leaf that is not in the space.
         """
-        if graph.output < FIRST:
+        if graph.output < graph.first:
             graph = _with_own_output(graph)
-        live = [graph.node(number) for number in graph.live if number >= FIRST]
+        live = [graph.node(number) for number in graph.operations]
         if len(live) > self.nodes:
             raise UsageError(
                 f"{shorten(graph.written())} has {len(live)} nodes; the space {self.name!r} allows {self.nodes}"
@@ -191,26 +223,36 @@ class SearchSpace:
         for node in live:
             if node.op not in self.ops:
                 raise UsageError(f"{shorten(graph.written())} uses {node.op}, which is not in {self.name!r}")
+        numbers = {number: number for number in range(FIRST)}
+        for number in graph.live:
+            if FIRST <= number < graph.first:
+                name = graph.node(number).op
+                if name not in self.leaves:
+                    raise UsageError(f"{shorten(graph.written())} uses {name}, which is not in {self.name!r}")
+                numbers[number] = FIRST + self.leaves.index(name)
         is_padding = np.ones(self.nodes, dtype=bool)
         is_padding[rng.choice(self.nodes - 1, size=len(live) - 1, replace=False)] = False
         is_padding[-1] = False
-        numbers = {number: number for number in range(FIRST)}
-        originals = iter([number for number in graph.live if number >= FIRST])
+        originals = iter(graph.operations)
         nodes: list[Node] = []
-        for place in range(self.nodes):
-            if is_padding[place]:
-                nodes.append(self._random_node(FIRST + place, Draws(rng)))
+        for number in range(self._first, self._first + self.nodes):
+            if is_padding[number - self._first]:
+                nodes.append(self._random_node(number, Draws(rng)))
                 continue
             original = next(originals)
             op, args = graph.node(original)
             nodes.append(Node(op, tuple(numbers[a] for a in args)))
-            numbers[original] = FIRST + place
-        return Graph(tuple(nodes), FIRST + self.nodes - 1)
+            numbers[original] = number
+        return Graph((*self._leaf_nodes, *nodes), self._first + self.nodes - 1)
 
     def _random_node(self, number: int, draws: Draws) -> Node:
         name, arity = self._arities[bisect_right(self._thresholds, draws.uniform())]
-        one = draws.below(number)
-        return Node(name, (one,) if arity == 1 else (one, draws.below(number)))
+        one = self._argument(number, draws)
+        return Node(name, (one,) if arity == 1 else (one, self._argument(number, draws)))
+
+    def _random_place(self, graph: Graph, rng: np.random.Generator) -> int:
+        """The number of a random operation of a member."""
+        return self._first + int(rng.integers(len(graph.nodes) - len(self.leaves)))
 
 
 def generator(seed: int, *counters: int) -> np.random.Generator:
@@ -221,6 +263,33 @@ def generator(seed: int, *counters: int) -> np.random.Generator:
 def _with_own_output(graph: Graph) -> Graph:
     """A graph whose output is an input, rewritten as a sum with 0 so that its output is an operation."""
     return Graph((*graph.nodes, Node("add", (graph.output, 1))), FIRST + len(graph.nodes))
+
+
+def _redrawn(graph: Graph, number: int, new: Node) -> tuple[Graph, str]:
+    """`graph` with another node at `number`, and a description of the change."""
+    place, old = number - FIRST, graph.node(number)
+    nodes = (*graph.nodes[:place], new, *graph.nodes[place + 1 :])
+    return Graph.of_valid(nodes, graph.output), f"node {number}: {_written(old)} -> {_written(new)}"
+
+
+def _checked_leaves(leaves: tuple[object, ...]) -> tuple[str, ...]:
+    """Names of leaves as graphs spell them, parameters first.
+
+    Raises:
+        UsageError: for what is no parameter and no positive number, and for a leaf that every graph has.
+    """
+    names = dict.fromkeys(_leaf_name(leaf) for leaf in leaves)
+    return tuple(sorted(names, key=lambda name: name not in _LEAF_NAMES))
+
+
+def _leaf_name(leaf: object) -> str:
+    text = str(leaf) if isinstance(leaf, str | int | float) and not isinstance(leaf, bool) else ""
+    name = constant_name(float(text)) if re.fullmatch(NUMBER, text) else text
+    found = leaf_named(name)
+    if found is None or name in INPUTS:
+        known = ", ".join(sorted(_LEAF_NAMES - set(INPUTS)))
+        raise UsageError(f"a leaf of a space must be {known} or a finite positive number, not {shorten(leaf)}")
+    return name
 
 
 def _written(node: Node) -> str:

@@ -157,7 +157,9 @@ def _outcome(name: str, norm: nn.Module, finding: Finding, linear: str, graph: G
     hooks = len(norm._forward_hooks) + len(norm._forward_pre_hooks) + len(norm._backward_hooks)
     notes: tuple[str, ...] = (f"its {hooks} hooks now see the layer, including the activation",) if hooks else ()
     notes += _notes_on_statistics(norm, graph)
-    if isinstance(norm, nn.BatchNorm1d) and any(PRIMITIVES[n.op].index_set is IndexSet.WH for n in graph.nodes):
+    if isinstance(norm, nn.BatchNorm1d) and any(
+        PRIMITIVES[n.op].index_set is IndexSet.WH for n in graph.nodes if n.args
+    ):
         notes += ("if a Linear is before it, so that channels have no positions, statistics over wh are of one value",)
     if finding.is_pair:
         reason = "" if finding.certain else f"guessed from the order of modules, because of {finding.reason}"

@@ -22,7 +22,6 @@ namespace {
 using at::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-using Vector = std::optional<Tensor>;
 
 typedef void (*Entry)(const int64_t* call, long long threads);
 
@@ -41,7 +40,7 @@ struct Library {
 // input.
 struct Form : torch::CustomClassHolder {
     Form(const std::string& path, const std::string& graph, bool training, at::IntArrayRef sizes,
-         at::ArrayRef<double> reals, at::IntArrayRef rows)
+         at::ArrayRef<double> reals, at::IntArrayRef fields, at::IntArrayRef rows)
         : library(path),
           graph(graph),
           forward(library.entry("forward")),
@@ -53,8 +52,8 @@ struct Form : torch::CustomClassHolder {
           totals(sizes[N_COUNTS + 2]),
           running(sizes[N_COUNTS + 3]),
           reals(reals.begin(), reals.end()),
-          rows(rows.begin(), rows.end()),
-          gradients(std::count_if(rows.begin(), rows.end(), [](int64_t row) { return row >= 0; })) {}
+          fields(fields.begin(), fields.end()),
+          rows(rows.begin(), rows.end()) {}
 
     const Library library;
     const std::string graph;  // as JSON
@@ -64,9 +63,8 @@ struct Form : torch::CustomClassHolder {
     // The threads worth starting, the sizes of the two buffers, and the number of running values.
     const int64_t threads, stats, totals, running;
     const std::vector<double> reals;
-    // The rows of the gradients of weight, bias, v0 and v1; -1 if there is none.
-    const std::vector<int64_t> rows;
-    const int64_t gradients;
+    // The fields of a `Call` for the parameters, and the rows of their gradients.
+    const std::vector<int64_t> fields, rows;
 };
 
 // A vector in the type of x, contiguous.
@@ -78,11 +76,9 @@ Tensor as(const Tensor& vector, const Tensor& x) {
 
 // The fields of a `Call`, each of 8 bytes. The tensors that it points to have to live until it has run.
 struct Call {
-    Call(const Form& form, const Tensor& x, at::ArrayRef<Tensor> vectors, at::TensorList running)
+    Call(const Form& form, const Tensor& x, at::TensorList vectors, at::TensorList running)
         : words(N_POINTERS + form.running + N_COUNTS + N_REALS, 0) {
-        const int first = at_v0_ptr;  // v0, v1, weight and bias follow in this order
-        for (size_t i = 0; i < vectors.size(); ++i)
-            if (vectors[i].defined()) point(first + i, own(vectors[i], x));
+        for (size_t i = 0; i < vectors.size(); ++i) point(form.fields[i], own(vectors[i], x));
         for (size_t i = 0; i < running.size(); ++i) point(N_POINTERS + i, own(running[i], x));
         auto* next = std::copy(form.counts.begin(), form.counts.end(), words.data() + N_POINTERS + form.running);
         std::memcpy(next, form.reals.data(), N_REALS * sizeof(double));
@@ -101,36 +97,30 @@ struct Call {
     c10::SmallVector<Tensor, 8> owned;
 };
 
-// The gradients of x, weight, bias, v0 and v1 by the operator in `torch_operator.py`, which has a derivative itself.
+// The gradients of x and of the parameters by the operator in `torch_operator.py`, which has a derivative itself.
 variable_list differentiable(const Form& form, const Tensor& dy, const variable_list& saved) {
     static const auto op = c10::Dispatcher::singleton().findSchemaOrThrow("evonas::norm_act_backward", "");
-    const auto optional = [](const Tensor& t) { return t.defined() ? c10::IValue(t) : c10::IValue(); };
-    torch::jit::Stack stack = {dy, saved[0], saved[1], saved[4], saved[5], optional(saved[2]), optional(saved[3]),
-                               c10::IValue(), "cpp", form.graph, form.training, form.counts[at_groups],
-                               form.reals[at_eps], form.reals[at_momentum]};
+    const variable_list parameters(saved.begin() + 2, saved.begin() + 2 + form.fields.size());
+    torch::jit::Stack stack = {dy, saved[0], saved[1], parameters, c10::IValue(), "cpp", form.graph, form.training,
+                               form.counts[at_groups], form.reals[at_eps], form.reals[at_momentum]};
     op.callBoxed(stack);
     variable_list found = stack[0].toTensorVector();
-    const int of[] = {4, 5, 2, 3};
-    for (int i = 0; i < 4; ++i) {
-        const Tensor& parameter = saved[of[i]];
-        found[i + 1] = parameter.defined() ? found[i + 1].to(parameter.scalar_type()) : Tensor();
-    }
+    for (size_t i = 0; i < parameters.size(); ++i) found[i + 1] = found[i + 1].to(parameters[i].scalar_type());
     return found;
 }
 
 struct Function : torch::autograd::Function<Function> {
     static Tensor forward(
-        AutogradContext* ctx, const Tensor& x, const Tensor& weight, const Tensor& bias, const Vector& v0,
-        const Vector& v1, at::TensorList running, int64_t number) {
+        AutogradContext* ctx, const Tensor& x, at::TensorList parameters, at::TensorList running, int64_t number) {
         const at::AutoDispatchBelowADInplaceOrView below;  // autograd must not record anything in here
         auto form = c10::intrusive_ptr<Form>::reclaim_copy(reinterpret_cast<Form*>(number));
-        const Tensor vectors[] = {v0.value_or(Tensor()), v1.value_or(Tensor()), weight, bias};
         Tensor y = at::empty_like(x), stats = at::empty({form->stats}, x.options());
-        Call call(*form, x, vectors, running);
+        Call call(*form, x, parameters, running);
         call.point(at_y_ptr, y);
         call.point(at_stats_ptr, stats);
         call.run(form->forward, *form);
-        variable_list kept = {x, stats, vectors[0], vectors[1], weight, bias};
+        variable_list kept = {x, stats};
+        kept.insert(kept.end(), parameters.begin(), parameters.end());
         if (form->training) {
             const auto* own = call.owned.end() - running.size();
             for (size_t i = 0; i < running.size(); ++i) {
@@ -143,7 +133,7 @@ struct Function : torch::autograd::Function<Function> {
         }
         ctx->save_for_backward(std::move(kept));
         ctx->saved_data["form"] = c10::IValue::make_capsule(form);
-        ctx->saved_data["inputs"] = int64_t(6 + running.size());
+        ctx->saved_data["inputs"] = int64_t(2 + parameters.size() + running.size());
         ctx->set_materialize_grads(false);
         return y;
     }
@@ -165,11 +155,12 @@ struct Function : torch::autograd::Function<Function> {
                 dy = at::empty_like(x).copy_(dy);
             const int64_t channels = x.size(1), planes = x.size(0) * channels;
             found[0] = at::empty_like(x);
-            const Tensor gradients = at::empty({form.gradients, channels}, x.options());
+            const int64_t count = form.fields.size();
+            const Tensor gradients = at::empty({count, channels}, x.options());
             // The totals, followed by the gradients of every plane.
-            const Tensor between = at::empty({form.totals + form.gradients * planes}, x.options());
+            const Tensor between = at::empty({form.totals + count * planes}, x.options());
             const at::ArrayRef<Tensor> all(saved);
-            Call call(form, x, all.slice(2, 4), all.slice(6));
+            Call call(form, x, all.slice(2, count), all.slice(2 + count));
             call.point(at_dy_ptr, dy);
             call.point(at_dx_ptr, found[0]);
             call.point(at_stats_ptr, stats);
@@ -177,25 +168,22 @@ struct Function : torch::autograd::Function<Function> {
             call.point(at_densities_ptr, between, form.totals);
             call.point(at_gradients_ptr, gradients);
             call.run(form.backward, form);
-            const int of[] = {4, 5, 2, 3};  // the places of weight, bias, v0 and v1 among the saved tensors
-            for (int i = 0; i < 4; ++i)
-                if (form.rows[i] >= 0)
-                    found[i + 1] = gradients.select(0, form.rows[i]).to(saved[of[i]].scalar_type());
+            for (int64_t i = 0; i < count; ++i)
+                found[i + 1] = gradients.select(0, form.rows[i]).to(saved[i + 2].scalar_type());
         }
         return found;
     }
 };
 
-Tensor norm_act(
-    const Tensor& x, const Tensor& weight, const Tensor& bias, const Vector& v0, const Vector& v1,
-    at::TensorList running, int64_t form) {
-    return Function::apply(x, weight, bias, v0, v1, running, form);
+Tensor norm_act(const Tensor& x, at::TensorList parameters, at::TensorList running, int64_t form) {
+    return Function::apply(x, parameters, running, form);
 }
 
 int64_t make_form(
     const std::string& path, const std::string& graph, bool training, at::IntArrayRef sizes,
-    at::ArrayRef<double> reals, at::IntArrayRef rows) {
-    return reinterpret_cast<int64_t>(c10::make_intrusive<Form>(path, graph, training, sizes, reals, rows).release());
+    at::ArrayRef<double> reals, at::IntArrayRef fields, at::IntArrayRef rows) {
+    return reinterpret_cast<int64_t>(
+        c10::make_intrusive<Form>(path, graph, training, sizes, reals, fields, rows).release());
 }
 
 void forget_form(int64_t form) { c10::intrusive_ptr<Form>::reclaim(reinterpret_cast<Form*>(form)); }
@@ -203,12 +191,12 @@ void forget_form(int64_t form) { c10::intrusive_ptr<Form>::reclaim(reinterpret_c
 }  // namespace
 
 TORCH_LIBRARY(evonas_calls, library) {
+    library.def("norm_act(Tensor x, Tensor[] parameters, Tensor[] running, int form) -> Tensor", &norm_act);
     library.def(
-        "norm_act(Tensor x, Tensor weight, Tensor bias, Tensor? v0, Tensor? v1, Tensor[] running, int form) -> Tensor",
-        &norm_act);
-    library.def(
-        "make_form(str path, str graph, bool training, int[] sizes, float[] reals, int[] rows) -> int",
+        "make_form(str path, str graph, bool training, int[] sizes, float[] reals, int[] fields, int[] rows) -> int",
         [](std::string path, std::string graph, bool training, std::vector<int64_t> sizes, std::vector<double> reals,
-           std::vector<int64_t> rows) { return make_form(path, graph, training, sizes, reals, rows); });
+           std::vector<int64_t> fields, std::vector<int64_t> rows) {
+            return make_form(path, graph, training, sizes, reals, fields, rows);
+        });
     library.def("forget_form(int form) -> ()", &forget_form);
 }

@@ -27,14 +27,13 @@ class Calls(NamedTuple):
     """The operators that `calls.h` registers.
 
     Attributes:
-        norm_act: computes y from x, weight, bias, v0, v1, the running values and the number of a form; it is
-            differentiable.
+        norm_act: computes y from x, the parameters, the running values and the number of a form; it is differentiable.
         make_form: makes a `Form` of `calls.h`, and returns its number.
         forget_form: releases a form, which stays usable for the backward passes that need it.
     """
 
     norm_act: Callable[..., Tensor]
-    make_form: Callable[[str, str, bool, Sequence[int], Sequence[float], Sequence[int]], int]
+    make_form: Callable[[str, str, bool, Sequence[int], Sequence[float], Sequence[int], Sequence[int]], int]
     forget_form: Callable[[int], None]
 
 

@@ -15,6 +15,7 @@ CPP = Dialect(
     beside_tiles="{}",
     zero="T(0)",
     one="T(1)",
+    number="T({})",
     inverse=None,
     reserved=tuple(sorted(set(re.findall(r"\binline \w+ (\w+)\(", helpers_text())))),
 )

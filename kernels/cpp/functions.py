@@ -201,7 +201,7 @@ class CppKernels(Buffers):
     def _load(self, body: Body, wanted: Sequence[int], without: Collection[int] = ()) -> None:
         """Loads the leaves that are constant on planes and that some nodes depend on, except those of `without`."""
         for number in body.reached(wanted):
-            if self.plan.varies_within_planes(number) or number in without:
+            if self.plan.varies_in_sweep(number) or number in without:
                 continue
             name = body.fresh(self.leaf(number))
             value = read_expression(self.address(number), self.index(number), body.dialect)

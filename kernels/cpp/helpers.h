@@ -7,7 +7,7 @@
 
 typedef long long i64;
 
-extern "C" double exp(double), log(double), tanh(double);
+extern "C" double erf(double), exp(double), log(double), tanh(double);
 
 namespace {
 
@@ -32,6 +32,9 @@ typedef T V __attribute__((vector_size(BYTES)));
 typedef T Unaligned __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_alias));
 typedef double D __attribute__((vector_size(W * sizeof(double))));  // for sums over samples
 typedef I M __attribute__((vector_size(BYTES)));  // integers, and results of comparisons: -1 where they hold
+
+inline i64 min(i64 a, i64 b) { return a < b ? a : b; }
+inline i64 max(i64 a, i64 b) { return a > b ? a : b; }
 
 inline V all(T a) { return V{} + a; }
 inline V all(V a) { return a; }
@@ -164,11 +167,12 @@ inline V square_root(V a) { return each<square_root>(a); }
 inline V exponential(V a) { return each<::exp>(a); }
 inline V logarithm(V a) { return each<::log>(a); }
 inline V tanh(V a) { return each<::tanh>(a); }
+inline V error_function(V a) { return each<::erf>(a); }
 
 #else
 
-// Exponential, logarithm and hyperbolic tangent of float32, the first two after Cephes (Moshier 1989), to 2 units in
-// the last place.
+// Exponential, logarithm, hyperbolic tangent and error function of float32, the first two after Cephes (Moshier 1989),
+// to 2 units in the last place, the last to 3.
 
 // a 2^n for integer n, which is infinite or 0 if out of range. The power is applied in two halves, so that subnormal
 // results are right as well.
@@ -223,6 +227,29 @@ inline V tanh(V a) {
     return select(size < 0.15f, near, select(a < 0.0f, -far, far));
 }
 
+// a p(a^2) below 1, where erf(a) / a is a polynomial to 2e-9, and 1 - exp(-a^2) q(|a|) from there on, where q is the
+// scaled complementary error function to 2e-8 of the result. From 4 on the result is 1.
+inline V error_function(V a) {
+    const V size = select(magnitude(a) > 4.0f, all(4.0f), magnitude(a)), s = size * size;
+    V p = all(7.8538564e-05f);
+    p = p * s - 8.010192e-04f;
+    p = p * s + 5.1883273e-03f;
+    p = p * s - 2.6853811e-02f;
+    p = p * s + 1.12835854e-01f;
+    p = p * s - 3.7612626e-01f;
+    p = p * s + 1.1283791f;
+    V q = all(-3.9379118e-04f);
+    q = q * size + 6.065814e-03f;
+    q = q * size - 4.1312467e-02f;
+    q = q * size + 1.6501749e-01f;
+    q = q * size - 4.3313777e-01f;
+    q = q * size + 7.94007e-01f;
+    q = q * size - 1.0489546f;
+    q = q * size + 9.862918e-01f;
+    const V far = 1.0f - exponential(-s) * q;
+    return select(size < 1.0f, a * p, select(a < 0.0f, -far, far));
+}
+
 #endif
 
 inline V sigmoid(V a) { return T(1) / (T(1) + exponential(-a)); }
@@ -248,6 +275,7 @@ inline V root_slope(V a, T eps) { return square(sign(a)) / (T(2) * square_root(m
 // The same functions of values that are constant on planes, alone or combined with values that are not.
 inline T exponential(T a) { return exponential(all(a))[0]; }
 inline T tanh(T a) { return tanh(all(a))[0]; }
+inline T error_function(T a) { return error_function(all(a))[0]; }
 inline T sigmoid(T a) { return sigmoid(all(a))[0]; }
 inline T square(T a) { return a * a; }
 inline T sign(T a) { return sign(all(a))[0]; }

@@ -42,11 +42,15 @@ Section = Rows | Tiles
 
 
 class MemoryLayout(Enum):
-    """How an input is laid out in memory, and which of its values form a vector."""
+    """How an input is laid out in memory, and which of its values form a vector.
+
+    ROWS is the layout of CHANNELS, computed row by row (`evonas.kernels.cpp.rows`).
+    """
 
     PLANES = "contiguous"
     SMALL_PLANES = "contiguous, of small planes"
     CHANNELS = "channels last"
+    ROWS = "rows"
 
     @property
     def of_channels(self) -> bool:

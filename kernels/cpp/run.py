@@ -9,30 +9,30 @@ from _ctypes import dlclose
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from evonas.kernels.compiled_layer import PARAMETERS, Settings
+from evonas.kernels.compiled_layer import Settings, parameter_names
 from evonas.kernels.cpp.build import build, build_and_load
 from evonas.kernels.cpp.calls import Calls, calls
 from evonas.kernels.cpp.loops import MemoryLayout
-from evonas.kernels.cpp.source import COUNTS, POINTERS, REALS, Variant, cpp_source
+from evonas.kernels.cpp.source import COUNTS, POINTERS, REALS, PlaneFile, RowFile, Variant
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.plan.planner import plan_of
-from evonas.kernels.printing.buffers import Buffers
+from evonas.kernels.plan.rows import row_plan_of
+from evonas.kernels.printing.buffers import PARAMETER_POINTERS
 from evonas.language.graph import Graph
 from evonas.layers.build_clock import building
 from evonas.layers.running_values import running_names
-
-if TYPE_CHECKING:
-    from evonas.kernels.compiled_layer import Parameters
 
 WORTH_A_THREAD = 2**16
 """The values of x that a thread needs to be worth starting, which takes about 20 microseconds."""
 GATHERED_BELOW = 16
 """Planes of fewer positions than this are processed several at a time."""
 _FORMS_KNOWN = 1024
+_VECTORS = tuple(name.removesuffix("_ptr") for name in PARAMETER_POINTERS)
 _NOWHERE = 0
 
 
@@ -68,6 +68,7 @@ class CppLayer:
         training: whether statistics over the batch are computed from the input.
 
     Attributes:
+        parameters: the names of the parameters, in the order of `parameter_names`.
         running: the names of running values, in the order of the graph's nodes.
     """
 
@@ -75,20 +76,29 @@ class CppLayer:
         self.training, self._graph = training, graph.to_json()
         names = running_names(graph)
         self.running = tuple(names.values())
-        self._plan = plan_of(graph, training)
-        self._buffers = Buffers(self._plan, names)
+        self.parameters = parameter_names(graph)
+        kinds = kinds_of(graph)
+        self._planes = PlaneFile(plan_of(graph, training)) if PlanKind.PLANES in kinds else None
+        self._rows = RowFile(row_plan_of(graph)) if PlanKind.ROWS in kinds else None
+        self._vectors = (*_VECTORS, *self.running)
         self._entries: dict[tuple[str, MemoryLayout, bool], Any] = {}
-        self._vectors = ("v0", "v1", "weight", "bias", *self.running)
         pointers = len(POINTERS) + len(self.running)
         self._pack = struct.Struct(f"{pointers}P{len(COUNTS)}q{len(REALS)}d").pack  # a `Call`; all fields have 8 bytes
         self._form = lru_cache(_FORMS_KNOWN)(self._form_of)
         self._handle = lru_cache(_FORMS_KNOWN)(self._handle_of)
 
-    def stats_size(self, b: int, c: int, groups: int) -> int:
+    def stats_size(self, x: Tensor, groups: int) -> int:
         """How many numbers the forward pass leaves for the backward pass."""
-        return self._buffers.stats.size(b, c, groups)
+        return self._form_of(x.shape, x.is_contiguous(), x.dtype, groups).stats
 
-    def call(self, x: Tensor, parameters: Parameters, running: tuple[Tensor, ...], settings: Settings) -> Tensor | None:
+    def _file(self, layout: MemoryLayout) -> PlaneFile | RowFile:
+        found = self._rows if layout is MemoryLayout.ROWS else self._planes
+        assert found is not None  # the layout is one that the layer can have
+        return found
+
+    def call(
+        self, x: Tensor, parameters: tuple[Tensor, ...], running: tuple[Tensor, ...], settings: Settings
+    ) -> Tensor | None:
         """The layer's value with its derivative, by the operator in C++; None if that operator cannot be used.
 
         Raises:
@@ -99,7 +109,7 @@ class CppLayer:
         if by is None or (torch.is_grad_enabled() and not self.training):
             return None
         handle = self._handle(by, x.shape, x.is_contiguous(), x.dtype, settings)
-        return by.norm_act(x, *parameters, running, handle.number)
+        return by.norm_act(x, parameters, running, handle.number)
 
     def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
         """The layer's value for x in float32 or float64, and the numbers that its backward pass needs.
@@ -122,7 +132,7 @@ class CppLayer:
     ) -> dict[str, Tensor]:
         """The gradients of x and of the parameters, in the type of x."""
         form = self._form(x.shape, x.is_contiguous(), x.dtype, settings.groups)
-        names, (b, c, _), dx = self._buffers.densities, form.counts, torch.empty_like(x)
+        names, (b, c, _), dx = self._file(form.layout).densities, form.counts, torch.empty_like(x)
         gradients = x.new_empty((len(names), c))
         found = x.new_empty(form.totals + len(names) * b * c)  # the totals, then the gradients of every plane
         own = {name: _as(value, x) for name, value in vectors.items()}
@@ -135,27 +145,41 @@ class CppLayer:
     def _form_of(self, shape: torch.Size, contiguous: bool, dtype: torch.dtype, groups: int) -> InputForm:
         b, c, h, w = shape
         count = b * h * w
+        layout = self._layout(c, h * w, contiguous)
+        stats, totals = self._file(layout).sizes(b, c, h * w, groups)
         return InputForm(
-            layout=_layout(h * w, contiguous),
+            layout=layout,
             double=dtype == torch.float64,
             counts=(b, c, h * w),
             unbias=count / (count - 1) if count > 1 else 1.0,
             threads=1 + count * c // WORTH_A_THREAD,
-            stats=self._buffers.stats.size(b, c, groups),
-            totals=self._buffers.sums.size(b, c, groups),
+            stats=stats,
+            totals=totals,
         )
+
+    def _layout(self, channels: int, positions: int, contiguous: bool) -> MemoryLayout:
+        # With planes of 1×1, or a single channel, both memory formats are the same.
+        if self._rows is not None and (positions == 1 or channels == 1 or not contiguous):
+            return MemoryLayout.ROWS
+        if self._planes is None:
+            raise ValueError("a layer with statistics at single positions takes its input with channels last in memory")
+        if positions == 1 or not contiguous:
+            return MemoryLayout.CHANNELS
+        return MemoryLayout.SMALL_PLANES if positions < GATHERED_BELOW else MemoryLayout.PLANES
 
     def _handle_of(
         self, by: Calls, shape: torch.Size, contiguous: bool, dtype: torch.dtype, settings: Settings
     ) -> _Handle:
-        form, densities = self._form(shape, contiguous, dtype, settings.groups), self._buffers.densities
+        form = self._form(shape, contiguous, dtype, settings.groups)
+        file = self._file(form.layout)
         sizes = (*form.counts, settings.groups, form.threads, form.stats, form.totals, len(self.running))
-        rows = [densities.index(name) if name in densities else -1 for name in PARAMETERS]
+        fields = [POINTERS.index(f"{name}_ptr") for name in self.parameters]
+        rows = [file.densities.index(name) for name in self.parameters]
         reals = (settings.eps, settings.momentum, form.unbias)
-        source = cpp_source(self._plan, self._variant("forward", form.layout, form.double))
+        source = file.text(self._variant("forward", form.layout, form.double))
         with building():
             return build_and_load(
-                source, lambda path: _Handle(by, path, self._graph, self.training, sizes, reals, rows)
+                source, lambda path: _Handle(by, path, self._graph, self.training, sizes, reals, fields, rows)
             )
 
     def _run(
@@ -182,13 +206,14 @@ class CppLayer:
             entry = self._built(name, form.layout, form.double)
         addresses = [vectors[name].data_ptr() if name in vectors else _NOWHERE for name in self._vectors]
         numbers += (_NOWHERE,) * (4 - len(numbers))
-        call = self._pack(*tensors, *addresses[:4], *numbers, *addresses[4:], *form.counts, *settings, form.unbias)
+        own, running = addresses[: len(_VECTORS)], addresses[len(_VECTORS) :]
+        call = self._pack(*tensors, *own, *numbers, *running, *form.counts, *settings, form.unbias)
         entry(call, min(form.threads, torch.get_num_threads()) if form.threads > 1 else 1)
 
     def _built(self, name: str, layout: MemoryLayout, double: bool) -> Any:
         variant = self._variant(name, layout, double)
         with building():
-            library = build(cpp_source(self._plan, variant))
+            library = build(self._file(layout).text(variant))
         weakref.finalize(self, dlclose, library._handle)  # a search goes through thousands of layers
         for entry in ("forward", "backward") if variant.backward else ("forward",):
             function = library[entry]
@@ -216,17 +241,11 @@ class _Handle:
         training: bool,
         sizes: tuple[int, ...],
         reals: tuple[float, ...],
+        fields: list[int],
         rows: list[int],
     ) -> None:
-        self.number = by.make_form(str(path), graph, training, sizes, reals, rows)
+        self.number = by.make_form(str(path), graph, training, sizes, reals, fields, rows)
         weakref.finalize(self, by.forget_form, self.number).atexit = False  # PyTorch may be gone by then
-
-
-def _layout(positions: int, contiguous: bool) -> MemoryLayout:
-    # With planes of 1×1, both memory formats are the same.
-    if positions == 1 or not contiguous:
-        return MemoryLayout.CHANNELS
-    return MemoryLayout.SMALL_PLANES if positions < GATHERED_BELOW else MemoryLayout.PLANES
 
 
 def _as(vector: Tensor, x: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
-// Runs a function on every sample of a batch, in several threads if that is worth it. The result does not depend on
-// which thread processes a sample: sums over samples are computed afterwards, in the order of the samples.
+// Runs a function on every sample of a batch, or on every part of its rows, in several threads if that is worth it. The
+// result does not depend on which thread processes which: sums over samples are computed afterwards, in their order.
 
 #include <pthread.h>
 
@@ -19,16 +19,16 @@ void* go_over(void* argument) {
     return nullptr;
 }
 
-// In reverse order, a second run begins with the samples that the first one left in the cache.
-void over_samples(void (*work)(const Call&, i64), const Call& call, i64 threads, bool backwards) {
+void over_parts(
+    void (*work)(const Call&, i64), const Call& call, i64 count, i64 threads, bool backwards = false) {
     const i64 most = 64;
-    threads = threads < call.B ? threads : call.B;
+    threads = threads < count ? threads : count;
     threads = threads < most ? threads : most;
     Part parts[most];
     pthread_t started[most];
     bool runs[most] = {};
     for (i64 t = 0; t < threads; ++t)
-        parts[t] = {work, &call, call.B * t / threads, call.B * (t + 1) / threads, backwards};
+        parts[t] = {work, &call, count * t / threads, count * (t + 1) / threads, backwards};
     for (i64 t = 1; t < threads; ++t) runs[t] = pthread_create(&started[t], nullptr, go_over, &parts[t]) == 0;
     go_over(&parts[0]);
     for (i64 t = 1; t < threads; ++t) {
@@ -37,6 +37,11 @@ void over_samples(void (*work)(const Call&, i64), const Call& call, i64 threads,
         else
             go_over(&parts[t]);
     }
+}
+
+// In reverse order, a second run begins with the samples that the first one left in the cache.
+void over_samples(void (*work)(const Call&, i64), const Call& call, i64 threads, bool backwards) {
+    over_parts(work, call, call.B, threads, backwards);
 }
 
 }  // namespace

@@ -10,12 +10,15 @@ from pathlib import Path
 from evonas.kernels.cpp.build import helpers_text
 from evonas.kernels.cpp.functions import CppKernels
 from evonas.kernels.cpp.loops import MemoryLayout
+from evonas.kernels.cpp.rows import CppRows
 from evonas.kernels.plan.plan import Plan
+from evonas.kernels.plan.rows import RowPlan
 from evonas.kernels.plan.schedule import Step
+from evonas.kernels.printing.buffers import PARAMETER_POINTERS, Buffers
 from evonas.layers.running_values import running_names
 
 POINTERS = (
-    *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
+    *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", *PARAMETER_POINTERS),
     *("stats_ptr", "totals_ptr", "densities_ptr", "gradients_ptr"),
 )
 """The pointers of a `Call`, in order; those of running values follow."""
@@ -40,6 +43,44 @@ class Variant:
     backward: bool = True
 
 
+class PlaneFile:
+    """What the callers of a layer's file know of a layer that is computed plane by plane.
+
+    Attributes:
+        densities: the names of the parameters, in the order of the rows of their gradients.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._buffers = Buffers(plan, running_names(plan.graph))
+        self.densities = self._buffers.densities
+
+    def sizes(self, b: int, c: int, positions: int, groups: int) -> tuple[int, int]:
+        """How many numbers the forward pass leaves for the backward pass, and how many that computes on its way."""
+        return self._buffers.stats.size(b, c, groups), self._buffers.sums.size(b, c, groups)
+
+    def text(self, variant: Variant) -> str:
+        """The text of the file."""
+        return cpp_source(self._plan, variant)
+
+
+class RowFile:
+    """The same of a layer that is computed row by row."""
+
+    def __init__(self, plan: RowPlan) -> None:
+        self._plan, self._rows = plan, CppRows(plan)
+        self.densities = self._rows.densities
+
+    def sizes(self, b: int, c: int, positions: int, groups: int) -> tuple[int, int]:
+        """How many numbers the forward and the backward pass need beside their inputs; nothing is left for later."""
+        rows = b * positions
+        return self._rows.stats_size(rows, groups), self._rows.totals_size(rows, c, groups)
+
+    def text(self, variant: Variant) -> str:
+        """The text of the file."""
+        return row_source(self._plan, variant.double, variant.backward)
+
+
 def cpp_source(plan: Plan, variant: Variant = Variant()) -> str:
     """The text of the file; its entries `forward` and `backward` take a `Call` and the number of threads."""
     running = running_names(plan.graph)
@@ -62,6 +103,24 @@ def cpp_source(plan: Plan, variant: Variant = Variant()) -> str:
         *(entry for _, entry in passes),
     ]
     return "\n".join(parts)
+
+
+def row_source(plan: RowPlan, double: bool = False, backward: bool = True) -> str:
+    """The text of the file of a layer that is computed row by row, with the same entries."""
+    kernels = CppRows(plan)
+    return "\n".join(
+        [
+            f"// y = weight * f(x) + bias, row by row, with\n//\n//     f(x) = {plan.graph.written()}\n",
+            f"#define DOUBLE {int(double)}\n",
+            helpers_text(),
+            _call(POINTERS),
+            _runner_text(),
+            "namespace {\n",
+            *kernels.functions(backward),
+            "}  // namespace\n",
+            *kernels.entries(backward),
+        ]
+    )
 
 
 def _pass(kernels: CppKernels, name: str, steps: Sequence[Step]) -> tuple[list[str], str]:

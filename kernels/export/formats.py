@@ -8,7 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ class Concrete:
     """The size of the layer in a program, and its state.
 
     Attributes:
-        channels, groups, eps: as in `evonas.NormAct`.
+        channels, groups, eps, dim, start: as in `evonas.NormAct`. With a `dim` of -1 the input is (b, t, c).
         state: a file with the `state_dict` of a trained layer, as `torch.save` writes it; None for a new layer.
     """
 
@@ -42,6 +42,8 @@ class Concrete:
     groups: int = 32
     eps: float = 1e-5
     state: Path | None = None
+    dim: int = 1
+    start: Mapping[str, float] = field(default_factory=dict)
 
 
 def to_json(graph: Graph, facts: Mapping[str, str], space: str = "evonorm") -> bytes:
@@ -67,7 +69,7 @@ def to_latex(graph: Graph, facts: Mapping[str, str]) -> bytes:
 
 
 def to_pt2(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
-    """A program in evaluation mode that `torch.export.load` reads, for any batch, height and width.
+    """A program in evaluation mode that `torch.export.load` reads, for any batch and number of positions.
 
     The extra file `provenance.json` says where the layer comes from.
 
@@ -80,7 +82,7 @@ def to_pt2(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
 
 
 def to_onnx(graph: Graph, facts: Mapping[str, str], size: Concrete) -> bytes:
-    """An ONNX model in evaluation mode, from `x` to `y` in float32, for any batch, height and width.
+    """An ONNX model in evaluation mode, from `x` to `y` in float32, for any batch and number of positions.
 
     The metadata of the model say where the layer comes from.
 
@@ -110,6 +112,9 @@ def _program(graph: Graph, size: Concrete) -> ExportedProgram:
     b, h, w = _EXAMPLE
     batch, height, width = (torch.export.Dim(name) for name in ("batch", "height", "width"))
     module = _module(graph, size)
+    if size.dim == -1:
+        tokens = torch.zeros(b, h, size.channels)
+        return torch.export.export(module, (tokens,), dynamic_shapes=({0: batch, 1: torch.export.Dim("tokens")},))
     example = torch.zeros(b, size.channels, h, w)
     return torch.export.export(module, (example,), dynamic_shapes=({0: batch, 2: height, 3: width},))
 
@@ -117,9 +122,9 @@ def _program(graph: Graph, size: Concrete) -> ExportedProgram:
 def _module(graph: Graph, size: Concrete) -> nn.Module:
     """The layer in plain PyTorch, as in an exported file without kernels."""
     scope: dict[str, Any] = {"__name__": "layer"}
-    exec(compile(to_torch(graph), "<layer>", "exec"), scope)
+    exec(compile(to_torch(graph, start=size.start), "<layer>", "exec"), scope)
     try:
-        module: nn.Module = scope["Layer"](size.channels, size.groups, size.eps)
+        module: nn.Module = scope["Layer"](size.channels, size.groups, size.eps, dim=size.dim)
     except ValueError as error:
         raise UsageError(str(error)) from None
     if size.state is not None:

@@ -19,7 +19,8 @@ from evonas.kernels.triton.module import kernels_text
 from evonas.kernels.triton.on_chip import OnChipKernels
 from evonas.kernels.triton.steps import KernelPass, KernelStep, backward_pass, forward_pass
 from evonas.kernels.triton.streaming import StreamingKernels
-from evonas.language.graph import INPUTS, V0, V1, Graph
+from evonas.language.axes import Extent
+from evonas.language.graph import Graph
 from evonas.layers.running_values import running_names
 
 _PASSES = "PASSES"
@@ -169,7 +170,12 @@ class _Mode:
 
 
 def _method(graph: Graph, running: list[str], kernels: str) -> str:
-    vectors = [INPUTS[node] for node in (V0, V1) if node in graph.live]
+    vectors = [leaf.name for leaf in graph.parameters]
+    # Kernels take a scalar as a vector that repeats it, whose gradient PyTorch sums.
+    as_vectors = [
+        f"self.{leaf.name}" if leaf.extent is Extent.CHANNEL else f"self.{leaf.name}.expand(c).contiguous()"
+        for leaf in graph.parameters
+    ]
     used = set(re.findall(r"\w+", " ".join(re.findall(r"^def \w+\((.*?)\):", kernels, re.M | re.S))))
     given = ["**shape.numbers()", *(f'"{s}": self.{s}' for s in ("eps", "momentum") if s in used)]
     given += [f'"{name}_ptr": self.{name}' for name in running]
@@ -186,7 +192,7 @@ def _method(graph: Graph, running: list[str], kernels: str) -> str:
         passes="passes" if running else _PASSES,
         names=named,
         assign=f"passes = {_PASSES} if self.training else {_PASSES}_EVALUATION\n        y = " if running else "return ",
-        vectors="".join(f", self.{v}" for v in vectors),
+        vectors="".join(f", {one}" for one in as_vectors),
         update=update if running else "",
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evonas.errors import UsageError, shorten
@@ -28,6 +28,7 @@ def export_layer(
     force: bool = False,
     linear: Graph | None = None,
     triton: bool = True,
+    start: Mapping[str, float] | None = None,
 ) -> Path:
     """Write `graph` to `path` as one self-contained Python module that needs only torch.
 
@@ -44,7 +45,9 @@ def export_layer(
         scores: the layer's scores by name, for the file's docstring.
         force: whether to replace a file that exists.
         linear: a layer for positions without an activation, written as a second class.
-        triton: whether the file holds the layer's Triton kernels, which compute it if Triton and a GPU are there.
+        triton: whether the file holds the layer's Triton kernels, which compute it if Triton and a GPU are there. A
+            layer with statistics at single positions has none.
+        start: what parameters start at, by name, as in `NormAct`.
 
     Returns:
         The path of the file.
@@ -59,7 +62,7 @@ def export_layer(
         lines = [f"{name}: {value}" for name, value in provenance.items()]
     header = [*lines, *(f"score on {name}: {value:.4g}" for name, value in (scores or {}).items())]
     path = Path(path)
-    write_file(path, to_torch(graph, class_name, header, linear, triton).encode(), force=force)
+    write_file(path, to_torch(graph, class_name, header, linear, triton, start).encode(), force=force)
     return path
 
 
@@ -71,12 +74,14 @@ class ExportOptions:
         class_name: the name of the class, for `py`.
         triton: whether the file holds Triton kernels, for `py`.
         space: the name of the search space, for `json`.
+        start: what parameters start at, for `py`, `pt2` and `onnx`.
         size: the size of the layer, for `pt2` and `onnx`.
     """
 
     class_name: str = "Layer"
     triton: bool = True
     space: str = "evonorm"
+    start: Mapping[str, float] = field(default_factory=dict)
     size: Concrete | None = None
 
 
@@ -106,11 +111,19 @@ def export_as(
     check_class_name(name)
     check_place(path, force=force)  # before the work
     if form == "py":
-        return export_layer(graph, path, class_name=name, provenance=provenance, triton=options.triton, force=force)
+        return export_layer(
+            graph,
+            path,
+            class_name=name,
+            provenance=provenance,
+            triton=options.triton,
+            start=options.start,
+            force=force,
+        )
     if form in PROGRAMS:
         if options.size is None:
             raise UsageError(f"the format {form} needs a fixed number of channels; set it with --channels")
-        data = (to_pt2 if form == "pt2" else to_onnx)(graph, provenance, options.size)
+        data = (to_pt2 if form == "pt2" else to_onnx)(graph, provenance, replace(options.size, start=options.start))
     elif form == "json":
         data = to_json(graph, provenance, options.space)
     else:

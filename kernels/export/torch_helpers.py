@@ -37,6 +37,24 @@ def var_in_groups(values: Tensor, groups: int) -> Tensor:
     return variances.repeat_interleave(channels // groups, dim=1)[:, :, None, None]
 
 
+def mean_in_heads(values: Tensor, groups: int) -> Tensor:
+    """The mean over the channels of a group at each position, repeated for each channel."""
+    channels = values.shape[1]
+    if channels == 1:  # the same in every channel of a group
+        return values
+    grouped: Tensor = values.unflatten(1, (groups, channels // groups))
+    return grouped.mean(2).repeat_interleave(channels // groups, dim=1)
+
+
+def var_in_heads(values: Tensor, groups: int) -> Tensor:
+    """The biased variance over the channels of a group at each position, repeated for each channel."""
+    channels = values.shape[1]
+    if channels == 1:  # the same in every channel of a group
+        return values - values
+    grouped: Tensor = values.unflatten(1, (groups, channels // groups))
+    return grouped.var(2, correction=0).repeat_interleave(channels // groups, dim=1)
+
+
 def groups_dividing(channels: int, groups: int) -> int:
     """`groups`, lowered until it divides `channels`."""
     groups = min(groups, channels)
@@ -46,7 +64,7 @@ def groups_dividing(channels: int, groups: int) -> int:
 
 
 def per_channel(vector: Tensor, dtype: torch.dtype) -> Tensor:
-    """A vector of one value a channel in the shape (1, c, 1, 1)."""
+    """A vector of one value a channel as (1, c, 1, 1), or a scalar as (1, 1, 1, 1)."""
     return vector.to(dtype).view(1, -1, 1, 1)
 
 
@@ -55,6 +73,14 @@ def as_planes(x: Tensor) -> Tensor:
     if x.dim() == 5:
         return x.flatten(2, 3)
     return x[:, :, None, None] if x.dim() == 2 else x.unsqueeze(2)
+
+
+def tokens_as_planes(x: Tensor) -> Tensor:
+    """`x`, (b, *positions, c), as (b, c, h, w) with channels last in memory."""
+    if x.dim() == 4:
+        return x.permute(0, 3, 1, 2)
+    rows = x.flatten(1, -2) if x.dim() > 2 else x.unsqueeze(1)
+    return rows.transpose(1, 2).unsqueeze(-1)
 
 
 def laid_out_like(y: Tensor, x: Tensor) -> Tensor:

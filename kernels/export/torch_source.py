@@ -20,10 +20,13 @@ from evonas.errors import UsageError, shorten
 from evonas.kernels.export import torch_helpers
 from evonas.kernels.export.kernel_source import IMPORTS, NAMES, KernelSource, kernel_source
 from evonas.kernels.export.torch_templates import BACKEND, CLASS
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.docstring import formula, quoted, wrapped
+from evonas.language.axes import Extent
 from evonas.language.expression import difference
-from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph
+from evonas.language.graph import INPUTS, ZERO, Graph
+from evonas.language.leaf import Leaf
 from evonas.language.primitive_table import PRIMITIVES
 from evonas.layers.running_values import running_names, starts
 
@@ -40,6 +43,7 @@ def to_torch(
     header: Sequence[str] = (),
     linear: Graph | None = None,
     triton: bool = False,
+    start: Mapping[str, float] | None = None,
 ) -> str:
     """The source of a module file with a class that is `NormAct` of exactly this graph.
 
@@ -52,14 +56,15 @@ def to_torch(
         header: lines for the file's docstring; they may hold anything.
         linear: a layer for positions without an activation, written as a second class with `Linear`
             appended to its name.
-        triton: whether to add the layer's Triton kernels, which compute it on a GPU.
+        triton: whether to add the layer's Triton kernels, which compute it on a GPU, if it can have some.
+        start: what parameters start at, by name, as in `NormAct`.
 
     Raises:
         UsageError: if `class_name` is not an identifier, is a keyword, or is used by the file itself.
     """
     check_class_name(class_name)
-    kernels = kernel_source(graph) if triton else None
-    classes = [_class(graph, class_name, "A normalisation-activation layer.", kernels)]
+    kernels = kernel_source(graph) if triton and PlanKind.PLANES in kinds_of(graph) else None
+    classes = [_class(graph, class_name, "A normalisation-activation layer.", kernels, start or {})]
     if linear is not None:
         summary = f"What stands beside `{class_name}` where a network has no activation."
         classes.append(_class(linear, check_class_name(class_name + "Linear"), summary))
@@ -97,13 +102,14 @@ def check_class_name(name: str) -> str:
     return name
 
 
-def _class(graph: Graph, name: str, summary: str, kernels: KernelSource | None = None) -> str:
+def _class(
+    graph: Graph, name: str, summary: str, kernels: KernelSource | None = None, start: Mapping[str, float] = {}
+) -> str:
     running = running_names(graph)
     body = "\n".join(" " * 8 + line for line in _body(graph, running))
     methods = _copied(_METHODS, body)
     used = body + "".join(methods) + (kernels.method if kernels else "")
-    vectors = [(INPUTS[node], start) for node, start in ((V0, 0.0), (V1, 1.0)) if node in graph.live]
-    state = [f"        self.{v} = nn.Parameter(vector({start}))\n" for v, start in vectors]
+    state = [f"        self.{leaf.name} = nn.Parameter({_started(leaf, start)})\n" for leaf in graph.parameters]
     state += [f'        self.register_buffer("{name}", vector({start}))\n' for name, start in starts(graph).items()]
     reads = {setting: f"self.{setting}" in used for setting in ("groups", "eps", "momentum")}
     values = {"groups": "groups_dividing(channels, groups)", "eps": "eps", "momentum": "momentum"}
@@ -131,20 +137,33 @@ def _class(graph: Graph, name: str, summary: str, kernels: KernelSource | None =
     return source + "".join("\n" + textwrap.indent(textwrap.dedent(m), "    ") for m in methods)
 
 
+def _started(leaf: Leaf, start: Mapping[str, float]) -> str:
+    """The tensor at which a parameter starts."""
+    value = start.get(leaf.name, leaf.start)
+    if leaf.extent is Extent.CHANNEL:
+        return f"vector({value})"
+    return f"torch.full((), {value}, device=device, dtype=dtype)"
+
+
 def _body(graph: Graph, running: Mapping[int, str]) -> Iterator[str]:
     """One statement for each node; a negation that is used only in differences is written as part of them."""
     live = set(graph.live)
-    if any("{count}" in PRIMITIVES[graph.node(n).op].source for n in live if n >= FIRST):
+    if any("{count}" in PRIMITIVES[graph.node(n).op].source for n in graph.operations):
         yield "count = x.numel() // self.channels"
-    for node in (V0, V1):
-        if node in live:
-            yield f"{INPUTS[node]} = per_channel(self.{INPUTS[node]}, x.dtype)"
-    names = dict(enumerate(INPUTS))
-    statements = {number: _value(graph, number) for number in graph.live if number >= FIRST}
+    for leaf in graph.parameters:
+        yield f"{leaf.name} = per_channel(self.{leaf.name}, x.dtype)"
+    names = {number: INPUTS[number] if number < len(INPUTS) else graph.node(number).op for number in live}
+    statements = {number: _value(graph, number) for number in graph.operations}
     needed = set(in_order([graph.output], lambda n: statements[n][1] if n in statements else ()))
     if ZERO in needed:
         yield "zero = x.new_zeros(1, 1, 1, 1)"
     uses: dict[str, int] = {}
+    for number in sorted(needed - statements.keys() - {ZERO}):
+        constant = graph.leaf(number)
+        if constant is not None and constant.value is not None:
+            uses["constant"] = uses.get("constant", 0) + 1
+            names[number] = "constant" if uses["constant"] == 1 else f"constant_{uses['constant']}"
+            yield f"{names[number]} = x.new_full((1, 1, 1, 1), {constant.name})"
     for number, (template, args) in statements.items():
         if number not in needed:
             continue

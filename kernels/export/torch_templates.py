@@ -9,14 +9,16 @@ class {name}(nn.Module):
 {formula}
 
     The input is (b, c, *positions) of any floating type and memory format, with up to three axes of
-    positions; so is the output. Values are computed in float32, or in float64 for float64 input.
+    positions, or (b, *positions, c) of any rank if `dim` is -1; so is the output. Values are computed
+    in float32, or in float64 for float64 input.
 
     Args:
         channels: c.
         groups: {groups_doc}
         eps: {eps_doc}
         momentum: {momentum_doc}
-        affine: whether to learn `weight` and `bias`, which scale and shift each channel at the end.{backend_doc}
+        affine: whether to learn `weight` and `bias`, which scale and shift each channel at the end.
+        dim: the axis of the channels, 1 or -1.{backend_doc}
     """
 
     weight: Tensor | None
@@ -31,12 +33,16 @@ class {name}(nn.Module):
         affine: bool = True,
         *,
         device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,{backend_argument}
+        dtype: torch.dtype | None = None,
+        dim: int = 1,{backend_argument}
     ) -> None:
         super().__init__()
         if not (channels > 0 and groups > 0 and eps > 0 and 0 <= momentum <= 1):
-            raise ValueError("channels, groups and eps must be positive, momentum from 0 to 1"){backend_check}
+            raise ValueError("channels, groups and eps must be positive, momentum from 0 to 1")
+        if dim not in (1, -1):
+            raise ValueError("dim must be 1 or -1"){backend_check}
         self.channels = channels
+        self.dim = dim
 {settings}
         def vector(value: float) -> Tensor:
             return torch.full((channels,), value, device=device, dtype=dtype)
@@ -45,7 +51,12 @@ class {name}(nn.Module):
         self.bias = nn.Parameter(vector(0.0)) if affine else None
 {state}
     def forward(self, x: Tensor) -> Tensor:
-        """The layer's value at `x`, (b, c, *positions)."""
+        """The layer's value at `x`, (b, c, *positions), or (b, *positions, c) if `dim` is -1."""
+        if self.dim == -1:
+            if x.dim() < 2 or x.shape[-1] != self.channels:
+                raise ValueError(f"expected shape (..., {{self.channels}}), got {{list(x.shape)}}")
+            y = self._value(tokens_as_planes(x))
+            return y.permute(0, 2, 3, 1).reshape(x.shape).contiguous()
         if not 2 <= x.dim() <= 5 or x.shape[1] != self.channels:
             raise ValueError(f"expected shape (b, {{self.channels}}, ...), got {{list(x.shape)}}")
         return self._value(x) if x.dim() == 4 else self._value(as_planes(x)).reshape(x.shape)

@@ -80,7 +80,7 @@ class Plan:
         adjoint_factors: for each statistic that has an adjoint, the node that multiplies the derivative of the raw
             moment by its argument.
         dx: the node that the backward pass writes.
-        densities: for each of `v0`, `v1`, `weight` and `bias` that the layer has, a node that is constant on planes;
+        densities: for each parameter of the layer, `weight` and `bias` among them, a node that is constant on planes;
             its sum over b, times h · w, is the gradient.
         saved: the statistics that the backward pass uses.
     """
@@ -129,8 +129,8 @@ class Plan:
         """The node of the raw moment of each statistic, by the statistic's number."""
         return {s.node: s.raw for s in self.statistics}
 
-    def varies_within_planes(self, number: int) -> bool:
-        """Whether a node's value varies within (h, w) planes."""
+    def varies_in_sweep(self, number: int) -> bool:
+        """Whether a node's value varies within (h, w) planes, over which sweeps go."""
         return bool(self.extents[number] & Extent.PLANE)
 
     def arguments(self, number: int) -> tuple[int, ...]:

@@ -56,33 +56,34 @@ def affine(r: Rewriter, number: int) -> Affine:
     return itself
 
 
-def factored(r: Rewriter, number: int) -> tuple[int, int]:
-    """A node as the product of a node that is constant on planes and one that has no such factor.
+def factored(r: Rewriter, number: int, swept: Extent = Extent.PLANE) -> tuple[int, int]:
+    """A node as the product of a node that is constant in a sweep and one that has no such factor.
 
     Args:
         r: holds the node, and receives the nodes of the factors.
         number: the node.
+        swept: the axes that the sweep goes over.
     """
-    if not varies_within_planes(r, number):
+    if not r.extents[number] & swept:
         return number, r.one()
     if number < FIRST:
         return r.one(), number
     name, args = r.builder.nodes[number - FIRST]
     op = OPERATIONS.get(name)  # None for a leaf
-    if op is not None and op.linear:
-        parts = [factored(r, a) for a in args]
+    if op is not None and op.linear and not op.is_aggregation:
+        parts = [factored(r, a, swept) for a in args]
         rests = {rest for _, rest in parts}
         if len(rests) == 1:
-            return r.add(name, *(plane for plane, _ in parts)), rests.pop()
+            return r.add(name, *(factor for factor, _ in parts)), rests.pop()
     elif op is not None and op.bilinear:
-        (one, left), (other, right) = (factored(r, a) for a in args)
+        (one, left), (other, right) = (factored(r, a, swept) for a in args)
         return r.add(name, one, other), r.add(name, left, right)
     elif name == "div":
-        plane, rest = factored(r, args[0])
-        if varies_within_planes(r, args[1]):
-            return plane, r.add("div", rest, args[1])
-        return r.add("div", plane, args[1]), rest
+        factor, rest = factored(r, args[0], swept)
+        if r.extents[args[1]] & swept:
+            return factor, r.add("div", rest, args[1])
+        return r.add("div", factor, args[1]), rest
     elif name == "square":
-        plane, rest = factored(r, args[0])
-        return r.add("square", plane), r.add("square", rest)
+        factor, rest = factored(r, args[0], swept)
+        return r.add("square", factor), r.add("square", rest)
     return r.one(), number

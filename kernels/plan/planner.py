@@ -17,12 +17,14 @@ from evonas.kernels.plan.plan import Plan, Statistic, SweptValue
 from evonas.kernels.plan.plane_algebra import affine, factored, varies_within_planes
 from evonas.kernels.plan.walk import in_order
 from evonas.language.differentiate import DY, WEIGHT, pull
-from evonas.language.graph import FIRST, INPUTS, V0, V1, ZERO, Graph, X
+from evonas.language.graph import FIRST, ZERO, Graph, X
 from evonas.language.primitive_table import OPERATIONS, IndexSet, Moment
 from evonas.language.simplify import rewriter
 from evonas.language.varying_axes import Extent, is_constant_over
 
 _OF_PLANES = Extent.BATCH | Extent.CHANNEL
+_OVER_PLANES = {IndexSet.C: IndexSet.WHC, IndexSet.CG: IndexSet.WHCG}
+"""The same statistics of values that are constant on planes; of others there is no plan here (`kind.py`)."""
 
 
 def plan_of(graph: Graph, training: bool = True) -> Plan:
@@ -43,6 +45,8 @@ class Planner:
         self.graph, self.training = graph, training
         self.r = rewriter(OPERATIONS)
         self.r.load(graph.nodes, training)
+        leaves = {number: graph.leaf(number) for number in graph.live}
+        self.parameters = {n: leaf.name for n, leaf in leaves.items() if leaf is not None and leaf.is_parameter}
         self.statistics: dict[int, Statistic] = {}
         self.atoms: dict[int, tuple[int, SweptValue]] = {}  # by node: the number of its sweep, and its moments
         self.sweep_of: dict[int, int] = {}  # for the leaves of atoms
@@ -93,11 +97,12 @@ class Planner:
     def _plan_statistic(self, number: int) -> None:
         op, argument = self.r.op(number), self.r.argument(number)
         assert op is not None and op.moment is not None and op.index_set is not None  # it is an aggregation
+        index_set = _OVER_PLANES.get(op.index_set, op.index_set)
         raw = None
-        if op.index_set is not IndexSet.BWH or self.training:
-            raw = self._raw(op.moment, op.index_set, argument)
+        if index_set is not IndexSet.BWH or self.training:
+            raw = self._raw(op.moment, index_set, argument)
         after = 0 if raw is None else self._require(raw)
-        self.statistics[number] = Statistic(number, op.moment, op.index_set, self.r.extents[number], raw, after)
+        self.statistics[number] = Statistic(number, op.moment, index_set, self.r.extents[number], raw, after)
 
     def _raw(self, moment: Moment, index_set: IndexSet, argument: int) -> int:
         """The node of a raw moment of a cell, from the moments of its planes by the law of total variance."""
@@ -158,7 +163,7 @@ class Planner:
                 seed = r.add("add", argument, r.add("neg", self._centre(statistic.index_set, argument)))
             factors[number] = factor
             self._spread(gains, argument, seed, factor)
-        densities = {INPUTS[v]: gains.get(v, ZERO) for v in (V0, V1) if v in self.graph.live}
+        densities = {name: gains.get(number, ZERO) for number, name in self.parameters.items()}
         densities |= {"weight": self._mean(r.add("mul", dy, output)), "bias": self._mean(dy)}
         return factors, gains.get(X, ZERO), densities
 
@@ -167,7 +172,7 @@ class Planner:
         r = self.r
         adjoints = pull(r, root, seed, lambda number: not self._is_statistic(number))
         for number, adjoint in adjoints.items():
-            if number == X or number in (V0, V1) or self._is_statistic(number):
+            if number == X or number in self.parameters or self._is_statistic(number):
                 gained = r.add("mul", factor, adjoint if number == X else self._mean(adjoint))
                 gains[number] = r.add("add", gains.get(number, ZERO), gained)
 

@@ -6,9 +6,12 @@ from evonas.kernels.plan.plan import Plan
 from evonas.kernels.plan.schedule import schedule_of
 from evonas.kernels.printing.buffer_layout import BufferLayout
 from evonas.language.differentiate import DY, WEIGHT
-from evonas.language.graph import FIRST, INPUTS, V0, V1
+from evonas.language.graph import FIRST, INPUTS
+from evonas.language.leaf import PARAMETERS, leaf_named
 from evonas.language.primitive_table import OPERATIONS, IndexSet, Moment
 
+PARAMETER_POINTERS = (*(f"{leaf.name}_ptr" for leaf in PARAMETERS), "weight_ptr", "bias_ptr")
+"""The names of the pointers to the parameters that a layer may have."""
 CELL_NAMES = {IndexSet.BWH: "batch", IndexSet.WHCG: "group", IndexSet.WHC: "layer"}
 """What generated code calls a cell of an index set that spans planes."""
 
@@ -60,8 +63,10 @@ class Buffers:
 
     def address(self, number: int) -> str:
         """The pointer to the first number of a value that is constant on planes."""
-        if number in (V0, V1):
-            return f"{INPUTS[number]}_ptr"
+        name = INPUTS[number] if number < FIRST else self.plan.nodes[number - FIRST].op
+        leaf = leaf_named(name)
+        if leaf is not None and leaf.is_parameter:
+            return f"{name}_ptr"
         for layout in (self.stats, self.sums):
             if number in layout:
                 return layout.address(number)

@@ -18,6 +18,7 @@ class Dialect:
         tile_definition: defines a variable that varies within planes, from its name and value.
         beside_tiles: how a row of numbers is written in an expression with tiles.
         zero, one: how the constants are written.
+        number: how any other number is written, in which its shortest spelling takes the place of {}.
         inverse: how the inverse of a row is written, if tiles are multiplied by it instead of divided by the row; None
             if they are divided.
         reserved: names of the helpers that kernels call, which no variable may have.
@@ -29,5 +30,6 @@ class Dialect:
     beside_tiles: str
     zero: str
     one: str
+    number: str
     inverse: str | None
     reserved: tuple[str, ...]

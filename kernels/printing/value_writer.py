@@ -11,18 +11,37 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from evonas.kernels.plan.plan import Plan
+from evonas.kernels.plan.plan import Statistic
 from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.dialects import Dialect
 from evonas.language.expression import Written
-from evonas.language.graph import FIRST, INPUTS, ZERO, X
+from evonas.language.graph import FIRST, INPUTS, ZERO, Node, X
+from evonas.language.leaf import leaf_named
 from evonas.language.node import ONE, is_at_least_root_eps
 from evonas.language.primitive_table import ATOM, OPERATIONS, PRODUCT, SUM, Moment
 
 _LONGEST = 70
 """The most characters of an expression that is written inside another one."""
+
+
+class SweptPlan(Protocol):
+    """What a plan tells about its nodes: one for planes (`plan.py`) or for rows (`rows.py`)."""
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes; `nodes[i]` is node i + 4."""
+
+    @property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """The statistics whose raw moments are nodes of their own."""
+
+    def varies_in_sweep(self, number: int) -> bool:
+        """Whether a node has a value for each element that a sweep goes over, rather than one for all of them."""
+
+    def arguments(self, number: int) -> tuple[int, ...]:
+        """The nodes that a node is computed from; none for leaves, and for what sweeps find."""
 
 
 class Level(IntEnum):
@@ -49,10 +68,14 @@ class Body:
         dialect: the language in which they are written.
     """
 
-    def __init__(self, plan: Plan, dialect: Dialect) -> None:
+    def __init__(self, plan: SweptPlan, dialect: Dialect) -> None:
         self.plan, self.dialect = plan, dialect
         self.statistics = {s.node: s for s in plan.statistics}
         self.known: dict[int, Value] = {ZERO: Value(dialect.zero, ATOM, Level.SCALAR)}
+        for number, (op, args) in enumerate(plan.nodes, FIRST):
+            leaf = None if args else leaf_named(op)
+            if leaf is not None and leaf.value is not None:
+                self.known[number] = Value(dialect.number.format(leaf.name), ATOM, Level.SCALAR)
         self.lines: list[str] = []
         self.indent = "    "
         self.in_tiles = False
@@ -90,14 +113,14 @@ class Body:
     def rows(self, wanted: Iterable[int]) -> None:
         """Writes those of some nodes that are constant on planes, and the rows that tiles among them need."""
         order = self._order(wanted)
-        used = {a for n in order if self.plan.varies_within_planes(n) for a in self._arguments(n)}
+        used = {a for n in order if self.plan.varies_in_sweep(n) for a in self._arguments(n)}
         # A tile plus a negated row is written as a difference, so the row itself is written.
         outer = {self._arguments(n)[0] if self._is_negation(n) else n for n in used} | set(wanted)
-        by_rows = {a for n in order if not self.plan.varies_within_planes(n) for a in self._arguments(n)}
+        by_rows = {a for n in order if not self.plan.varies_in_sweep(n) for a in self._arguments(n)}
         late = {n for n in used if self._is_negation(n)} - outer - by_rows
-        self._write([n for n in order if not self.plan.varies_within_planes(n) and n not in late], outer)
+        self._write([n for n in order if not self.plan.varies_in_sweep(n) and n not in late], outer)
         for number in order:
-            if self.dialect.inverse is not None and self.plan.varies_within_planes(number):
+            if self.dialect.inverse is not None and self.plan.varies_in_sweep(number):
                 self._invert(number, self.dialect.inverse)
 
     def values(self, wanted: Collection[int]) -> list[str]:
@@ -118,7 +141,7 @@ class Body:
         if self._is_leaf(number) or self.plan.nodes[number - FIRST].op != "div":
             return
         divisor = self._arguments(number)[1]
-        if divisor in self._inverses or self.plan.varies_within_planes(divisor):
+        if divisor in self._inverses or self.plan.varies_in_sweep(divisor):
             return
         if not is_at_least_root_eps(self.plan.nodes, divisor):
             return
@@ -127,7 +150,7 @@ class Body:
         self.line(self.dialect.definition.format(self._inverses[divisor], text))
 
     def _is_negation(self, number: int) -> bool:
-        constant = number >= FIRST and not self.plan.varies_within_planes(number)
+        constant = number >= FIRST and not self.plan.varies_in_sweep(number)
         return constant and not self._is_leaf(number) and self.plan.nodes[number - FIRST].op == "neg"
 
     def _is_leaf(self, number: int) -> bool:

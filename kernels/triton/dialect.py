@@ -16,6 +16,7 @@ TRITON = Dialect(
     beside_tiles="{}[:, None]",
     zero="0.0",
     one="1.0",
+    number="{}",
     inverse="1.0 / {}",
     reserved=tuple(sorted(re.findall(r"^def (\w+)\(", _HELPERS, re.M))),
 )

@@ -6,14 +6,14 @@ import re
 import textwrap
 from collections import Counter
 
-from evonas.kernels.printing.buffers import Buffers
+from evonas.kernels.printing.buffers import PARAMETER_POINTERS, Buffers
 from evonas.kernels.printing.docstring import WIDTH
 from evonas.kernels.printing.value_writer import Body, Level
 from evonas.kernels.triton.dialect import TRITON
 from evonas.language.graph import X
 
 ARGUMENTS = (
-    *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", "v0_ptr", "v1_ptr", "weight_ptr", "bias_ptr"),
+    *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", *PARAMETER_POINTERS),
     *("stats_ptr", "totals_ptr", "densities_ptr", "found_ptr", "parts_ptr"),
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
 )
@@ -66,7 +66,7 @@ class Kernels(Buffers):
     def load_rows(self, body: Body, wanted: list[int], without: set[int] | frozenset[int] = frozenset()) -> None:
         """Loads the leaves that are constant on planes and that some nodes depend on, except those of `without`."""
         for number in body.reached(wanted):
-            if self.plan.varies_within_planes(number) or number in without:
+            if self.plan.varies_in_sweep(number) or number in without:
                 continue
             name = body.fresh(self.leaf(number))
             address = f"{self.address(number)} + {self.index(number)}"

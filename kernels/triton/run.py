@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from evonas.kernels.compiled_layer import Settings
+from evonas.kernels.compiled_layer import Settings, parameter_names
 from evonas.kernels.plan.planner import plan_of
 from evonas.kernels.triton.launches import Launches, Work
 from evonas.kernels.triton.module import import_from_cache, module_text, with_constant_sizes
@@ -42,6 +42,7 @@ class TritonLayer:
 
     Attributes:
         plan: the plan that the kernels follow.
+        parameters: the names of the parameters, in the order of `parameter_names`.
         running: the names of running values, in the order of the graph's nodes.
         kernels: the writer of the streaming kernels.
         source: the text of all kernels.
@@ -52,6 +53,7 @@ class TritonLayer:
         self.plan = plan_of(graph, training)
         names = running_names(graph)
         self.running = tuple(names.values())
+        self.parameters = parameter_names(graph)
         self.kernels, cells = StreamingKernels(self.plan, names), OnChipKernels(self.plan, names)
         self.source = module_text(self.kernels, cells)
         self.module = import_from_cache(self.source)
@@ -66,9 +68,9 @@ class TritonLayer:
         """The names of the kernels, in the order of the source."""
         return re.findall(r"^def (\w+)\(", self.source, re.M)
 
-    def stats_size(self, b: int, c: int, groups: int) -> int:
+    def stats_size(self, x: Tensor, groups: int) -> int:
         """How many numbers the forward pass leaves for the backward pass."""
-        return self.kernels.stats.size(b, c, groups)
+        return self.kernels.stats.size(x.shape[0], x.shape[1], groups)
 
     def work(self, shape: Shape, eps: float = 1e-5, momentum: float = 0.1) -> Work:
         """The launches for inputs of a shape, each with everything but its tensors."""

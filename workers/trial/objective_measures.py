@@ -40,7 +40,7 @@ def measure_objective(name: str, trial: Trial) -> float:
 
 
 def _size(trial: Trial) -> float:
-    return float(len(trial.layer.graph.canonical.nodes))
+    return float(len(trial.layer.graph.canonical.operations))
 
 
 def _step_time(trial: Trial) -> float:
