@@ -193,13 +193,13 @@ def test_pytorch_checks_the_operator(name: str, backend: str) -> None:
     from evonas.kernels.torch_operator import norm_act
 
     _, layer = both(name, backend)
-    optional = [None if p is None else p.detach().requires_grad_() for p in (layer.v0, layer.v1)]
     assert layer.weight is not None and layer.bias is not None
+    leaves = [getattr(layer, leaf.name).detach().expand(6).clone() for leaf in layer.graph.parameters]
+    parameters = [layer.weight.detach(), layer.bias.detach(), *(leaf.requires_grad_() for leaf in leaves)]
     buffers = list(layer.buffers())
     running = torch.stack(buffers) if buffers else None
     x = torch.randn(SHAPE, requires_grad=True)
-    arguments = (x, layer.weight.detach(), layer.bias.detach(), *optional, running)
-    torch.library.opcheck(norm_act, (*arguments, backend, layer.graph.to_json(), True, 2, 1e-5, 0.1))
+    torch.library.opcheck(norm_act, (x, parameters, running, backend, layer.graph.to_json(), True, 2, 1e-5, 0.1))
 
 
 @pytest.mark.parametrize("name", ["evonorm-b0", "evonorm-s0"])

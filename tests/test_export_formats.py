@@ -133,7 +133,7 @@ def test_latex(tmp_path: Path) -> None:
     path = export_as("latex", zoo["dyt"], tmp_path / "layer.tex", provenance=FACTS)
     *comments, first, formula, last = path.read_text().splitlines()
     assert [first, last] == [r"\[", r"\]"]
-    assert formula.strip() == r"y = \gamma \left(\tanh\left(v_1 \, x\right)\right) + \beta"
+    assert formula.strip() == r"y = \gamma \left(\tanh\left(s_1 \, x\right)\right) + \beta"
     assert len(comments) == len(FACTS) and all(line.startswith("% ") and line.isprintable() for line in comments)
 
 

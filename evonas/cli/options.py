@@ -120,8 +120,11 @@ def _best(store: Store, run: RunInfo) -> int:
 
 
 def names_candidate(text: str) -> bool:
-    """Whether a text on the command line is meant as the id of a candidate, not as a name or a formula."""
-    return _CANDIDATE.fullmatch(text.strip()) is not None
+    """Whether a text on the command line is meant as the id of a candidate, not as a name or a formula.
+
+    Whole numbers alone are, although "1/0/0" is a quotient too: no layer is a number.
+    """
+    return _CANDIDATE.fullmatch(text.strip()) is not None or re.fullmatch(r"[\d/]+", text.strip()) is not None
 
 
 def find_layer(text: str, storage: str) -> Graph | str:

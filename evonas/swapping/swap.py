@@ -20,12 +20,13 @@ from evonas.layers.norm_act import NormAct
 from evonas.layers.running_values import running_names
 from evonas.swapping.fusing import leave_out_of_fusing
 from evonas.swapping.op_kinds import ACTIVATIONS, LAZY, NORMS, OTHER_NORMS, looks_like_norm
-from evonas.swapping.swap_apply import apply, replacement_layer
+from evonas.swapping.swap_apply import apply, replacement_layer, replacement_of_tokens
 from evonas.swapping.swap_plan import Finding, SwapPlan
 from evonas.swapping.swap_report import Action, NormOutcome, SwapReport
+from evonas.swapping.swap_tokens import check_causal, find_token_norms, leave_fast_path, outcome_of_tokens
 
 _LAZY = "it is lazy: run the model once before the swap"
-_OTHER = "not a normalisation of channels, (b, c, *positions)"
+_OTHER = "not a normalisation of channels, (b, c, *positions); tokens= replaces those of transformers"
 _FROZEN = "it is frozen: its statistics are constants, which no layer has"
 _BY_NAME = "a normalisation by its name, but none of PyTorch's normalisations of channels"
 LINEAR = ("keep", "affine", "replace")
@@ -33,8 +34,10 @@ LINEAR = ("keep", "affine", "replace")
 
 def swap(
     model: nn.Module,
-    layer: Graph | str | LayerFactory,
+    layer: Graph | str | LayerFactory | None = None,
     *,
+    tokens: Graph | str | LayerFactory | None = None,
+    causal: bool | None = None,
     linear: str = "keep",
     include: str | Iterable[str] = "*",
     exclude: str | Iterable[str] = (),
@@ -47,8 +50,10 @@ def swap(
 ) -> SwapReport:
     """Replace each normalisation of channels, and the activation that follows it, by a layer, in place.
 
-    These are BatchNorm and InstanceNorm of one to three dimensions, SyncBatchNorm and GroupNorm; LayerNorm and RMSNorm,
-    which normalise the last axis, are kept.
+    These are BatchNorm and InstanceNorm of one to three dimensions, SyncBatchNorm and GroupNorm. The norms of
+    transformers, LayerNorm and RMSNorm, are replaced by `tokens` where that is given, and kept otherwise. They are
+    recognised by what they compute, so those that libraries write themselves are too. No activation is removed with
+    them, and their weight and bias are taken over.
 
     Pairs are found by following values through each module's forward, which is traced with `torch.fx`. So functional
     activations are found, and activation modules that are used in several places. The activation is removed along with
@@ -64,7 +69,9 @@ def swap(
     Args:
         model: any module that contains normalisations, and is not compiled or distributed yet.
         layer: a graph, the name of a published layer, or an expression; or a factory, of which the layer for positions
-            with an activation is taken, and its `eps` unless one is given.
+            with an activation is taken, and its `eps` unless one is given. None to replace norms of tokens alone.
+        tokens: the layer for the norms of tokens, such as "rmsnorm-c" or "derf"; None to keep them.
+        causal: whether no token may depend on later ones; None to tell by the model's own attributes and names.
         linear: what to do with a normalisation that no activation follows: "keep" it; replace it by the "affine" map
             alone, as in the EvoNorm release; or "replace" it by `layer` as well. The last two take over its weight
             and bias.
@@ -80,12 +87,18 @@ def swap(
 
     Raises:
         UsageError: The layer cannot be read, an argument is invalid, a pattern in `include` matches no normalisation,
-            or the model is itself a normalisation, compiled, a TorchScript module, or distributed.
+            the layer for tokens mixes positions although the model is causal, or the model is itself a normalisation,
+            compiled, a TorchScript module, or distributed.
     """
+    if layer is None and tokens is None:
+        raise UsageError(
+            "swap needs a layer: for normalisations of channels, or for those of transformers with tokens="
+        )
     if isinstance(layer, LayerFactory):
         eps = layer.eps if eps is None else eps
         layer = layer.graph
-    graph = as_graph(layer)
+    graph = None if layer is None else as_graph(layer)
+    of_tokens = None if tokens is None else tokens if isinstance(tokens, LayerFactory) else LayerFactory.of(tokens)
     if linear not in LINEAR:
         raise unknown("choice for normalisations without activation", linear, LINEAR)
     wanted, unwanted = _patterns("include", include), _patterns("exclude", exclude)
@@ -95,7 +108,11 @@ def swap(
             raise UsageError(f"activations must be subclasses of torch.nn.Module, not {shorten(one)}")
     _check_model(model)
     # An invalid setting raises here, before the model is changed.
-    NormAct(graph, 1, groups or 32, eps or 1e-5, 0.1 if momentum is None else momentum, backend=backend)
+    for one_graph in (graph, None if of_tokens is None else of_tokens.graph):
+        if one_graph is not None:
+            NormAct(one_graph, 1, groups or 32, eps or 1e-5, 0.1 if momentum is None else momentum, backend=backend)
+    if of_tokens is not None:
+        check_causal(model, of_tokens.graph, causal)
 
     plan = SwapPlan(model, (*ACTIVATIONS, *extra), extra, by_order)
     others = {
@@ -104,8 +121,10 @@ def swap(
         if module not in plan.norms and (isinstance(module, OTHER_NORMS) or looks_like_norm(module))
         if not isinstance(module, NormAct) or plan.activation_after(module)
     }
+    norms_of_tokens = find_token_norms(model, plan) if of_tokens is not None else {}
+    others = {name: module for name, module in others.items() if module not in norms_of_tokens}
     reasons = {name: _why_not(other, plan) for name, other in others.items()}
-    names = [*plan.norms.values(), *others]
+    names = [*plan.norms.values(), *others, *(name for name, _ in norms_of_tokens.values())]
     for pattern in wanted:
         if pattern != "*" and not any(fnmatchcase(name, pattern) for name in names):
             raise UsageError(f"no normalisation of the model matches {shorten(pattern)}; it has {_listed(names)}")
@@ -113,10 +132,15 @@ def swap(
     def chosen(name: str) -> bool:
         return any(fnmatchcase(name, p) for p in wanted) and not any(fnmatchcase(name, p) for p in unwanted)
 
-    found = plan.find({norm for norm, name in plan.norms.items() if chosen(name)})
+    found = plan.find({norm for norm, name in plan.norms.items() if chosen(name) and graph is not None})
     layers: dict[nn.Module, nn.Module] = {}
     rows: list[NormOutcome] = []
+    for module, (name, norm_of_tokens) in norms_of_tokens.items():
+        if of_tokens is not None and chosen(name):
+            layers[module] = replacement_of_tokens(module, norm_of_tokens, of_tokens, groups, eps, backend)
+            rows.append(outcome_of_tokens(name, module, norm_of_tokens))
     for norm, finding in found.items():
+        assert graph is not None  # nothing is looked for without a layer
         placed = graph if finding.is_pair or linear == "replace" else AFFINE_ALONE
         if finding.is_pair or (finding.linear and linear != "keep"):
             layers[norm] = replacement_layer(
@@ -125,6 +149,7 @@ def swap(
         rows.append(_outcome(plan.norms[norm], norm, finding, linear, graph))
     rewritten = apply(model, plan, layers, [finding for finding in found.values() if finding.is_pair])
     leave_out_of_fusing(model)
+    leave_fast_path(model)
     rows += [
         NormOutcome(name, type(other).__name__, Action.KEPT, reason=reasons[name])
         for name, other in others.items()
@@ -139,7 +164,8 @@ def swap(
             f"{', '.join(guessed)}. Check that the activation follows each, or pass by_order=False.",
             stacklevel=2,
         )
-    return SwapReport(model, graph.written(), rows, rewritten)
+    written = [one.written() for one in (graph, None if of_tokens is None else of_tokens.graph) if one is not None]
+    return SwapReport(model, "; of tokens ".join(written), rows, rewritten)
 
 
 def _why_not(other: nn.Module, plan: SwapPlan) -> str:

@@ -8,11 +8,13 @@ import torch
 from torch import fx, nn
 
 from evonas.language.graph import Graph
+from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
 from evonas.layers.synchronised import WORLD
 from evonas.swapping.forward_edit import rewrite_forward
 from evonas.swapping.forward_source import remove_calls
 from evonas.swapping.swap_plan import Finding, SwapPlan
+from evonas.swapping.token_norms import TokenNorm
 from evonas.swapping.tracing import is_plain_sequential
 
 _HOOKS = (
@@ -68,6 +70,41 @@ def replacement_layer(
                     new.copy_(old)
     layer.train(norm.training)
     _move_hooks(norm, layer)
+    return layer
+
+
+def replacement_of_tokens(
+    module: nn.Module, norm: TokenNorm, placed: LayerFactory, groups: int | None, eps: float | None, backend: str
+) -> NormAct:
+    """Make the layer that replaces a norm of tokens, with its weight, bias, mode, device, data type and hooks.
+
+    Args:
+        module: the module that computes the norm.
+        norm: what it computes.
+        placed: the layer, with what its parameters start at.
+        groups, eps: settings of the layer; None for 32, and for the eps of the norm.
+        backend: the back end of the layer.
+    """
+    like = next(module.parameters(), torch.empty(0))
+    layer = NormAct(
+        placed.graph,
+        norm.channels,
+        groups or 32,
+        eps or norm.eps,
+        affine=norm.weight is not None or norm.bias is not None,
+        backend=backend,
+        device=like.device,
+        dtype=like.dtype if like.is_floating_point() else None,
+        dim=norm.dim,
+        start=placed.start,
+    )
+    with torch.no_grad():
+        for name in ("weight", "bias"):
+            old, new = getattr(norm, name), getattr(layer, name)
+            if old is not None and new is not None:
+                new.copy_(old)
+    layer.train(module.training)
+    _move_hooks(module, layer)
     return layer
 
 

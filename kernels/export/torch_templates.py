@@ -9,8 +9,8 @@ class {name}(nn.Module):
 {formula}
 
     The input is (b, c, *positions) of any floating type and memory format, with up to three axes of
-    positions, or (b, *positions, c) of any rank if `dim` is -1; so is the output. Values are computed
-    in float32, or in float64 for float64 input.
+    positions, or (b, *positions, c) of any rank if `dim` is -1; so is the output. Values are
+    computed in float32, or in float64 for float64 input.
 
     Args:
         channels: c.
