@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from evonas.kernels.compiled_layer import CompiledLayer
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.language.graph import Graph
 from evonas.layers.build_clock import building
 from evonas.layers.running_values import running_names
@@ -30,6 +31,10 @@ def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
         if not training and not running_names(layer):
             return compiled_layer(backend, graph, True)
         if backend == "triton":  # imported only when used: Triton may be missing
+            if PlanKind.PLANES not in kinds_of(layer):
+                from evonas.kernels.triton.run_rows import TritonRowLayer
+
+                return TritonRowLayer(layer)
             from evonas.kernels.triton.run import TritonLayer
 
             return TritonLayer(layer, training)

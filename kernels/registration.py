@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from evonas.kernels.compiled_layer import KernelChoice, Settings
 from evonas.kernels.cpp.build import compiler, trouble
 from evonas.kernels.plan.kind import PlanKind, kinds_of
+from evonas.kernels.plan.rows import row_plan_of
 from evonas.kernels.torch_function import norm_act
 from evonas.layers.backend import Call, KernelProvider, register
 
@@ -36,7 +37,12 @@ def _scriptable(layer: nn.Module) -> nn.Module:
 
 def _backends(graph: Graph) -> frozenset[str]:
     kinds = kinds_of(graph)
-    return frozenset(["triton"] * (PlanKind.PLANES in kinds) + ["cpp"] * bool(kinds))
+    if not kinds:
+        return frozenset()
+    return frozenset(["cpp", "triton"]) if PlanKind.PLANES in kinds or row_plan_of(graph).is_uniform else _CPP
+
+
+_CPP = frozenset(["cpp"])
 
 
 def _takes_rows(graph: Graph) -> bool:

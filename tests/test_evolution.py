@@ -156,7 +156,7 @@ def test_the_budget_is_met_exactly(budget: int) -> None:
 
 
 def test_seed_graphs_come_first_brought_to_the_size_of_the_space() -> None:
-    names = ("bn-relu", "evonorm-s0", "dyt")
+    names = ("bn-relu", "evonorm-s0", "dyt-channels")
     settings = config(seed_graphs=tuple(zoo[name].to_json() for name in names), fresh=0.0, lookahead=2)
     store, run = searched(settings, FakeExecutor(4))
     for index, name in enumerate(names):

@@ -27,7 +27,7 @@ from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.local_executor import LocalExecutor
 from tests.test_executors import ENDLESS, TINY, descendants, process_of
 
-LEARNS = tuple(zoo[name].to_json("evonorm") for name in ("bn-relu", "evonorm-b0", "dyt"))
+LEARNS = tuple(zoo[name].to_json("evonorm") for name in ("bn-relu", "evonorm-b0", "dyt-channels"))
 SETTINGS = RunConfig(
     *(evonorm, 9, 5), lookahead=3, population=6, fresh=0.2, max_attempts=6, seed_graphs=LEARNS, protocol=TINY
 )

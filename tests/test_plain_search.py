@@ -66,7 +66,7 @@ def hold(store: Store, run_id: int, executors: list[FakeExecutor]) -> PlainSearc
     return plain
 
 
-NAMES = ("bn-relu", "evonorm-s1", "bn-relu", "dyt")  # the third is rejected as a duplicate of the first
+NAMES = ("bn-relu", "evonorm-s1", "bn-relu", "dyt-channels")  # the third is rejected as a duplicate of the first
 
 
 def small(budget: int, **settings: object) -> RunConfig:

@@ -11,8 +11,8 @@ import tomli_w
 from hypothesis import given
 
 from evonas.errors import UsageError
-from evonas.language.graph import FIRST, Graph
-from evonas.language.zoo import zoo
+from evonas.language.graph import Graph
+from evonas.language.zoo import FOUND, PUBLISHED, zoo
 from evonas.search_spaces import evonorm, evonorm_s
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import PRESETS, assignments, merged, preset_of, read_preset, resolve
@@ -57,17 +57,21 @@ DEFAULT_PROTOCOL = {
 }
 
 
+OF_IMAGES = [row.name for row in (*PUBLISHED, *FOUND)]
+
+
 def test_the_default_preset_differs_from_the_defaults_of_fields_where_it_has_to() -> None:
     """The defaults of the fields are those of runs that were recorded before there was a choice."""
     config = configure()
     protocol = dataclasses.replace(EvaluationProtocol(), **DEFAULT_PROTOCOL)  # type: ignore[arg-type]
     assert dataclasses.replace(config, seed_graphs=()) == RunConfig(evonorm, protocol=protocol, **DEFAULT)  # type: ignore[arg-type]
-    assert {Graph.from_json(text).key for text in config.seed_graphs} == {graph.key for graph in zoo.values()}
+    assert {Graph.from_json(text).key for text in config.seed_graphs} == {zoo[name].key for name in OF_IMAGES}
 
 
 def test_a_space_that_cannot_hold_a_layer_of_the_preset_starts_without_it(tmp_path: Path) -> None:
     kept = {Graph.from_json(text).key for text in configure("evonorm-s").seed_graphs}
-    assert kept == {g.key for g in zoo.values() if not any("bwh" in g.node(n).op for n in g.live if n >= FIRST)}
+    layers = [zoo[name] for name in OF_IMAGES]
+    assert kept == {g.key for g in layers if not any("bwh" in g.node(n).op for n in g.operations)}
     with pytest.raises(UsageError, match=r"uses \w+_bwh, which is not in 'evonorm-s'"):
         configure("evonorm-s", seed_graphs=["bn-relu"])
     file = tmp_path / "mine.toml"

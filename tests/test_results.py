@@ -137,7 +137,7 @@ def test_the_front_by_the_objectives_of_the_run(store: MemoryStore) -> None:
 
 def test_a_row_names_a_published_layer_and_shows_the_canonical_form(store: MemoryStore) -> None:
     rows = {row.id: row for row in results.best(store, 2)}
-    assert (rows["2/1"].name, rows["2/0"].name) == ("dyt", None)
+    assert (rows["2/1"].name, rows["2/0"].name) == ("dyt-channels", None)
     assert rows["2/0"].expression == "tanh(x)"
     told = rows["2/0"].as_dict()
     assert Graph.from_json(json.dumps(told.pop("graph"))) == Graph.parse("tanh(x)")
@@ -157,7 +157,7 @@ def test_a_row_names_a_published_layer_and_shows_the_canonical_form(store: Memor
 
 def test_details_of_one_that_was_scored_one_that_failed_and_one_that_waits(store: MemoryStore) -> None:
     told = results.details(store, 2, 1)
-    assert told["name"] == "dyt" and told["key"] == zoo["dyt"].key and told["functional_key"] == "f1"
+    assert told["name"] == "dyt-channels" and told["key"] == zoo["dyt-channels"].key and told["functional_key"] == "f1"
     assert (told["origin"], told["parent"], told["mutations"]) == ("random", None, [])
     assert (told["status"], told["mean"], told["attempts"]) == ("scored", 0.5, 1)
     assert told["scores"] == {WIDE: 0.75, DEEP: 0.25} and told["measures"] == {"size": 5}

@@ -44,15 +44,17 @@ WIDTHS = [1, 3, 7, 12, 41, 768, 1000]
 SHAPES = [(3, 5), (7,), (2, 3, 4), (1, 70), (0, 4), (2, 0)]
 
 
-def compare(graph: Graph, shape: tuple[int, ...], dtype: torch.dtype, dim: int = -1, groups: int = 4) -> None:
-    """Compares value and gradients of the C++ kernels with the reference in float64."""
+def compare(
+    graph: Graph, shape: tuple[int, ...], dtype: torch.dtype, dim: int = -1, groups: int = 4, backend: str = "cpp"
+) -> None:
+    """Compares value and gradients of kernels with the reference in float64."""
     channels = shape[dim]
     reference = NormAct(graph, channels, groups, dtype=torch.float64, backend="reference", dim=dim)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter.add_(torch.rand(parameter.shape, generator=random, dtype=torch.float64) * 0.5)
-    ours = NormAct(graph, channels, groups, dtype=dtype, backend="cpp", dim=dim)
+    ours = NormAct(graph, channels, groups, dtype=dtype, backend=backend, dim=dim)
     ours.load_state_dict(reference.state_dict())
     x = (torch.randn(shape, generator=random, dtype=torch.float64) * 1.5 + 0.25).to(dtype)
     dy = torch.randn(shape, generator=random, dtype=torch.float64).to(dtype)
@@ -152,6 +154,43 @@ def test_long_rows(width: int) -> None:
         compare(zoo[name], (3, width), torch.float32)
 
 
+@pytest.mark.parametrize("name", ["layernorm", "rmsnorm-c", "headnorm"])
+def test_the_zoo_in_triton(name: str) -> None:
+    for width in (1, 7, 12, 41, 768):
+        compare(zoo[name], (3, 5, width), torch.float32, backend="triton")
+
+
+UNIFORM = [text for text in PARTICULAR.values() if "triton" in kernel_provider().backends(Graph.parse(text))]
+
+
+@pytest.mark.parametrize("text", [*UNIFORM, "x / rms_cg(x - mean_cg(v1 * x)) + s1 * std_cg(s0 + x) * mean_cg(v0)"])
+def test_particular_layers_in_triton(text: str) -> None:
+    for shape in SHAPES[:4]:
+        compare(Graph.parse(text), (*shape, 12), torch.float32, backend="triton")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_narrow_types_in_triton(dtype: torch.dtype) -> None:
+    layer = NormAct("layernorm", 12, dim=-1, backend="triton")
+    x = torch.randn(3, 5, 12).to(dtype).requires_grad_()
+    y = layer(x)
+    torch.testing.assert_close(y, NormAct("layernorm", 12, dim=-1, backend="reference")(x))
+    y.sum().backward()
+    assert y.dtype == x.grad.dtype == dtype  # type: ignore[union-attr]  # it has a gradient
+
+
+def test_random_layers_in_triton() -> None:
+    compared = 0
+    for label, graph in random_layers(30):
+        if "triton" in kernel_provider().backends(graph):
+            try:
+                compare(graph, (2, 3, 12), torch.float32, backend="triton")
+            except AssertionError as error:
+                raise AssertionError(f"{label}: {graph.written()}") from error
+            compared += 1
+    assert compared >= 20
+
+
 def random_layers(count: int) -> list[tuple[str, Graph]]:
     """Random graphs of `tokens` that pass the cheap filters, each with a label that reproduces it."""
     found, filters, seed = [], CheapFilters(), 0
@@ -246,8 +285,10 @@ def test_what_has_no_kernels_is_refused_or_computed_by_pytorch() -> None:
         NormAct(mixed, 4, backend="cpp")
     assert NormAct(mixed, 4)(torch.randn(2, 4, 3, 3)).shape == (2, 4, 3, 3)
     assert kernel_provider().backends(Graph.parse(mixed)) == frozenset()
-    # Triton's kernels go over planes alone so far.
-    assert kernel_provider().backends(zoo["layernorm"]) == {"cpp"}
+    # In Triton a program holds a row or a group, not both.
+    both = Graph.parse("x / rms_cg(x) * std_c(x)")
+    assert kernel_provider().backends(both) == {"cpp"}
+    assert kernel_provider().backends(zoo["layernorm"]) == kernel_provider().backends(zoo["dyt"]) == {"cpp", "triton"}
     with pytest.raises(UsageError, match="backend 'triton' has no kernels for"):
-        NormAct("layernorm", 4, backend="triton")
+        NormAct(both, 4, backend="triton")
     assert choose_backend("cpp", torch.zeros(1, 2, 3, 4)) == "cpp"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.language.graph import Graph
-from evonas.language.zoo import zoo
+from evonas.language.zoo import FOUND, PUBLISHED
 from evonas.layers import backend as backends
 from evonas.layers.layer_factory import LayerFactory
 from evonas.layers.norm_act import NormAct
@@ -40,7 +40,7 @@ def trial(layer: LayerFactory, data: DataSet) -> Trial:
     return Trial(layer, PROTOCOL, data)
 
 
-@pytest.mark.parametrize("name", [name for name in zoo if name != "evonas-1"])
+@pytest.mark.parametrize("name", [row.name for row in (*PUBLISHED, *FOUND) if row.name != "evonas-1"])
 def test_every_published_layer_is_stable(name: str, data: DataSet) -> None:
     one = trial(LayerFactory.published(name), data)
     assert isinstance(StabilityFilter(20).judge(one), Accept)

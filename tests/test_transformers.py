@@ -24,8 +24,14 @@ SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_hidd
 T5 = {"decoder_start_token_id": 0, "pad_token_id": 0, "eos_token_id": 1}
 WHISPER = {
     **{f"{side}_{what}": n for side in ("encoder", "decoder") for what, n in (("layers", 2), ("attention_heads", 4))},
-    "encoder_ffn_dim": 48, "decoder_ffn_dim": 48, "num_mel_bins": 8, "max_source_positions": 16,
-    "max_target_positions": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    "encoder_ffn_dim": 48,
+    "decoder_ffn_dim": 48,
+    "num_mel_bins": 8,
+    "max_source_positions": 16,
+    "max_target_positions": 32,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
 }
 MADE: dict[str, tuple[str, dict[str, Any], int]] = {
     "LlamaForCausalLM": ("LlamaConfig", {**SMALL, "num_key_value_heads": 2}, 5),

@@ -158,6 +158,7 @@ def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     from evonas.kernels.plan.planner import plan_of
     from evonas.kernels.plan.rows import row_plan_of
     from evonas.kernels.triton.module import source_of
+    from evonas.kernels.triton.rows import RowKernels, rows_in_triton
 
     kinds = kinds_of(graph)
     if not kinds:
@@ -172,7 +173,8 @@ def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     else:
         rows = row_plan_of(graph)
         parts = [str(rows)] if plan else []
-        parts += [row_source(rows).rstrip()] if kernel else []
+        source = rows_in_triton(RowKernels(rows)) if rows.is_uniform else row_source(rows)
+        parts += [source.rstrip()] if kernel else []
     typer.echo("\n\n".join(parts))
 
 

@@ -34,6 +34,7 @@ class Task:
             which rejects it; or both.
         rung: 0 for a new candidate, or the rung of a longer training (`evonas.judging.rungs`).
         deadlines: how many times the executor's deadline it may take.
+        start: what parameters of the layer start at, as in `NormAct`.
     """
 
     index: int
@@ -48,6 +49,7 @@ class Task:
     measures: Literal["scores", "filters", "both"] = "scores"
     rung: int = 0
     deadlines: float = 1.0
+    start: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> tuple[int, int]:
@@ -112,9 +114,9 @@ def published_task(
         name: the name of the layer in the zoo.
         index, attempt, protocol, split: as in `Task`.
     """
-    linear = ROWS[name].linear_graph
-    placed = None if linear is None else linear.to_json()
-    return Task(index, attempt, zoo[name].to_json(), protocol, placed, filtered=False, split=split)
+    row = ROWS[name]
+    placed = None if row.linear_graph is None else row.linear_graph.to_json()
+    return Task(index, attempt, zoo[name].to_json(), protocol, placed, filtered=False, split=split, start=row.start)
 
 
 class Executor(ABC):

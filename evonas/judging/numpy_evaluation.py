@@ -154,11 +154,12 @@ class Probes:
 
     def _leaf(self, name: str) -> Array:
         """The value of a leaf; a number is a scalar of NumPy."""
-        if name not in self._leaves:
-            leaf = leaf_named(name)
-            assert leaf is not None and leaf.value is not None  # all others are there from the beginning
-            self._leaves[name] = _scalar(leaf.value)
-        return self._leaves[name]
+        known = self._leaves.get(name)
+        if known is not None:
+            return known
+        leaf = leaf_named(name)
+        assert leaf is not None and leaf.value is not None  # the values of all others are known
+        return _scalar(leaf.value)
 
     def _gradient(self, graph: Graph, values: dict[int, Array], weighting: Array) -> Array:
         adjoints = {graph.output: weighting}

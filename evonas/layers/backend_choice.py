@@ -27,6 +27,9 @@ measures and prints it. Building once the time lost equals the time of a build i
 better choice.
 """
 
+LONGEST_ROW = 2**14
+"""The most channels with which Triton's kernels hold the row of a position in registers."""
+
 _PLANES, _SAMPLE = 2**25, 2**31
 """Triton kernels use 32-bit indices within a sample, and within their buffers of a few numbers for each plane."""
 

@@ -19,7 +19,7 @@ from evonas.language.leaf import PARAMETERS
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
 from evonas.language.zoo import ROWS, as_graph
 from evonas.layers.backend import check_backend, kernel_provider
-from evonas.layers.backend_choice import choose_backend, give_up_kernels
+from evonas.layers.backend_choice import LONGEST_ROW, choose_backend, give_up_kernels
 from evonas.layers.planes import RANKS, as_planes, planes_as_tokens, tokens_as_planes
 from evonas.layers.reference import evaluate, groups_dividing, memory_format, raw_moment
 from evonas.layers.running_values import running_names, starts, update
@@ -221,7 +221,8 @@ class NormAct(nn.Module):
     def _of_planes(self, x: Tensor) -> Tensor:
         group = partners(self.process_group) if self.training and self._running else None
         backend = "reference" if group is not None else choose_backend(self.backend, x, self._computed)
-        if backend in self._kernels:
+        too_long = self._takes_rows and self.channels > LONGEST_ROW and backend == "triton"
+        if backend in self._kernels and not too_long:
             if self.backend != "auto" or torch.compiler.is_compiling():
                 return self._by_kernels(backend, x)
             try:

@@ -11,7 +11,7 @@ from evonas.records.run_info import RunSummary
 
 MEANINGS: Mapping[str, str] = {
     "proposal": "an answer of your function that is no layer of the space",
-    "structural": "ignores its input, or is constant on every plane",
+    "structural": "ignores its input, or is made of statistics alone",
     "duplicate": "the same function as an earlier candidate, by algebra",
     "numerical": "not finite, constant or without gradient on a probe",
     "functional": "the same function as an earlier candidate, by its values",

@@ -247,6 +247,9 @@ class SearchSpace:
 
     def _random_node(self, number: int, draws: Draws) -> Node:
         name, arity = self._arities[bisect_right(self._thresholds, draws.uniform())]
+        if not self.leaves:  # as `_argument` would have it, without a call for each of a million nodes
+            one = draws.below(number)
+            return Node(name, (one,) if arity == 1 else (one, draws.below(number)))
         one = self._argument(number, draws)
         return Node(name, (one,) if arity == 1 else (one, self._argument(number, draws)))
 

@@ -63,7 +63,7 @@ _CHOICE = """
         bias = x.new_zeros(c) if self.bias is None else self.bias
         given = {{{given}}}
         names = ({names})
-        {assign}ByKernels.apply(x, {passes}, shape, given, names, weight, bias{vectors})
+{scalars}{apply}
 {update}"""
 
 
@@ -172,10 +172,13 @@ class _Mode:
 def _method(graph: Graph, running: list[str], kernels: str) -> str:
     vectors = [leaf.name for leaf in graph.parameters]
     # Kernels take a scalar as a vector that repeats it, whose gradient PyTorch sums.
-    as_vectors = [
-        f"self.{leaf.name}" if leaf.extent is Extent.CHANNEL else f"self.{leaf.name}.expand(c).contiguous()"
-        for leaf in graph.parameters
-    ]
+    scalars = [leaf.name for leaf in graph.parameters if leaf.extent is Extent.NONE]
+    passed = ["weight", "bias", *(name if name in scalars else f"self.{name}" for name in vectors)]
+    passes = "passes" if running else _PASSES
+    arguments = ", ".join(["x", passes, "shape", "given", "names", *passed])
+    assign = f"passes = {_PASSES} if self.training else {_PASSES}_EVALUATION\n        y = " if running else "return "
+    start = f"        {assign}ByKernels.apply("
+    long = len(f"{start.splitlines()[-1]}{arguments})") > WIDTH
     used = set(re.findall(r"\w+", " ".join(re.findall(r"^def \w+\((.*?)\):", kernels, re.M | re.S))))
     given = ["**shape.numbers()", *(f'"{s}": self.{s}' for s in ("eps", "momentum") if s in used)]
     given += [f'"{name}_ptr": self.{name}' for name in running]
@@ -189,10 +192,9 @@ def _method(graph: Graph, running: list[str], kernels: str) -> str:
     return _CHOICE.format(
         groups="self.groups" if "G" in used else "1",
         given=inner,
-        passes="passes" if running else _PASSES,
         names=named,
-        assign=f"passes = {_PASSES} if self.training else {_PASSES}_EVALUATION\n        y = " if running else "return ",
-        vectors="".join(f", {one}" for one in as_vectors),
+        scalars="".join(f"        {name} = self.{name}.expand(c).contiguous()\n" for name in scalars),
+        apply=f"{start}\n            {arguments}\n        )" if long else f"{start}{arguments})",
         update=update if running else "",
     )
 

@@ -47,7 +47,7 @@ def mean_in_heads(values: Tensor, groups: int) -> Tensor:
 
 
 def var_in_heads(values: Tensor, groups: int) -> Tensor:
-    """The biased variance over the channels of a group at each position, repeated for each channel."""
+    """The biased variance over the channels of a group at each position, repeated for each."""
     channels = values.shape[1]
     if channels == 1:  # the same in every channel of a group
         return values - values

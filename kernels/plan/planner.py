@@ -13,6 +13,7 @@ then follow from one another, last to first, by arithmetic on one number for eac
 
 from __future__ import annotations
 
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.plan.plan import Plan, Statistic, SweptValue
 from evonas.kernels.plan.plane_algebra import affine, factored, varies_within_planes
 from evonas.kernels.plan.walk import in_order
@@ -34,7 +35,12 @@ def plan_of(graph: Graph, training: bool = True) -> Plan:
         graph: the layer before its affine; its nodes keep their numbers.
         training: whether statistics over the batch are computed from the input; otherwise their running values are
             inputs of the kernels.
+
+    Raises:
+        ValueError: for a layer with statistics at single positions, which planes do not give.
     """
+    if PlanKind.PLANES not in kinds_of(graph):
+        raise ValueError(f"{graph.written()} has statistics at single positions, so it has no plan over planes")
     return Planner(graph, training).plan()
 
 

@@ -75,6 +75,12 @@ class RowPlan:
         return bool(self.group_means)
 
     @cached_property
+    def is_uniform(self) -> bool:
+        """Whether statistics are taken over rows alone, or over groups alone, so that each can be a row of its own."""
+        found = {n for one in (self.forward, self.backward) for sweep in one.sweeps for n in sweep}
+        return not self.group_means or found == set(self.group_means)
+
+    @cached_property
     def group_means(self) -> tuple[int, ...]:
         """The means over groups that either pass finds, each of which is one number for each group."""
         found = [n for one in (self.forward, self.backward) for sweep in one.sweeps for n in sweep]

@@ -19,9 +19,12 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.triton.launches import Launch
 from evonas.kernels.triton.run import TritonLayer
+from evonas.kernels.triton.run_rows import TritonRowLayer
 from evonas.kernels.triton.tiles import Shape
+from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
 
 _SIZES = ((128, 64, 112), (128, 1024, 14), (128, 2048, 7), (128, 512, 28), (32, 256, 56), (64, 16, 12))
@@ -32,6 +35,8 @@ SHAPES = tuple(
 )
 """Shapes of ResNet-50 at a batch that fills a GPU and at one that does not, and shapes of a search, in both memory
 formats. The most telling ones come first."""
+ROW_SHAPES = tuple(Shape(8, c, 1024, 8, True) for c in (4096, 768, 256, 1024, 2048, 8192, 5000, 64))
+"""Shapes of transformers, for layers that are computed row by row."""
 _OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr")
 _FLOATS = ("eps", "momentum", "unbias")
 
@@ -58,7 +63,7 @@ class GPUResources:
 
 
 def resources(
-    layer: str, arch: int, dtype: str = "bf16", training: bool = True, shapes: Sequence[Shape] = SHAPES
+    layer: str, arch: int, dtype: str = "bf16", training: bool = True, shapes: Sequence[Shape] | None = None
 ) -> Iterator[GPUResources]:
     """Compiles the kernels of a layer as they are launched for some shapes, and yields the resources of each.
 
@@ -67,15 +72,13 @@ def resources(
         arch: the compute capability: 80 for an A100, 90 for an H100 or H200.
         dtype: Triton's name for the type of x: fp32, fp16 or bf16.
         training: whether to compile the kernels for training, rather than evaluation.
-        shapes: the shapes of x.
+        shapes: the shapes of x; `SHAPES` by default, or `ROW_SHAPES` for a layer that is computed row by row.
 
     Raises:
         RuntimeError: if the report of the compiler cannot be read.
     """
-    kernels = TritonLayer(as_graph(layer), training)
-    for shape in shapes:
-        work = kernels.work(shape)
-        for launch in (*work.forward, *work.backward):
+    for shape, launches in _launches(as_graph(layer), training, shapes):
+        for launch in launches:
             name = launch.kernel.__name__
             compiled = _compiled(launch, arch, dtype)
             with tempfile.TemporaryDirectory() as folder:
@@ -89,6 +92,19 @@ def resources(
                 raise RuntimeError(f"cuobjdump reported no resource usage of kernel {name}: {report.stdout}")
             spilled = found["STACK"] + found["LOCAL"]
             yield GPUResources(layer, name, shape, arch, found["REG"], spilled, found["SHARED"])
+
+
+def _launches(graph: Graph, training: bool, shapes: Sequence[Shape] | None) -> Iterator[tuple[Shape, Sequence[Launch]]]:
+    """The launches of a layer's kernels for each shape."""
+    if PlanKind.PLANES in kinds_of(graph):
+        kernels = TritonLayer(graph, training)
+        for shape in SHAPES if shapes is None else shapes:
+            work = kernels.work(shape)
+            yield shape, (*work.forward, *work.backward)
+        return
+    rows = TritonRowLayer(graph)
+    for shape in ROW_SHAPES if shapes is None else shapes:
+        yield shape, rows.launches(shape.b * shape.positions, shape.c, shape.groups)[:2]
 
 
 def _compiled(launch: Launch, arch: int, dtype: str) -> Any:
@@ -126,7 +142,8 @@ def main() -> None:
     arguments = parser.parse_args()
     for layer in arguments.layer:
         for arch in arguments.arch:
-            for one in resources(layer, arch, arguments.dtype, shapes=SHAPES[: arguments.shapes]):
+            of = SHAPES if PlanKind.PLANES in kinds_of(as_graph(layer)) else ROW_SHAPES
+            for one in resources(layer, arch, arguments.dtype, shapes=of[: arguments.shapes]):
                 print(json.dumps(asdict(one)), flush=True)
 
 

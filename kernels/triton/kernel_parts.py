@@ -16,6 +16,7 @@ ARGUMENTS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", *PARAMETER_POINTERS),
     *("stats_ptr", "totals_ptr", "densities_ptr", "found_ptr", "parts_ptr"),
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
+    *("row_count", "row_width", "rows_each"),
 )
 """Every argument that a kernel may have, in order; running values and the parts of its division follow."""
 SIZES = ("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "span")
@@ -92,7 +93,7 @@ def kernel(name: str, body: Body, *constants: str) -> str:
 
 def tile_of(value: str) -> str:
     """A value as a whole tile, whatever its shape; Triton does not broadcast plain numbers."""
-    if value in (TRITON.zero, TRITON.one):
+    if re.fullmatch(r"-?[0-9.]+(e[+-]?[0-9]+)?", value):
         return f"tl.full([R, BLOCK], {value}, tl.float32)"
     return f"tl.broadcast_to({value}, [R, BLOCK])"
 

@@ -66,9 +66,9 @@ def evaluate_task(task: Task, data: DataSet, on_stage: Callable[[str], object] =
     begun, built = monotonic(), all_seconds()
     if task.held_out and not task.protocol.score:
         data = less_held_out(data, task.held_out)
-    layer = LayerFactory(Graph.from_json(task.graph))
+    layer = LayerFactory(Graph.from_json(task.graph), start=task.start)
     if task.linear is not None:
-        layer = LayerFactory(layer.graph, Graph.from_json(task.linear))
+        layer = replace(layer, linear=Graph.from_json(task.linear))
     work = _EvaluationInProgress(task, Trial(layer, task.protocol, data), on_stage)
     checkpoints = () if task.measures == "scores" else measure_filters(work.trial, on_stage)
     status = Status.SCORED if task.measures == "filters" else Status.REJECTED

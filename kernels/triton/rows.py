@@ -1,0 +1,157 @@
+"""Writes a plan of rows in Triton: one kernel for each pass, in which a program holds whole rows in registers.
+
+A tile has R rows and BLOCK channels; with statistics over groups a row is one group of a position, and the second axis
+of the grid counts groups. The forward pass reads x and writes y once. In the backward pass a fixed number of programs
+goes over the rows, whatever the GPU, and each sums its share of the parameters' gradients into a row of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from evonas.kernels.plan.rows import RowPass, RowPlan
+from evonas.kernels.plan.walk import in_order
+from evonas.kernels.printing.value_writer import Body, Level
+from evonas.kernels.triton.dialect import TRITON
+from evonas.kernels.triton.kernel_parts import kernel
+from evonas.language.axes import Extent
+from evonas.language.differentiate import DY, WEIGHT
+from evonas.language.graph import FIRST, INPUTS, X
+from evonas.language.leaf import leaf_named
+
+_TILES = ("R", "BLOCK")
+
+
+class RowKernels:
+    """Writes the kernels of a layer.
+
+    Args:
+        plan: the plan of the layer, whose means are all of rows or all of groups.
+
+    Attributes:
+        densities: the names of the parameters, in the order of their sums.
+        tiles: how many values of the backward pass are tiles.
+    """
+
+    def __init__(self, plan: RowPlan) -> None:
+        self.plan = plan
+        self.densities = tuple(plan.backward.summed)
+        wanted = [plan.backward.written, *plan.backward.summed.values()]
+        means = [n for sweep in plan.backward.sweeps for n in sweep]
+        below = in_order([*wanted, *(plan.nodes[n - FIRST].args[0] for n in means)], plan.arguments)
+        self.tiles = sum(plan.varies_in_sweep(n) for n in below)
+
+    def forward(self) -> str:
+        """The kernel that writes y."""
+        body = Body(self.plan, TRITON)
+        body.line("first = tl.program_id(0) * R")
+        self._channels(body)
+        self._parameters(body, [self.plan.forward.written])
+        body.line("weight = tl.load(weight_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]")
+        body.line("bias = tl.load(bias_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]")
+        self._rows(body, "row_count", reads_dy=False)
+        self._sweeps(body, self.plan.forward)
+        body.rows([self.plan.forward.written])
+        (value,) = body.values([self.plan.forward.written])
+        body.line(f"y = ({value}) * weight + bias + tl.zeros([R, BLOCK], tl.float32)")
+        body.line("tl.store(y_ptr + start + at, y.to(y_ptr.dtype.element_ty), mask=inside)")
+        return kernel("forward_rows", body, *_TILES)
+
+    def backward(self) -> str:
+        """The kernel that writes dx, and each program's sums of the parameters' gradients."""
+        body, one = Body(self.plan, TRITON), self.plan.backward
+        wanted = [one.written, *one.summed.values()]
+        body.line("part = tl.program_id(0)")
+        body.line("last = tl.minimum((part + 1) * rows_each, row_count)")
+        self._channels(body)
+        self._parameters(body, wanted)
+        for name in self.densities:
+            body.line(f"sum_{name} = tl.zeros([R, BLOCK], tl.float32)")
+        body.line("for first in range(part * rows_each, last, R):")
+        inner = body.inner()
+        self._rows(inner, "last", reads_dy=True)
+        self._sweeps(inner, one)
+        inner.rows(wanted)
+        dx, *gradients = inner.values(wanted)
+        inner.line(f"dx = {dx} + tl.zeros([R, BLOCK], tl.float32)")
+        inner.line("tl.store(dx_ptr + start + at, dx.to(dx_ptr.dtype.element_ty), mask=inside)")
+        for name, gradient in zip(self.densities, gradients, strict=True):
+            inner.line(f"sum_{name} += tl.where(inside, {gradient}, 0.0)")
+        body.lines += inner.lines
+        for place, name in enumerate(self.densities):
+            to = f"parts_ptr + (part * {len(self.densities)} + {place}) * C + channel"
+            body.line(f"tl.store({to}, tl.sum(sum_{name}, 0), mask=k < row_width)")
+        return kernel("backward_rows", body, *_TILES)
+
+    def _channels(self, body: Body) -> None:
+        body.line("k = tl.arange(0, BLOCK)")
+        body.line("channel = tl.program_id(1) * row_width + k" if self.plan.has_groups else "channel = k")
+
+    def _parameters(self, body: Body, wanted: Iterable[int]) -> None:
+        """Loads the parameters that some nodes, and the means below them, depend on."""
+        for number in self._leaves(wanted):
+            name = self._name(number)
+            if self.plan.extents[number] & Extent.CHANNEL:
+                body.line(
+                    f"{name} = tl.load({name}_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]"
+                )
+                body.name(number, name, Level.TILE)
+            else:
+                body.line(f"{name} = tl.load({name}_ptr).to(tl.float32)")
+                body.name(number, name, Level.SCALAR)
+
+    def _rows(self, body: Body, end: str, reads_dy: bool) -> None:
+        """Loads the rows of a program from `first` on."""
+        body.line("r = tl.arange(0, R)")
+        body.line(f"inside = (first + r < {end})[:, None] & (k < row_width)[None, :]")
+        body.line("start = (first + tl.full([], 0, tl.int64)) * C")  # 64 bits once, and 32 for each value
+        body.line("at = r[:, None] * C + channel[None, :]")
+        body.line("x = tl.load(x_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
+        body.name(X, "x", Level.TILE)
+        if reads_dy:
+            body.line("dy = tl.load(dy_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
+            body.name(next(n for n, node in enumerate(self.plan.nodes, FIRST) if node.op == DY), "dy", Level.TILE)
+
+    def _sweeps(self, body: Body, one: RowPass) -> None:
+        """Finds the means of a pass, of values that are in registers."""
+        for sweep in one.sweeps:
+            arguments = [self.plan.nodes[mean - FIRST].args[0] for mean in sweep]
+            body.rows(arguments)
+            values = body.values(arguments)
+            for mean, value in zip(sweep, values, strict=True):
+                name = body.fresh("row_mean")
+                body.line(f"{name} = tl.sum(tl.where(inside, {value}, 0.0), 1) / row_width")
+                body.name(mean, name, Level.ROW)
+
+    def _leaves(self, wanted: Iterable[int]) -> list[int]:
+        """The parameters, the weight among them, that some nodes depend on, in order."""
+        seen: dict[int, None] = {}
+        stack = list(wanted)
+        while stack:
+            number = stack.pop()
+            if number in seen:
+                continue
+            seen[number] = None
+            if number >= FIRST:
+                stack += self.plan.nodes[number - FIRST].args
+        return sorted(number for number in seen if self._is_parameter(number))
+
+    def _is_parameter(self, number: int) -> bool:
+        name = self._name(number)
+        leaf = leaf_named(name)
+        return name == WEIGHT or (leaf is not None and leaf.is_parameter)
+
+    def _name(self, number: int) -> str:
+        return INPUTS[number] if number < FIRST else self.plan.nodes[number - FIRST].op
+
+
+def rows_in_triton(kernels: RowKernels) -> str:
+    """The text of the file with both kernels of a layer."""
+    body = f"{kernels.forward()}\n\n{kernels.backward()}"
+    called = ", ".join(name for name in TRITON.reserved if re.search(rf"\b{name}\(", body))
+    imports = ["import triton", "import triton.language as tl"]
+    imports += ["", f"from evonas.kernels.triton.helpers import {called}"] if called else []
+    # Expressions consist of names, numbers and operators only, so they cannot end a docstring.
+    header = f'"""y = weight * f(x) + bias, row by row, with\n\n    f(x) = {kernels.plan.graph.written()}\n"""\n'
+    return "\n".join([header, *imports, "", "", body])

@@ -1,0 +1,104 @@
+"""Runs a layer's Triton kernels that go row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evonas.kernels.compiled_layer import Settings, parameter_names
+from evonas.kernels.plan.rows import row_plan_of
+from evonas.kernels.triton.launches import Launch
+from evonas.kernels.triton.module import import_from_cache
+from evonas.kernels.triton.rows import RowKernels, rows_in_triton
+from evonas.language.graph import Graph
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PARTS = 512
+"""The programs of a backward pass, about. They are as many on every GPU, so that sums have the same bits."""
+_EACH, _FEW, _MANY = 16, 8, 24
+"""The values of a tile that a thread holds, unless one row has more; and how many for a layer whose backward pass
+computes more than so many tiles, all of which take registers."""
+_WARP = 32
+_SHAPES_KNOWN = 256
+
+
+class TritonRowLayer:
+    """The kernels of one graph, for inputs of any shape with channels last in memory, in float32, float16 and bfloat16.
+
+    Args:
+        graph: the layer before its affine.
+
+    Attributes:
+        parameters: the names of the parameters, in the order of `parameter_names`.
+        running: none: statistics over the batch are taken over planes.
+        source: the text of the kernels.
+    """
+
+    running: tuple[str, ...] = ()
+
+    def __init__(self, graph: Graph) -> None:
+        self.parameters = parameter_names(graph)
+        self._plan = row_plan_of(graph)
+        self._kernels = RowKernels(self._plan)
+        self.source = rows_in_triton(self._kernels)
+        self._module = import_from_cache(self.source)
+        self._launches = lru_cache(_SHAPES_KNOWN)(self.launches)
+
+    def stats_size(self, x: Tensor, groups: int) -> int:
+        """How many numbers the forward pass leaves for the backward pass, which computes all anew."""
+        return 0
+
+    def call(self, *_: object) -> None:
+        """Returns None: nothing faster than Python launches Triton's kernels."""
+
+    def forward(self, x: Tensor, vectors: Mapping[str, Tensor], settings: Settings) -> tuple[Tensor, Tensor]:
+        """The layer's value for x, (b, c, h, w) with channels last in memory, and no numbers."""
+        with torch.cuda.device_of(x):
+            y = torch.empty_like(x)
+            self._of(x, settings)[0]({**vectors, "x": x, "y": y})
+        return y, x.new_empty(0, dtype=torch.float32)
+
+    def backward(
+        self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    ) -> dict[str, Tensor]:
+        """The gradients of x, in its type, and of the parameters, in float32."""
+        names, channels = self._kernels.densities, x.shape[1]
+        with torch.cuda.device_of(x):
+            _, launch, count = self._of(x, settings)
+            dx = torch.empty_like(x)
+            parts = x.new_empty((count, len(names), channels), dtype=torch.float32)
+            launch({**vectors, "x": x, "dy": dy, "dx": dx, "parts": parts})
+        return {"x": dx, **dict(zip(names, parts.sum(0).unbind(), strict=True))}
+
+    def _of(self, x: Tensor, settings: Settings) -> tuple[Launch, Launch, int]:
+        b, c, h, w = x.shape
+        return self._launches(b * h * w, c, settings.groups, settings.eps)
+
+    def launches(self, rows: int, channels: int, groups: int, eps: float = 1e-5) -> tuple[Launch, Launch, int]:
+        """The launches of both passes for an input of a size, and the number of partial sums of gradients."""
+        groups = groups if self._plan.has_groups else 1
+        width = channels // groups
+        block = 1 << max(width - 1, 1).bit_length()
+        held = _FEW if self._kernels.tiles > _MANY else _EACH
+        tile = max(1, 4 * _WARP * held // block)
+        each = tile * -(-rows // (tile * max(1, _PARTS // groups)))
+        parts = -(-rows // each)
+        numbers: dict[str, int | float] = {"C": channels, "row_count": rows, "row_width": width, "rows_each": each}
+        numbers["eps"] = eps
+        constants = {"R": tile, "BLOCK": block, "num_warps": min(32, max(4, tile * block // (_WARP * held)))}
+        forward = self._launch("forward_rows", (-(-rows // tile), groups), numbers, constants)
+        return forward, self._launch("backward_rows", (parts, groups), numbers, constants), parts
+
+    def _launch(
+        self, name: str, grid: tuple[int, int], numbers: Mapping[str, Any], constants: Mapping[str, int]
+    ) -> Launch:
+        function = getattr(self._module, name)
+        arguments = [a for a in function.arg_names if a not in constants]
+        values = tuple(numbers.get(a) for a in arguments)
+        pointers = ((place, a.removesuffix("_ptr")) for place, a in enumerate(arguments) if a.endswith("_ptr"))
+        return Launch(function, grid, values, tuple(pointers), constants)
