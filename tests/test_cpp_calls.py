@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -128,7 +130,8 @@ def test_threads_that_share_a_layer() -> None:
 def test_a_compiler_that_cannot_build_it_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path))
     monkeypatch.setattr(cpp_calls, "_state", [])
-    monkeypatch.setattr(cpp_calls, "_options", lambda: Options(("-std=c++20", "-w"), (), "calls"))  # without headers
+    # Without the headers of PyTorch
+    monkeypatch.setattr(cpp_calls, "_options", lambda openmp: Options(("-std=c++20", "-w"), (), "calls"))
     assert "could not compile" in str(build_calls.__wrapped__())
     layer = NormAct("evonorm-s0", SHAPE[1], groups=2, backend="cpp")
     assert bool(layer(torch.randn(SHAPE)).isfinite().all())
@@ -180,3 +183,38 @@ def build_in(folder: str) -> None:
 def test_of_workers_that_ask_at_once_one_builds(tmp_path: Path) -> None:
     at_once(build_in, str(tmp_path))
     assert sorted(p.suffix for p in (tmp_path / "calls").iterdir()) == ["", ".cpp", ".so"]
+
+
+_WITHOUT_OPENMP = """
+import sys, torch
+from evonas import NormAct
+from evonas.kernels.cpp.calls import build_calls, calls
+assert build_calls() is None and calls() is not None
+torch.manual_seed(0)
+layer = NormAct("layernorm", 64, dim=-1, backend="cpp")
+x = torch.randn(4096, 64, requires_grad=True)
+y = layer(x)
+y.pow(2).sum().backward()
+torch.save({"y": y.detach(), "dx": x.grad, **{n: p.grad for n, p in layer.named_parameters()}}, sys.argv[1])
+"""
+
+
+def test_a_compiler_without_openmp_builds_the_operator_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Apple's clang does. Threads of the library do the work then, with the same bits."""
+    path = compiler()
+    assert path is not None
+    refuses = tmp_path / "c++"
+    refuses.write_text(
+        f'#!/bin/sh\ncase " $* " in *" -fopenmp "*) echo no OpenMP >&2; exit 1;; esac\nexec {path} "$@"\n'
+    )
+    refuses.chmod(0o755)
+    results = []
+    for chosen, folder in ((str(path), None), (str(refuses), tmp_path / "cache")):
+        monkeypatch.setenv("CXX", chosen)
+        if folder is not None:
+            monkeypatch.setenv("EVONAS_CACHE", str(folder))
+        file = tmp_path / f"{len(results)}.pt"
+        subprocess.run([sys.executable, "-c", _WITHOUT_OPENMP, str(file)], check=True)
+        results.append(torch.load(file, weights_only=True))
+    assert len(list((tmp_path / "cache" / "calls").glob("*.so"))) == 1
+    assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())

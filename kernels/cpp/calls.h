@@ -25,10 +25,21 @@ using torch::autograd::variable_list;
 
 typedef void (*Entry)(const int64_t* call, long long threads);
 
+// Has PyTorch's threads do the parts of a kernel.
+void by_torch(void (*work)(void*, long long), void* parts, long long count) {
+    at::parallel_for(0, count, 1, [&](int64_t from, int64_t to) {
+        for (int64_t i = from; i < to; ++i) work(parts, i);
+    });
+}
+
 // A library stays loaded as long as a form or a node of an autograd graph needs it.
 struct Library {
     explicit Library(const std::string& path) : handle(dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL)) {
         TORCH_CHECK(handle, "cannot load ", path, ": ", dlerror());
+#ifdef _OPENMP  // otherwise PyTorch's loop would be a plain one, and the threads of the library are better
+        typedef void (*Runner)(void (*work)(void*, long long), void* parts, long long count);
+        reinterpret_cast<void (*)(Runner)>(dlsym(handle, "use_runner"))(by_torch);
+#endif
     }
     ~Library() { dlclose(handle); }
     Library(const Library&) = delete;

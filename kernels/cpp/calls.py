@@ -44,7 +44,8 @@ _state: list[Calls | None] = []
 def calls() -> Calls | None:
     """The operators if they have been built before; None otherwise."""
     if not _state:
-        _state.append(_loaded(cached_library(_source(), _options())))
+        built = (_loaded(cached_library(_source(), _options(openmp))) for openmp in (True, False))
+        _state.append(next((found for found in built if found is not None), None))
     return _state[0]
 
 
@@ -61,7 +62,10 @@ def build_calls() -> str | None:
         return None
     try:
         with building(), locked(cache_folder() / _FOLDER / "lock"):
-            _state[:] = [build_and_load(_source(), _registered, _options())]
+            try:
+                _state[:] = [build_and_load(_source(), _registered, _options(openmp=True))]
+            except BuildError:  # as with Apple's clang, which has no OpenMP
+                _state[:] = [build_and_load(_source(), _registered, _options(openmp=False))]
     except (BuildError, OSError) as error:
         return str(error).strip().splitlines()[0]
     return None
@@ -93,9 +97,10 @@ def _source() -> str:
 
 
 @cache
-def _options() -> Options:
+def _options(openmp: bool) -> Options:
+    """With OpenMP, kernels run in the threads of PyTorch; without it, in threads of their own."""
     include = _ROOT / "include"
     places = (f"-I{include}", f"-I{include / 'torch' / 'csrc' / 'api' / 'include'}")
-    flags = ("-std=c++20", "-shared", "-fPIC", "-O2", "-w", *places)
+    flags = ("-std=c++20", "-shared", "-fPIC", "-O2", "-w", *(("-fopenmp",) if openmp else ()), *places)
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
     return Options((*flags, abi), (f"-L{_ROOT / 'lib'}", "-ltorch_cpu", "-lc10"), _FOLDER)
