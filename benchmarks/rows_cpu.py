@@ -5,12 +5,15 @@
 Measures forward and backward passes, and forward passes alone, on 4 million values in rows of several widths, on one
 core and on two. Contenders take turns, and each time is the median of its repeats. The contender of `layernorm` is
 F.layer_norm, that of `rmsnorm-c` F.rms_norm; dynamic tanh and erf, and random layers of the space `tokens` that pass
-the cheap filters, are compared with eager PyTorch, as an exported file computes them.
+the cheap filters, are compared with eager PyTorch, as an exported file computes them. The allocator is told to keep the
+memory that it frees: otherwise some outputs are written to pages that the kernel of the system has to clear first, for
+one contender and not for the other, which takes longer than a pass.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
     build_calls()
+    keep_memory()
     layers = {name: zoo[name] for name in NAMED} | random_layers(given.random)
     measured = []
     for threads in given.threads:
@@ -66,6 +70,14 @@ def main() -> None:
     print("\n".join(table(document)))
     if given.output is not None:
         given.output.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def keep_memory() -> None:
+    """Tell glibc's allocator to keep what is freed; other allocators do, or are left as they are."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter in (-1, -3):  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+            mallopt(parameter, 2**30)
 
 
 def random_layers(count: int) -> dict[str, Graph]:

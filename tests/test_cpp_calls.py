@@ -71,6 +71,16 @@ def test_the_operator_and_python_give_the_same_bits(
         assert torch.equal(a, b) and a.stride() == b.stride() and a.dtype == b.dtype
 
 
+def test_a_gradient_of_the_same_layout_is_not_copied() -> None:
+    """Rows are seen as planes with one position, where the stride of an axis may be anything."""
+    layer = NormAct("layernorm", 64, dim=-1, backend="cpp")
+    x = torch.randn(32, 64, requires_grad=True)
+    y = layer(x)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        y.backward(torch.randn(32, 64))
+    assert "aten::copy_" not in {event.key for event in profile.key_averages()}
+
+
 def test_parameters_of_another_type_than_the_input() -> None:
     """Kernels receive copies; gradients have the type of the parameters, and running values are copied back."""
     wide = NormAct("evonorm-b0", SHAPE[1], backend="cpp").double()

@@ -33,3 +33,9 @@ def test_the_readme_has_its_table() -> None:
     document = json.loads((ROOT / "benchmarks" / "results" / "rows_cpu.json").read_text())
     assert {row["width"] for row in document["rows"]} == set(WIDTHS) and len(document["layers"]) == 24
     assert "\n".join(table(document)) in (ROOT / "README.md").read_text()
+
+
+def test_the_readme_has_the_range_of_layernorm() -> None:
+    document = json.loads((ROOT / "benchmarks" / "results" / "rows_cpu.json").read_text())
+    both = [row["both"] for row in document["rows"] if row["layer"] == "layernorm"]
+    assert f"lie between {min(both):.2f} and {max(both):.2f}." in (ROOT / "README.md").read_text()

@@ -85,6 +85,14 @@ Tensor as(const Tensor& vector, const Tensor& x) {
                : vector.to(x.scalar_type()).contiguous();
 }
 
+// Whether two tensors of the same shape have their elements at the same places. The stride of an axis with one element
+// says nothing: views of rows as planes have axes of one position, and their strides differ from those of gradients.
+bool same_places(const Tensor& a, const Tensor& b) {
+    for (int64_t i = 0; i < a.dim(); ++i)
+        if (a.size(i) > 1 && a.stride(i) != b.stride(i)) return false;
+    return true;
+}
+
 // The fields of a `Call`, each of 8 bytes. The tensors that it points to have to live until it has run.
 struct Call {
     Call(const Form& form, const Tensor& x, at::TensorList vectors, at::TensorList running)
@@ -162,8 +170,7 @@ struct Function : torch::autograd::Function<Function> {
             std::copy(gradients.begin(), gradients.end(), found.begin());
         } else {
             const at::AutoDispatchBelowADInplaceOrView below;
-            if (dy.scalar_type() != x.scalar_type() || dy.strides() != x.strides())
-                dy = at::empty_like(x).copy_(dy);
+            if (dy.scalar_type() != x.scalar_type() || !same_places(dy, x)) dy = at::empty_like(x).copy_(dy);
             const int64_t channels = x.size(1), planes = x.size(0) * channels;
             found[0] = at::empty_like(x);
             const int64_t count = form.fields.size();

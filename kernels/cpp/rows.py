@@ -19,6 +19,8 @@ from evonas.language.graph import FIRST, INPUTS, X
 from evonas.language.leaf import leaf_named
 
 _AT_A_TIME = 4
+_BLOCK = 16
+"""So many vectors of the parameters' gradients are added over all parts together."""
 LEAST_ROWS, MOST_ROWS, PARTS = 8, 1024, 64
 """A part has at least and at most so many rows, and there are about so many parts."""
 
@@ -65,7 +67,9 @@ class CppRows:
         found = [_entry("forward", f"{parts}    over_parts(forward_rows, *call, (rows + each - 1) / each, threads);\n")]
         if backward:
             work = f"{parts}    over_parts(backward_rows, *call, (rows + each - 1) / each, threads);\n"
-            found.append(_entry("backward", f"{work}    sum_parts(*call);\n"))
+            block = f"{_BLOCK} * W"
+            blocks = f"({len(self.densities)} * call->C + {block} - 1) / ({block})"
+            found.append(_entry("backward", f"{work}    over_parts(sum_parts, *call, {blocks}, threads);\n"))
         return found
 
     def _pass(self, name: str, one: RowPass, scratch: str) -> str:
@@ -153,11 +157,13 @@ class CppRows:
         groups = len(self.plan.group_means)
         lines = [f"const i64 rows = B * HW, each = {_EACH}, parts = (rows + each - 1) / each;"]
         lines += [f"const T* const sums = totals_ptr{f' + {groups} * G * parts' if groups else ''};"]
-        lines += [f"const i64 count = {len(self.densities)} * C;", "for (i64 c = 0; c < count; c += W) {"]
-        lines += ["    const i64 left = count - c;", "    D sum = {};"]
-        lines += ["    for (i64 part = 0; part < parts; ++part) sum += wide(load(sums + part * count + c, left));"]
-        lines += ["    store(gradients_ptr + c, narrow(sum), left);", "}"]
-        return function("sum_parts", lines, "const Call& call")
+        lines += [f"const i64 count = {len(self.densities)} * C, from = block * {_BLOCK} * W;"]
+        lines += [f"D sum[{_BLOCK}] = {{}};", "for (i64 part = 0; part < parts; ++part)"]
+        lines += [f"    for (i64 i = 0, c = from; i < {_BLOCK} && c < count; ++i, c += W)"]
+        lines += ["        sum[i] += wide(load(sums + part * count + c, count - c));"]
+        lines += [f"for (i64 i = 0, c = from; i < {_BLOCK} && c < count; ++i, c += W)"]
+        lines += ["    store(gradients_ptr + c, narrow(sum[i]), count - c);"]
+        return function("sum_parts", lines, "const Call& call, const i64 block")
 
     def _argument(self, mean: int) -> int:
         return self.plan.nodes[mean - FIRST].args[0]
