@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from evonas.errors import UsageError
 from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
@@ -24,6 +23,7 @@ from evonas.layers.norm_act import NormAct
 from evonas.layers.reference import memory_format
 from evonas.search_spaces import SPACES
 from evonas.settings.search_space import generator
+from tests.compiled_layers import assert_close_to_exact, by_reference
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler")
 GOLDEN = Path(__file__).parent / "golden"
@@ -58,27 +58,10 @@ def compare(
     ours.load_state_dict(reference.state_dict())
     x = (torch.randn(shape, generator=random, dtype=torch.float64) * 1.5 + 0.25).to(dtype)
     dy = torch.randn(shape, generator=random, dtype=torch.float64).to(dtype)
-    rough = by(copy.deepcopy(reference).to(dtype), x, dy)
-    right, found = by(reference, x.double(), dy.double()), by(ours, x, dy)
-    unit, scale = torch.finfo(dtype).eps, 1.0 if channels // groups > 1 else reference.eps**-0.5
-    for name, exact in right.items():
-        held = exact.isfinite() & rough[name].isfinite()
-        exact, given, near = exact[held], found[name].double()[held], rough[name].double()[held]
-        size = max(1.0 if name == "y" else scale, float(exact.abs().max()) if len(exact) else 0.0)
-        # As for planes (tests/compiled_layers.py): hundreds of units for sums, roots and quotients of a few hundred
-        # values, and what cancels in the reference in this type too, up to a factor.
-        lost = float((near - exact).abs().max()) if len(exact) else 0.0
-        close = {"rtol": 1000 * unit, "atol": max(170 * unit * size, 20 * lost)}
-        torch.testing.assert_close(given, exact, **close, msg=lambda m, name=name: f"{name}: {m}")
-
-
-def by(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
-    x = x.clone().requires_grad_()
-    y = layer(x)
-    named = {"x": x, **dict(layer.named_parameters())}
-    found = torch.autograd.grad(y, list(named.values()), dy, allow_unused=True)
-    zeros = (torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), found, strict=True))
-    return {"y": y.detach(), **dict(zip(named, zeros, strict=True))}
+    rough = by_reference(copy.deepcopy(reference).to(dtype), x, dy)
+    right, found = by_reference(reference, x.double(), dy.double()), by_reference(ours, x, dy)
+    scale = 1.0 if channels // groups > 1 else reference.eps**-0.5
+    assert_close_to_exact(found, right, rough, dtype, scale)
 
 
 @pytest.mark.parametrize("name", ["layernorm", "rmsnorm-c", "headnorm"])
@@ -252,7 +235,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         found = []
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            found.append(by(layer, x, dy))
+            found.append(by_reference(layer, x, dy))
     finally:
         torch.set_num_threads(before)
     assert all(torch.equal(one[name], found[0][name]) for one in found for name in one)

@@ -150,12 +150,8 @@ class NormAct(nn.Module):
         self.reset_parameters()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        before: dict[str, Any] = {
-            "process_group": None,
-            "dim": 1,
-            "start": {},
-            "_has_scalars": False,
-        }  # of layers that were saved before these were there
+        # Of layers that were saved before these were there.
+        before: dict[str, Any] = {"process_group": None, "dim": 1, "start": {}, "_has_scalars": False}
         super().__setstate__({**before, **state})  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._load_kernels()
 

@@ -98,6 +98,11 @@ def _normalised(x: Tensor, dim: int, centred: bool, eps: float) -> Tensor:
     return x * torch.rsqrt(x.square().mean(dim, keepdim=True) + eps)
 
 
+def _along(dim: int, vector: Tensor, x: Tensor) -> Tensor:
+    """A vector as it is multiplied with x, one value for each index of an axis."""
+    return vector.view([-1 if axis == dim % x.dim() else 1 for axis in range(x.dim())])
+
+
 def _value(trial: nn.Module, x: Tensor) -> Tensor | None:
     try:
         y = trial(x.clone())
@@ -114,10 +119,9 @@ def _measured(trial: nn.Module, x: Tensor, dim: int, centred: bool) -> tuple[Ten
         return None
     z = _normalised(x, dim, centred, 0.0)
     over = [axis for axis in range(x.dim()) if axis != dim % x.dim()]
-    shape = [-1 if axis == dim % x.dim() else 1 for axis in range(x.dim())]
     odd, even = (one - other) / 2, (one + other) / 2
     weight, bias = (odd * z).sum(over) / (z * z).sum(over), even.mean(over)
-    again = z * weight.view(shape) + bias.view(shape)
+    again = z * _along(dim, weight, x) + _along(dim, bias, x)
     scale = 1.0 + float(one.abs().max())
     return (weight, bias) if float((again - one).abs().max()) < _SAME * scale else None
 
@@ -126,8 +130,7 @@ def _eps(
     module: nn.Module, trial: nn.Module, x: Tensor, dim: int, centred: bool, affine: tuple[Tensor, Tensor]
 ) -> float | None:
     """The eps of a norm: that of its attribute if it computes with it, or else what it seems to compute with."""
-    shape = [-1 if axis == dim % x.dim() else 1 for axis in range(x.dim())]
-    weight, bias = (vector.view(shape) for vector in affine)
+    weight, bias = (_along(dim, vector, x) for vector in affine)
     small = _SMALL * x
     y = _value(trial, small)
     if y is None:

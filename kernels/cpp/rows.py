@@ -14,9 +14,7 @@ from evonas.kernels.cpp.dialect import CPP
 from evonas.kernels.cpp.loops import function
 from evonas.kernels.plan.rows import GROUP_MEAN, RowPass, RowPlan, needed_means
 from evonas.kernels.printing.value_writer import Body, Level
-from evonas.language.differentiate import DY, WEIGHT
-from evonas.language.graph import FIRST, INPUTS, X
-from evonas.language.leaf import leaf_named
+from evonas.language.graph import FIRST, X
 
 _AT_A_TIME = 4
 _BLOCK = 16
@@ -44,7 +42,7 @@ class CppRows:
     def __init__(self, plan: RowPlan) -> None:
         self.plan = plan
         self.densities = tuple(plan.backward.summed)
-        self._leaves = {n: self._name(n) for n in range(FIRST + len(plan.nodes)) if self._is_leaf(n)}
+        self._leaves = {n: plan.name_of(n) for n in range(FIRST + len(plan.nodes)) if plan.is_loaded(n)}
 
     def stats_size(self, rows: int, groups: int) -> int:
         """How many numbers the forward pass needs beside the input: the means over groups, for each part."""
@@ -173,20 +171,6 @@ class CppRows:
 
     def _place(self, mean: int) -> int:
         return self.plan.group_means.index(mean)
-
-    def _is_leaf(self, number: int) -> bool:
-        """Whether a node is loaded: x, dy, the weight, or a parameter."""
-        if number < FIRST:
-            leaf = leaf_named(INPUTS[number])
-        else:
-            op, args = self.plan.nodes[number - FIRST]
-            if args or op in (DY, WEIGHT):
-                return not args
-            leaf = leaf_named(op)
-        return leaf is not None and leaf.value is None
-
-    def _name(self, number: int) -> str:
-        return INPUTS[number] if number < FIRST else self.plan.nodes[number - FIRST].op
 
 
 _EACH = f"min({MOST_ROWS}, max({LEAST_ROWS}, (rows + {PARTS - 1}) / {PARTS}))"

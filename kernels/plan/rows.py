@@ -20,7 +20,8 @@ from evonas.kernels.plan.plane_algebra import factored
 from evonas.kernels.plan.walk import in_order
 from evonas.language.axes import REMOVES, Extent, IndexSet
 from evonas.language.differentiate import DY, WEIGHT, pull
-from evonas.language.graph import FIRST, ZERO, Graph, Node, X
+from evonas.language.graph import FIRST, INPUTS, ZERO, Graph, Node, X
+from evonas.language.leaf import leaf_named
 from evonas.language.listing import listing
 from evonas.language.primitive_table import OPERATIONS, Moment
 from evonas.language.rewriter import Rewriter
@@ -89,6 +90,16 @@ class RowPlan:
     def varies_in_sweep(self, number: int) -> bool:
         """Whether a node has a value for each channel of a row, or of a group where sweeps go over groups."""
         return bool(self.extents[number] & (Extent.MEMBER if self.has_groups else Extent.CHANNEL))
+
+    def name_of(self, number: int) -> str:
+        """The name of an input, or the operation of a node."""
+        return INPUTS[number] if number < FIRST else self.nodes[number - FIRST].op
+
+    def is_loaded(self, number: int) -> bool:
+        """Whether a node is read from memory: x, dy, the weight, or a parameter."""
+        name = self.name_of(number)
+        leaf = leaf_named(name)
+        return name in (DY, WEIGHT) or (leaf is not None and leaf.value is None)
 
     def arguments(self, number: int) -> tuple[int, ...]:
         """The nodes that a node is computed from: none for leaves and for means, which sweeps find."""

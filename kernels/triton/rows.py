@@ -16,9 +16,8 @@ from evonas.kernels.printing.value_writer import Body, Level
 from evonas.kernels.triton.dialect import TRITON
 from evonas.kernels.triton.kernel_parts import kernel
 from evonas.language.axes import Extent
-from evonas.language.differentiate import DY, WEIGHT
-from evonas.language.graph import FIRST, INPUTS, X
-from evonas.language.leaf import leaf_named
+from evonas.language.differentiate import DY
+from evonas.language.graph import FIRST, X
 
 _TILES = ("R", "BLOCK")
 
@@ -91,7 +90,7 @@ class RowKernels:
     def _parameters(self, body: Body, wanted: Iterable[int]) -> None:
         """Loads the parameters that some nodes, and the means below them, depend on."""
         for number in self._leaves(wanted):
-            name = self._name(number)
+            name = self.plan.name_of(number)
             if self.plan.extents[number] & Extent.CHANNEL:
                 body.line(
                     f"{name} = tl.load({name}_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]"
@@ -125,25 +124,10 @@ class RowKernels:
                 body.name(mean, name, Level.ROW)
 
     def _leaves(self, wanted: Iterable[int]) -> list[int]:
-        """The parameters, the weight among them, that some nodes depend on, in order."""
-        seen: dict[int, None] = {}
-        stack = list(wanted)
-        while stack:
-            number = stack.pop()
-            if number in seen:
-                continue
-            seen[number] = None
-            if number >= FIRST:
-                stack += self.plan.nodes[number - FIRST].args
-        return sorted(number for number in seen if self._is_parameter(number))
-
-    def _is_parameter(self, number: int) -> bool:
-        name = self._name(number)
-        leaf = leaf_named(name)
-        return name == WEIGHT or (leaf is not None and leaf.is_parameter)
-
-    def _name(self, number: int) -> str:
-        return INPUTS[number] if number < FIRST else self.plan.nodes[number - FIRST].op
+        """The parameters, the weight among them, that some nodes and the means below them depend on, in order."""
+        nodes, plan = self.plan.nodes, self.plan
+        below = in_order(wanted, lambda n: () if n < FIRST else nodes[n - FIRST].args)
+        return sorted(n for n in below if plan.is_loaded(n) and n != X and plan.name_of(n) != DY)
 
 
 def rows_in_triton(kernels: RowKernels) -> str:
