@@ -4,7 +4,8 @@
 
 Measures forward and backward passes, and forward passes alone, on 4 million values in rows of several widths, on one
 core and on two. Contenders take turns, and each time is the median of its repeats. The contender of `layernorm` is
-F.layer_norm, that of `rmsnorm-c` F.rms_norm; dynamic tanh and erf, and random layers of the space `tokens` that pass
+F.layer_norm, that of `rmsnorm-c` F.rms_norm, and those of both on a sum with a residual (`evonas.AddNorm`) an addition
+and these; dynamic tanh and erf, and random layers of the space `tokens` that pass
 the cheap filters, are compared with eager PyTorch, as an exported file computes them. The allocator is told to keep the
 memory that it frees: otherwise some outputs are written to pages that the kernel of the system has to clear first, for
 one contender and not for the other, which takes longer than a pass.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean, median
 from time import perf_counter
@@ -31,6 +32,7 @@ from evonas.kernels.cpp.calls import build_calls
 from evonas.kernels.export.torch_source import to_torch
 from evonas.language.graph import Graph
 from evonas.language.zoo import ROWS, zoo
+from evonas.layers.add_norm import AddNorm
 from evonas.layers.norm_act import NormAct
 from evonas.records.environment import environment
 from evonas.search_spaces import SPACES
@@ -42,7 +44,12 @@ NAMED = ("layernorm", "rmsnorm-c", "dyt", "derf")
 RANDOM = 20
 """Layers of the space `tokens`, the first that pass the cheap filters."""
 
+SUMS = {f"{name} of a sum": name for name in ("layernorm", "rmsnorm-c")}
+"""What `AddNorm` is measured with."""
+
 Pass = Callable[[], object]
+Forward = Callable[[], tuple[Tensor, ...]]
+"""Returns what a layer returns, one tensor or two."""
 
 
 def main() -> None:
@@ -64,7 +71,11 @@ def main() -> None:
             for name, graph in layers.items():
                 row = compare(name, graph, width, given.repeats)
                 measured.append({"layer": name, "width": width, "threads": threads, **row})
-                print(f"{threads} cores, {width:5}: {name:12} {row['forward']:.2f} {row['both']:.2f}", flush=True)
+                print(_line(measured[-1]), flush=True)
+            for label, name in SUMS.items():
+                row = compare_of_sum(name, width, given.repeats)
+                measured.append({"layer": label, "width": width, "threads": threads, **row})
+                print(_line(measured[-1]), flush=True)
     document = {"environment": environment(), "values": VALUES, "layers": {n: g.written() for n, g in layers.items()}}
     document["rows"] = measured
     print("\n".join(table(document)))
@@ -96,14 +107,35 @@ def compare(name: str, graph: Graph, width: int, repeats: int) -> dict[str, floa
     """Return the median seconds of our kernels and of the contender, and the ratios, forward and in both passes."""
     torch.manual_seed(0)
     x = torch.randn(VALUES // width, width, requires_grad=True)
-    dy = torch.randn_like(x)
     start = ROWS[name].start if name in ROWS else {}
     ours = NormAct(graph, width, dim=-1, backend="cpp", start=start)
-    forwards: dict[str, Callable[[], Tensor]] = {"ours": lambda: ours(x), "theirs": contender(name, graph, width, x)}
+    theirs = contender(name, graph, width, x)
+    return _timed(lambda: (ours(x),), lambda: (theirs(),), [x, *ours.parameters()], repeats)
+
+
+def compare_of_sum(name: str, width: int, repeats: int) -> dict[str, float]:
+    """Return the same of a layer for a sum with a residual, which is returned as well."""
+    torch.manual_seed(0)
+    x, residual = (torch.randn(VALUES // width, width, requires_grad=True) for _ in range(2))
+    ours = AddNorm(name, width, backend="cpp")
+    weight, bias = torch.ones(width, requires_grad=True), torch.zeros(width, requires_grad=True)
+
+    def theirs() -> tuple[Tensor, ...]:
+        r = x + residual
+        if name == "rmsnorm-c":
+            return F.rms_norm(r, (width,), weight, 1e-5), r
+        return F.layer_norm(r, (width,), weight, bias, 1e-5), r
+
+    return _timed(lambda: ours(x, residual), theirs, [x, residual, weight, bias, *ours.parameters()], repeats)
+
+
+def _timed(ours: Forward, theirs: Forward, leaves: Sequence[Tensor], repeats: int) -> dict[str, float]:
+    forwards = {"ours": ours, "theirs": theirs}
+    gradients = [torch.randn_like(y) for y in ours()]
     times: dict[str, list[float]] = {f"{who} {what}": [] for who in forwards for what in ("forward", "both")}
     for _ in range(repeats + 1):
         for who, forward in forwards.items():
-            for what, work in (("forward", _forward(forward)), ("both", _both(forward, x, dy, ours))):
+            for what, work in (("forward", _forward(forward)), ("both", _both(forward, gradients, leaves))):
                 work()  # so that caches hold what this contender left in them
                 since = perf_counter()
                 work()
@@ -126,7 +158,11 @@ def contender(name: str, graph: Graph, width: int, x: Tensor) -> Callable[[], Te
     return lambda: module(x)
 
 
-def _forward(forward: Callable[[], Tensor]) -> Pass:
+def _line(row: Mapping[str, Any]) -> str:
+    return f"{row['threads']} cores, {row['width']:5}: {row['layer']:18} {row['forward']:.2f} {row['both']:.2f}"
+
+
+def _forward(forward: Forward) -> Pass:
     def work() -> None:
         with torch.no_grad():
             forward()
@@ -134,11 +170,11 @@ def _forward(forward: Callable[[], Tensor]) -> Pass:
     return work
 
 
-def _both(forward: Callable[[], Tensor], x: Tensor, dy: Tensor, layer: NormAct) -> Pass:
+def _both(forward: Forward, gradients: Sequence[Tensor], leaves: Sequence[Tensor]) -> Pass:
     def work() -> None:
-        x.grad = None
-        layer.zero_grad(set_to_none=True)
-        forward().backward(dy)
+        for leaf in leaves:
+            leaf.grad = None
+        torch.autograd.backward(forward(), gradients)
 
     return work
 
@@ -148,6 +184,10 @@ def table(document: Mapping[str, Any]) -> list[str]:
     threads = sorted({row["threads"] for row in document["rows"]})
     header = ["layer", "against", *(f"{what}, {n} core{'s' * (n > 1)}" for n in threads for what in _PASSES.values())]
     lines = [(f"`{name}`", against, *_ratios(document, threads, [name])) for name, against in _AGAINST.items()]
+    lines += [
+        (f"`{name}` of x + residual", f"addition and {_AGAINST[name]}", *_ratios(document, threads, [label]))
+        for label, name in SUMS.items()
+    ]
     count = len(document["layers"]) - len(NAMED)
     is_random = _ratios(document, threads, [name for name in document["layers"] if name not in NAMED])
     return markdown_table(header, [*lines, (f"{count} random layers of `tokens`", "eager PyTorch", *is_random)])

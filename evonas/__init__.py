@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from evonas.front.api import Result, resume, search
     from evonas.language.graph import Graph
     from evonas.language.zoo import zoo
+    from evonas.layers.add_norm import AddNorm
     from evonas.layers.batch_averages import convert_sync_batchnorm, update_bn
     from evonas.layers.layer_factory import LayerFactory
     from evonas.layers.norm_act import NormAct
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from evonas.swapping.swap_report import SwapReport
 
 __all__ = [
+    "AddNorm",
     "Comparison",
     "EvaluationProtocol",
     "EvonasError",
@@ -69,6 +71,7 @@ moved_modules.install()
 __version__ = "0.1.0"
 
 _FROM = {
+    "AddNorm": "evonas.layers.add_norm",
     "Comparison": "evonas.reruns.baseline",
     "EvaluationProtocol": "evonas.settings.evaluation_protocol",
     "EvonasError": "evonas.errors",

@@ -93,3 +93,39 @@ class CompiledLayer(Protocol):
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """The gradients of `x` and of the parameters by name; `dy` has the type and memory format of `x`."""
+
+
+class AddingLayer(Protocol):
+    """The row kernels of one graph, as `evonas.AddNorm` calls them: they add a residual on the way.
+
+    The inputs are (b, c, h, w) with channels last in memory.
+
+    Attributes:
+        parameters: the names of the parameters, in the order of `parameter_names`.
+    """
+
+    @property
+    def parameters(self) -> tuple[str, ...]: ...  # noqa: D102  # documented above
+
+    def forward_of_sum(
+        self, x: Tensor, residual: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        """The layer's value for r = x + residual, and r.
+
+        Args:
+            x, residual: of the same shape and memory format, and of the same type; to Triton's kernels types may
+                differ, and then r and the value have the type of a sum of both.
+            vectors: the parameters by name; (c,), of any floating type.
+            settings: the settings of the layer.
+        """
+
+    def backward_of_sum(
+        self, dy: Tensor, dr: Tensor | None, r: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    ) -> dict[str, Tensor]:
+        """The gradients of `x`, which is that of the residual too, and of the parameters by name.
+
+        Args:
+            dy, dr: the gradients of the value and of r, in the type and memory format of r; None for a dr of zeros.
+            r: what `forward_of_sum` returned.
+            vectors, settings: as for `forward_of_sum`.
+        """

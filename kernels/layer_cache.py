@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from evonas.kernels.compiled_layer import CompiledLayer
+from evonas.kernels.compiled_layer import AddingLayer, CompiledLayer
 from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.language.graph import Graph
 from evonas.layers.build_clock import building
@@ -41,3 +41,23 @@ def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
         from evonas.kernels.cpp.run import CppLayer
 
         return CppLayer(layer, training)
+
+
+@lru_cache(maxsize=512)
+def adding_layer(backend: str, graph: str) -> AddingLayer:
+    """The row kernels of a layer that has some (`evonas.kernels.registration`), which add a residual on the way.
+
+    Args:
+        backend, graph: as for `compiled_layer`.
+    """
+    if backend == "triton":
+        from evonas.kernels.triton.run_rows import TritonRowLayer
+
+        with building():
+            found = compiled_layer(backend, graph, True)
+            return found if isinstance(found, TritonRowLayer) else TritonRowLayer(graph_of(graph))
+    from evonas.kernels.cpp.run import CppLayer
+
+    layer = compiled_layer(backend, graph, True)
+    assert isinstance(layer, CppLayer)  # the only layers of this backend
+    return layer

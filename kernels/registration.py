@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from evonas.kernels.add_norm import add_norm
 from evonas.kernels.compiled_layer import KernelChoice, Settings
 from evonas.kernels.cpp.build import compiler, trouble
 from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.plan.rows import row_plan_of
 from evonas.kernels.torch_function import norm_act
-from evonas.layers.backend import Call, KernelProvider, register
+from evonas.layers.backend import AddingCall, Call, KernelProvider, register
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 def _bind(backend: str, graph: str, training: bool, groups: int, eps: float, momentum: float) -> Call:
     return partial(norm_act, choice=KernelChoice(backend, graph, training, Settings(groups, eps, momentum)))
+
+
+def _bind_adding(backend: str, graph: str, groups: int, eps: float) -> AddingCall:
+    return partial(add_norm, choice=KernelChoice(backend, graph, True, Settings(groups, eps, 0.0)))
 
 
 def _build_calls() -> object:
@@ -45,8 +50,16 @@ def _backends(graph: Graph) -> frozenset[str]:
 _CPP = frozenset(["cpp"])
 
 
+def _adding(graph: Graph) -> frozenset[str]:
+    if PlanKind.ROWS not in kinds_of(graph):
+        return frozenset()
+    return frozenset(["cpp", "triton"]) if row_plan_of(graph).is_uniform else _CPP
+
+
 def _takes_rows(graph: Graph) -> bool:
     return PlanKind.PLANES not in kinds_of(graph)
 
 
-register(KernelProvider(_bind, _backends, _takes_rows, trouble, compiler, _build_calls, _scriptable))
+register(
+    KernelProvider(_bind, _bind_adding, _backends, _adding, _takes_rows, trouble, compiler, _build_calls, _scriptable)
+)

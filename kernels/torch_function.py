@@ -82,7 +82,7 @@ def norm_act(x: Tensor, parameters: tuple[Tensor, ...], running: tuple[Tensor, .
         running: the running value of each statistic over the batch, (c,), in the order of the graph's nodes.
         choice: the kernels to run, and the layer's settings.
     """
-    if _is_plain(x):
+    if is_plain(x):
         layer = compiled_layer(choice.backend, choice.graph, choice.training)
         found = layer.call(dense(x), parameters, running, choice.settings)
         if found is not None:
@@ -109,7 +109,7 @@ def _stacked(running: Any, dtype: torch.dtype) -> Tensor | None:
     return torch.stack([values.to(dtype) for values in running]) if running else None
 
 
-def _is_plain(x: Tensor) -> bool:
+def is_plain(x: Tensor) -> bool:
     """Whether a call is plain: PyTorch neither compiles it nor observes its operations."""
     return (
         not torch.compiler.is_compiling()

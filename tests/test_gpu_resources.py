@@ -38,7 +38,9 @@ def test_no_kernel_of_the_zoo_spills(arch: int, shapes: int, tmp_path: Path) -> 
     assert not done.returncode, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert {one["layer"] for one in found} == set(zoo) and {one["arch"] for one in found} == {arch}
-    assert {"write", "write_back", "forward_rows", "backward_rows"} <= {one["kernel"] for one in found}
+    assert {"write", "write_back", "forward_rows", "backward_rows", "backward_rows_of_sum"} <= {
+        one["kernel"] for one in found
+    }
     assert len({tuple(one["shape"]) for one in found}) == shapes + min(shapes, len(ROW_SHAPES))
     # A row of 5,000 channels is none of a multiple of 16, and takes a tile of 8,192.
     assert [one for one in found if one["spilled"] and one["shape"][1] != 5000] == []

@@ -24,7 +24,7 @@ def test_it_measures_and_writes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(file.read_text())
-    assert [row["layer"] for row in document["rows"]][:4] == list(NAMED) and len(document["rows"]) == 5
+    assert [row["layer"] for row in document["rows"]][:4] == list(NAMED) and len(document["rows"]) == 7
     assert all(row["forward"] > 0.0 and row["both"] > 0.0 for row in document["rows"])
     assert "\n".join(table(document)) in done.stdout
 

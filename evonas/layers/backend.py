@@ -26,6 +26,10 @@ Call = Callable[..., "Tensor"]
 """A layer's kernels: `call(x, parameters, running)` returns its value. `parameters` are weight, bias and the trained
 leaves of the graph, (c,) each, and `running` is a tuple of running values, which training updates in place."""
 
+AddingCall = Callable[..., "tuple[Tensor, Tensor]"]
+"""Row kernels that add a residual: `call(x, residual, parameters)` returns the layer's value for r = x + residual, and
+r. x and residual are (b, c, h, w) with channels last in memory."""
+
 
 @dataclass(frozen=True, slots=True)
 class KernelProvider:
@@ -33,7 +37,9 @@ class KernelProvider:
 
     Attributes:
         bind: `bind(backend, graph, training, groups, eps, momentum)` returns the `Call` of a layer; `graph` is JSON.
+        bind_adding: `bind_adding(backend, graph, groups, eps)` returns the `AddingCall` of a layer.
         backends: the backends that have kernels for a graph.
+        adding: the backends that have row kernels for a graph, which can add a residual.
         takes_rows: whether the kernels of a graph need channels last in memory.
         cpp_trouble: returns the reason why C++ kernels cannot be built on this machine, or None where they can.
         compiler: returns the command of the C++ compiler that builds them, or None where there is none.
@@ -42,7 +48,9 @@ class KernelProvider:
     """
 
     bind: Callable[[str, str, bool, int, float, float], Call]
+    bind_adding: Callable[[str, str, int, float], AddingCall]
     backends: Callable[[Graph], frozenset[str]]
+    adding: Callable[[Graph], frozenset[str]]
     takes_rows: Callable[[Graph], bool]
     cpp_trouble: Callable[[], str | None]
     compiler: Callable[[], str | None]

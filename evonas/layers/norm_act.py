@@ -244,14 +244,7 @@ class NormAct(nn.Module):
         return y.to(x.dtype).contiguous(memory_format=memory_format(x))
 
     def _by_kernels(self, backend: str, x: Tensor) -> Tensor:
-        own: Any = self._parameters  # faster than attributes, which a module looks up in three places
-        if not own.keys() >= _NEEDED:  # pruned, parametrised and replicated layers have them elsewhere
-            own = {name: getattr(self, name) for name in _NAMES}
-        weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
-        bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
-        vectors = [own[leaf.name] for leaf in self.graph.parameters]
-        if self._has_scalars:
-            vectors = [vector.expand(self.channels).contiguous() for vector in vectors]
+        parameters = self._given(x)
         buffers: Any = self._buffers
         running = tuple([buffers[name] for name in self._running.values()])
         kept, momentum = running, self.momentum
@@ -264,15 +257,27 @@ class NormAct(nn.Module):
         find = _bound.__wrapped__ if torch.compiler.is_compiling() else _bound
         call = find(backend, self._json, self.training, self._groups_used, self.eps, momentum)
         if self._takes_rows and not x.is_contiguous(memory_format=torch.channels_last):
-            y = call(x.contiguous(memory_format=torch.channels_last), (weight, bias, *vectors), running)
+            y = call(x.contiguous(memory_format=torch.channels_last), parameters, running)
             y = y.contiguous(memory_format=memory_format(x))
         else:
-            y = call(x, (weight, bias, *vectors), running)
+            y = call(x, parameters, running)
         if running is not kept:
             share = self._weight_of_batch(x)
             for values, batch in zip(kept, running, strict=True):
                 values.copy_((1 - share) * values + share * batch)
         return y
+
+    def _given(self, x: Tensor) -> tuple[Tensor, ...]:
+        """The parameters in the order in which kernels take them; what a layer lacks is filled in."""
+        own: Any = self._parameters  # faster than attributes, which a module looks up in three places
+        if not own.keys() >= _NEEDED:  # pruned, parametrised and replicated layers have them elsewhere
+            own = {name: getattr(self, name) for name in _NAMES}
+        weight = x.new_ones(self.channels) if own["weight"] is None else own["weight"]
+        bias = x.new_zeros(self.channels) if own["bias"] is None else own["bias"]
+        vectors = [own[leaf.name] for leaf in self.graph.parameters]
+        if self._has_scalars:
+            vectors = [vector.expand(self.channels).contiguous() for vector in vectors]
+        return weight, bias, *vectors
 
     def __prepare_scriptable__(self) -> nn.Module:
         """The layer in the form that torch.jit.script compiles; it is itself again from its next call on."""

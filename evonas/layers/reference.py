@@ -157,5 +157,8 @@ def groups_dividing(channels: int, groups: int) -> int:
 
 def memory_format(x: Tensor) -> torch.memory_format:
     """`torch.channels_last` where x has that layout and is not contiguous too, else `torch.contiguous_format`."""
-    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    try:
+        last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    except RuntimeError:  # torch.func.vmap does not tell
+        last = False
     return torch.channels_last if last else torch.contiguous_format

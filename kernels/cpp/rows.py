@@ -74,6 +74,7 @@ class CppRows:
         """The function that goes over the rows of one part."""
         is_backward = bool(one.summed)
         lines = [f"const i64 rows = B * HW, each = {_EACH}, end = min(rows, (part + 1) * each);"]
+        lines.append(f"const T* const from_x = {'x_ptr' if is_backward else 'residual_ptr ? r_ptr : x_ptr'};")
         groups = len(self.plan.group_means)
         if groups:
             lines += ["const i64 width = C / G;", f"T* const heads = {scratch} + part * {groups} * G;"]
@@ -88,6 +89,8 @@ class CppRows:
     def _row(self, one: RowPass) -> list[str]:
         body = Body(self.plan, CPP)
         lines = ["const i64 at = row * C;"]
+        if not one.summed:
+            lines += _if("residual_ptr", _steps(_ADDED, []))
         for sweep in one.sweeps:
             lines += self._sweep(body, sweep)
         values = [one.written, *one.summed.values()]
@@ -99,7 +102,8 @@ class CppRows:
         else:
             result = "({}) * load(weight_ptr + k, left) + load(bias_ptr + k, left)"
             stores = {f"store(y_ptr + at + k, {result}, left);": one.written}
-        return [*lines, *self._loop(body, values, stores, {})]
+        lines += self._loop(body, values, stores, {})
+        return lines + _if("dr_ptr", _steps(_ADDED_BACK, [])) if one.summed else lines
 
     def _sweep(self, body: Body, means: Sequence[int]) -> list[str]:
         """The lines that find some means; those of a row have names in `body` from then on."""
@@ -136,7 +140,8 @@ class CppRows:
             if number in self._leaves and number not in inner.known:
                 name = inner.fresh(self._leaves[number])
                 offset = "at + k" if number == X or self._leaves[number] == "dy" else "k"
-                inner.line(f"const V {name} = load({self._leaves[number]}_ptr + {offset}, left);")
+                start = "from_x" if number == X else f"{self._leaves[number]}_ptr"
+                inner.line(f"const V {name} = load({start} + {offset}, left);")
                 inner.name(number, name, Level.TILE)
         texts = dict(zip(values, inner.values(values), strict=True))
         step = [*inner.lines, *(text.format(_as_vector(texts[n])) for text, n in stores.items())]
@@ -175,6 +180,16 @@ class CppRows:
 
 _EACH = f"min({MOST_ROWS}, max({LEAST_ROWS}, (rows + {PARTS - 1}) / {PARTS}))"
 """The rows of a part, as source; the same as in `parts_of`."""
+
+
+_ADDED = ("store(r_ptr + at + k, load(x_ptr + at + k, left) + load(residual_ptr + at + k, left), left);",)
+_ADDED_BACK = ("store(dx_ptr + at + k, load(dx_ptr + at + k, left) + load(dr_ptr + at + k, left), left);",)
+"""The steps of loops of their own, over a row that is in the cache: other calls pay nothing for them."""
+
+
+def _if(pointer: str, loop: Sequence[str]) -> list[str]:
+    """A loop over all channels of a row, in calls with a pointer."""
+    return [f"if ({pointer}) {{", "    const i64 from = 0, to = C;", *("    " + line for line in loop), "}"]
 
 
 def _entry(name: str, work: str) -> str:

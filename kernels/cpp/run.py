@@ -127,10 +127,38 @@ class CppLayer:
                     vectors[name].copy_(own[name])
         return y, stats
 
-    def backward(
-        self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    def forward_of_sum(
+        self, x: Tensor, residual: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        """As `AddingLayer` says.
+
+        Raises:
+            BuildError: if the layer has to be built, and that fails.
+        """
+        form = self._form(x.shape, x.is_contiguous(), x.dtype, settings.groups)
+        y, r, stats = torch.empty_like(x), torch.empty_like(x), x.new_empty(form.stats)
+        own = {name: _as(value, x) for name, value in vectors.items()}
+        tensors = (x.data_ptr(), _NOWHERE, y.data_ptr(), _NOWHERE)
+        added = (residual.data_ptr(), r.data_ptr(), _NOWHERE)
+        self._run("forward", form, settings, own, tensors, (stats.data_ptr(),), added)
+        return y, r
+
+    def backward_of_sum(
+        self, dy: Tensor, dr: Tensor | None, r: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
-        """The gradients of x and of the parameters, in the type of x."""
+        """As `AddingLayer` says."""
+        return self.backward(dy, r, r.new_empty(0), vectors, settings, dr)
+
+    def backward(
+        self,
+        dy: Tensor,
+        x: Tensor,
+        stats: Tensor,
+        vectors: Mapping[str, Tensor],
+        settings: Settings,
+        dr: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The gradients of x and of the parameters, in the type of x; `dr`, if given, is added to the former."""
         form = self._form(x.shape, x.is_contiguous(), x.dtype, settings.groups)
         names, (b, c, _), dx = self._file(form.layout).densities, form.counts, torch.empty_like(x)
         gradients = x.new_empty((len(names), c))
@@ -139,7 +167,8 @@ class CppLayer:
         tensors = (x.data_ptr(), dy.data_ptr(), _NOWHERE, dx.data_ptr())
         start = found.data_ptr()
         numbers = (stats.data_ptr(), start, start + form.totals * x.element_size(), gradients.data_ptr())
-        self._run("backward", form, settings, own, tensors, numbers)
+        added = (_NOWHERE, _NOWHERE, _NOWHERE if dr is None else dr.data_ptr())
+        self._run("backward", form, settings, own, tensors, numbers, added)
         return {"x": dx, **dict(zip(names, gradients.unbind(), strict=True))}
 
     def _form_of(self, shape: torch.Size, contiguous: bool, dtype: torch.dtype, groups: int) -> InputForm:
@@ -190,6 +219,7 @@ class CppLayer:
         vectors: Mapping[str, Tensor],
         tensors: tuple[int, ...],
         numbers: tuple[int, ...],
+        added: tuple[int, ...] = (_NOWHERE,) * 3,
     ) -> None:
         """Calls an entry.
 
@@ -200,6 +230,7 @@ class CppLayer:
             vectors: the parameters and running values that the layer has.
             tensors: the addresses of x, dy, y and dx.
             numbers: the addresses of stats and, in the backward pass, of totals, densities and gradients.
+            added: the addresses of residual, r and dr.
         """
         entry = self._entries.get((name, form.layout, form.double))
         if entry is None:
@@ -207,7 +238,7 @@ class CppLayer:
         addresses = [vectors[name].data_ptr() if name in vectors else _NOWHERE for name in self._vectors]
         numbers += (_NOWHERE,) * (4 - len(numbers))
         own, running = addresses[: len(_VECTORS)], addresses[len(_VECTORS) :]
-        call = self._pack(*tensors, *own, *numbers, *running, *form.counts, *settings, form.unbias)
+        call = self._pack(*tensors, *own, *numbers, *added, *running, *form.counts, *settings, form.unbias)
         entry(call, min(form.threads, torch.get_num_threads()) if form.threads > 1 else 1)
 
     def _built(self, name: str, layout: MemoryLayout, double: bool) -> Any:

@@ -20,8 +20,13 @@ from evonas.layers.running_values import running_names
 POINTERS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", *PARAMETER_POINTERS),
     *("stats_ptr", "totals_ptr", "densities_ptr", "gradients_ptr"),
+    *("residual_ptr", "r_ptr", "dr_ptr"),
 )
-"""The pointers of a `Call`, in order; those of running values follow."""
+"""The pointers of a `Call`, in order; those of running values follow.
+
+The last three are null but in a call for x + residual: kernels of rows store that sum at r, compute the layer from it,
+and add dr to the gradient of x, unless dr is null.
+"""
 COUNTS = ("B", "C", "HW", "G")
 """The fields of a `Call` that are 64-bit integers."""
 REALS = ("eps", "momentum", "unbias")

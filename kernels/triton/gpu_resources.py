@@ -37,7 +37,7 @@ SHAPES = tuple(
 formats. The most telling ones come first."""
 ROW_SHAPES = tuple(Shape(8, c, 1024, 8, True) for c in (4096, 768, 256, 1024, 2048, 8192, 5000, 64))
 """Shapes of transformers, for layers that are computed row by row."""
-_OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr")
+_OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr", "residual_ptr", "r_ptr", "dr_ptr")
 _FLOATS = ("eps", "momentum", "unbias")
 
 
@@ -104,7 +104,11 @@ def _launches(graph: Graph, training: bool, shapes: Sequence[Shape] | None) -> I
         return
     rows = TritonRowLayer(graph)
     for shape in ROW_SHAPES if shapes is None else shapes:
-        yield shape, rows.launches(shape.b * shape.positions, shape.c, shape.groups)[:2]
+        count = shape.b * shape.positions
+        yield (
+            shape,
+            [one for adds in (False, True) for one in rows.launches(count, shape.c, shape.groups, adds=adds)[:2]],
+        )
 
 
 def _compiled(launch: Launch, arch: int, dtype: str) -> Any:

@@ -15,6 +15,7 @@ from evonas.language.graph import X
 ARGUMENTS = (
     *("x_ptr", "dy_ptr", "y_ptr", "dx_ptr", *PARAMETER_POINTERS),
     *("stats_ptr", "totals_ptr", "densities_ptr", "found_ptr", "parts_ptr"),
+    *("residual_ptr", "r_ptr", "dr_ptr"),
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
     *("row_count", "row_width", "rows_each"),
 )

@@ -41,24 +41,27 @@ class RowKernels:
         below = in_order([*wanted, *(plan.nodes[n - FIRST].args[0] for n in means)], plan.arguments)
         self.tiles = sum(plan.varies_in_sweep(n) for n in below)
 
-    def forward(self) -> str:
-        """The kernel that writes y."""
+    def forward(self, adds: bool = False) -> str:
+        """The kernel that writes y; if asked for, that of x + residual, which it writes too, at r."""
         body = Body(self.plan, TRITON)
         body.line("first = tl.program_id(0) * R")
         self._channels(body)
         self._parameters(body, [self.plan.forward.written])
         body.line("weight = tl.load(weight_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]")
         body.line("bias = tl.load(bias_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]")
-        self._rows(body, "row_count", reads_dy=False)
+        self._rows(body, "row_count", reads_dy=False, adds=adds)
         self._sweeps(body, self.plan.forward)
         body.rows([self.plan.forward.written])
         (value,) = body.values([self.plan.forward.written])
         body.line(f"y = ({value}) * weight + bias + tl.zeros([R, BLOCK], tl.float32)")
         body.line("tl.store(y_ptr + start + at, y.to(y_ptr.dtype.element_ty), mask=inside)")
-        return kernel("forward_rows", body, *_TILES)
+        return kernel("forward_rows_of_sum" if adds else "forward_rows", body, *_TILES)
 
-    def backward(self) -> str:
-        """The kernel that writes dx, and each program's sums of the parameters' gradients."""
+    def backward(self, adds: bool = False) -> str:
+        """The kernel that writes dx, and each program's sums of the parameters' gradients.
+
+        If asked for, it adds dr to dx, the gradient of a sum that is used beside the layer.
+        """
         body, one = Body(self.plan, TRITON), self.plan.backward
         wanted = [one.written, *one.summed.values()]
         body.line("part = tl.program_id(0)")
@@ -74,6 +77,8 @@ class RowKernels:
         inner.rows(wanted)
         dx, *gradients = inner.values(wanted)
         inner.line(f"dx = {dx} + tl.zeros([R, BLOCK], tl.float32)")
+        if adds:
+            inner.line("dx += tl.load(dr_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
         inner.line("tl.store(dx_ptr + start + at, dx.to(dx_ptr.dtype.element_ty), mask=inside)")
         for name, gradient in zip(self.densities, gradients, strict=True):
             inner.line(f"sum_{name} += tl.where(inside, {gradient}, 0.0)")
@@ -81,7 +86,7 @@ class RowKernels:
         for place, name in enumerate(self.densities):
             to = f"parts_ptr + (part * {len(self.densities)} + {place}) * C + channel"
             body.line(f"tl.store({to}, tl.sum(sum_{name}, 0), mask=k < row_width)")
-        return kernel("backward_rows", body, *_TILES)
+        return kernel("backward_rows_of_sum" if adds else "backward_rows", body, *_TILES)
 
     def _channels(self, body: Body) -> None:
         body.line("k = tl.arange(0, BLOCK)")
@@ -100,13 +105,18 @@ class RowKernels:
                 body.line(f"{name} = tl.load({name}_ptr).to(tl.float32)")
                 body.name(number, name, Level.SCALAR)
 
-    def _rows(self, body: Body, end: str, reads_dy: bool) -> None:
-        """Loads the rows of a program from `first` on."""
+    def _rows(self, body: Body, end: str, reads_dy: bool, adds: bool = False) -> None:
+        """Loads the rows of a program from `first` on, those of x + residual if asked for."""
         body.line("r = tl.arange(0, R)")
         body.line(f"inside = (first + r < {end})[:, None] & (k < row_width)[None, :]")
         body.line("start = (first + tl.full([], 0, tl.int64)) * C")  # 64 bits once, and 32 for each value
         body.line("at = r[:, None] * C + channel[None, :]")
         body.line("x = tl.load(x_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
+        if adds:
+            body.line("x += tl.load(residual_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
+            body.line("r_in_memory = x.to(r_ptr.dtype.element_ty)")  # what the backward pass will read
+            body.line("tl.store(r_ptr + start + at, r_in_memory, mask=inside)")
+            body.line("x = r_in_memory.to(tl.float32)")
         body.name(X, "x", Level.TILE)
         if reads_dy:
             body.line("dy = tl.load(dy_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
@@ -131,8 +141,8 @@ class RowKernels:
 
 
 def rows_in_triton(kernels: RowKernels) -> str:
-    """The text of the file with both kernels of a layer."""
-    body = f"{kernels.forward()}\n\n{kernels.backward()}"
+    """The text of the file with the kernels of a layer: of both passes, without and with a residual."""
+    body = "\n\n".join(write(adds) for adds in (False, True) for write in (kernels.forward, kernels.backward))
     called = ", ".join(name for name in TRITON.reserved if re.search(rf"\b{name}\(", body))
     imports = ["import triton", "import triton.language as tl"]
     imports += ["", f"from evonas.kernels.triton.helpers import {called}"] if called else []

@@ -67,20 +67,46 @@ class TritonRowLayer:
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """The gradients of x, in its type, and of the parameters, in float32."""
-        names, channels = self._kernels.densities, x.shape[1]
+        return self.backward_of_sum(dy, None, x, vectors, settings)
+
+    def forward_of_sum(
+        self, x: Tensor, residual: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    ) -> tuple[Tensor, Tensor]:
+        """As `AddingLayer` says."""
         with torch.cuda.device_of(x):
-            _, launch, count = self._of(x, settings)
-            dx = torch.empty_like(x)
-            parts = x.new_empty((count, len(names), channels), dtype=torch.float32)
-            launch({**vectors, "x": x, "dy": dy, "dx": dx, "parts": parts})
+            dtype = torch.promote_types(x.dtype, residual.dtype)
+            y, r = torch.empty_like(x, dtype=dtype), torch.empty_like(x, dtype=dtype)
+            self._of(x, settings, adds=True)[0]({**vectors, "x": x, "residual": residual, "r": r, "y": y})
+        return y, r
+
+    def backward_of_sum(
+        self, dy: Tensor, dr: Tensor | None, r: Tensor, vectors: Mapping[str, Tensor], settings: Settings
+    ) -> dict[str, Tensor]:
+        """As `AddingLayer` says."""
+        names, channels = self._kernels.densities, r.shape[1]
+        with torch.cuda.device_of(r):
+            _, launch, count = self._of(r, settings, adds=dr is not None)
+            dx = torch.empty_like(r)
+            parts = r.new_empty((count, len(names), channels), dtype=torch.float32)
+            given = {**vectors, "x": r, "dy": dy, "dx": dx, "parts": parts}
+            launch(given if dr is None else {**given, "dr": dr})
         return {"x": dx, **dict(zip(names, parts.sum(0).unbind(), strict=True))}
 
-    def _of(self, x: Tensor, settings: Settings) -> tuple[Launch, Launch, int]:
+    def _of(self, x: Tensor, settings: Settings, adds: bool = False) -> tuple[Launch, Launch, int]:
         b, c, h, w = x.shape
-        return self._launches(b * h * w, c, settings.groups, settings.eps)
+        return self._launches(b * h * w, c, settings.groups, settings.eps, adds)
 
-    def launches(self, rows: int, channels: int, groups: int, eps: float = 1e-5) -> tuple[Launch, Launch, int]:
-        """The launches of both passes for an input of a size, and the number of partial sums of gradients."""
+    def launches(
+        self, rows: int, channels: int, groups: int, eps: float = 1e-5, adds: bool = False
+    ) -> tuple[Launch, Launch, int]:
+        """The launches of both passes for an input of a size, and the number of partial sums of gradients.
+
+        Args:
+            rows: the number of positions.
+            channels: the length of a row.
+            groups, eps: as in `evonas.NormAct`.
+            adds: whether the forward pass adds a residual, and the backward pass the gradient of that sum.
+        """
         groups = groups if self._plan.has_groups else 1
         width = channels // groups
         block = 1 << max(width - 1, 1).bit_length()
@@ -91,8 +117,9 @@ class TritonRowLayer:
         numbers: dict[str, int | float] = {"C": channels, "row_count": rows, "row_width": width, "rows_each": each}
         numbers["eps"] = eps
         constants = {"R": tile, "BLOCK": block, "num_warps": min(32, max(4, tile * block // (_WARP * held)))}
-        forward = self._launch("forward_rows", (-(-rows // tile), groups), numbers, constants)
-        return forward, self._launch("backward_rows", (parts, groups), numbers, constants), parts
+        of_sum = "_of_sum" if adds else ""
+        forward = self._launch(f"forward_rows{of_sum}", (-(-rows // tile), groups), numbers, constants)
+        return forward, self._launch(f"backward_rows{of_sum}", (parts, groups), numbers, constants), parts
 
     def _launch(
         self, name: str, grid: tuple[int, int], numbers: Mapping[str, Any], constants: Mapping[str, int]
