@@ -42,5 +42,4 @@ def test_no_kernel_of_the_zoo_spills(arch: int, shapes: int, tmp_path: Path) -> 
         one["kernel"] for one in found
     }
     assert len({tuple(one["shape"]) for one in found}) == shapes + min(shapes, len(ROW_SHAPES))
-    # A row of 5,000 channels is none of a multiple of 16, and takes a tile of 8,192.
-    assert [one for one in found if one["spilled"] and one["shape"][1] != 5000] == []
+    assert [one for one in found if one["spilled"]] == []

@@ -17,7 +17,7 @@ ARGUMENTS = (
     *("stats_ptr", "totals_ptr", "densities_ptr", "found_ptr", "parts_ptr"),
     *("residual_ptr", "r_ptr", "dr_ptr"),
     *("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "eps", "momentum", "unbias"),
-    *("row_count", "row_width", "rows_each"),
+    *("row_count", "rows_each"),
 )
 """Every argument that a kernel may have, in order; running values and the parts of its division follow."""
 SIZES = ("B", "C", "HW", "G", "planes", "stride_b", "stride_c", "stride_p", "span")

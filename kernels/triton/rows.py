@@ -2,7 +2,9 @@
 
 A tile has R rows and BLOCK channels; with statistics over groups a row is one group of a position, and the second axis
 of the grid counts groups. The forward pass reads x and writes y once. In the backward pass a fixed number of programs
-goes over the rows, whatever the GPU, and each sums its share of the parameters' gradients into a row of its own.
+goes over the rows, whatever the GPU, and each sums its share of the parameters' gradients into a row of its own. The
+number of channels is a constant of a kernel: otherwise Triton would not know how addresses are aligned, would load
+values one by one, and would run out of registers.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from evonas.language.axes import Extent
 from evonas.language.differentiate import DY
 from evonas.language.graph import FIRST, X
 
-_TILES = ("R", "BLOCK")
+_CONSTANTS = ("CHANNELS", "WIDTH", "R", "BLOCK")
 
 
 class RowKernels:
@@ -47,15 +49,15 @@ class RowKernels:
         body.line("first = tl.program_id(0) * R")
         self._channels(body)
         self._parameters(body, [self.plan.forward.written])
-        body.line("weight = tl.load(weight_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]")
-        body.line("bias = tl.load(bias_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]")
+        body.line("weight = tl.load(weight_ptr + channel, mask=k < WIDTH, other=0.0).to(tl.float32)[None, :]")
+        body.line("bias = tl.load(bias_ptr + channel, mask=k < WIDTH, other=0.0).to(tl.float32)[None, :]")
         self._rows(body, "row_count", reads_dy=False, adds=adds)
         self._sweeps(body, self.plan.forward)
         body.rows([self.plan.forward.written])
         (value,) = body.values([self.plan.forward.written])
         body.line(f"y = ({value}) * weight + bias + tl.zeros([R, BLOCK], tl.float32)")
         body.line("tl.store(y_ptr + start + at, y.to(y_ptr.dtype.element_ty), mask=inside)")
-        return kernel("forward_rows_of_sum" if adds else "forward_rows", body, *_TILES)
+        return kernel("forward_rows_of_sum" if adds else "forward_rows", body, *_CONSTANTS)
 
     def backward(self, adds: bool = False) -> str:
         """The kernel that writes dx, and each program's sums of the parameters' gradients.
@@ -84,22 +86,20 @@ class RowKernels:
             inner.line(f"sum_{name} += tl.where(inside, {gradient}, 0.0)")
         body.lines += inner.lines
         for place, name in enumerate(self.densities):
-            to = f"parts_ptr + (part * {len(self.densities)} + {place}) * C + channel"
-            body.line(f"tl.store({to}, tl.sum(sum_{name}, 0), mask=k < row_width)")
-        return kernel("backward_rows_of_sum" if adds else "backward_rows", body, *_TILES)
+            to = f"parts_ptr + (part * {len(self.densities)} + {place}) * CHANNELS + channel"
+            body.line(f"tl.store({to}, tl.sum(sum_{name}, 0), mask=k < WIDTH)")
+        return kernel("backward_rows_of_sum" if adds else "backward_rows", body, *_CONSTANTS)
 
     def _channels(self, body: Body) -> None:
         body.line("k = tl.arange(0, BLOCK)")
-        body.line("channel = tl.program_id(1) * row_width + k" if self.plan.has_groups else "channel = k")
+        body.line("channel = tl.program_id(1) * WIDTH + k" if self.plan.has_groups else "channel = k")
 
     def _parameters(self, body: Body, wanted: Iterable[int]) -> None:
         """Loads the parameters that some nodes, and the means below them, depend on."""
         for number in self._leaves(wanted):
             name = self.plan.name_of(number)
             if self.plan.extents[number] & Extent.CHANNEL:
-                body.line(
-                    f"{name} = tl.load({name}_ptr + channel, mask=k < row_width, other=0.0).to(tl.float32)[None, :]"
-                )
+                body.line(f"{name} = tl.load({name}_ptr + channel, mask=k < WIDTH, other=0.0).to(tl.float32)[None, :]")
                 body.name(number, name, Level.TILE)
             else:
                 body.line(f"{name} = tl.load({name}_ptr).to(tl.float32)")
@@ -108,9 +108,9 @@ class RowKernels:
     def _rows(self, body: Body, end: str, reads_dy: bool, adds: bool = False) -> None:
         """Loads the rows of a program from `first` on, those of x + residual if asked for."""
         body.line("r = tl.arange(0, R)")
-        body.line(f"inside = (first + r < {end})[:, None] & (k < row_width)[None, :]")
-        body.line("start = (first + tl.full([], 0, tl.int64)) * C")  # 64 bits once, and 32 for each value
-        body.line("at = r[:, None] * C + channel[None, :]")
+        body.line(f"inside = (first + r < {end})[:, None] & (k < WIDTH)[None, :]")
+        body.line("start = (first + tl.full([], 0, tl.int64)) * CHANNELS")  # 64 bits once, and 32 for each value
+        body.line("at = r[:, None] * CHANNELS + channel[None, :]")
         body.line("x = tl.load(x_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
         if adds:
             body.line("x += tl.load(residual_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
@@ -130,7 +130,7 @@ class RowKernels:
             values = body.values(arguments)
             for mean, value in zip(sweep, values, strict=True):
                 name = body.fresh("row_mean")
-                body.line(f"{name} = tl.sum(tl.where(inside, {value}, 0.0), 1) / row_width")
+                body.line(f"{name} = tl.sum(tl.where(inside, {value}, 0.0), 1) / WIDTH")
                 body.name(mean, name, Level.ROW)
 
     def _leaves(self, wanted: Iterable[int]) -> list[int]:

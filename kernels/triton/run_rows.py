@@ -114,9 +114,9 @@ class TritonRowLayer:
         tile = max(1, 4 * _WARP * held // block)
         each = tile * -(-rows // (tile * max(1, _PARTS // groups)))
         parts = -(-rows // each)
-        numbers: dict[str, int | float] = {"C": channels, "row_count": rows, "row_width": width, "rows_each": each}
-        numbers["eps"] = eps
-        constants = {"R": tile, "BLOCK": block, "num_warps": min(32, max(4, tile * block // (_WARP * held)))}
+        numbers: dict[str, int | float] = {"row_count": rows, "rows_each": each, "eps": eps}
+        constants = {"CHANNELS": channels, "WIDTH": width, "R": tile, "BLOCK": block}
+        constants["num_warps"] = min(32, max(4, tile * block // (_WARP * held)))
         of_sum = "_of_sum" if adds else ""
         forward = self._launch(f"forward_rows{of_sum}", (-(-rows // tile), groups), numbers, constants)
         return forward, self._launch(f"backward_rows{of_sum}", (parts, groups), numbers, constants), parts
