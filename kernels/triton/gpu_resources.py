@@ -37,7 +37,8 @@ SHAPES = tuple(
 formats. The most telling ones come first."""
 ROW_SHAPES = tuple(Shape(8, c, 1024, 8, True) for c in (4096, 768, 256, 1024, 2048, 8192, 5000, 64))
 """Shapes of transformers, for layers that are computed row by row."""
-_OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr", "residual_ptr", "r_ptr", "dr_ptr")
+OF_X = ("x_ptr", "y_ptr", "dy_ptr", "dx_ptr", "residual_ptr", "r_ptr", "dr_ptr")
+"""The arguments that are as large as x, and of its type."""
 _FLOATS = ("eps", "momentum", "unbias")
 
 
@@ -77,42 +78,58 @@ def resources(
     Raises:
         RuntimeError: if the report of the compiler cannot be read.
     """
-    for shape, launches in _launches(as_graph(layer), training, shapes):
-        for launch in launches:
-            name = launch.kernel.__name__
-            compiled = _compiled(launch, arch, dtype)
-            with tempfile.TemporaryDirectory() as folder:
-                cubin = Path(folder) / "kernel.cubin"
-                cubin.write_bytes(compiled.asm["cubin"])
-                tool = triton.knobs.nvidia.cuobjdump.path
-                command = [tool, "--dump-resource-usage", cubin]
-                report = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", report.stdout)}
-            if not {"REG", "STACK", "LOCAL", "SHARED"} <= set(found):
-                raise RuntimeError(f"cuobjdump reported no resource usage of kernel {name}: {report.stdout}")
-            spilled = found["STACK"] + found["LOCAL"]
-            yield GPUResources(layer, name, shape, arch, found["REG"], spilled, found["SHARED"])
+    for shape, launch in launches_of(as_graph(layer), training, shapes):
+        compiled = compile_for(launch, arch, dtype)
+        found = usage(compiled)
+        yield GPUResources(layer, launch.kernel.__name__, shape, arch, **found)
 
 
-def _launches(graph: Graph, training: bool, shapes: Sequence[Shape] | None) -> Iterator[tuple[Shape, Sequence[Launch]]]:
-    """The launches of a layer's kernels for each shape."""
+def usage(compiled: Any) -> dict[str, int]:
+    """The registers, spilled and shared bytes of a compiled kernel, by the names that `GPUResources` has for them.
+
+    Raises:
+        RuntimeError: if the report of the compiler cannot be read.
+    """
+    report = read_by(triton.knobs.nvidia.cuobjdump.path, ["--dump-resource-usage"], compiled)
+    found = {key: int(value) for key, value in re.findall(r"(REG|STACK|LOCAL|SHARED):(\d+)", report)}
+    if not {"REG", "STACK", "LOCAL", "SHARED"} <= set(found):
+        raise RuntimeError(f"cuobjdump reported no resource usage of kernel {compiled.metadata.name}: {report}")
+    return {"registers": found["REG"], "spilled": found["STACK"] + found["LOCAL"], "shared": found["SHARED"]}
+
+
+def read_by(tool: str, options: Sequence[str], compiled: Any) -> str:
+    """What one of CUDA's tools says of a compiled kernel."""
+    with tempfile.TemporaryDirectory() as folder:
+        cubin = Path(folder) / "kernel.cubin"
+        cubin.write_bytes(compiled.asm["cubin"])
+        return subprocess.run([tool, *options, cubin], capture_output=True, text=True, check=True).stdout
+
+
+def launches_of(
+    graph: Graph, training: bool = True, shapes: Sequence[Shape] | None = None
+) -> Iterator[tuple[Shape, Launch]]:
+    """The launches of a layer's kernels for each shape; the arguments are those of `resources`."""
     if PlanKind.PLANES in kinds_of(graph):
         kernels = TritonLayer(graph, training)
         for shape in SHAPES if shapes is None else shapes:
             work = kernels.work(shape)
-            yield shape, (*work.forward, *work.backward)
+            yield from ((shape, launch) for launch in (*work.forward, *work.backward))
         return
     rows = TritonRowLayer(graph)
     for shape in ROW_SHAPES if shapes is None else shapes:
-        count = shape.b * shape.positions
-        yield (
-            shape,
-            [one for adds in (False, True) for one in rows.launches(count, shape.c, shape.groups, adds=adds)[:2]],
-        )
+        size = (shape.b * shape.positions, shape.c, shape.groups)
+        both = (*rows.launches(*size)[:2], *rows.launches(*size, adds=True)[:2])
+        yield from ((shape, launch) for launch in both)
 
 
-def _compiled(launch: Launch, arch: int, dtype: str) -> Any:
-    """A launch's kernel, compiled as Triton would: it knows which sizes are multiples of 16, and 1 is a constant."""
+def compile_for(launch: Launch, arch: int, dtype: str) -> Any:
+    """A launch's kernel, compiled as Triton would: it knows which sizes are multiples of 16, and 1 is a constant.
+
+    Args:
+        launch: the launch, whose kernel must not be Triton's interpreter's.
+        arch: the compute capability.
+        dtype: Triton's name for the type of x: fp32, fp16 or bf16.
+    """
     kernel, constants = launch.kernel, dict(launch.constants)
     options = {"num_warps": constants.pop("num_warps", 4)}
     known = dict(zip(kernel.arg_names, launch.values, strict=False)) | constants
@@ -129,7 +146,7 @@ def _compiled(launch: Launch, arch: int, dtype: str) -> Any:
 
 
 def _type(argument: str, dtype: str) -> str:
-    if argument in _OF_X:
+    if argument in OF_X:
         return f"*{dtype}"
     if argument.endswith("_ptr"):
         return "*fp32"
