@@ -9,7 +9,6 @@ from evonas.kernels.add_norm import add_norm
 from evonas.kernels.compiled_layer import KernelChoice, Settings
 from evonas.kernels.cpp.build import compiler, trouble
 from evonas.kernels.plan.kind import PlanKind, kinds_of
-from evonas.kernels.plan.rows import row_plan_of
 from evonas.kernels.torch_function import norm_act
 from evonas.layers.backend import AddingCall, Call, KernelProvider, register
 
@@ -41,19 +40,14 @@ def _scriptable(layer: nn.Module) -> nn.Module:
 
 
 def _backends(graph: Graph) -> frozenset[str]:
-    kinds = kinds_of(graph)
-    if not kinds:
-        return frozenset()
-    return frozenset(["cpp", "triton"]) if PlanKind.PLANES in kinds or row_plan_of(graph).is_uniform else _CPP
-
-
-_CPP = frozenset(["cpp"])
+    return _KERNELS if kinds_of(graph) else frozenset()
 
 
 def _adding(graph: Graph) -> frozenset[str]:
-    if PlanKind.ROWS not in kinds_of(graph):
-        return frozenset()
-    return frozenset(["cpp", "triton"]) if row_plan_of(graph).is_uniform else _CPP
+    return _KERNELS if PlanKind.ROWS in kinds_of(graph) else frozenset()
+
+
+_KERNELS = frozenset(["cpp", "triton"])
 
 
 def _takes_rows(graph: Graph) -> bool:

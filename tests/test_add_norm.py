@@ -106,7 +106,7 @@ def test_random_layers() -> None:
 
 
 @pytest.mark.parametrize("uses", ["yr", "y"])
-@pytest.mark.parametrize("name", ["layernorm", "rmsnorm-c", "headnorm", "dyt"])
+@pytest.mark.parametrize("name", ["layernorm", "rmsnorm-c", "headnorm", "dyt", "x / rms_cg(x) * std_c(x)"])
 def test_the_zoo_in_triton(name: str, uses: str, counted: list[str]) -> None:
     for width in (1, 7, 12, 41, 768):
         compare(name, (3, 5, width), torch.float32, "triton", uses)
@@ -292,5 +292,5 @@ def test_traced_scripted_and_exported() -> None:
 def test_which_kernels_can_add() -> None:
     adding = kernel_provider().adding
     assert adding(zoo["layernorm"]) == adding(zoo["dyt"]) == {"cpp", "triton"}
-    assert adding(Graph.parse("x / rms_cg(x) * std_c(x)")) == {"cpp"}
+    assert adding(Graph.parse("x / rms_cg(x) * std_c(x)")) == {"cpp", "triton"}
     assert adding(zoo["evonorm-s0"]) == adding(zoo["bn-relu"]) == frozenset()

@@ -37,7 +37,7 @@ from evonas.layers.reference import groups_dividing
 
 ARCH = 90
 MULTIPROCESSORS, LANES, CLOCK = 132, 128, 1.98e9
-"""Of an H100 or H200: lanes of a multiprocessor that issue an instruction in each cycle, and the fastest clock in Hz."""
+"""Of an H100 or H200; lanes of a multiprocessor issue an instruction in each cycle, and the clock is the fastest."""
 MEMORY = {"H100": 3.028e12, "H200": 4.3e12}
 """Bytes a second that a copy of 4 GiB read and wrote (kernels_h100.json, kernels_h200.json)."""
 THREADS, REGISTERS, SHARED, PROGRAMS = 2048, 65536, 228 * 1024, 32

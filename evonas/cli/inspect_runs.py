@@ -153,7 +153,6 @@ def show(
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     """Prints plain text without wrapping lines, so that a kernel can go into a file."""
-    from evonas.kernels.cpp.source import row_source
     from evonas.kernels.plan.kind import PlanKind, kinds_of
     from evonas.kernels.plan.planner import plan_of
     from evonas.kernels.plan.rows import row_plan_of
@@ -173,8 +172,7 @@ def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     else:
         rows = row_plan_of(graph)
         parts = [str(rows)] if plan else []
-        source = rows_in_triton(RowKernels(rows)) if rows.is_uniform else row_source(rows)
-        parts += [source.rstrip()] if kernel else []
+        parts += [rows_in_triton(RowKernels(rows)).rstrip()] if kernel else []
     typer.echo("\n\n".join(parts))
 
 

@@ -1,10 +1,13 @@
 """Writes a plan of rows in Triton: one kernel for each pass, in which a program holds whole rows in registers.
 
-A tile has R rows and BLOCK channels; with statistics over groups a row is one group of a position, and the second axis
-of the grid counts groups. The forward pass reads x and writes y once. In the backward pass a fixed number of programs
-goes over the rows, whatever the GPU, and each sums its share of the parameters' gradients into a row of its own. The
-number of channels is a constant of a kernel: otherwise Triton would not know how addresses are aligned, would load
-values one by one, and would run out of registers.
+A tile has R rows and BLOCK channels. With statistics over groups alone a row is one group of a position, and the second
+axis of the grid counts groups. With statistics of both kinds a tile is one position, its R rows are the groups, and a
+mean over the whole tile is one over the channels.
+
+The forward pass reads x and writes y once. In the backward pass a fixed number of programs goes over the rows, whatever
+the GPU, and each sums its share of the parameters' gradients into a row of its own. The number of channels is a
+constant of a kernel: otherwise Triton would not know how addresses are aligned, would load values one by one, and would
+run out of registers.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from evonas.kernels.plan.rows import RowPass, RowPlan
+from evonas.kernels.plan.rows import ROW_MEAN, RowPass, RowPlan
 from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.value_writer import Body, Level
 from evonas.kernels.triton.dialect import TRITON
@@ -28,7 +31,7 @@ class RowKernels:
     """Writes the kernels of a layer.
 
     Args:
-        plan: the plan of the layer, whose means are all of rows or all of groups.
+        plan: the plan of the layer.
 
     Attributes:
         densities: the names of the parameters, in the order of their sums.
@@ -43,14 +46,19 @@ class RowKernels:
         below = in_order([*wanted, *(plan.nodes[n - FIRST].args[0] for n in means)], plan.arguments)
         self.tiles = sum(plan.varies_in_sweep(n) for n in below)
 
+    @property
+    def holds_groups(self) -> bool:
+        """Whether a tile is one position, whose groups are its rows."""
+        return not self.plan.is_uniform
+
     def forward(self, adds: bool = False) -> str:
         """The kernel that writes y; if asked for, that of x + residual, which it writes too, at r."""
         body = Body(self.plan, TRITON)
-        body.line("first = tl.program_id(0) * R")
+        body.line("first = tl.program_id(0)" if self.holds_groups else "first = tl.program_id(0) * R")
         self._channels(body)
         self._parameters(body, [self.plan.forward.written])
-        body.line("weight = tl.load(weight_ptr + channel, mask=k < WIDTH, other=0.0).to(tl.float32)[None, :]")
-        body.line("bias = tl.load(bias_ptr + channel, mask=k < WIDTH, other=0.0).to(tl.float32)[None, :]")
+        for name in ("weight", "bias"):
+            body.line(self._vector(name))
         self._rows(body, "row_count", reads_dy=False, adds=adds)
         self._sweeps(body, self.plan.forward)
         body.rows([self.plan.forward.written])
@@ -72,7 +80,7 @@ class RowKernels:
         self._parameters(body, wanted)
         for name in self.densities:
             body.line(f"sum_{name} = tl.zeros([R, BLOCK], tl.float32)")
-        body.line("for first in range(part * rows_each, last, R):")
+        body.line(f"for first in range(part * rows_each, last, {'1' if self.holds_groups else 'R'}):")
         inner = body.inner()
         self._rows(inner, "last", reads_dy=True)
         self._sweeps(inner, one)
@@ -87,19 +95,31 @@ class RowKernels:
         body.lines += inner.lines
         for place, name in enumerate(self.densities):
             to = f"parts_ptr + (part * {len(self.densities)} + {place}) * CHANNELS + channel"
-            body.line(f"tl.store({to}, tl.sum(sum_{name}, 0), mask=k < WIDTH)")
+            total = f"sum_{name}" if self.holds_groups else f"tl.sum(sum_{name}, 0)"
+            body.line(f"tl.store({to}, {total}, mask=real)")
         return kernel("backward_rows_of_sum" if adds else "backward_rows", body, *_CONSTANTS)
 
     def _channels(self, body: Body) -> None:
         body.line("k = tl.arange(0, BLOCK)")
-        body.line("channel = tl.program_id(1) * WIDTH + k" if self.plan.has_groups else "channel = k")
+        if self.holds_groups:
+            body.line("group = tl.arange(0, R)")
+            body.line("channel = group[:, None] * WIDTH + k[None, :]")
+            body.line("real = (group < CHANNELS // WIDTH)[:, None] & (k < WIDTH)[None, :]")
+        else:
+            body.line("channel = tl.program_id(1) * WIDTH + k" if self.plan.has_groups else "channel = k")
+            body.line("real = k < WIDTH")
+
+    def _vector(self, name: str) -> str:
+        """The line that loads a parameter of every channel."""
+        beside_rows = "" if self.holds_groups else "[None, :]"
+        return f"{name} = tl.load({name}_ptr + channel, mask=real, other=0.0).to(tl.float32){beside_rows}"
 
     def _parameters(self, body: Body, wanted: Iterable[int]) -> None:
         """Loads the parameters that some nodes, and the means below them, depend on."""
         for number in self._leaves(wanted):
             name = self.plan.name_of(number)
             if self.plan.extents[number] & Extent.CHANNEL:
-                body.line(f"{name} = tl.load({name}_ptr + channel, mask=k < WIDTH, other=0.0).to(tl.float32)[None, :]")
+                body.line(self._vector(name))
                 body.name(number, name, Level.TILE)
             else:
                 body.line(f"{name} = tl.load({name}_ptr).to(tl.float32)")
@@ -107,10 +127,14 @@ class RowKernels:
 
     def _rows(self, body: Body, end: str, reads_dy: bool, adds: bool = False) -> None:
         """Loads the rows of a program from `first` on, those of x + residual if asked for."""
-        body.line("r = tl.arange(0, R)")
-        body.line(f"inside = (first + r < {end})[:, None] & (k < WIDTH)[None, :]")
         body.line("start = (first + tl.full([], 0, tl.int64)) * CHANNELS")  # 64 bits once, and 32 for each value
-        body.line("at = r[:, None] * CHANNELS + channel[None, :]")
+        if self.holds_groups:
+            body.line("inside = real")
+            body.line("at = channel")
+        else:
+            body.line("r = tl.arange(0, R)")
+            body.line(f"inside = (first + r < {end})[:, None] & real[None, :]")
+            body.line("at = r[:, None] * CHANNELS + channel[None, :]")
         body.line("x = tl.load(x_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
         if adds:
             body.line("x += tl.load(residual_ptr + start + at, mask=inside, other=0.0).to(tl.float32)")
@@ -130,8 +154,12 @@ class RowKernels:
             values = body.values(arguments)
             for mean, value in zip(sweep, values, strict=True):
                 name = body.fresh("row_mean")
-                body.line(f"{name} = tl.sum(tl.where(inside, {value}, 0.0), 1) / WIDTH")
-                body.name(mean, name, Level.ROW)
+                if self.holds_groups and self.plan.nodes[mean - FIRST].op == ROW_MEAN:
+                    body.line(f"{name} = tl.sum(tl.where(inside, {value}, 0.0)) / CHANNELS")
+                    body.name(mean, name, Level.SCALAR)
+                else:
+                    body.line(f"{name} = tl.sum(tl.where(inside, {value}, 0.0), 1) / WIDTH")
+                    body.name(mean, name, Level.ROW)
 
     def _leaves(self, wanted: Iterable[int]) -> list[int]:
         """The parameters, the weight among them, that some nodes and the means below them depend on, in order."""

@@ -111,15 +111,19 @@ class TritonRowLayer:
         width = channels // groups
         block = 1 << max(width - 1, 1).bit_length()
         held = _FEW if self._kernels.tiles > _MANY else _EACH
-        tile = max(1, 4 * _WARP * held // block)
-        each = tile * -(-rows // (tile * max(1, _PARTS // groups)))
+        if self._kernels.holds_groups:
+            tile, at_once, across = 1 << (groups - 1).bit_length(), 1, 1
+        else:
+            tile = at_once = max(1, 4 * _WARP * held // block)
+            across = groups
+        each = at_once * -(-rows // (at_once * max(1, _PARTS // across)))
         parts = -(-rows // each)
         numbers: dict[str, int | float] = {"row_count": rows, "rows_each": each, "eps": eps}
         constants = {"CHANNELS": channels, "WIDTH": width, "R": tile, "BLOCK": block}
         constants["num_warps"] = min(32, max(4, tile * block // (_WARP * held)))
         of_sum = "_of_sum" if adds else ""
-        forward = self._launch(f"forward_rows{of_sum}", (-(-rows // tile), groups), numbers, constants)
-        return forward, self._launch(f"backward_rows{of_sum}", (parts, groups), numbers, constants), parts
+        forward = self._launch(f"forward_rows{of_sum}", (-(-rows // at_once), across), numbers, constants)
+        return forward, self._launch(f"backward_rows{of_sum}", (parts, across), numbers, constants), parts
 
     def _launch(
         self, name: str, grid: tuple[int, int], numbers: Mapping[str, Any], constants: Mapping[str, int]
