@@ -30,16 +30,22 @@ PARTICULAR = {
     "without a gradient in evaluation": Graph.parse("x * 0 + std_bwh(x)"),
 }
 SOME = ("bn-relu", "evonorm-b0", "evonorm-s0", "dyt")
+BY_ROWS = {
+    **{name: zoo[name] for name in ("layernorm", "rmsnorm-c", "headnorm")},
+    "groups and rows": Graph.parse("x * sigmoid(s1 * x) / rms_cg(x) + mean_c(v1 * x)"),
+}
 
 
 def test_they_give_what_the_reference_gives(tmp_path: Path) -> None:
-    compare({**{name: zoo[name] for name in SOME}, **PARTICULAR}, tmp_path)
+    compare({**{name: zoo[name] for name in SOME}, **PARTICULAR, **BY_ROWS}, tmp_path)
 
 
 @pytest.mark.slow
 def test_those_of_the_zoo_and_of_random_graphs_do(tmp_path: Path) -> None:
     compare(
-        ZOO_OF_PLANES | dict(islice((item for item in seeded_graphs(2000, OF_PLANES) if is_tame(item[1])), 30)),
+        ZOO_OF_PLANES
+        | BY_ROWS
+        | dict(islice((item for item in seeded_graphs(2000, OF_PLANES) if is_tame(item[1])), 30)),
         tmp_path,
     )
 
@@ -139,10 +145,45 @@ assert kernels(x.double()).dtype == torch.float64 and kernels(x[:0]).shape == (0
 """
 
 
-def test_they_work_with_the_rest_of_pytorch(tmp_path: Path) -> None:
-    path = export_layer(zoo["evonorm-s0"], tmp_path / "layer.py")
+@pytest.mark.parametrize("name", ["evonorm-s0", "layernorm"])
+def test_they_work_with_the_rest_of_pytorch(name: str, tmp_path: Path) -> None:
+    path = export_layer(zoo[name], tmp_path / "layer.py")
     command = [sys.executable, "-I", "-c", IN_PYTORCH, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert not done.returncode, done.stderr
+
+
+TOKENS = """
+import importlib.util, sys, torch
+sys.modules["evonas"] = None
+spec = importlib.util.spec_from_file_location("loaded", sys.argv[1])
+module = importlib.util.module_from_spec(spec)
+sys.modules["loaded"] = module
+spec.loader.exec_module(module)
+calls, run = [], module.ByKernels.apply
+module.ByKernels.apply = lambda *given: calls.append(1) or run(*given)
+for shape in ((2, 5, 12), (3, 12), (1, 1, 12), (2, 3, 4, 12)):
+    x, dy = torch.randn(shape), torch.randn(shape)
+    found = []
+    for backend in ("triton", "reference"):
+        layer = module.Layer(12, groups=4, backend=backend, dim=-1)
+        leaf = x.clone().requires_grad_()
+        found.append((y := layer(leaf), *torch.autograd.grad(y, [leaf, *layer.parameters()], dy)))
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-5)
+assert len(calls) == 4
+layer = module.Layer(20_000, dim=-1, backend="triton")
+assert layer(torch.ones(1, 20_000)).shape == (1, 20_000) and len(calls) == 4  # rows that are too long for a program
+images = torch.randn(2, 12, 3, 4)
+for form in (torch.contiguous_format, torch.channels_last):
+    y = module.Layer(12, backend="triton")(images.contiguous(memory_format=form))
+    assert y.is_contiguous(memory_format=form)
+"""
+
+
+@pytest.mark.parametrize("name", ["layernorm", "headnorm", "groups and rows"])
+def test_tokens(name: str, tmp_path: Path) -> None:
+    path = export_layer(BY_ROWS[name], tmp_path / "layer.py")
+    done = subprocess.run([sys.executable, "-I", "-c", TOKENS, str(path)], capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
 
 

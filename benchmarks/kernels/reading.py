@@ -178,9 +178,9 @@ def values_swept(launch: Launch, shape: Shape) -> float:
     """How many times all programs together run the body of the loop over x, each of their threads once."""
     rows, block, programs = launch.constants["R"], launch.constants["BLOCK"], math.prod(launch.grid)
     if "WIDTH" in launch.constants:  # rows, of which a program has one tile or goes over several
-        known = dict(zip(launch.kernel.arg_names, launch.values, strict=False))
-        each = known.get("rows_each")
-        return programs * (-(-int(each) // rows) if each else 1)
+        each, across = launch.constants.get("rows_each"), launch.grid[1]
+        is_one_position = across == 1 and launch.constants["WIDTH"] < launch.constants["CHANNELS"]
+        return programs * (-(-each // (1 if is_one_position else rows)) if each else 1)
     span = launch.constants.get("span")
     return programs * (-(-min(span, shape.positions) // block) if span else 1)
 

@@ -1,7 +1,8 @@
 """Writes the Triton part of an exported file: a layer's kernels, and the functions that run them in order.
 
 The kernels are those that `evonas.kernels.triton.module` writes, for training and, if the layer has batch statistics,
-for evaluation. The functions that run them are straight-line code, with one call for each kernel.
+for evaluation, or those that go row by row (`evonas.kernels.triton.rows`). The functions that run them are
+straight-line code, with one call for each kernel.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from evonas.kernels.export.copy_definitions import top_level_definitions, used_definitions
+from evonas.kernels.export.row_passes import RowPasses
+from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.plan.planner import plan_of
 from evonas.kernels.printing.buffer_layout import BufferLayout
 from evonas.kernels.printing.docstring import WIDTH
@@ -21,9 +24,11 @@ from evonas.kernels.triton.steps import KernelPass, KernelStep, backward_pass, f
 from evonas.kernels.triton.streaming import StreamingKernels
 from evonas.language.axes import Extent
 from evonas.language.graph import Graph
+from evonas.layers.backend_choice import LONGEST_ROW
 from evonas.layers.running_values import running_names
 
 _PASSES = "PASSES"
+_RUNS = "runs_kernels(x, self.backend)"
 _FILES = ("export/exported_kernels.py", "triton/tiles.py")
 NAMES = frozenset(name for file in (*_FILES, "triton/helpers.py") for name in top_level_definitions(file))
 """The names that the copied text defines."""
@@ -56,9 +61,9 @@ _TITLE = """
 _CHOICE = """
     def _by_kernels(self, x: Tensor) -> Tensor:
         \"\"\"The layer by its Triton kernels.\"\"\"
-        x = laid_out_like(x, x)
+        {laid_out}
         b, c, h, w = x.shape
-        shape = Shape(b, c, h * w, {groups}, not x.is_contiguous())
+        shape = Shape(b, c, h * w, {groups}, {channels_last})
         weight = x.new_ones(c) if self.weight is None else self.weight
         bias = x.new_zeros(c) if self.bias is None else self.bias
         given = {{{given}}}
@@ -72,10 +77,14 @@ class KernelSource:
     """The parts of a file that belong to kernels.
 
     Attributes:
+        condition: the expression for whether kernels compute the layer for `x`.
+        value: the expression for what they compute.
         method: the method of the layer's class that computes it by kernels.
         text: everything else, which follows the class.
     """
 
+    condition: str
+    value: str
     method: str
     text: str
 
@@ -83,9 +92,11 @@ class KernelSource:
 def kernel_source(graph: Graph) -> KernelSource:
     """The parts of an exported file for the kernels of a layer."""
     running = running_names(graph)
-    modes = [_Mode(graph, True, ""), *([_Mode(graph, False, "_evaluation")] if running else [])]
+    rows = None if PlanKind.PLANES in kinds_of(graph) else RowPasses(graph)
+    modes: list[_Mode | RowPasses] = [rows or _Mode(graph, True, "")]
+    modes += [_Mode(graph, False, "_evaluation")] if running else []
     own = [part for mode in modes for part in (mode.kernels, *mode.functions())]
-    method = _method(graph, list(running.values()), "\n".join(own))
+    method = _method(graph, list(running.values()), "\n".join(own), rows)
     known = {name: text for file in _FILES for name, text in top_level_definitions(file).items()}
     used = used_definitions(known, "\n\n".join(["jit, Passes, runs_kernels", *own, textwrap.dedent(method)]))
     helpers = top_level_definitions("triton/helpers.py")
@@ -97,7 +108,11 @@ def kernel_source(graph: Graph) -> KernelSource:
     parts += [function for mode in modes for function in mode.functions()]
     text = "\n\n\n".join(part.strip("\n") for part in parts) + "\n\n\n" + "\n".join(tail)
     text = text.replace("# fmt: off\n\n\n", "# fmt: off\n").replace("\n\n\n# fmt: on", "\n# fmt: on")
-    return KernelSource(method, _TITLE.strip("\n") + "\n\n\n" + text.replace("@triton.jit", "@jit") + "\n")
+    condition = f"self.channels <= {LONGEST_ROW} and {_RUNS}" if rows else _RUNS
+    value = "laid_out_like(self._by_kernels(x), x)" if rows else "self._by_kernels(x)"
+    return KernelSource(
+        condition, value, method, _TITLE.strip("\n") + "\n\n\n" + text.replace("@triton.jit", "@jit") + "\n"
+    )
 
 
 class _Mode:
@@ -169,7 +184,7 @@ class _Mode:
         return f"{indent}launch({kernel}, {grid}, given)"
 
 
-def _method(graph: Graph, running: list[str], kernels: str) -> str:
+def _method(graph: Graph, running: list[str], kernels: str, rows: RowPasses | None) -> str:
     vectors = [leaf.name for leaf in graph.parameters]
     # Kernels take a scalar as a vector that repeats it, whose gradient PyTorch sums.
     scalars = [leaf.name for leaf in graph.parameters if leaf.extent is Extent.NONE]
@@ -189,8 +204,11 @@ def _method(graph: Graph, running: list[str], kernels: str) -> str:
     update = "        if self.training:  # kernels wrote to them, which autograd does not see\n"
     update += "".join(f"            torch.autograd.graph.increment_version(self.{name})\n" for name in running)
     update += "        return y\n"
+    needs_groups = rows.in_groups if rows else "G" in used
     return _CHOICE.format(
-        groups="self.groups" if "G" in used else "1",
+        laid_out="x = x.contiguous(memory_format=torch.channels_last)" if rows else "x = laid_out_like(x, x)",
+        groups="self.groups" if needs_groups else "1",
+        channels_last="True" if rows else "not x.is_contiguous()",
         given=inner,
         names=named,
         scalars="".join(f"        {name} = self.{name}.expand(c).contiguous()\n" for name in scalars),

@@ -20,7 +20,7 @@ from evonas.errors import UsageError, shorten
 from evonas.kernels.export import torch_helpers
 from evonas.kernels.export.kernel_source import IMPORTS, NAMES, KernelSource, kernel_source
 from evonas.kernels.export.torch_templates import BACKEND, CLASS
-from evonas.kernels.plan.kind import PlanKind, kinds_of
+from evonas.kernels.plan.kind import kinds_of
 from evonas.kernels.plan.walk import in_order
 from evonas.kernels.printing.docstring import formula, quoted, wrapped
 from evonas.language.axes import Extent
@@ -63,7 +63,7 @@ def to_torch(
         UsageError: if `class_name` is not an identifier, is a keyword, or is used by the file itself.
     """
     check_class_name(class_name)
-    kernels = kernel_source(graph) if triton and PlanKind.PLANES in kinds_of(graph) else None
+    kernels = kernel_source(graph) if triton and kinds_of(graph) else None
     classes = [_class(graph, class_name, "A normalisation-activation layer.", kernels, start or {})]
     if linear is not None:
         summary = f"What stands beside `{class_name}` where a network has no activation."
@@ -129,7 +129,10 @@ def _class(
         state="".join(state),
         body=body,
         extra="".join(f", {s}={{self.{s}}}" for s, is_read in reads.items() if is_read),
-        **{part: text if kernels else "" for part, text in BACKEND.items()},
+        **{
+            part: text.replace("CONDITION", kernels.condition).replace("VALUE", kernels.value) if kernels else ""
+            for part, text in BACKEND.items()
+        },
         **{f"{s}_doc": docs[s] if is_read else unused for s, is_read in reads.items()},
     )
     if kernels:

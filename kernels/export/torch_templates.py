@@ -92,7 +92,7 @@ BACKEND = {
             raise ValueError("backend 'triton' needs the package triton")
         self.backend = backend""",
     "backend_choice": """
-        if runs_kernels(x, self.backend):
-            return self._by_kernels(x)""",
+        if CONDITION:
+            return VALUE""",
 }
 """The parts of a class that is computed by kernels."""

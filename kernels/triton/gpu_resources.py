@@ -117,8 +117,7 @@ def launches_of(
         return
     rows = TritonRowLayer(graph)
     for shape in ROW_SHAPES if shapes is None else shapes:
-        size = (shape.b * shape.positions, shape.c, shape.groups)
-        both = (*rows.launches(*size)[:2], *rows.launches(*size, adds=True)[:2])
+        both = (*rows.launches(shape)[:2], *rows.launches(shape, adds=True)[:2])
         yield from ((shape, launch) for launch in both)
 
 

@@ -24,6 +24,7 @@ from evonas.language.axes import Extent
 from evonas.language.differentiate import DY
 from evonas.language.graph import FIRST, X
 
+_MANY = 24
 _CONSTANTS = ("CHANNELS", "WIDTH", "R", "BLOCK")
 
 
@@ -35,7 +36,9 @@ class RowKernels:
 
     Attributes:
         densities: the names of the parameters, in the order of their sums.
-        tiles: how many values of the backward pass are tiles.
+        holds_groups: whether a tile is one position, whose groups are its rows.
+        kind: how rows are divided, as `evonas.kernels.triton.tiles.over_rows` takes it.
+        heavy: whether the backward pass computes so many tiles, all of which take registers, that they must be small.
     """
 
     def __init__(self, plan: RowPlan) -> None:
@@ -44,12 +47,13 @@ class RowKernels:
         wanted = [plan.backward.written, *plan.backward.summed.values()]
         means = [n for sweep in plan.backward.sweeps for n in sweep]
         below = in_order([*wanted, *(plan.nodes[n - FIRST].args[0] for n in means)], plan.arguments)
-        self.tiles = sum(plan.varies_in_sweep(n) for n in below)
+        self.heavy = sum(plan.varies_in_sweep(n) for n in below) > _MANY
+        self.holds_groups = not plan.is_uniform
+        self.kind = "rows of groups" if self.holds_groups else "groups" if plan.has_groups else "rows"
 
-    @property
-    def holds_groups(self) -> bool:
-        """Whether a tile is one position, whose groups are its rows."""
-        return not self.plan.is_uniform
+    def texts(self, adds: bool) -> list[str]:
+        """The kernels of both passes, with a residual if asked for."""
+        return [self.forward(adds), self.backward(adds)]
 
     def forward(self, adds: bool = False) -> str:
         """The kernel that writes y; if asked for, that of x + residual, which it writes too, at r."""
@@ -170,7 +174,7 @@ class RowKernels:
 
 def rows_in_triton(kernels: RowKernels) -> str:
     """The text of the file with the kernels of a layer: of both passes, without and with a residual."""
-    body = "\n\n".join(write(adds) for adds in (False, True) for write in (kernels.forward, kernels.backward))
+    body = "\n\n".join([*kernels.texts(adds=False), *kernels.texts(adds=True)])
     called = ", ".join(name for name in TRITON.reserved if re.search(rf"\b{name}\(", body))
     imports = ["import triton", "import triton.language as tl"]
     imports += ["", f"from evonas.kernels.triton.helpers import {called}"] if called else []

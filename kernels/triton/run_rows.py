@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -13,17 +13,12 @@ from evonas.kernels.plan.rows import row_plan_of
 from evonas.kernels.triton.launches import Launch
 from evonas.kernels.triton.module import import_from_cache
 from evonas.kernels.triton.rows import RowKernels, rows_in_triton
+from evonas.kernels.triton.tiles import Grid, Shape, over_rows
 from evonas.language.graph import Graph
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-_PARTS = 512
-"""The programs of a backward pass, about. They are as many on every GPU, so that sums have the same bits."""
-_EACH, _FEW, _MANY = 16, 8, 24
-"""The values of a tile that a thread holds, unless one row has more; and how many for a layer whose backward pass
-computes more than so many tiles, all of which take registers."""
-_WARP = 32
 _SHAPES_KNOWN = 256
 
 
@@ -94,42 +89,25 @@ class TritonRowLayer:
 
     def _of(self, x: Tensor, settings: Settings, adds: bool = False) -> tuple[Launch, Launch, int]:
         b, c, h, w = x.shape
-        return self._launches(b * h * w, c, settings.groups, settings.eps, adds)
+        return self._launches(Shape(b, c, h * w, settings.groups, True), settings.eps, adds)
 
-    def launches(
-        self, rows: int, channels: int, groups: int, eps: float = 1e-5, adds: bool = False
-    ) -> tuple[Launch, Launch, int]:
-        """The launches of both passes for an input of a size, and the number of partial sums of gradients.
+    def launches(self, shape: Shape, eps: float = 1e-5, adds: bool = False) -> tuple[Launch, Launch, int]:
+        """The launches of both passes for an input of a shape, and the number of partial sums of gradients.
 
         Args:
-            rows: the number of positions.
-            channels: the length of a row.
-            groups, eps: as in `evonas.NormAct`.
+            shape: of the input, with channels last in memory.
+            eps: as in `evonas.NormAct`.
             adds: whether the forward pass adds a residual, and the backward pass the gradient of that sum.
         """
-        groups = groups if self._plan.has_groups else 1
-        width = channels // groups
-        block = 1 << max(width - 1, 1).bit_length()
-        held = _FEW if self._kernels.tiles > _MANY else _EACH
-        if self._kernels.holds_groups:
-            tile, at_once, across = 1 << (groups - 1).bit_length(), 1, 1
-        else:
-            tile = at_once = max(1, 4 * _WARP * held // block)
-            across = groups
-        each = at_once * -(-rows // (at_once * max(1, _PARTS // across)))
-        parts = -(-rows // each)
-        numbers: dict[str, int | float] = {"row_count": rows, "rows_each": each, "eps": eps}
-        constants = {"CHANNELS": channels, "WIDTH": width, "R": tile, "BLOCK": block}
-        constants["num_warps"] = min(32, max(4, tile * block // (_WARP * held)))
         of_sum = "_of_sum" if adds else ""
-        forward = self._launch(f"forward_rows{of_sum}", (-(-rows // at_once), across), numbers, constants)
-        return forward, self._launch(f"backward_rows{of_sum}", (parts, across), numbers, constants), parts
+        kind, heavy = self._kernels.kind, self._kernels.heavy
+        back = over_rows(shape, kind, heavy, back=True)
+        forward = self._launch(f"forward_rows{of_sum}", over_rows(shape, kind, heavy, back=False), eps)
+        return forward, self._launch(f"backward_rows{of_sum}", back, eps), back[0][0]
 
-    def _launch(
-        self, name: str, grid: tuple[int, int], numbers: Mapping[str, Any], constants: Mapping[str, int]
-    ) -> Launch:
-        function = getattr(self._module, name)
-        arguments = [a for a in function.arg_names if a not in constants]
-        values = tuple(numbers.get(a) for a in arguments)
+    def _launch(self, name: str, grid: Grid, eps: float) -> Launch:
+        function, (programs, division) = getattr(self._module, name), grid
+        arguments = [a for a in function.arg_names if a not in division]
+        values = tuple(eps if a == "eps" else None for a in arguments)
         pointers = ((place, a.removesuffix("_ptr")) for place, a in enumerate(arguments) if a.endswith("_ptr"))
-        return Launch(function, grid, values, tuple(pointers), constants)
+        return Launch(function, programs, values, tuple(pointers), division)

@@ -147,6 +147,31 @@ def fits(grid: Grid, channels_last: bool, back: bool) -> bool:
     return grid[1]["R"] * grid[1]["BLOCK"] <= most
 
 
+def over_rows(shape: Shape, kind: str, heavy: bool, back: bool) -> Grid:
+    """Of a kernel that holds whole rows, the channels of a position each, or the groups of rows.
+
+    `kind` is `rows`; `groups` where each group of a position is a row of its own; or `rows of groups`
+    where a tile is one position, with its groups as rows. A thread holds 16 values, and 8 if the
+    kernel is `heavy`, unless one row has more. In the backward pass some 512 programs go over all
+    rows, whatever the GPU, so that their sums have the same bits.
+    """
+    positions, groups = shape.b * shape.positions, 1 if kind == "rows" else shape.groups
+    width = shape.c // groups
+    block, values = max(2, power_of_2(width)), 8 if heavy else 16
+    if kind == "rows of groups":
+        rows, at_once, across = power_of_2(groups), 1, 1
+    else:
+        rows = at_once = max(1, 128 * values // block)
+        across = groups
+    warps = min(32, max(4, rows * block // (32 * values)))
+    division = {"CHANNELS": shape.c, "WIDTH": width, "R": rows, "BLOCK": block, "num_warps": warps}
+    if back:
+        each = at_once * tiles(positions, at_once * max(1, 512 // across))
+        return (tiles(positions, each), across), {"row_count": positions, "rows_each": each, **division}
+    count = {} if kind == "rows of groups" else {"row_count": positions}
+    return (tiles(positions, at_once), across), {**count, **division}
+
+
 def power_of_2(n: int) -> int:
     """The smallest that is at least n."""
     return 1 << (n - 1).bit_length()
