@@ -31,7 +31,8 @@ class RowPasses:
             "def forward_pass(x: Tensor, shape: Shape, given: Given) -> tuple[Tensor, Tensor]:",
             '    """The layer\'s value, and no numbers: the backward pass computes all anew."""',
             "    y = torch.empty_like(x)",
-            f'    launch(forward_rows, {self._grid(back=False)}, {{**given, "x_ptr": x, "y_ptr": y}})',
+            '    given = {**given, "x_ptr": x, "y_ptr": y}',
+            f"    launch(forward_rows, {self._grid(back=False)}, given)",
             "    return y, x.new_empty(0, dtype=torch.float32)",
         ]
         back = [

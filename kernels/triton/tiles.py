@@ -167,9 +167,10 @@ def over_rows(shape: Shape, kind: str, heavy: bool, back: bool) -> Grid:
     division = {"CHANNELS": shape.c, "WIDTH": width, "R": rows, "BLOCK": block, "num_warps": warps}
     if back:
         each = at_once * tiles(positions, at_once * max(1, 512 // across))
-        return (tiles(positions, each), across), {"row_count": positions, "rows_each": each, **division}
-    count = {} if kind == "rows of groups" else {"row_count": positions}
-    return (tiles(positions, at_once), across), {**count, **division}
+        division |= {"row_count": positions, "rows_each": each}
+        return (tiles(positions, each), across), division
+    division |= {} if kind == "rows of groups" else {"row_count": positions}
+    return (tiles(positions, at_once), across), division
 
 
 def power_of_2(n: int) -> int:
