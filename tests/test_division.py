@@ -20,7 +20,7 @@ from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from tests.compiled_layers import compare
 
-WORKS = ("reduce", "write", "write back", "write back and reduce")
+WORKS = ("reduce", "reduce much", "write", "write back", "write back and reduce")
 # One sweep and two, moments of planes and of cells, with and without a reduction in the kernel that writes dx.
 LAYERS = ("bn-relu", "evonorm-b0", "gn-relu", "dyt", "x / std_bwh(x) + mean_wh(tanh(x / std_bwh(x)))")
 

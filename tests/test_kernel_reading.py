@@ -41,13 +41,14 @@ def test_jumps_back_are_told_from_jumps_ahead() -> None:
 
 
 def test_the_loop_over_x_is_the_innermost_one() -> None:
-    assert loop_over_x(instructions(CODE)) == ["LDG.E.64", "LDG.E.64", "SHFL.BFLY", "BRA"]
+    assert loop_over_x(instructions(CODE)) == (["LDG.E.64", "LDG.E.64", "SHFL.BFLY", "BRA"], True)
     straight = instructions(CODE.replace("`(.L_x_1)", "`(.L_x_2)").replace("`(.L_x_0)", "`(.L_x_2)"))
-    assert len(loop_over_x(straight)) == 11  # all but what does nothing
+    body, repeats = loop_over_x(straight)
+    assert len(body) == 11 and not repeats  # all but what does nothing
 
 
 def test_the_width_of_accesses_is_that_of_the_narrow_ones() -> None:
-    body = loop_over_x(instructions(CODE))
+    body, _ = loop_over_x(instructions(CODE))
     assert widest(body, "LDG") == 8 and widest(body, "STG") == 0
     assert widest(["LDG.E.128"] * 5 + ["LDG.E.U16"] * 5, "LDG") == 2
     assert widest(["LDG.E.128"] * 19 + ["LDG.E"], "LDG") == 16  # a parameter among them

@@ -115,9 +115,10 @@ def readings(layer: str, dtype: str, shape: Shape) -> Iterator[dict[str, Any]]:
         compiled = compile_for(launch, ARCH, dtype)
         found, warps = usage(compiled), compiled.metadata.num_warps
         code = instructions(read_by(triton.knobs.nvidia.nvdisasm.path, ["-c"], compiled))
-        body = loop_over_x(code)
+        body, repeats = loop_over_x(code)
         passes = sum(name in OF_X for name in launch.kernel.arg_names)
-        each = len(body) * 32 * warps * values_swept(launch, shape) / _values(shape)
+        runs = math.prod(launch.grid) * (iterations(launch, shape) if repeats else 1)
+        each = len(body) * 32 * warps * runs / _values(shape)
         ceiling = MULTIPROCESSORS * LANES * CLOCK / each * passes * TYPES[dtype]
         yield {
             "layer": layer,
@@ -157,8 +158,11 @@ def instructions(text: str) -> list[tuple[str, int | None]]:
     ]
 
 
-def loop_over_x(code: Sequence[tuple[str, int | None]]) -> list[str]:
-    """The operations of the longest innermost loop that reads or writes memory, or the whole kernel without a loop."""
+def loop_over_x(code: Sequence[tuple[str, int | None]]) -> tuple[list[str], bool]:
+    """The operations of the longest innermost loop that reads or writes memory, and that they are those of a loop.
+
+    Where there is none, as where the compiler has written out all iterations, they are those of the whole kernel.
+    """
     loops = [(target, place + 1) for place, (_, target) in enumerate(code) if target is not None and place - target > 3]
     inner = [
         (begin, end)
@@ -167,22 +171,22 @@ def loop_over_x(code: Sequence[tuple[str, int | None]]) -> list[str]:
         and not any(begin <= b and e <= end and (b, e) != (begin, end) and _touches(code[b:e]) for b, e in loops)
     ]
     begin, end = max(inner, key=lambda loop: loop[1] - loop[0], default=(0, len(code)))
-    return [op for op, _ in code[begin:end] if op != "NOP"]
+    return [op for op, _ in code[begin:end] if op != "NOP"], bool(inner)
 
 
 def _touches(code: Sequence[tuple[str, int | None]]) -> bool:
     return any(op[:3] in ("LDG", "STG") for op, _ in code)
 
 
-def values_swept(launch: Launch, shape: Shape) -> float:
-    """How many times all programs together run the body of the loop over x, each of their threads once."""
-    rows, block, programs = launch.constants["R"], launch.constants["BLOCK"], math.prod(launch.grid)
-    if "WIDTH" in launch.constants:  # rows, of which a program has one tile or goes over several
+def iterations(launch: Launch, shape: Shape) -> int:
+    """How often a program runs the body of the loop over x."""
+    rows, block = launch.constants["R"], launch.constants["BLOCK"]
+    if "WIDTH" in launch.constants:
         each, across = launch.constants.get("rows_each"), launch.grid[1]
         is_one_position = across == 1 and launch.constants["WIDTH"] < launch.constants["CHANNELS"]
-        return programs * (-(-each // (1 if is_one_position else rows)) if each else 1)
+        return -(-each // (1 if is_one_position else rows)) if each else 1
     span = launch.constants.get("span")
-    return programs * (-(-min(span, shape.positions) // block) if span else 1)
+    return -(-min(span, shape.positions) // block) if span else 1
 
 
 def _values(shape: Shape) -> int:

@@ -68,20 +68,20 @@ def signed_log(a, eps):
 
 @triton.jit
 def signed_root(a, eps):
-    """sign(a) · sqrt(abs(a) + eps)."""
-    return sign(a) * tl.sqrt_rn(tl.abs(a) + eps)
+    """sign(a) · sqrt(abs(a) + eps), to two units in the last place, in half of the time of one that is rounded right."""
+    return sign(a) * tl.sqrt(tl.abs(a) + eps)
 
 
 @triton.jit
 def log_slope(a, eps):
     """The derivative of `signed_log`; 0 at 0."""
-    return square(sign(a)) / (tl.abs(a) + eps)
+    return tl.where(a == 0.0, 0.0, 1.0 / (tl.abs(a) + eps))
 
 
 @triton.jit
 def root_slope(a, eps):
     """The derivative of `signed_root`; 0 at 0."""
-    return square(sign(a)) / (2.0 * tl.sqrt_rn(tl.abs(a) + eps))
+    return tl.where(a == 0.0, 0.0, 0.5 * tl.rsqrt(tl.abs(a) + eps))
 
 
 @triton.jit

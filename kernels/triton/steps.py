@@ -79,7 +79,9 @@ def _kernel_step(step: Step, streaming: StreamingKernels) -> KernelStep:
         case StepKind.SWEEP:
             layout = streaming.layout_of(step.swept)
             buffer = "stats" if layout is streaming.stats else "totals"
-            return KernelStep(step.name, "over_planes", ("reduce",), step.merge, buffer, layout.counts()["planes"])
+            count = layout.counts()["planes"]
+            work = "reduce" if len(_sums(step)) <= tiles.FEW_SUMS else "reduce much"
+            return KernelStep(step.name, "over_planes", (work,), step.merge, buffer, count)
         case StepKind.WRITE:
             return KernelStep(step.name, "over_planes", ("write",))
         case StepKind.WRITE_BACK:
@@ -87,6 +89,10 @@ def _kernel_step(step: Step, streaming: StreamingKernels) -> KernelStep:
             return KernelStep(step.name, "over_planes", (work,))
     assert step.reduction is not None  # no other kind is left
     return _reduction_step(step.name, step.reduction)
+
+
+def _sums(step: Step) -> list[int]:
+    return [leaf for swept in step.swept for leaf in swept.leaves]
 
 
 def _reduction_step(name: str, reduction: PlaneReduction) -> KernelStep:

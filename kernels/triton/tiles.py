@@ -14,6 +14,7 @@ ENOUGH = 528
 """Programs that keep a GPU busy: four for each of the 132 multiprocessors of an H100 or H200."""
 ACROSS = {
     "reduce": (64, 2048, 4),
+    "reduce much": (64, 1024, 2),
     "write": (64, 4096, 8),
     "write small planes": (128, 2048, 4),
     "write back": (64, 1024, 4),
@@ -21,7 +22,10 @@ ACROSS = {
 }
 """For channels that lie side by side, by what a kernel does: channels of a tile at most, values of
 it, and warps. A compromise over ResNet-50's planes of those that were tried on an H200 in bfloat16
-and whose registers suffice."""
+and whose registers suffice; `reduce much`, of more than FEW_SUMS sums, was chosen by its
+registers and instructions alone."""
+FEW_SUMS = 4
+"""More sums of a plane than this take so many registers that tiles are smaller."""
 
 
 class Shape(NamedTuple):
@@ -59,11 +63,14 @@ def over_planes(shape: Shape, work: str) -> Grid:
     """Of a kernel whose programs own some channels of a sample, and all or some of their positions.
 
     Where planes are few, several programs share them, so that a GPU has enough of them; each goes
-    over some four tiles. `work` is `reduce`, `write`, `write back`, or `write back and reduce`.
+    over some four tiles. `work` is `reduce`, `reduce much`, `write`, `write back`, or `write back and
+    reduce`. With LANES threads sum for themselves, tile after tile, and are added up once at the end.
     """
     grid, division = divided(shape, *tile(shape, work))
-    lanes = {"LANES": division["BLOCK"] if shape.channels_last else 1} if "reduce" in work else {}
-    return grid, {**division, **lanes}
+    if "reduce" in work:
+        keeps = shape.channels_last or shape.positions > division["BLOCK"]
+        division["LANES"] = division["BLOCK"] if keeps else 1
+    return grid, division
 
 
 def divided(shape: Shape, rows: int, block: int, warps: int) -> Grid:
