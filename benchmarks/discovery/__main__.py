@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="*", default=[0, 1, 2, 3, 4], help="seeds of the searches")
     parser.add_argument("--variant", nargs="*", default=["default"], choices=list(VARIANTS))
     parser.add_argument("--test", nargs="*", default=["crops"], choices=YARDSTICKS, help="what winners are compared by")
+    parser.add_argument("--seeds", type=int, default=None, help="trainings of each layer on each network in a test")
+    parser.add_argument("--also", nargs="*", default=[], help="further layers to test, as the zoo calls them")
     parser.add_argument("--leaders", action="store_true", help="train all layers that ever led, and time the search")
     parser.add_argument("--data-dir", default=None, help="CIFAR-10 as a folder of images or an archive of one")
     parser.add_argument("--workers", type=int, default=None, help="as for evonas search")
@@ -41,9 +44,10 @@ def main() -> None:
             results[label][seed] = found
             print(f"{label}, seed {seed}:\n{found}\n", flush=True)
     rows, by = given.folder / "rows.jsonl", [yardstick(name, given.data_dir) for name in given.test]
+    by = [one if given.seeds is None else replace(one, seeds=given.seeds) for one in by]
     winners = [winner for of in results.values() for result in of.values() if (winner := winner_of(result))]
     for one in by:
-        complete(jobs(winners, one), rows, given.workers, DEADLINE)
+        complete(jobs([*winners, *given.also], one), rows, given.workers, DEADLINE)
     document = summary(results, read(rows), by)
     print(table(document))
     if given.leaders:

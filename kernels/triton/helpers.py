@@ -68,7 +68,7 @@ def signed_log(a, eps):
 
 @triton.jit
 def signed_root(a, eps):
-    """sign(a) · sqrt(abs(a) + eps), to two units in the last place, in half of the time of one that is rounded right."""
+    """sign(a) · sqrt(abs(a) + eps), to two units in the last place."""
     return sign(a) * tl.sqrt(tl.abs(a) + eps)
 
 
