@@ -29,6 +29,14 @@ from evonas.errors import EvonasError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What a full device, a quota or a limit of the size of files answers."""
+_PACKAGES = {
+    **{name: name for name in ("alembic", "latex2mathml", "matplotlib", "networkx", "pymoo", "ray", "sqlalchemy")},
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "tomli_w": "tomli-w",
+}
+"""The packages that some commands need and others do not, as they are imported, with their names for pip. A machine with
+a GPU may lack them, and still shows, exports and measures layers."""
 
 app = typer.Typer(
     name="evonas",
@@ -55,6 +63,12 @@ def main() -> None:
         app()
     except EvonasError as error:
         _say(str(error))
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _PACKAGES:
+            raise
+        _say(f"this command needs the package {package}, which is not installed: pip install {_PACKAGES[package]}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

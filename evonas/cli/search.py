@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
-import tomli_w
 import typer
 from rich.console import Group
 
@@ -149,6 +148,8 @@ def config(
             usable = {Graph.from_json(graph).key for graph in checked.seed_graphs}
             named = document["seed_graphs"]
             document["seed_graphs"] = [name for name in named if assemble.seed_graph(name).key in usable]
+    import tomli_w  # which no other command needs
+
     typer.echo(tomli_w.dumps(document), nl=False)
 
 

@@ -49,6 +49,8 @@ def examine() -> list[Check]:
 def _try(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name, True, check())
+    except ModuleNotFoundError as error:
+        return Check(name, False, f"needs the package {(error.name or '').partition('.')[0]}, which is not installed")
     except Exception as error:  # whatever is wrong with the machine is to be reported
         return Check(name, False, f"{type(error).__name__}: {error}".splitlines()[0])
 
