@@ -35,8 +35,8 @@ _PACKAGES = {
     "sklearn": "scikit-learn",
     "tomli_w": "tomli-w",
 }
-"""The packages that some commands need and others do not, as they are imported, with their names for pip. A machine with
-a GPU may lack them, and still shows, exports and measures layers."""
+"""The packages that some commands need and others do not, as they are imported, with their names for pip. A machine
+with a GPU may lack them, and still shows, exports and measures layers."""
 
 app = typer.Typer(
     name="evonas",
