@@ -30,14 +30,8 @@ def compiled_layer(backend: str, graph: str, training: bool) -> CompiledLayer:
         layer = graph_of(graph)
         if not training and not running_names(layer):
             return compiled_layer(backend, graph, True)
-        if backend == "triton":  # imported only when used: Triton may be missing
-            if PlanKind.PLANES not in kinds_of(layer):
-                from evonas.kernels.triton.run_rows import TritonRowLayer
-
-                return TritonRowLayer(layer)
-            from evonas.kernels.triton.run import TritonLayer
-
-            return TritonLayer(layer, training)
+        if backend == "triton":
+            return _in_triton(layer, training)
         from evonas.kernels.cpp.run import CppLayer
 
         return CppLayer(layer, training)
@@ -51,13 +45,31 @@ def adding_layer(backend: str, graph: str) -> AddingLayer:
         backend, graph: as for `compiled_layer`.
     """
     if backend == "triton":
+        from evonas.kernels.triton.run_either import TritonEitherLayer
         from evonas.kernels.triton.run_rows import TritonRowLayer
 
-        with building():
-            found = compiled_layer(backend, graph, True)
-            return found if isinstance(found, TritonRowLayer) else TritonRowLayer(graph_of(graph))
+        found = compiled_layer(backend, graph, True)
+        rows = found.rows if isinstance(found, TritonEitherLayer) else found
+        assert isinstance(rows, TritonRowLayer)  # by the promise of the caller
+        return rows
     from evonas.kernels.cpp.run import CppLayer
 
     layer = compiled_layer(backend, graph, True)
     assert isinstance(layer, CppLayer)  # the only layers of this backend
     return layer
+
+
+def _in_triton(graph: Graph, training: bool) -> CompiledLayer:
+    """The kernels of a layer in Triton, which is imported only when it is used: it may be missing."""
+    kinds = kinds_of(graph)
+    if PlanKind.PLANES not in kinds:
+        from evonas.kernels.triton.run_rows import TritonRowLayer
+
+        return TritonRowLayer(graph)
+    if PlanKind.ROWS in kinds:
+        from evonas.kernels.triton.run_either import TritonEitherLayer
+
+        return TritonEitherLayer(graph, training)
+    from evonas.kernels.triton.run import TritonLayer
+
+    return TritonLayer(graph, training)

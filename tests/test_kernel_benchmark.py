@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks.kernels import correctness, items, networks, shapes, tables
+from benchmarks.kernels import correctness, items, networks, row_layers, shapes, tables
 from benchmarks.kernels.items import Item
 from benchmarks.kernels.preparing import tasks
 from benchmarks.kernels.rows import Rows, read
@@ -79,6 +79,23 @@ def test_items_have_names_of_their_own_and_the_most_important_come_first() -> No
     main = [item for item in all_of_them if item.part == "layers"][: len(shapes.MAIN) * len(items.LAYERS)]
     assert {(item.given["dtype"], item.given["format"]) for item in main} == {("bfloat16", "nhwc")}
     assert keys.index(main[-1].key) < keys.index(next(k for k in keys if k.startswith("networks")))
+
+
+@pytest.mark.parametrize("of_sum", [False, True])
+@pytest.mark.parametrize("layer", row_layers.LAYERS)
+def test_contenders_on_rows_compute_the_same(layer: str, of_sum: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_layers, "VALUES", 96)
+    given = {"layer": layer, "width": 24, "dtype": "float32", "sum": of_sum}
+    x, residual, *gradients = row_layers.inputs(given, "cpu")
+    found = {}
+    for way in row_layers.ways(given):
+        forward, _ = row_layers.contender(way, given, "cpu")
+        values = forward(x, residual)
+        assert len(values) == 1 + of_sum
+        found[way] = (*values, *torch.autograd.grad(values, [x, residual], gradients[: len(values)], allow_unused=True))
+    assert ("nn.LayerNorm or nn.RMSNorm" in found) == (layer in ("layernorm", "rmsnorm-c"))
+    for values in found.values():
+        torch.testing.assert_close(values, found["eager"], rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_prepared_is_what_is_measured_and_correctness() -> None:

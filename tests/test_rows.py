@@ -14,6 +14,8 @@ from evonas.kernels.cpp.build import compiler
 from evonas.kernels.cpp.rows import parts_of
 from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.plan.rows import GROUP_MEAN, ROW_MEAN, row_plan_of
+from evonas.kernels.triton.run import TritonLayer
+from evonas.kernels.triton.run_rows import TritonRowLayer
 from evonas.language.graph import FIRST, Graph
 from evonas.language.primitive_table import OPERATIONS
 from evonas.language.zoo import zoo
@@ -162,6 +164,32 @@ def test_narrow_types_in_triton(dtype: torch.dtype) -> None:
     torch.testing.assert_close(y, NormAct("layernorm", 12, dim=-1, backend="reference")(x))
     y.sum().backward()
     assert y.dtype == x.grad.dtype == dtype  # type: ignore[union-attr]  # it has a gradient
+
+
+def test_layers_with_both_kinds_of_kernels_go_over_what_lies_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens (n, c) are n samples of one position: kernels of planes would have n programs with a position each."""
+    gone: list[str] = []
+    for kind in (TritonLayer, TritonRowLayer):
+        forward = kind.forward
+        monkeypatch.setattr(kind, "forward", lambda *a, _k=kind, _f=forward: gone.append(_k.__name__) or _f(*a))
+    for shape, dim, expected in (
+        ((5, 12), -1, TritonRowLayer),
+        ((2, 3, 12), -1, TritonRowLayer),
+        ((2, 40, 12), -1, TritonLayer),
+        ((2, 12, 3, 3), 1, TritonLayer),
+        ((2, 12, 1, 1), 1, TritonRowLayer),
+    ):
+        gone.clear()
+        compare(zoo["derf"], shape, torch.float32, dim=dim, backend="triton")
+        assert gone == [expected.__name__]
+
+
+def test_numbers_of_planes_do_not_limit_rows() -> None:
+    many = torch.empty(1, dtype=torch.float16).expand(2**16, 512, 1, 1)  # of 2**25 planes, and no memory
+    assert choose_backend("triton", many) == "reference"
+    assert choose_backend("triton", many, only_rows=True) == "triton"
+    assert choose_backend("triton", torch.empty(2**16, 1, 1, 512).permute(0, 3, 1, 2), has_rows=True) == "triton"
+    assert choose_backend("triton", torch.empty(1).expand(2**16, 512, 2, 2), has_rows=True) == "reference"
 
 
 def test_random_layers_in_triton() -> None:

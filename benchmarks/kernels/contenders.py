@@ -14,6 +14,8 @@ NATIVE = "nn.BatchNorm2d + ReLU"
 WAYS = ("ours", "eager", NATIVE, f"{NATIVE} + affine")
 """Our kernels, the reference in PyTorch, and the usual layers of networks: as they are, and followed by the affine that
 our layers end with, so that both do the same work."""
+NATIVE_NORM = "nn.LayerNorm or nn.RMSNorm"
+"""PyTorch's own norm of tokens."""
 COMPILED = {"compiled": None, "compiled, max-autotune": "max-autotune-no-cudagraphs"}
 """The reference under `torch.compile`, with the mode of each. The second mode is without CUDA graphs, which would
 capture the layers before and after too."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmarks.kernels import row_layers
 from benchmarks.kernels.contenders import COMPILED, TYPES
 from benchmarks.kernels.correctness import SHAPES
 from benchmarks.kernels.shapes import MAIN, Shape, mobilenetv2, resnet50
@@ -14,7 +15,7 @@ from evonas.language.zoo import zoo
 LAYERS = ("bn-relu", "evonorm-s0", "evonorm-b0", "x * sigmoid(x) / rms_bwh(x * sigmoid(x))")
 """One layer that normalises as nn.BatchNorm2d does, one that uses statistics of single samples, one that needs moments
 of planes and of the batch, and one that a search found."""
-PARTS = ("machine", "prepare", "layers", "compiled", "launches", "host", "networks", "variants", "profile")
+PARTS = ("machine", "prepare", "layers", "compiled", "launches", "rows", "host", "networks", "variants", "profile")
 RANDOM_GRAPHS = 20
 NETWORK_BATCH = 128
 _NETWORKS = (
@@ -63,7 +64,9 @@ def items() -> Iterator[Item]:
     yield Item("prepare", limit=110)
     yield from (Item("layers", case) for case in main)
     yield from (Item("launches", case) for case in main)
+    yield from (Item("rows", case) for case in _rows())
     yield from (Item("compiled", {**case, "mode": "compiled"}, 40) for case in main)
+    yield from (Item("rows", {**case, "mode": "compiled"}, 40) for case in _rows() if case["width"] in (1024, 4096))
     yield from (Item("host", {"layer": layer}, 30) for layer in LAYERS)
     yield from (item for item in _networks() if "compiled" not in item.given["way"])
     for last in (True, False):
@@ -80,6 +83,13 @@ def items() -> Iterator[Item]:
     yield from (Item("profile", {**case}, 60) for case in _cases((MAIN[1],), "bfloat16", True)[:2])
     yield from (Item("layers", case) for case in _cases(rest, "bfloat16", True))
     yield from (Item("launches", case) for case in _cases(MAIN, "bfloat16", False))
+
+
+def _rows() -> Iterator[dict[str, Any]]:
+    for of_sum in (False, True):
+        for layer in row_layers.LAYERS[: 2 if of_sum else None]:
+            for width in row_layers.WIDTHS:
+                yield {"layer": layer, "width": width, "dtype": "bfloat16", "sum": of_sum}
 
 
 def _networks() -> Iterator[Item]:

@@ -18,7 +18,7 @@ from benchmarks.kernels.items import NETWORK_BATCH, Item, checks, items
 
 _HEADROOM = 8.0
 """The seconds reserved for ending the processes."""
-_FIRST = 48
+_FIRST = 84
 """The number of items whose kernels are compiled before correctness is checked."""
 
 
@@ -26,8 +26,8 @@ def tasks(parts: Collection[str]) -> Iterator[Item]:
     """The tasks to do in advance for some parts, the longest and the most important first."""
     wanted = [item for item in items() if item.part in parts]
     yield from (item for item in wanted if item.part == "networks" and "compiled" in item.given["way"])
-    ahead = [item for item in wanted if item.part in ("layers", "compiled")]
-    yield from sorted(ahead[:_FIRST], key=lambda item: item.part != "compiled")
+    ahead = [item for item in wanted if item.part in ("layers", "compiled", "rows")]
+    yield from sorted(ahead[:_FIRST], key=lambda item: item.part != "compiled" and "mode" not in item.given)
     yield from (Item("correctness", case) for case in checks())
     yield from ahead[_FIRST:]
     yield from (item for item in wanted if item.part == "variants")
@@ -91,7 +91,7 @@ def _alone() -> None:
 def _prepare(part: str, given: dict[str, Any]) -> dict[str, Any]:
     import torch
 
-    from benchmarks.kernels import networks, tasks, variants
+    from benchmarks.kernels import networks, row_layers, tasks, variants
     from benchmarks.kernels.contenders import TYPES, contender
 
     try:
@@ -104,6 +104,8 @@ def _prepare(part: str, given: dict[str, Any]) -> dict[str, Any]:
             step()
         elif part == "variants":
             variants.measured(given, 0)
+        elif part == "rows":
+            row_layers.prepare(given)
         else:
             x, dy = tasks.input_of(given)
             module = contender(given.get("mode", "ours"), given["layer"], given["shape"][1])

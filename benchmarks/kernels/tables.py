@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping
 from math import exp, log
 from typing import Any
 
-from benchmarks.kernels.contenders import COMPILED, NATIVE, WAYS
+from benchmarks.kernels.contenders import COMPILED, NATIVE, NATIVE_NORM, WAYS
 from benchmarks.kernels.shapes import MAIN, Shape
 
 Row = Mapping[str, Any]
@@ -25,7 +25,7 @@ def printed(row: Row) -> str:
             return f"{head}: {'; '.join(row['wrong']) or 'right'}"
         case "prepare":
             return f"{head}: {row['done']} of {row['tasks']} tasks, {len(row['failed'])} failed"
-        case "layers" | "compiled":
+        case "layers" | "compiled" | "rows":
             return f"{head}: {'; '.join(_contenders(row))}"
         case "launches":
             return f"{head}: {'; '.join(_kernel(kernel) for kernel in row['kernels'])}"
@@ -46,7 +46,7 @@ def printed(row: Row) -> str:
 
 
 def _contenders(row: Row) -> Iterable[str]:
-    for way in (*WAYS, *COMPILED):
+    for way in (*WAYS, NATIVE_NORM, *COMPILED):
         if way in row:
             found = row[way]
             yield (

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.kernels import machine, networks, profiling, variants
+from benchmarks.kernels import machine, networks, profiling, row_layers, variants
 from benchmarks.kernels.contenders import NATIVE, TYPES, WAYS, contender
 from benchmarks.kernels.correctness import check, random_graphs
 from benchmarks.kernels.items import NETWORK_BATCH, RANDOM_GRAPHS
-from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, host_seconds, peak_bytes
+from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, host_seconds, timed
 from evonas.kernels.plan.planner import plan_of
 from evonas.language.primitive_table import IndexSet
 from evonas.language.zoo import as_graph
@@ -61,7 +61,7 @@ def layers(given: Given, repeats: int, ways: tuple[str, ...] = WAYS) -> dict[str
         module = contender(way, given["layer"], given["shape"][1])
         x.grad = None
         try:
-            row[way] = _timed(module, x, dy, repeats)
+            row[way] = timed(partial(_alone, module, x), [x], [dy], repeats)
         except torch.OutOfMemoryError:
             row[way] = {"failed": "out of memory"}
             continue
@@ -73,20 +73,8 @@ def layers(given: Given, repeats: int, ways: tuple[str, ...] = WAYS) -> dict[str
     return row
 
 
-def _timed(module: Callable[[Tensor], Tensor], x: Tensor, dy: Tensor, repeats: int) -> dict[str, Any]:
-    def once() -> Tensor:
-        return module(x)
-
-    def both() -> None:
-        x.grad = None
-        once().backward(dy)
-
-    both()
-    with torch.no_grad():
-        found = {"forward": gpu_seconds(once, repeats), "host_forward": host_seconds(once, repeats)}
-    found |= {"both": gpu_seconds(both, repeats), "host_both": host_seconds(both, repeats)}
-    x.grad = None
-    return found | {"peak_bytes": peak_bytes(both)}
+def _alone(module: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor]:
+    return (module(x),)
 
 
 def compiled(given: Given, repeats: int) -> dict[str, Any]:
@@ -112,7 +100,8 @@ def host(given: Given, repeats: int) -> dict[str, Any]:
     x, dy = input_of({**given, "shape": SMALL, "dtype": "float32", "format": "nchw"})
     row: dict[str, Any] = {"shape": list(SMALL)}
     for way in ("ours", NATIVE):
-        row[way] = _timed(contender(way, given["layer"], SMALL[1]), x, dy, 10 * repeats)
+        module = contender(way, given["layer"], SMALL[1])
+        row[way] = timed(partial(_alone, module, x), [x], [dy], 10 * repeats)
     norm = torch.nn.BatchNorm2d(SMALL[1]).cuda()
     with torch.no_grad():
         row["nn.BatchNorm2d"] = {"host_forward": host_seconds(lambda: norm(x), 10 * repeats)}
@@ -167,6 +156,7 @@ def done(part: str, given: Given, repeats: int) -> dict[str, Any]:
         "layers": layers,
         "compiled": compiled,
         "launches": launches,
+        "rows": row_layers.measured,
         "host": host,
         "networks": network,
         "variants": variants.measured,

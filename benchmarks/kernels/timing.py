@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from statistics import median
 from time import perf_counter
@@ -79,3 +79,29 @@ def copy_bandwidth(elements: int, dtype: torch.dtype, repeats: int) -> float:
     target = torch.empty_like(source)
     seconds = gpu_seconds(lambda: target.copy_(source), repeats)
     return 2 * source.numel() * source.element_size() / seconds
+
+
+def timed(
+    forward: Callable[[], Sequence[Tensor]], leaves: Sequence[Tensor], gradients: Sequence[Tensor], repeats: int
+) -> dict[str, float]:
+    """The seconds of the GPU and of the host, forward and forward with backward, and the peak memory of both.
+
+    Args:
+        forward: computes some tensors.
+        leaves: the tensors whose gradients the backward pass leaves; they have none afterwards.
+        gradients: those of the tensors.
+        repeats: the number of calls of each timing.
+    """
+
+    def both() -> None:
+        for leaf in leaves:
+            leaf.grad = None
+        torch.autograd.backward(tuple(forward()), tuple(gradients))
+
+    both()
+    with torch.no_grad():
+        found = {"forward": gpu_seconds(forward, repeats), "host_forward": host_seconds(forward, repeats)}
+    found |= {"both": gpu_seconds(both, repeats), "host_both": host_seconds(both, repeats)}
+    for leaf in leaves:
+        leaf.grad = None
+    return found | {"peak_bytes": peak_bytes(both)}

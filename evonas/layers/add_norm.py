@@ -78,11 +78,6 @@ class AddNorm(NormAct):
             start=start,
         )
 
-    def _load_kernels(self) -> None:
-        super()._load_kernels()
-        asks = self.backend != "reference"
-        self._adding = kernel_provider().adding(self.graph) if asks else frozenset()
-
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # two inputs
         """The layer's value at x + residual, and that sum.
 
@@ -115,7 +110,7 @@ class AddNorm(NormAct):
             planes, added = x, residual
         else:
             return None
-        backend = choose_backend(self.backend, planes, self._computed)
+        backend = choose_backend(self.backend, planes, self._computed, has_rows=True, only_rows=True)
         of_one_type = x.dtype == residual.dtype or (
             backend == "triton" and x.dtype in TRITON_TYPES and residual.dtype in TRITON_TYPES
         )

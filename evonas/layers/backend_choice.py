@@ -32,9 +32,23 @@ LONGEST_ROW = 2**14
 
 _PLANES, _SAMPLE = 2**25, 2**31
 """Triton kernels use 32-bit indices within a sample, and within their buffers of a few numbers for each plane."""
+_SMALL_PLANES = 16
+"""Up to so many positions, kernels that go over planes have hardly anything to go over."""
 
 
-def choose_backend(backend: str, x: Tensor, computed: int = 0) -> str:
+def goes_by_rows(x: Tensor) -> bool:
+    """Whether Triton's kernels of a layer that has those of planes and of rows go over the rows of an input.
+
+    Args:
+        x: (b, c, h, w).
+    """
+    b, c, h, w = x.shape
+    return (h * w <= _SMALL_PLANES or b * c >= _PLANES) and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def choose_backend(
+    backend: str, x: Tensor, computed: int = 0, *, has_rows: bool = False, only_rows: bool = False
+) -> str:
     """The backend for an input: `reference`, `triton` or `cpp`.
 
     The reference takes every case that kernels do not support: an empty batch, the transforms of torch.func, tangents
@@ -45,6 +59,8 @@ def choose_backend(backend: str, x: Tensor, computed: int = 0) -> str:
         backend: the backend that was asked for, one of `BACKENDS`.
         x: the input, (b, c, h, w).
         computed: the number of values that the layer has computed by the reference so far.
+        has_rows: whether the layer has kernels of rows, in which numbers of planes do not matter.
+        only_rows: whether it has no others.
     """
     if backend == "reference" or is_observed() or not x.numel():
         return "reference"
@@ -52,7 +68,8 @@ def choose_backend(backend: str, x: Tensor, computed: int = 0) -> str:
         able = x.device.type == "cpu" and x.dtype in CPP_TYPES
         return "cpp" if able and (backend == "cpp" or _pays(computed)) else "reference"
     b, c, h, w = x.shape
-    if b * c >= _PLANES or c * h * w >= _SAMPLE:
+    by_rows = only_rows or (has_rows and goes_by_rows(x))
+    if (b * c >= _PLANES and not by_rows) or c * h * w >= _SAMPLE:
         return "reference"
     return "triton" if backend == "triton" or (x.is_cuda and x.dtype in TRITON_TYPES and has_triton()) else "reference"
 

@@ -160,6 +160,7 @@ class NormAct(nn.Module):
         asks = self.backend != "reference"
         self._kernels = kernel_provider().backends(self.graph) if asks else frozenset()
         self._takes_rows = asks and kernel_provider().takes_rows(self.graph)
+        self._adding = kernel_provider().adding(self.graph) if asks else frozenset()  # by kernels of rows
 
     @property
     def num_features(self) -> int:
@@ -216,7 +217,8 @@ class NormAct(nn.Module):
 
     def _of_planes(self, x: Tensor) -> Tensor:
         group = partners(self.process_group) if self.training and self._running else None
-        backend = "reference" if group is not None else choose_backend(self.backend, x, self._computed)
+        rows = {"has_rows": bool(self._adding), "only_rows": self._takes_rows}
+        backend = "reference" if group is not None else choose_backend(self.backend, x, self._computed, **rows)
         too_long = self._takes_rows and self.channels > LONGEST_ROW and backend == "triton"
         if backend in self._kernels and not too_long:
             if self.backend != "auto" or torch.compiler.is_compiling():
