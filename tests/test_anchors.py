@@ -28,6 +28,10 @@ class BatchNormRelu:
         self.norms.append(channels)
         return nn.BatchNorm2d(channels)
 
+    def tokens(self, channels: int) -> nn.Module:
+        self.norms.append(channels)
+        return nn.LayerNorm(channels)
+
 
 class RandomStart(BatchNormRelu):
     """Consumes random numbers for its own parameters."""
@@ -58,12 +62,14 @@ FULL = (
     "vgg16@0.25",
     "densenet121@0.25",
 )  # see test_anchors_published.py
+TRANSFORMERS = ("vit-small", "vit-tiny-16", "vit-small-16")  # see test_transformer_anchors.py
 NAMES = (*POSITIONS, *FULL)
 
 
 def test_every_anchor_is_listed_here() -> None:
-    assert {name.partition("@")[0] for name in NAMES} == set(ANCHORS)
-    assert {row.family for row in ANCHORS.values()} == {"resnet", "mobilenet", "efficientnet", "vgg", "densenet"}
+    assert {*(name.partition("@")[0] for name in NAMES), *TRANSFORMERS} == set(ANCHORS)
+    families = {"resnet", "mobilenet", "efficientnet", "vgg", "densenet", "vit"}
+    assert {row.family for row in ANCHORS.values()} == families
     assert all(row.note and row.name == name for name, row in ANCHORS.items())
 
 

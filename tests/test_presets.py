@@ -22,7 +22,7 @@ from tests.test_config import configs
 
 OPTIONAL = (
     {"core_minutes", "seed_graphs", "verify_steps"},
-    {"data_dir", "image_size", "crop", "seed", "plugins", "stability_images"},
+    {"data_dir", "image_size", "crop", "clip", "seed", "plugins", "stability_images"},
 )
 
 

@@ -59,3 +59,7 @@ class LayerFactory:
     def norm(self, channels: int) -> nn.Module:
         """The layer for a position with normalisation alone."""
         return NormAct(self.linear, channels, self.groups, self.eps)
+
+    def tokens(self, channels: int) -> nn.Module:
+        """The layer for a norm of a transformer, of tokens (b, ..., channels)."""
+        return NormAct(self.graph, channels, self.groups, self.eps, start=self.start, dim=-1)

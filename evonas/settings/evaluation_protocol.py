@@ -30,8 +30,13 @@ class EvaluationProtocol:
         flip: whether training images are mirrored left to right at random.
         anchors: names of the anchor networks, each optionally followed by ``@`` and a width multiplier; the filters
             use the first.
-        steps, batch, lr, momentum, weight_decay, schedule: how one anchor is trained: number of steps, images per step,
-            and the settings of SGD.
+        steps, batch, lr, weight_decay, schedule: how one anchor is trained: number of steps, images per step, and the
+            settings of the optimiser.
+        optimizer: "sgd" with Nesterov momentum, or "adamw" (Loshchilov and Hutter 2019), as for transformers.
+        momentum: of SGD, or the first beta of AdamW, whose second is 0.999.
+        warmup: steps over which the learning rate rises from 0 to `lr` before the schedule takes over.
+        clip: the norm to which the gradient of all weights together is shortened where it is longer; None for no
+            limit.
         device: the device on which networks are trained.
         precision: the type in which convolutions and similar operations compute (automatic mixed precision); weights
             and statistics stay in float32.
@@ -83,6 +88,9 @@ class EvaluationProtocol:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     schedule: Literal["constant", "cosine"] = "cosine"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    warmup: int = 0
+    clip: float | None = None
     device: Literal["cpu", "cuda"] = "cpu"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     channels_last: bool = True
@@ -119,7 +127,7 @@ class EvaluationProtocol:
         if len(self.early_steps) != len(self.early_floors):
             raise UsageError("early_steps and early_floors must have the same length")
         check_objectives(self.objectives, self.anchors, self.plugins)
-        check_integers(self, steps=1, batch=1, quality_step=1, pad=0, seed=0)
+        check_integers(self, steps=1, batch=1, quality_step=1, pad=0, warmup=0, seed=0)
         for name in ("image_size", "crop", "stability_images"):
             if getattr(self, name) is not None:
                 check_integers(self, **{name: 1})
@@ -134,6 +142,9 @@ class EvaluationProtocol:
         check_number(self, "stability_rate", above=0.0)
         check_number(self, "stability_limit", above=0.0)
         check_number(self, "weight_decay", least=0.0)
+        if self.clip is not None:
+            check_number(self, "clip", above=0.0)
+        _check_one_of(self, "optimizer", ("sgd", "adamw"))
         check_number(self, "momentum", above=0.0, below=1.0)  # Nesterov's method is undefined without momentum
         check_number(self, "quality_floor", least=0.0)
         check_number(self, "hurdle_quantile", least=0.0, below=1.0)

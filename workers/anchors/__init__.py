@@ -2,7 +2,7 @@
 
 A good layer helps networks of different designs, so a candidate is scored in every anchor. Each row of
 :data:`ANCHORS` is one configuration of a family. The architectures are in ``resnet.py``,
-``inverted_residuals.py``, ``vgg.py`` and ``densenet.py``, which do not know these names.
+``inverted_residuals.py``, ``vgg.py``, ``densenet.py`` and ``vit.py``, which do not know these names.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from evonas.errors import UsageError, shorten
+from evonas.errors import UsageError, shorten, unknown
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.plugins import Registry, errors_in_file
-from evonas.workers.anchors import densenet, efficientnet, mobilenet, resnet, vgg
+from evonas.workers.anchors import densenet, efficientnet, mobilenet, resnet, vgg, vit
 from evonas.workers.anchors.inverted_residuals import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
+from evonas.workers.anchors.transformer import Placement
 from evonas.workers.anchors.user_network import CALL, build_user_network, logits_of
 
 __all__ = [
@@ -165,6 +166,9 @@ _ROWS = (
         replace(densenet.DENSENET121, stem_kernel=3, stem_stride=1),
         "DenseNet-121, for images of 32×32",
     ),
+    Anchor("vit-small", "vit", vit.ViT, vit.VIT_SMALL, "vision transformer with patches of 4×4", 16),
+    Anchor("vit-tiny-16", "vit", vit.ViT, vit.VIT_TINY_16, "ViT-Ti/16, for images of 224×224", 224),
+    Anchor("vit-small-16", "vit", vit.ViT, vit.VIT_SMALL_16, "ViT-S/16, for images of 224×224", 224),
 )
 
 ANCHORS: Mapping[str, Anchor] = MappingProxyType({row.name: row for row in _ROWS})
@@ -223,13 +227,15 @@ def anchor_named(text: str) -> Anchor:
     """Return the anchor that a text names: a key of :data:`ANCHORS` or a user's, optionally with a width multiplier.
 
     ``"resnet50@0.25"`` is ``resnet50`` with a quarter of the channels everywhere, by the rounding rule of
-    the papers (:func:`evonas.workers.anchors.layers.scaled_width`).
+    the papers (:func:`evonas.workers.anchors.layers.scaled_width`). ``"vit-small:post"`` is a transformer with its
+    norms in another place (:class:`evonas.workers.anchors.transformer.Placement`), ``"vit-small+qk"`` one that
+    normalises queries and keys as well, and ``"vit-small:post+qk@2"`` all of these.
 
     Raises:
-        UsageError: The name is unknown, or the width is not a number above 0 and at most 64.
+        UsageError: The name or the placement is unknown, or the width is not a number above 0 and at most 64.
     """
     name, at, width = text.partition("@")
-    row = ANCHOR_REGISTRY.find(name)
+    row = _placed(name) or ANCHOR_REGISTRY.find(name)
     if not at:
         return row
     try:
@@ -242,7 +248,27 @@ def anchor_named(text: str) -> Anchor:
         )
     if row.config is None:
         raise UsageError(f"the anchor {name} has a fixed width: leave out the @ and what follows it in {text}")
+    if isinstance(row.config, vit.ViTConfig):
+        blocks = replace(row.config.blocks, width_multiplier=multiplier)
+        return replace(row, name=text, config=replace(row.config, blocks=blocks))
     return replace(row, name=text, config=replace(row.config, width_multiplier=multiplier))
+
+
+def _placed(text: str) -> Anchor | None:
+    """A transformer whose name says where its norms stand; None for other names, which may have colons as well."""
+    with_placement, qk, rest = text.partition("+qk")
+    name, colon, placement = with_placement.partition(":")
+    row = ANCHORS.get(name)
+    if row is None or rest or not (colon or qk):
+        return None
+    if not isinstance(row.config, vit.ViTConfig):
+        raise UsageError(f"{shorten(text)}: only transformers say where norms stand; {name} is none")
+    known = {one.value: one for one in Placement}
+    if colon and placement not in known:
+        raise unknown("placement", placement, known)
+    place = known[placement] if colon else row.config.blocks.placement
+    blocks = replace(row.config.blocks, placement=place, qk_norm=bool(qk))
+    return replace(row, name=text, config=replace(row.config, blocks=blocks))
 
 
 def build_anchor(name: str, layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:

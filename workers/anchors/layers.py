@@ -25,6 +25,14 @@ class LayerBuilder(Protocol):
         ...
 
 
+class TokenLayerBuilder(Protocol):
+    """Builds the layer under search for the norms of a transformer, as `evonas.LayerFactory` does."""
+
+    def tokens(self, channels: int) -> nn.Module:
+        """Build a layer that keeps the shape (b, ..., channels) of its input."""
+        ...
+
+
 class Conv(nn.Conv2d):
     """A square convolution without bias that keeps h and w at stride 1 (odd kernels only)."""
 
@@ -34,6 +42,21 @@ class Conv(nn.Conv2d):
 
 class Dense(nn.Linear):
     """A linear map of averaged channels, (b, inputs) to (b, outputs), as in squeeze-and-excitation."""
+
+
+class Projection(nn.Linear):
+    """A linear map of tokens (b, t, inputs) to (b, t, outputs)."""
+
+
+class Patches(nn.Conv2d):
+    """A linear map of the patches of an image, (b, inputs, h, w) to (b, outputs, ⌊h / size⌋, ⌊w / size⌋)."""
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__(inputs, outputs, size, stride=size)
+
+
+class TokenClassifier(nn.Linear):
+    """A linear map of features (b, channels) to logits (b, classes)."""
 
 
 class Classifier(nn.Module):
@@ -50,12 +73,14 @@ class Classifier(nn.Module):
 
 
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
-    """Draw the published initial weights of a network's `Conv`, `Dense` and `Classifier` modules.
+    """Draw the published initial weights of the modules that this file defines.
 
     Convolutions and dense maps are normal with variance 2 / fan-out (He et al. 2015). As in EfficientNet's code,
     the fan-out counts the outputs that one input reaches: without the division by the groups, a depthwise
     convolution would start near zero. The classifier is normal with a standard deviation of 0.01, as in
-    MobileNetV2. Biases start at 0. Modules made by a layer builder are left as they are.
+    MobileNetV2, and so is that of tokens. Maps of tokens and of patches are normal with the variance of Glorot and
+    Bengio 2010, 2 / (inputs + outputs), as in the released code of ViT. Biases start at 0. Modules made by a layer
+    builder are left as they are.
     """
     for module in model.modules():
         if isinstance(module, Conv):
@@ -64,9 +89,18 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(module, Dense):
             nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / module.out_features), generator=generator)
             nn.init.zeros_(module.bias)
-        elif isinstance(module, Classifier):
-            nn.init.normal_(module.linear.weight, 0.0, 0.01, generator=generator)
-            nn.init.zeros_(module.linear.bias)
+        elif isinstance(module, Projection | Patches):
+            nn.init.xavier_normal_(module.weight.flatten(1), generator=generator)
+            _zero(module.bias)
+        elif isinstance(module, Classifier | TokenClassifier):
+            linear = module if isinstance(module, TokenClassifier) else module.linear
+            nn.init.normal_(linear.weight, 0.0, 0.01, generator=generator)
+            _zero(linear.bias)
+
+
+def _zero(bias: Tensor | None) -> None:
+    if bias is not None:
+        nn.init.zeros_(bias)
 
 
 def scaled_width(channels: int, multiplier: float, divisor: int = 8) -> int:

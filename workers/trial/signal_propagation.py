@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors import logits_of
+from evonas.workers.trial.weights import judged_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +35,10 @@ class Signal:
         finite: whether the loss and every gradient are finite.
         scale: log10 of the root mean square of the features before the classifier.
         diversity: log10 of the features' spread over the batch, relative to their root mean square.
-        gradient: log10 of the norm of the loss gradient over the weights of all convolutions.
-        balance: log10 of the gradient norm of the first convolution over that of the last, each relative
-            to the norm of its weight.
+        gradient: log10 of the norm of the loss gradient over the weights of all convolutions, or over all weights of
+            a network of another kind (`judged_weights`).
+        balance: log10 of the gradient norm of the first of these weights over that of the last, each relative to the
+            norm of its weight.
         logits: the largest absolute logit.
     """
 
@@ -64,7 +66,7 @@ def measure_signal(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
     classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
     logits = logits_of(network(images))
     F.cross_entropy(logits, labels).backward()
-    weights = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
+    weights = judged_weights(network)
     norms = [_norm(w.grad) for w in weights]
     (feature,) = features
     total = math.hypot(*norms)

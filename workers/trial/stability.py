@@ -14,16 +14,19 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors import logits_of
+from evonas.workers.trial.weights import judged_weights
 
 
 class GradientAscent:
-    """Gradient ascent on a network's convolution weights w, to raise the norm of dL/dw on one batch.
+    """Gradient ascent on a network's weights w, to raise the norm of dL/dw on one batch.
 
-    Each step is w += step_size · d‖dL/dw‖/dw, where the norm covers all convolutions together. The other
-    parameters do not change. The ascent advances in stages, so that a filter can stop it early.
+    They are those of its convolutions, or all of them in a network of another kind (`judged_weights`). Each step is w
+    += step_size · d‖dL/dw‖/dw, where the norm covers all of them together. The other parameters do not change. The
+    ascent advances in stages, so that a filter can stop it early.
 
     Args:
         model: a freshly initialised network, which is not changed.
@@ -40,7 +43,7 @@ class GradientAscent:
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, step_size: float, limit: float) -> None:
         self._network = copy.deepcopy(model).train()
         computed_by(self._network, "reference")  # kernels have no second derivative, which each step needs
-        self._weights = [m.weight for m in self._network.modules() if isinstance(m, nn.Conv2d)]
+        self._weights = judged_weights(self._network)
         self._images, self._labels = images, labels
         self._step_size, self._limit = step_size, limit
         self.step = 0
@@ -72,6 +75,7 @@ class GradientAscent:
 
     def _measure(self) -> Tensor:
         """Compute the norm of the loss gradient as a differentiable scalar."""
-        loss = F.cross_entropy(logits_of(self._network(self._images)), self._labels)
+        with sdpa_kernel(SDPBackend.MATH):  # PyTorch's other forms of attention have no second derivative
+            loss = F.cross_entropy(logits_of(self._network(self._images)), self._labels)
         gradients = torch.autograd.grad(loss, self._weights, create_graph=True)
         return torch.sqrt(sum((g.square().sum() for g in gradients), torch.zeros((), device=loss.device)))
