@@ -17,12 +17,40 @@ RESULTS = ROOT / "benchmarks" / "results"
 FOUND: dict[str, Any] = json.loads((RESULTS / "discovery.json").read_text())
 DEFAULT = [search for search in FOUND["searches"] if search["variant"] == "default"]
 TABLES = tables(FOUND)
+PICTURES = json.loads((RESULTS / "pictures.json").read_text())
 README, SCIENCE = ((ROOT / name).read_text() for name in ("README.md", "docs/SCIENCE.md"))
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_of_the_study_is_on_a_page(name: str) -> None:
     assert "\n".join(TABLES[name]) in (README if name == "rejections" else SCIENCE)
+
+
+@pytest.mark.parametrize("name", ["test, crops", "test, target", "unseen, target", "layers, target"])
+def test_the_study_of_pictures_is_on_its_page(name: str) -> None:
+    assert "\n".join(tables(PICTURES)[name]) in SCIENCE
+
+
+def test_what_is_said_of_larger_networks() -> None:
+    means = {layer: of["mean"] for layer, of in PICTURES["yardsticks"]["target"]["layers"].items()}
+    assert max(means, key=lambda layer: means[layer]) == "bn-swish"
+    behind = {
+        (one["variant"], one["seed"]): {
+            other["published"]: -100 * other["difference"] for other in one["tests"]["target"]["test"]
+        }
+        for one in PICTURES["searches"]
+    }
+    of_pictures = [found for (variant, _), found in behind.items() if variant == "pictures"]
+    assert all(2.35 < found["bn-swish"] < 4.65 and -0.6 < found["bn-relu"] < 2.0 for found in of_pictures)
+    of_crops = sorted(found["bn-swish"] for (variant, _), found in behind.items() if variant == "default")
+    assert 2.5 < of_crops[0] < 3.5 and of_crops[1] > 9.5 and "one is 3 points behind BN-Swish" in SCIENCE
+    verdicts = [one["verdict"] for one in PICTURES["searches"] if one["variant"] == "pictures"]
+    assert ["better than all 6 published layers" in verdict for verdict in verdicts] == [True, True, False]
+    assert "(+0.6 ± 0.7 points" in verdicts[2] and "not told apart from BN-ReLU (+0.6 ± 0.7)" in SCIENCE.replace(
+        "\n", " "
+    )
+    assert "2.4 to 4.6" in SCIENCE and "2.4 to 4.6" in README
+    assert PICTURES["yardsticks"]["target"]["seeds"] == 3 and "a rate of 0.1, three seeds" in SCIENCE.replace("\n", " ")
 
 
 def test_the_readme_quotes_a_search_and_says_what_became_of_its_layer() -> None:

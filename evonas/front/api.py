@@ -78,7 +78,11 @@ class Result:
     def __str__(self) -> str:
         summary = self.summary
         lines = [f"run {self.run_id}, {self.run.status.value}: {summary.evaluations} candidates judged"]
-        lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in self.best(5)]
+        best = self.best(5)
+        if best and self.run.config.rungs:
+            steps = self.run.config.protocol.steps
+            lines.append(f"the best by all their trainings, each with its mean accuracy after {steps} steps alone:")
+        lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in best]
         for name, scores in results.references_as_rows(self.run.references):
             lines.append(f"  {fmean(scores.values()):.3f}            {name}")
         lines += filter(None, [results.short_of_budget(self.run, summary)])
