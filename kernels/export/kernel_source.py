@@ -178,9 +178,13 @@ class _Mode:
     def _launch(self, step: KernelStep, indent: str) -> str:
         kernel, grid = f"{step.kernel}{self.suffix}", _grid(step)
         if step.merge is not None:
-            names = f"{kernel}, {step.merge}{self.suffix}, {grid}, {step.buffer}, {step.per_plane}, given"
-            line = f"{indent}launch_shared({names})"
-            return line if len(line) <= WIDTH else f"{indent}launch_shared(\n{indent}    {names}\n{indent})"
+            names = [kernel, f"{step.merge}{self.suffix}", grid, str(step.buffer), str(step.per_plane), "given"]
+            line, inner = f"{indent}launch_shared({', '.join(names)})", f"{indent}    {', '.join(names)}"
+            if len(line) <= WIDTH:
+                return line
+            if len(inner) > WIDTH:
+                inner = "\n".join(f"{indent}    {name}," for name in names)
+            return f"{indent}launch_shared(\n{inner}\n{indent})"
         return f"{indent}launch({kernel}, {grid}, given)"
 
 
