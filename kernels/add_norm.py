@@ -158,7 +158,7 @@ def add_norm(
         parameters: weight, bias, and the trained leaves of the graph in the order of their table; (c,) each.
         choice: the kernels to run, and the layer's settings.
     """
-    if is_plain(x):
+    if is_plain(x) and is_plain(residual):
         return _Function.apply(x, residual, choice, *parameters)  # type: ignore[no-any-return, no-untyped-call]
     settings = (choice.backend, choice.graph, choice.settings.groups, choice.settings.eps)
     y, r = _add_norm(x, residual, list(parameters), *settings)

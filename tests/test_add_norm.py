@@ -247,8 +247,16 @@ def test_what_does_not_fit_is_refused() -> None:
         layer(torch.ones(2, 6), torch.ones(6))
     with pytest.raises(ValueError, match=r"shape \(\.\.\., 6\)"):
         layer(torch.ones(2, 5), torch.ones(2, 5))
-    with pytest.raises(ValueError, match="floating-point"):
-        layer(torch.ones(2, 6, dtype=torch.long), torch.ones(2, 6, dtype=torch.long))
+    for backend in ("auto", "triton"):
+        with pytest.raises(ValueError, match="floating-point"):
+            AddNorm("layernorm", 6, backend=backend)(*(torch.ones(2, 6, dtype=torch.long) for _ in range(2)))
+
+
+def test_triton_leaves_float64_to_the_addition() -> None:
+    """Its kernels compute in float32, and the sum is the residual of all that follows."""
+    x, residual = torch.full((2, 6), 1.0, dtype=torch.float64), torch.full((2, 6), 2.0**-40, dtype=torch.float64)
+    _, r = AddNorm("layernorm", 6, backend="triton")(x, residual)
+    assert torch.equal(r, x + residual) and r[0, 0] > 1.0
 
 
 @needs_compiler
@@ -283,8 +291,11 @@ def test_traced_scripted_and_exported() -> None:
     traced = torch.fx.symbolic_trace(block)
     torch.testing.assert_close(traced(*inputs), expected)
     assert [n.target for n in traced.graph.nodes if n.op == "call_module"] == ["inner", "norm"]
-    torch.testing.assert_close(torch.jit.script(block)(*inputs), expected)
+    scripted, keys = torch.jit.script(block), list(block.state_dict())
+    torch.testing.assert_close(scripted(*inputs), expected)
+    assert list(scripted.state_dict()) == list(block.state_dict()) == keys
     torch.testing.assert_close(block(*inputs), expected)
+    assert type(block.norm) is AddNorm and list(block.state_dict()) == keys
     torch.testing.assert_close(torch.jit.trace(block, inputs)(*inputs), expected)
     torch.testing.assert_close(torch.export.export(block, inputs).module()(*inputs), expected)
 

@@ -20,7 +20,7 @@ from evonas.language.graph import FIRST, Graph
 from evonas.language.primitive_table import OPERATIONS
 from evonas.language.zoo import zoo
 from evonas.layers.backend import kernel_provider
-from evonas.layers.backend_choice import choose_backend
+from evonas.layers.backend_choice import choose_backend, goes_by_rows
 from evonas.layers.norm_act import NormAct
 from evonas.layers.reference import memory_format
 from evonas.search_spaces import SPACES
@@ -190,6 +190,9 @@ def test_numbers_of_planes_do_not_limit_rows() -> None:
     assert choose_backend("triton", many, only_rows=True) == "triton"
     assert choose_backend("triton", torch.empty(2**16, 1, 1, 512).permute(0, 3, 1, 2), has_rows=True) == "triton"
     assert choose_backend("triton", torch.empty(1).expand(2**16, 512, 2, 2), has_rows=True) == "reference"
+    # Nor is a row held that no program could hold.
+    assert goes_by_rows(torch.empty(2, 2**14, 1, 1)) and not goes_by_rows(torch.empty(2, 2**14 + 1, 1, 1))
+    assert choose_backend("triton", torch.empty(1).expand(2**30, 1, 1, 1), only_rows=True) == "reference"
 
 
 def test_random_layers_in_triton() -> None:

@@ -199,6 +199,27 @@ def test_filters_judge_transformers(anchor: str) -> None:
     assert not GradientAscent(bare.model, images, labels, 1.0, 1e8).advance(20)
 
 
+def test_embeddings_and_what_is_not_trained_are_not_judged() -> None:
+    network = build_anchor("vit-tiny-16@0.25", LAYERNORM, in_channels=1, classes=3)
+    assert [w.dim() for w in judged_weights(network)] == [4] + [2] * 48
+    signal = measure_signal(network, torch.randn(2, 1, 224, 224), torch.tensor([0, 1]))
+    assert signal.finite and -0.5 < signal.balance < 3.5
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.ones(4, 4), requires_grad=False)
+            self.unused, self.one, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.last(torch.tanh(self.one(x.flatten(1) @ self.table)))
+            return out
+
+    images, labels = torch.randn(6, 1, 2, 2), torch.arange(6) % 3
+    assert measure_signal(Own(), images, labels).finite
+    assert GradientAscent(Own(), images, labels, 0.1, 1e8).advance(3)
+
+
 def test_a_network_without_convolutions_is_judged_by_its_other_weights() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     assert [w.shape for w in judged_weights(network)] == [(8, 4)]

@@ -72,12 +72,14 @@ def main() -> None:
         if (layer, dtype, *shape) not in done
     ]
     given.output.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists() and not file.read_text().endswith("\n"):
+        file.write_text(file.read_text() + "\n")  # after a line that a kill cut off
     with file.open("a") as rows, ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
         for number, found in enumerate(pool.map(_read_job, jobs), 1):
-            for row in found:
-                known.append({**row, **who})
-                rows.write(json.dumps(known[-1]) + "\n")
-                rows.flush()
+            read = [{**row, **who} for row in found]
+            known += read
+            rows.write("".join(json.dumps(row) + "\n" for row in read))  # at once: a kill leaves all or none of a job
+            rows.flush()
             worst = min((row["ceiling"]["H100"] for row in found), default=math.nan)
             print(
                 f"{number}/{len(jobs)} {found[0]['layer']} {found[0]['shape']}: {worst:.0%} of H100's copy", flush=True

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx, nn
+from torch import fx
 
 from evonas.errors import EvonasError
 from evonas.layers.backend import kernel_provider
@@ -88,8 +87,10 @@ class AddNorm(NormAct):
         Raises:
             ValueError: for two shapes that differ, and for what `NormAct` does not take.
         """
-        if isinstance(x, fx.Proxy):  # to torch.fx a layer is one node
-            found = x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x, residual), {})
+        given: tuple[Any, ...] = (x, residual)
+        proxy: Any = next((one for one in given if isinstance(one, fx.Proxy)), None)
+        if proxy is not None:  # to torch.fx a layer is one node
+            found = proxy.tracer.create_proxy("call_module", proxy.tracer.path_of_module(self), (x, residual), {})
             return found[0], found[1]
         if x.shape != residual.shape:
             raise ValueError(f"expected x and residual of one shape, got {tuple(x.shape)} and {tuple(residual.shape)}")
@@ -104,6 +105,8 @@ class AddNorm(NormAct):
         """Both results by kernels of rows; None where these do not compute the layer."""
         if not self._adding or x.dim() < 2 or x.shape[self.dim] != self.channels:
             return None
+        if not (x.is_floating_point() and residual.is_floating_point()):
+            return None
         if self.dim == -1:
             planes, added = tokens_as_planes(x), tokens_as_planes(residual)
         elif x.dim() == 4:
@@ -111,11 +114,11 @@ class AddNorm(NormAct):
         else:
             return None
         backend = choose_backend(self.backend, planes, self._computed, has_rows=True, only_rows=True)
-        of_one_type = x.dtype == residual.dtype or (
-            backend == "triton" and x.dtype in TRITON_TYPES and residual.dtype in TRITON_TYPES
-        )
+        fit = x.dtype == residual.dtype
+        if backend == "triton":  # which computes in float32
+            fit = x.dtype in TRITON_TYPES and residual.dtype in TRITON_TYPES
         too_long = backend == "triton" and self.channels > LONGEST_ROW
-        if backend not in self._adding or not of_one_type or too_long or x.device != residual.device:
+        if backend not in self._adding or not fit or too_long or x.device != residual.device:
             return None
         if self.dim == -1:  # as kernels need it; tokens are copied only where they are not contiguous
             planes, added = (t.contiguous(memory_format=torch.channels_last) for t in (planes, added))
@@ -130,25 +133,6 @@ class AddNorm(NormAct):
             give_up_kernels(error)
             return None
         return (planes_as_tokens(y, x), planes_as_tokens(r, x)) if self.dim == -1 else (y, r)
-
-    def __prepare_scriptable__(self) -> nn.Module:
-        """The layer in the form that torch.jit.script compiles: an addition, and the layer."""
-        layer = copy.copy(self)  # with the same parameters
-        layer.__class__ = NormAct  # type: ignore[assignment]  # which is all that it is from now on
-        return _SumAndLayer(layer)
-
-
-class _SumAndLayer(nn.Module):
-    """What `AddNorm` computes, in two steps."""
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: torch.Tensor, residual: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The layer's value at x + residual, and that sum."""
-        r = x + residual
-        return self.layer(r), r
 
 
 @lru_cache(maxsize=1024)

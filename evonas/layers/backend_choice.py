@@ -32,6 +32,8 @@ LONGEST_ROW = 2**14
 
 _PLANES, _SAMPLE = 2**25, 2**31
 """Triton kernels use 32-bit indices within a sample, and within their buffers of a few numbers for each plane."""
+_ROWS = 2**30
+"""And for the number of a row."""
 _SMALL_PLANES = 16
 """Up to so many positions, kernels that go over planes have hardly anything to go over."""
 
@@ -43,7 +45,8 @@ def goes_by_rows(x: Tensor) -> bool:
         x: (b, c, h, w).
     """
     b, c, h, w = x.shape
-    return (h * w <= _SMALL_PLANES or b * c >= _PLANES) and x.is_contiguous(memory_format=torch.channels_last)
+    fits = c <= LONGEST_ROW and (h * w <= _SMALL_PLANES or b * c >= _PLANES)
+    return fits and x.is_contiguous(memory_format=torch.channels_last)
 
 
 def choose_backend(
@@ -69,7 +72,8 @@ def choose_backend(
         return "cpp" if able and (backend == "cpp" or _pays(computed)) else "reference"
     b, c, h, w = x.shape
     by_rows = only_rows or (has_rows and goes_by_rows(x))
-    if (b * c >= _PLANES and not by_rows) or c * h * w >= _SAMPLE:
+    most = b * h * w >= _ROWS if by_rows else b * c >= _PLANES
+    if most or c * h * w >= _SAMPLE:
         return "reference"
     return "triton" if backend == "triton" or (x.is_cuda and x.dtype in TRITON_TYPES and has_triton()) else "reference"
 

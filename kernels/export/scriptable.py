@@ -15,6 +15,7 @@ from torch import nn
 from evonas.errors import UsageError
 from evonas.kernels.export.torch_source import to_torch
 from evonas.language.graph import Graph
+from evonas.layers.add_norm import AddNorm
 from evonas.layers.norm_act import NormAct
 
 _OWN = "_before_script"
@@ -29,15 +30,16 @@ def scriptable(layer: nn.Module) -> nn.Module:
     assert isinstance(layer, NormAct)
     if layer.momentum is None and layer.training:
         raise UsageError("a layer without momentum cannot be scripted in training: call eval(), or set its momentum")
-    vars(layer)[_OWN] = {"groups": layer.groups, "momentum": layer.momentum}
+    own = {"groups": layer.groups, "momentum": layer.momentum}
+    vars(layer)[_OWN] = (type(layer), own)
     layer.groups, layer.momentum = layer._groups_used, layer.momentum or 0.0
-    layer.__class__ = _class(layer.graph.to_json())
+    layer.__class__ = _class(layer.graph.to_json(), isinstance(layer, AddNorm))
     return layer
 
 
 def _itself_again(layer: Any) -> NormAct:
-    layer.__class__ = NormAct
-    vars(layer).update(vars(layer).pop(_OWN))
+    layer.__class__, own = vars(layer).pop(_OWN)
+    vars(layer).update(own)
     return layer  # type: ignore[no-any-return]  # its class has just been set
 
 
@@ -49,10 +51,20 @@ def _reduce(layer: Any, protocol: Any) -> Any:
     return _itself_again(layer).__reduce_ex__(protocol)
 
 
+_FORWARD = "    def forward(self, x: Tensor) -> Tensor:"
+_OF_SUM = """    def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        r = x + residual
+        return self.of_one(r), r
+
+    def of_one(self, x: Tensor) -> Tensor:"""
+"""What stands in the place of the first line of a forward where a layer adds a residual."""
+
+
 @lru_cache(maxsize=128)
-def _class(graph: str) -> type[NormAct]:
+def _class(graph: str, adds: bool) -> type[NormAct]:
     text = to_torch(Graph.from_json(graph))
-    file = f"<layer {graph}>"
+    text = text.replace(_FORWARD, _OF_SUM, 1) if adds else text
+    file = f"<layer {graph}{' of a sum' * adds}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)  # where TorchScript reads it
     scope: dict[str, Any] = {"__name__": "evonas.layer"}
     exec(compile(text, file, "exec", dont_inherit=True), scope)  # source that evonas writes

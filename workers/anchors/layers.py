@@ -55,6 +55,18 @@ class Patches(nn.Conv2d):
         super().__init__(inputs, outputs, size, stride=size)
 
 
+class LearnedTokens(nn.Module):
+    """Learned tokens (1, count, channels), such as a class token and positions."""
+
+    def __init__(self, count: int, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1, count, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the tokens for each sample of x, (b, ...)."""
+        return self.weight.expand(x.shape[0], -1, -1)
+
+
 class TokenClassifier(nn.Linear):
     """A linear map of features (b, channels) to logits (b, classes)."""
 
@@ -75,12 +87,12 @@ class Classifier(nn.Module):
 def initialise(model: nn.Module, generator: torch.Generator) -> None:
     """Draw the published initial weights of the modules that this file defines.
 
-    Convolutions and dense maps are normal with variance 2 / fan-out (He et al. 2015). As in EfficientNet's code,
-    the fan-out counts the outputs that one input reaches: without the division by the groups, a depthwise
-    convolution would start near zero. The classifier is normal with a standard deviation of 0.01, as in
-    MobileNetV2, and so is that of tokens. Maps of tokens and of patches are normal with the variance of Glorot and
-    Bengio 2010, 2 / (inputs + outputs), as in the released code of ViT. Biases start at 0. Modules made by a layer
-    builder are left as they are.
+    Convolutions and dense maps are normal with variance 2 / fan-out (He et al. 2015). As in EfficientNet's code, the
+    fan-out counts the outputs that one input reaches: without the division by the groups, a depthwise convolution
+    would start near zero. The classifier is normal with a standard deviation of 0.01, as in MobileNetV2, and so is
+    that of tokens. Maps of tokens and of patches are normal with the variance of Glorot and Bengio 2010, 2 / (inputs
+    + outputs), as in the released code of ViT; learned tokens are normal with 0.02, as in that of DeiT. Biases start
+    at 0. Modules made by a layer builder are left as they are.
     """
     for module in model.modules():
         if isinstance(module, Conv):
@@ -92,6 +104,8 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(module, Projection | Patches):
             nn.init.xavier_normal_(module.weight.flatten(1), generator=generator)
             _zero(module.bias)
+        elif isinstance(module, LearnedTokens):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
         elif isinstance(module, Classifier | TokenClassifier):
             linear = module if isinstance(module, TokenClassifier) else module.linear
             nn.init.normal_(linear.weight, 0.0, 0.01, generator=generator)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from evonas.workers.anchors.layers import Patches, TokenClassifier, TokenLayerBuilder
+from evonas.workers.anchors.layers import LearnedTokens, Patches, TokenClassifier, TokenLayerBuilder
 from evonas.workers.anchors.transformer import Blocks, BlocksConfig, waves
 
 
@@ -41,22 +41,21 @@ class ViT(nn.Module):
         super().__init__()
         width = config.blocks.channels
         self.patches = Patches(in_channels, width, config.patch)
-        is_published = config.learned is not None
-        self.token = nn.Parameter(torch.zeros(1, 1, width)) if is_published else None
-        self.places = nn.Parameter(torch.zeros(1, 1 + config.learned, width)) if config.learned is not None else None
+        self.token = LearnedTokens(1, width) if config.learned is not None else None
+        self.places = LearnedTokens(1 + config.learned, width) if config.learned is not None else None
         self.blocks = Blocks(config.blocks, layer, causal=False)
         self.classifier = TokenClassifier(width, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (b, in_channels, h, w), h and w at least one patch, to logits (b, classes)."""
         features = self.patches(x)
-        b, width, h, w = features.shape
+        _, width, h, w = features.shape
         tokens = features.flatten(2).transpose(1, 2)
         if self.token is None or self.places is None:
             tokens = tokens + grid_waves(h, w, width, tokens)
             read = self.blocks(tokens).mean(1)
         else:
-            tokens = torch.cat([self.token.expand(b, -1, -1), tokens], 1) + self.places
+            tokens = torch.cat([self.token(tokens), tokens], 1) + self.places(tokens)
             read = self.blocks(tokens)[:, 0]
         logits: Tensor = self.classifier(read)
         return logits

@@ -77,5 +77,6 @@ class GradientAscent:
         """Compute the norm of the loss gradient as a differentiable scalar."""
         with sdpa_kernel(SDPBackend.MATH):  # PyTorch's other forms of attention have no second derivative
             loss = F.cross_entropy(logits_of(self._network(self._images)), self._labels)
-        gradients = torch.autograd.grad(loss, self._weights, create_graph=True)
-        return torch.sqrt(sum((g.square().sum() for g in gradients), torch.zeros((), device=loss.device)))
+        gradients = torch.autograd.grad(loss, self._weights, create_graph=True, allow_unused=True)
+        squares = (g.square().sum() for g in gradients if g is not None)
+        return torch.sqrt(sum(squares, torch.zeros((), device=loss.device)))
