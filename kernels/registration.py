@@ -43,7 +43,7 @@ def _backends(graph: Graph) -> frozenset[str]:
     return _KERNELS if kinds_of(graph) else frozenset()
 
 
-def _adding(graph: Graph) -> frozenset[str]:
+def _rows(graph: Graph) -> frozenset[str]:
     return _KERNELS if PlanKind.ROWS in kinds_of(graph) else frozenset()
 
 
@@ -55,5 +55,5 @@ def _takes_rows(graph: Graph) -> bool:
 
 
 register(
-    KernelProvider(_bind, _bind_adding, _backends, _adding, _takes_rows, trouble, compiler, _build_calls, _scriptable)
+    KernelProvider(_bind, _bind_adding, _backends, _rows, _takes_rows, trouble, compiler, _build_calls, _scriptable)
 )

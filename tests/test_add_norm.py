@@ -301,7 +301,7 @@ def test_traced_scripted_and_exported() -> None:
 
 
 def test_which_kernels_can_add() -> None:
-    adding = kernel_provider().adding
+    adding = kernel_provider().rows
     assert adding(zoo["layernorm"]) == adding(zoo["dyt"]) == {"cpp", "triton"}
     assert adding(Graph.parse("x / rms_cg(x) * std_c(x)")) == {"cpp", "triton"}
     assert adding(zoo["evonorm-s0"]) == adding(zoo["bn-relu"]) == frozenset()

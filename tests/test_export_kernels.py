@@ -101,14 +101,17 @@ def test_without_triton_pytorch_computes_the_layer(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "backend 'triton' needs the package triton\n"), done.stderr
 
 
-IN_PYTORCH = """
-import copy, importlib.util, sys, torch
-from torch.utils.checkpoint import checkpoint
+LOADED = """
+import importlib.util, sys, torch
 sys.modules["evonas"] = None
 spec = importlib.util.spec_from_file_location("loaded", sys.argv[1])
 module = importlib.util.module_from_spec(spec)
 sys.modules["loaded"] = module
 spec.loader.exec_module(module)
+"""
+IN_PYTORCH = """
+import copy
+from torch.utils.checkpoint import checkpoint
 torch.manual_seed(0)
 kernels, plain = (module.Layer(4, groups=2, backend=b) for b in ("triton", "reference"))
 x = torch.randn(2, 4, 3, 5)
@@ -145,21 +148,19 @@ assert kernels(x.double()).dtype == torch.float64 and kernels(x[:0]).shape == (0
 """
 
 
-@pytest.mark.parametrize("name", ["evonorm-s0", "layernorm"])
-def test_they_work_with_the_rest_of_pytorch(name: str, tmp_path: Path) -> None:
-    path = export_layer(zoo[name], tmp_path / "layer.py")
-    command = [sys.executable, "-I", "-c", IN_PYTORCH, str(path)]
+def run_with(path: Path, script: str) -> None:
+    """Runs a script on an exported file, in an interpreter without evonas."""
+    command = [sys.executable, "-I", "-c", LOADED + script, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
 
 
+@pytest.mark.parametrize("name", ["evonorm-s0", "layernorm"])
+def test_they_work_with_the_rest_of_pytorch(name: str, tmp_path: Path) -> None:
+    run_with(export_layer(zoo[name], tmp_path / "layer.py"), IN_PYTORCH)
+
+
 TOKENS = """
-import importlib.util, sys, torch
-sys.modules["evonas"] = None
-spec = importlib.util.spec_from_file_location("loaded", sys.argv[1])
-module = importlib.util.module_from_spec(spec)
-sys.modules["loaded"] = module
-spec.loader.exec_module(module)
 calls, run = [], module.ByKernels.apply
 module.ByKernels.apply = lambda *given: calls.append(1) or run(*given)
 for shape in ((2, 5, 12), (3, 12), (1, 1, 12), (2, 3, 4, 12)):
@@ -182,9 +183,7 @@ for form in (torch.contiguous_format, torch.channels_last):
 
 @pytest.mark.parametrize("name", ["layernorm", "headnorm", "groups and rows"])
 def test_tokens(name: str, tmp_path: Path) -> None:
-    path = export_layer(BY_ROWS[name], tmp_path / "layer.py")
-    done = subprocess.run([sys.executable, "-I", "-c", TOKENS, str(path)], capture_output=True, text=True, check=False)
-    assert not done.returncode, done.stderr
+    run_with(export_layer(BY_ROWS[name], tmp_path / "layer.py"), TOKENS)
 
 
 def test_a_file_has_kernels_unless_they_are_switched_off(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 import triton
 
-from benchmarks.kernels.rows import source_digest
+from benchmarks.kernels.rows import read, source_digest
 from benchmarks.kernels.shapes import MAIN
 from benchmarks.markdown import markdown_table
 from evonas.kernels.plan.kind import PlanKind, kinds_of
@@ -62,7 +62,7 @@ def main() -> None:
     given = parser.parse_args()
     file = given.output.with_suffix(".jsonl")
     who = {"triton": triton.__version__, "sources": source_digest()}
-    known = [row for row in _read(file) if {key: row.get(key) for key in who} == who]
+    known = [row for row in (read(file) if file.exists() else ()) if {key: row.get(key) for key in who} == who]
     done = {(row["layer"], row["dtype"], *row["shape"]) for row in known}
     jobs = [
         (layer, dtype, shape)
@@ -76,9 +76,9 @@ def main() -> None:
         file.write_text(file.read_text() + "\n")  # after a line that a kill cut off
     with file.open("a") as rows, ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
         for number, found in enumerate(pool.map(_read_job, jobs), 1):
-            read = [{**row, **who} for row in found]
-            known += read
-            rows.write("".join(json.dumps(row) + "\n" for row in read))  # at once: a kill leaves all or none of a job
+            full = [{**row, **who} for row in found]
+            known += full
+            rows.write("".join(json.dumps(row) + "\n" for row in full))  # at once: a kill leaves all or none of a job
             rows.flush()
             worst = min((row["ceiling"]["H100"] for row in found), default=math.nan)
             print(
@@ -240,16 +240,6 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 def _read_job(job: tuple[str, str, Shape]) -> list[dict[str, Any]]:
     return list(readings(*job))
-
-
-def _read(file: Path) -> list[dict[str, Any]]:
-    found = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:  # a kill cut it off
-            continue
-    return found
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ from evonas.layers.norm_act import NormAct
 from evonas.layers.planes import planes_as_tokens, tokens_as_planes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from evonas.language.graph import Graph
@@ -40,42 +38,14 @@ class AddNorm(NormAct):
     Args:
         graph, channels: as in `NormAct`.
         dim: where the channels are: -1, the last axis, as of the tokens (b, t, c) of a transformer, or 1.
-        groups, eps, momentum, affine, backend, device, dtype, process_group, start: as in `NormAct`.
+        settings, named: the other arguments of `NormAct`.
 
     Raises:
         UsageError: for a graph that cannot be read or a number out of range.
     """
 
-    def __init__(
-        self,
-        graph: Graph | str,
-        channels: int,
-        groups: int = 32,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        *,
-        backend: str = "auto",
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        process_group: Any = None,
-        dim: int = -1,
-        start: Mapping[str, float] | None = None,
-    ) -> None:
-        super().__init__(
-            graph,
-            channels,
-            groups,
-            eps,
-            momentum,
-            affine,
-            backend=backend,
-            device=device,
-            dtype=dtype,
-            process_group=process_group,
-            dim=dim,
-            start=start,
-        )
+    def __init__(self, graph: Graph | str, channels: int, *settings: Any, dim: int = -1, **named: Any) -> None:
+        super().__init__(graph, channels, *settings, dim=dim, **named)
 
     def forward(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]  # two inputs
         """The layer's value at x + residual, and that sum.
@@ -103,7 +73,7 @@ class AddNorm(NormAct):
 
     def _by_rows(self, x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor] | None:
         """Both results by kernels of rows; None where these do not compute the layer."""
-        if not self._adding or x.dim() < 2 or x.shape[self.dim] != self.channels:
+        if not self._rows or x.dim() < 2 or x.shape[self.dim] != self.channels:
             return None
         if not (x.is_floating_point() and residual.is_floating_point()):
             return None
@@ -118,7 +88,7 @@ class AddNorm(NormAct):
         if backend == "triton":  # which computes in float32
             fit = x.dtype in TRITON_TYPES and residual.dtype in TRITON_TYPES
         too_long = backend == "triton" and self.channels > LONGEST_ROW
-        if backend not in self._adding or not fit or too_long or x.device != residual.device:
+        if backend not in self._rows or not fit or too_long or x.device != residual.device:
             return None
         if self.dim == -1:  # as kernels need it; tokens are copied only where they are not contiguous
             planes, added = (t.contiguous(memory_format=torch.channels_last) for t in (planes, added))

@@ -39,7 +39,7 @@ class KernelProvider:
         bind: `bind(backend, graph, training, groups, eps, momentum)` returns the `Call` of a layer; `graph` is JSON.
         bind_adding: `bind_adding(backend, graph, groups, eps)` returns the `AddingCall` of a layer.
         backends: the backends that have kernels for a graph.
-        adding: the backends that have row kernels for a graph, which can add a residual.
+        rows: the backends that have kernels of rows for a graph, which can add a residual.
         takes_rows: whether the kernels of a graph need channels last in memory.
         cpp_trouble: returns the reason why C++ kernels cannot be built on this machine, or None where they can.
         compiler: returns the command of the C++ compiler that builds them, or None where there is none.
@@ -50,7 +50,7 @@ class KernelProvider:
     bind: Callable[[str, str, bool, int, float, float], Call]
     bind_adding: Callable[[str, str, int, float], AddingCall]
     backends: Callable[[Graph], frozenset[str]]
-    adding: Callable[[Graph], frozenset[str]]
+    rows: Callable[[Graph], frozenset[str]]
     takes_rows: Callable[[Graph], bool]
     cpp_trouble: Callable[[], str | None]
     compiler: Callable[[], str | None]

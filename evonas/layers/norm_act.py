@@ -160,7 +160,8 @@ class NormAct(nn.Module):
         asks = self.backend != "reference"
         self._kernels = kernel_provider().backends(self.graph) if asks else frozenset()
         self._takes_rows = asks and kernel_provider().takes_rows(self.graph)
-        self._adding = kernel_provider().adding(self.graph) if asks else frozenset()  # by kernels of rows
+        self._rows = kernel_provider().rows(self.graph) if asks else frozenset()
+        self._has_rows = bool(self._rows)
 
     @property
     def num_features(self) -> int:
@@ -217,8 +218,11 @@ class NormAct(nn.Module):
 
     def _of_planes(self, x: Tensor) -> Tensor:
         group = partners(self.process_group) if self.training and self._running else None
-        rows = {"has_rows": bool(self._adding), "only_rows": self._takes_rows}
-        backend = "reference" if group is not None else choose_backend(self.backend, x, self._computed, **rows)
+        if group is not None:
+            backend = "reference"
+        else:
+            has, only = self._has_rows, self._takes_rows
+            backend = choose_backend(self.backend, x, self._computed, has_rows=has, only_rows=only)
         too_long = self._takes_rows and self.channels > LONGEST_ROW and backend == "triton"
         if backend in self._kernels and not too_long:
             if self.backend != "auto" or torch.compiler.is_compiling():

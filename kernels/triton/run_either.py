@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import torch
-
 from evonas.kernels.compiled_layer import Settings
 from evonas.kernels.triton.run import TritonLayer
 from evonas.kernels.triton.run_rows import TritonRowLayer
@@ -54,6 +52,4 @@ class TritonEitherLayer:
         self, dy: Tensor, x: Tensor, stats: Tensor, vectors: Mapping[str, Tensor], settings: Settings
     ) -> dict[str, Tensor]:
         """The gradients of x, in its type, and of the parameters, in float32."""
-        if goes_by_rows(x):
-            dy = dy.contiguous(memory_format=torch.channels_last)
         return self._kernels(x).backward(dy, x, stats, vectors, settings)

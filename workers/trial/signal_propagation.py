@@ -66,7 +66,8 @@ def measure_signal(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
     classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
     logits = logits_of(network(images))
     F.cross_entropy(logits, labels).backward()
-    weights = [w for w in judged_weights(network) if w.grad is not None] or judged_weights(network)
+    judged = judged_weights(network)
+    weights = [w for w in judged if w.grad is not None] or judged  # some may not be used
     norms = [_norm(w.grad) for w in weights]
     (feature,) = features
     total = math.hypot(*norms)
