@@ -28,6 +28,7 @@ import triton
 from benchmarks.kernels.rows import read, source_digest
 from benchmarks.kernels.shapes import MAIN
 from benchmarks.markdown import markdown_table
+from evonas.errors import UsageError
 from evonas.kernels.plan.kind import PlanKind, kinds_of
 from evonas.kernels.triton.gpu_resources import OF_X, ROW_SHAPES, compile_for, launches_of, read_by, usage
 from evonas.kernels.triton.launches import Launch
@@ -60,6 +61,11 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("-o", "--output", type=Path, default=Path("reading.json"))
     given = parser.parse_args()
+    for layer in given.layer:
+        try:
+            as_graph(layer)
+        except UsageError as error:
+            parser.error(str(error))
     file = given.output.with_suffix(".jsonl")
     who = {"triton": triton.__version__, "sources": source_digest()}
     known = [row for row in (read(file) if file.exists() else ()) if {key: row.get(key) for key in who} == who]
