@@ -20,6 +20,8 @@ from benchmarks.kernels.rows import Rows, read
 from benchmarks.kernels.supervising import Effort, measure
 from evonas.kernels.triton.run import TritonLayer
 from evonas.language.zoo import zoo
+from evonas.layers.add_norm import AddNorm
+from evonas.layers.norm_act import NormAct
 from evonas.workers.anchors import resnet
 
 ROOT = Path(__file__).parent.parent
@@ -64,6 +66,29 @@ def test_kernels_whose_output_is_no_number_are_wrong(monkeypatch: pytest.MonkeyP
     assert fault.startswith("y is off by nan") and fault.endswith("in 1 values")
 
 
+@pytest.mark.parametrize("of_sum", [False, True])
+@pytest.mark.parametrize("layer", row_layers.LAYERS)
+def test_kernels_of_rows_that_are_right_have_no_faults(layer: str, of_sum: bool) -> None:
+    assert correctness.check_rows(layer, 24, 5, torch.float32, of_sum=of_sum, device="cpu") == []
+
+
+@pytest.mark.parametrize(("kind", "wrongs"), [(NormAct, {"y"}), (AddNorm, {"y", "r"})])
+def test_kernels_of_rows_that_are_wrong_have(
+    kind: type[NormAct], wrongs: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = kind.forward
+
+    def wrong(self: NormAct, *x: torch.Tensor) -> object:
+        found = forward(self, *x)
+        if self.backend == "reference":
+            return found
+        return tuple(1.01 * t for t in found) if isinstance(found, tuple) else 1.01 * found
+
+    monkeypatch.setattr(kind, "forward", wrong)
+    faults = correctness.check_rows("layernorm", 24, 5, torch.float32, of_sum=kind is AddNorm, device="cpu")
+    assert wrongs <= {fault.split()[0] for fault in faults}
+
+
 def test_shapes_are_those_of_the_networks() -> None:
     assert (128, 256, 56, 56) in shapes.resnet50() and (128, 960, 7, 7) in shapes.mobilenetv2()
     assert set(shapes.MAIN[:-1]) < set(shapes.resnet50())
@@ -103,7 +128,7 @@ def test_what_is_prepared_is_what_is_measured_and_correctness() -> None:
     assert {task.part for task in prepared} == {"layers", "networks", "correctness"}
     checked = [task.given for task in prepared if task.part == "correctness"]
     assert [c for c in checked if "random" in c] == checked[-items.RANDOM_GRAPHS :]
-    cases = {(c["layer"], c["dtype"], c["format"], c["training"]) for c in checked if "layer" in c}
+    cases = {(c["layer"], c["dtype"], c["format"], c["training"]) for c in checked if "format" in c and "layer" in c}
     assert len(cases) == 3 * 2 * 2 * (len(zoo) + 1)
 
 

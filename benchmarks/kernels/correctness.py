@@ -11,6 +11,8 @@ from torch import Tensor
 
 from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
 from evonas.language.graph import Graph
+from evonas.language.zoo import as_graph
+from evonas.layers.add_norm import AddNorm
 from evonas.layers.norm_act import NormAct
 from evonas.layers.reference import groups_dividing
 from evonas.search_spaces import SPACES
@@ -20,6 +22,8 @@ SHAPES = ((2, 64, 14, 14), (3, 7, 41, 41), (1, 41, 7, 7), (8, 32, 1, 1), (4, 128
 _ROUNDING = {torch.float32: 0.0, torch.bfloat16: 2.0**-8, torch.float16: 2.0**-10}
 """The relative error that storing a value in a type may cause: twice that of rounding to nearest, since the value
 before is not exact either. The rounding of float32 is part of the tolerance anyway."""
+_STORED = ("x", "residual", "y", "r")
+"""What is stored in the type of the input."""
 _MAY_DIFFER = 1e-5
 _SMALLEST = 2.0**-24
 """Half of the spacing of float16 next to zero."""
@@ -73,11 +77,51 @@ def check(
         (torch.randn(shape, generator=source) * scale + shift).to(device, dtype).contiguous(memory_format=form)
         for scale, shift in ((1.5, 0.25), (1.0, 0.0))
     )
-    exact = exact.to(device)
-    rough = copy.deepcopy(exact).float()
     ours = NormAct(graph, shape[1], backend="triton", device=device).train(training)
+    return _faults(exact.to(device), ours, [x], [dy], _lone(exact, shape))
+
+
+def check_rows(
+    layer: str, width: int, rows: int, dtype: torch.dtype, *, of_sum: bool, device: str = "cuda"
+) -> list[str]:
+    """Compares kernels of rows with the reference, as `check` does; returns a sentence for each difference.
+
+    Args:
+        layer: a name from the zoo or an expression, of a layer for tokens.
+        width: the number of channels, which are those of a row.
+        rows: the number of rows.
+        dtype: the type of the input.
+        of_sum: whether to compare the layer of a sum, which the kernels return too.
+        device: the device; `cpu` runs kernels in Triton's interpreter.
+    """
+    source = torch.Generator().manual_seed(width + rows)
+    kind = AddNorm if of_sum else NormAct
+    exact = kind(as_graph(layer), width, dim=-1, backend="reference", dtype=torch.float64)
+    with torch.no_grad():
+        for p in exact.parameters():
+            p.copy_((p + torch.rand(p.shape, generator=source, dtype=p.dtype) * 0.5).float())
+    given = [torch.randn(rows, width, generator=source).to(device, dtype) for _ in range(4)]
+    ours = kind(as_graph(layer), width, dim=-1, backend="triton", device=device)
+    count = 2 if of_sum else 1
+    return _faults(exact.to(device), ours, given[:count], given[2 : 2 + count], lone=width == 1)
+
+
+def _faults(exact: NormAct, ours: NormAct, x: list[Tensor], dy: list[Tensor], lone: bool) -> list[str]:
+    """A sentence for each difference between `ours`, which takes the state of `exact`, and `exact` in float64.
+
+    Args:
+        exact: the reference in float64.
+        ours: the layer by kernels.
+        x: the inputs.
+        dy: the gradients of the results.
+        lone: whether a cell is a single value, whose standard deviation is √eps.
+    """
+    dtype, rough = x[0].dtype, copy.deepcopy(exact).float()
     ours.load_state_dict(rough.state_dict())
-    wanted, near, found = _run(exact, x.double(), dy.double()), _run(rough, x.float(), dy.float()), _run(ours, x, dy)
+    wanted, near, found = (
+        _run(layer, [cast(t) for t in x], [cast(t) for t in dy])
+        for layer, cast in ((exact, Tensor.double), (rough, Tensor.float), (ours, Tensor.detach))
+    )
     faults = []
     for name, right in wanted.items():
         held = right.isfinite() & near[name].isfinite()
@@ -88,10 +132,10 @@ def check(
         # As in the tests: the rounding of float32 inside a layer, and the error that it causes in the reference; then
         # the error of storing the result, or of reading dy, in a shorter type.
         allowed = max(1e-4 * max(1.0, float(right.abs().max())), 20 * lost)
-        if name == "x" and _lone(exact, shape):
+        if name == "x" and lone:
             # Terms of dy / √eps cancel, a few of them, each rounded.
-            allowed = max(allowed, 4 * torch.finfo(torch.float32).eps * float(dy.abs().max()) / exact.eps**0.5)
-        stored = _ROUNDING[dtype] if name in ("x", "y") else 0.0
+            allowed = max(allowed, 4 * torch.finfo(torch.float32).eps * float(dy[0].abs().max()) / exact.eps**0.5)
+        stored = _ROUNDING[dtype] if name in _STORED else 0.0
         over = (got - right).abs() - stored * right.abs() - (_SMALLEST if stored else 0.0)
         # NaN counts as wrong. If the arguments of a maximum differ only by rounding, the gradient may go to either of
         # them. That happens among millions of values, so one in 100,000 gradients of x may be another number.
@@ -107,10 +151,12 @@ def _lone(layer: NormAct, shape: tuple[int, int, int, int]) -> bool:
     return shape[1] // groups_dividing(shape[1], layer.groups) * shape[2] * shape[3] == 1
 
 
-def _run(layer: NormAct, x: Tensor, dy: Tensor) -> dict[str, Tensor]:
-    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
-    y = layer(x)
-    named: dict[str, Any] = {"x": x, **dict(layer.named_parameters())}
+def _run(layer: NormAct, x: list[Tensor], dy: list[Tensor]) -> dict[str, Tensor]:
+    x = [t.clone(memory_format=torch.preserve_format).requires_grad_() for t in x]
+    results = layer(*x)
+    y = results if isinstance(results, tuple) else (results,)
+    named: dict[str, Any] = {**dict(zip(("x", "residual"), x, strict=False)), **dict(layer.named_parameters())}
     gradients = torch.autograd.grad(y, list(named.values()), dy, allow_unused=True)
     zeros = (torch.zeros_like(p) if g is None else g for p, g in zip(named.values(), gradients, strict=True))
-    return {"y": y.detach(), **dict(zip(named, zeros, strict=True)), **dict(layer.named_buffers())}
+    values = dict(zip(("y", "r"), (t.detach() for t in y), strict=False))
+    return {**values, **dict(zip(named, zeros, strict=True)), **dict(layer.named_buffers())}

@@ -97,12 +97,15 @@ def _networks() -> Iterator[Item]:
         yield Item("networks", {"layer": layer, "way": way, "dtype": "bfloat16"}, 90 if "compiled" in way else 45)
 
 
+_ODD_WIDTHS = (1, 384, 1001, 5000, 16384)
+_ROWS = 300
+"""More rows than a GPU has multiprocessors, and no power of two."""
 KERNELS = ("sweep_1", "write", "total", "write_back", "forward_on_chip", "backward_on_chip")
 """The kernels whose tiles are varied."""
 
 
 def checks() -> Iterator[dict[str, Any]]:
-    """The checks of correctness: the zoo in every type, mode and format, and random graphs in float32.
+    """The checks of correctness: the zoo in every type, mode and format, layers of rows, and random graphs in float32.
 
     The layers of the benchmark are checked on its own shapes too, with fewer samples, because the reference in float64
     takes much memory.
@@ -116,6 +119,10 @@ def checks() -> Iterator[dict[str, Any]]:
     for layer in LAYERS:
         for shape in MAIN[:-1]:
             yield {**_case(layer, (16, *shape[1:]), "bfloat16", True), "training": True}
+    for layer in row_layers.LAYERS:
+        for dtype in TYPES:
+            for number, width in enumerate((*row_layers.WIDTHS, *_ODD_WIDTHS)):
+                yield {"layer": layer, "width": width, "rows": _ROWS, "dtype": dtype, "sum": number % 2 == 0}
     for number in range(RANDOM_GRAPHS):
         yield {
             "random": number,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmarks.kernels import machine, networks, profiling, row_layers, variants
 from benchmarks.kernels.contenders import NATIVE, TYPES, WAYS, contender
-from benchmarks.kernels.correctness import check, random_graphs
+from benchmarks.kernels.correctness import check, check_rows, random_graphs
 from benchmarks.kernels.items import NETWORK_BATCH, RANDOM_GRAPHS
 from benchmarks.kernels.timing import copy_bandwidth, gpu_seconds, host_seconds, timed
 from evonas.kernels.plan.planner import plan_of
@@ -140,6 +140,9 @@ def network(given: Given, repeats: int) -> dict[str, Any]:
 
 def correctness(given: Given, device: str = "cuda") -> dict[str, Any]:
     """The differences between a layer's kernels and the reference, as a list of sentences."""
+    if "width" in given:
+        of_row = given["layer"], given["width"], given["rows"], TYPES[given["dtype"]]
+        return {"wrong": check_rows(*of_row, of_sum=given["sum"], device=device)}
     b, c, h, w = given["shape"]
     form = {"channels_last": given["format"] == "nhwc", "device": device}
     if "random" in given:
