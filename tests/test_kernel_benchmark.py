@@ -124,8 +124,10 @@ def test_contenders_on_rows_compute_the_same(layer: str, of_sum: bool, monkeypat
 
 
 def test_what_is_prepared_is_what_is_measured_and_correctness() -> None:
-    prepared = list(tasks(["layers", "networks"]))
-    assert {task.part for task in prepared} == {"layers", "networks", "correctness"}
+    assert {"width" in task.given for task in tasks(["rows"])} == {True}
+    assert "layers" in {task.part for task in tasks(["networks"])}  # the kernels that a network runs
+    prepared = list(tasks(["layers", "compiled", "networks"]))
+    assert {task.part for task in prepared} == {"layers", "compiled", "networks", "correctness"}
     checked = [task.given for task in prepared if task.part == "correctness"]
     assert [c for c in checked if "random" in c] == checked[-items.RANDOM_GRAPHS :]
     cases = {(c["layer"], c["dtype"], c["format"], c["training"]) for c in checked if "format" in c and "layer" in c}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,8 @@ NETWORK_BATCH = 128
 _NETWORKS = (
     ("batchnorm", "eager"),
     *((layer, "ours") for layer in LAYERS),
+    ("batchnorm", "graph"),
+    *((layer, "ours, graph") for layer in LAYERS),
     ("batchnorm", "compiled"),
     ("evonorm-s0", "ours, compiled"),
     ("evonorm-s0", "compiled"),
@@ -104,8 +106,24 @@ KERNELS = ("sweep_1", "write", "total", "write_back", "forward_on_chip", "backwa
 """The kernels whose tiles are varied."""
 
 
-def checks() -> Iterator[dict[str, Any]]:
-    """The checks of correctness: the zoo in every type, mode and format, layers of rows, and random graphs in float32.
+def checks(parts: Collection[str] = PARTS) -> Iterator[dict[str, Any]]:
+    """The checks of correctness of what some parts measure, in order: layers of rows, then layers of planes."""
+    if "rows" in parts:
+        yield from _checks_of_rows()
+    if not set(parts) <= {"machine", "prepare", "rows", "networks"}:
+        yield from _checks_of_planes()
+
+
+def _checks_of_rows() -> Iterator[dict[str, Any]]:
+    """The layers of rows in every type, alone and of a sum, with widths of all kinds."""
+    for layer in row_layers.LAYERS:
+        for dtype in TYPES:
+            for number, width in enumerate((*row_layers.WIDTHS, *_ODD_WIDTHS)):
+                yield {"layer": layer, "width": width, "rows": _ROWS, "dtype": dtype, "sum": number % 2 == 0}
+
+
+def _checks_of_planes() -> Iterator[dict[str, Any]]:
+    """The zoo in every type, mode and format, and random graphs in float32.
 
     The layers of the benchmark are checked on its own shapes too, with fewer samples, because the reference in float64
     takes much memory.
@@ -119,10 +137,6 @@ def checks() -> Iterator[dict[str, Any]]:
     for layer in LAYERS:
         for shape in MAIN[:-1]:
             yield {**_case(layer, (16, *shape[1:]), "bfloat16", True), "training": True}
-    for layer in row_layers.LAYERS:
-        for dtype in TYPES:
-            for number, width in enumerate((*row_layers.WIDTHS, *_ODD_WIDTHS)):
-                yield {"layer": layer, "width": width, "rows": _ROWS, "dtype": dtype, "sum": number % 2 == 0}
     for number in range(RANDOM_GRAPHS):
         yield {
             "random": number,

@@ -16,8 +16,9 @@ from benchmarks.kernels.timing import host_seconds, peak_bytes
 from evonas.layers.norm_act import NormAct
 from evonas.workers.anchors.resnet import RESNET50, ResNet, ResNetConfig
 
-WAYS = ("ours", "eager", "compiled", "ours, compiled")
-"""Kernels, the reference, and torch.compile of the whole network with the reference or with the kernels."""
+WAYS = ("ours", "eager", "compiled", "ours, compiled", "graph", "ours, graph")
+"""Kernels, the reference, torch.compile of the whole network with the reference or the kernels, and a CUDA graph of
+the whole training step with either, which needs no time of the host."""
 SIZE = 224
 """Height and width of images."""
 
@@ -78,6 +79,20 @@ def training_step(
     return step
 
 
+def captured(step: Callable[[], object]) -> Callable[[], object]:
+    """A replay of a training step as a CUDA graph."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        for _ in range(3):  # allocations and choices of algorithms, which a graph cannot hold
+            step()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=side):
+        step()
+    return graph.replay
+
+
 def measured(layer: str, way: str, dtype: torch.dtype, batch: int, repeats: int) -> dict[str, Any]:
     """The seconds of a step, the seconds of the host for it, and the peak memory, for ResNet-50 in channels last.
 
@@ -87,6 +102,8 @@ def measured(layer: str, way: str, dtype: torch.dtype, batch: int, repeats: int)
     torch._dynamo.reset()
     torch.cuda.empty_cache()
     step = training_step(layer, way, "cuda", dtype, batch, SIZE)
+    if way.endswith("graph"):
+        step = captured(step)
     for _ in range(3):
         step()
     marks = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
@@ -97,4 +114,5 @@ def measured(layer: str, way: str, dtype: torch.dtype, batch: int, repeats: int)
     torch.cuda.synchronize()
     seconds = sorted(float(one.elapsed_time(next_one)) / 1000 for one, next_one in pairwise(marks))
     found = {"step": median(seconds), "fastest": seconds[0], "slowest": seconds[-1]}
-    return found | {"host": host_seconds(step, 5), "peak_bytes": peak_bytes(step)}
+    found["host"] = host_seconds(step, 5)
+    return found if way.endswith("graph") else found | {"peak_bytes": peak_bytes(step)}  # a graph holds its memory

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any
 
 from benchmarks.kernels.items import NETWORK_BATCH, Item, checks, items
+from benchmarks.kernels.shapes import resnet50
 
 _HEADROOM = 8.0
 """The seconds reserved for ending the processes."""
@@ -25,12 +26,20 @@ _FIRST = 84
 def tasks(parts: Collection[str]) -> Iterator[Item]:
     """The tasks to do in advance for some parts, the longest and the most important first."""
     wanted = [item for item in items() if item.part in parts]
-    yield from (item for item in wanted if item.part == "networks" and "compiled" in item.given["way"])
+    if "compiled" in parts:
+        yield from (item for item in wanted if item.part == "networks" and "compiled" in item.given["way"])
     ahead = [item for item in wanted if item.part in ("layers", "compiled", "rows")]
+    if "networks" in parts and "layers" not in parts:  # whose kernels are those of its layers
+        ahead += [item for item in items() if item.part == "layers" and _of_network(item)]
     yield from sorted(ahead[:_FIRST], key=lambda item: item.part != "compiled" and "mode" not in item.given)
-    yield from (Item("correctness", case) for case in checks())
+    yield from (Item("correctness", case) for case in checks(parts))
     yield from ahead[_FIRST:]
     yield from (item for item in wanted if item.part == "variants")
+
+
+def _of_network(item: Item) -> bool:
+    given = item.given
+    return (given["dtype"], given["format"]) == ("bfloat16", "nhwc") and tuple(given["shape"]) in resnet50()
 
 
 def prepared(

@@ -49,7 +49,9 @@ def contender(way: str, given: Given, device: str = "cuda") -> tuple[Forward, li
     module: Any
     if way == NATIVE_NORM:
         module = nn.LayerNorm(width) if layer == "layernorm" else nn.RMSNorm(width, eps=1e-5)
-        module = module.to(device)
+        module = module.to(
+            device, TYPES[given["dtype"]]
+        )  # it has no fast kernels for parameters of another type than x
     else:
         module = NormAct(layer, width, dim=-1, backend="triton" if way == "ours" else "reference", device=device)
 
