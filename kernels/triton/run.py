@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SHAPES_KNOWN = 256
-_CONSTANT_SIZES_FROM = 2**20
-"""From this number of values on, an input gets kernels that are compiled for its shape alone. Compiling takes a second
-for each shape, once, and saves a tenth to a half of the time of a large input. A search has small inputs, and no time
-to compile."""
+_CONSTANT_SIZES_FROM = 2**22
+"""From this number of values on, an input gets kernels that are compiled for its shape alone. Compiling takes several
+seconds for each shape, once, and saves a tenth to a half of the time of a large input. A search has smaller inputs, and
+no time to compile."""
 _MOST_CONSTANT_SHAPES = 32
 """The most shapes for which this is done; if sizes differed from call to call, compiling would never end."""
 
