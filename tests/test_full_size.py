@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.full_size import FIRST_SEED, PUBLISHED, full_size, summary
+from benchmarks.full_size import FIRST_SEED, PUBLISHED, full_size, summary, table
 from benchmarks.training_rows import Job, Row, read, task_of
 from evonas.workers.trial.evaluate import evaluate_task, load_data
 
+ROOT = Path(__file__).parent.parent
 SMALL = {"data": "digits", "crop": None, "device": "cpu", "anchors": ["resnet-small"], "steps": 2, "batch": 8}
 LAYER = "x * sigmoid(v1 * x)"
 
@@ -55,3 +56,9 @@ def test_layers_are_compared_over_the_seeds_that_both_have(tmp_path: Path) -> No
     assert first["difference"] == pytest.approx(0.1005)
     assert all(one["difference"] is None for one in others)
     assert found["layers"]["bn-relu"]["seeds"] == 3
+
+
+def test_the_page_has_what_was_measured_on_a_gpu() -> None:
+    document = json.loads((ROOT / "benchmarks" / "results" / "full_size.json").read_text())
+    assert "H100" in document["environment"]["gpus"]
+    assert "\n".join(table(document)) in (ROOT / "docs" / "SCIENCE.md").read_text()

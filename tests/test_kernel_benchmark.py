@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from time import monotonic
 from typing import Any
 
@@ -147,6 +149,12 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     assert done.returncode == 1 and "PyTorch finds no GPU" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_step_of_a_network_is_printed_with_its_memory_where_that_is_known() -> None:
+    row = {"key": "networks / x", "part": "networks", "step": 0.0312}
+    assert tables.printed(row) == "networks / x: 31.2 ms a step"
+    assert tables.printed({**row, "peak_bytes": 2**30}) == "networks / x: 31.2 ms a step, 1.0 GiB"
+
+
 @pytest.mark.parametrize(("layer", "way"), [("batchnorm", "eager"), ("evonorm-s0", "eager"), ("evonorm-s0", "ours")])
 def test_a_step_trains_the_network(layer: str, way: str) -> None:
     step = networks.training_step(layer, way, "cpu", torch.bfloat16, batch=2, size=12, config=resnet.RESNET_SMALL)
@@ -255,16 +263,17 @@ def test_what_was_wrong_or_failed_is_in_the_summary() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "machine"),
+    ("file", "machine", "checked"),
     [
-        ("kernels_h200_before.json", "NVIDIA H200"),
-        ("kernels_h200.json", "NVIDIA H200"),
-        ("kernels_h100.json", "NVIDIA H100 80GB HBM3"),
+        ("kernels_h200_before.json", "NVIDIA H200", 208),
+        ("kernels_h200.json", "NVIDIA H200", 208),
+        ("kernels_h100.json", "NVIDIA H100 80GB HBM3", 328),
+        ("kernels_h100_rows.json", "NVIDIA H100 80GB HBM3", 108),
     ],
 )
-def test_recorded_rows_read_as_lines(file: str, machine: str) -> None:
+def test_recorded_rows_read_as_lines(file: str, machine: str, checked: int) -> None:
     document = json.loads((RESULTS / file).read_text())
-    assert document["identity"]["machine"] == machine and document["checked"] == 208
+    assert document["identity"]["machine"] == machine and document["checked"] == checked
     for part in items.PARTS:
         for one in document.get(part, []):
             if part != "variants":  # what is tried there changes with the kernels
@@ -300,8 +309,44 @@ def test_the_readme_says_what_was_measured() -> None:
         peaks = {case: row["peak_bytes"] / 2**30 for case, row in recorded.items()}
         assert f"{max(peaks[layer, 'ours'] for layer in items.LAYERS):.2f} GiB" in text
         assert f"normalisation at {peaks['batchnorm', 'eager']:.2f}." in text
+    again = {
+        (r["layer"], r["way"]): r for r in json.loads((RESULTS / "kernels_h100_rows.json").read_text())["networks"]
+    }
+    steps = [f"{1e3 * again[case]['step']:.1f}" for case in (("batchnorm", "eager"), *_in_order(items.LAYERS))]
+    assert f"had {', '.join(steps[:-1])} and {steps[-1]} ms" in text
+    assert f"alone needs {1e3 * again['batchnorm', 'graph']['step']:.1f} ms" in text
+    assert f"the last layer took {1e3 * networks[items.LAYERS[-1], 'ours']['fastest']:.1f} ms" in text
     backends = document["machine"][0]["batch_norm"]
     assert (backends["bfloat16"], backends["float16"]) == ("Native", "Cudnn")
+
+
+def _in_order(layers: Sequence[str]) -> list[tuple[str, str]]:
+    """Our ways of a network in the order in which the README names them."""
+    first, *others = layers
+    return [(layer, "ours") for layer in (*others, first)]
+
+
+def test_the_readme_says_what_was_measured_of_rows_on_a_gpu() -> None:
+    text = " ".join((ROOT / "README.md").read_text().split())
+    document = json.loads((RESULTS / "kernels_h100_rows.json").read_text())
+    assert document["wrong"] == {} and document["failed"] == {}
+    for layer in row_layers.LAYERS:
+        for of_sum in (False, True):
+            rows = [r for r in document["rows"] if r["layer"] == layer and r["sum"] == of_sum]
+            eager, compiled = ([r for r in rows if ("mode" in r) == mode] for mode in (False, True))
+            if not rows:
+                continue
+            assert len(eager) == len(row_layers.WIDTHS) and len(compiled) == 2
+            passes = ("forward", "both")
+            shares = [geometric_mean(r["ours"][f"share_{way}"] for r in eager) for way in passes]
+            cells = [f"{shares[0]:.0%}, {shares[1]:.0%}"]
+            for other, of in ((row_layers.NATIVE_NORM, eager), ("compiled", compiled)):
+                ratios = [
+                    f"{geometric_mean(r[other][w] / r['ours'][w] for r in of):.2f}" for w in passes if other in of[0]
+                ]
+                cells.append(", ".join(ratios))
+            line = " | ".join((f"`{layer}`{' of a sum' * of_sum}", *cells))
+            assert f"| {line} |".replace("|  |", "| |") in text
 
 
 @pytest.mark.slow

@@ -30,7 +30,8 @@ def printed(row: Row) -> str:
         case "launches":
             return f"{head}: {'; '.join(_kernel(kernel) for kernel in row['kernels'])}"
         case "networks":
-            return f"{head}: {1e3 * row['step']:.1f} ms a step, {row['peak_bytes'] / 2**30:.1f} GiB"
+            memory = f", {row['peak_bytes'] / 2**30:.1f} GiB" if "peak_bytes" in row else ""
+            return f"{head}: {1e3 * row['step']:.1f} ms a step{memory}"
         case "host":
             found = (
                 f"{w} {1e6 * row[w]['host_forward']:.0f}/{1e6 * row[w]['host_both']:.0f} us" for w in ("ours", NATIVE)
