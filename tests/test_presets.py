@@ -96,9 +96,10 @@ def test_a_preset_names_every_setting(name: str) -> None:
     assert protocol - document["protocol"].keys() <= OPTIONAL[1]
 
 
-def test_the_preset_for_pictures_is_the_default_with_other_data() -> None:
+def test_the_preset_for_pictures_is_the_default_with_other_data_and_a_target() -> None:
     changes = {"data": "image-folder", "image_size": 16, "pad": 2, "flip": True}
-    assert read_preset("pictures") == merged(read_preset("small"), {"protocol": changes})
+    target = ["resnet-medium", "mobilenet-medium"]
+    assert read_preset("pictures") == merged(read_preset("small"), {"target_anchors": target, "protocol": changes})
 
 
 def test_the_paper_s_numbers() -> None:

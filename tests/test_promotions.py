@@ -47,6 +47,15 @@ def test_the_same_search_whatever_the_workers(undisturbed: object, capacity: int
     assert (table(store, run), longer(store, run)) == undisturbed
 
 
+def test_the_last_rung_trains_the_networks_that_layers_are_for() -> None:
+    executor, settings = FakeExecutor(2), replace(SETTINGS, target_anchors=("vgg-small", "densenet-small"))
+    store, run = searched(settings, executor)
+    trained = {(task.rung, task.protocol.anchors) for task in executor.submitted}
+    assert trained == {(0, ANCHORS), (1, ANCHORS[:1]), (2, ("vgg-small", "densenet-small"))}
+    ladder = ladder_of(store, run)  # read again from what was recorded
+    assert any(len(ladder.scores(index)) == 3 for index in ladder.indices)
+
+
 def test_trainings_are_longer_with_seeds_of_their_own_and_without_filters() -> None:
     executor, settings = FakeExecutor(2), replace(SETTINGS, rung_rates=(3.0,))
     searched(settings, executor)

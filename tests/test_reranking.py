@@ -325,12 +325,15 @@ def test_seeds_of_rungs_are_not_fresh(store: Store) -> None:
 
 
 def test_the_unseen_anchor_is_one_that_the_run_did_not_train() -> None:
-    def unseen(*anchors: str) -> str | None:
-        return unseen_anchor(replace(PROTOCOL, anchors=anchors))
+    def unseen(*anchors: str, target: tuple[str, ...] = ()) -> str | None:
+        return unseen_anchor(replace(CONFIG, protocol=replace(PROTOCOL, anchors=anchors), target_anchors=target))
 
     assert unseen("resnet-small", "mobilenet-small") == "vgg-small"
     assert unseen("resnet-small", "vgg-small@0.5") == "densenet-small"
     assert unseen("vgg-small", "densenet-small", "efficientnet-small") is None
+    assert unseen("resnet-small", target=("mine.py:network", "vgg-small")) == "densenet-small"
+    assert unseen("resnet-small", "vgg-small", target=("resnet-medium@0.5",)) == "densenet-medium"
+    assert unseen("vgg-small", "densenet-small", target=("efficientnet-medium",)) is None
 
 
 def test_rungs_lengthen_the_trainings_of_a_reranking(store: Store) -> None:

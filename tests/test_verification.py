@@ -67,6 +67,20 @@ def test_finalists_are_the_best_of_each_family() -> None:
     assert finalists(searched(layers=()), 1, 5) == []
 
 
+def test_layers_are_verified_on_the_networks_that_they_are_for() -> None:
+    store, executor = searched(target_anchors=("resnet-medium",)), FakeExecutor(3, 5, judge)
+    found = verify(store, 1, executor)
+    assert found.verdict is not None and found.verdict.sound and found.verdict.unseen == "vgg-medium"
+    asked = [(task.held_out > 0, task.protocol.anchors) for task in executor.submitted]
+    assert set(asked) == {(True, ("resnet-medium",)), (False, ("resnet-medium",)), (False, ("vgg-medium",))}
+    assert found.verdict.layer is not None
+    assert [list(of.scores) for of in found.verdict.layer.samples.values()] == [
+        ["resnet-medium"],
+        ["resnet-medium"],
+        ["vgg-medium"],
+    ]
+
+
 def test_finalists_of_one_kind_are_limited_while_there_are_others() -> None:
     layers = "bn-swish", "bn-relu", "gn-relu", "in-relu", "dyt"  # the first two normalise over the batch alone
     store = searched(layers=layers, of_one_kind=0.25, budget=5)

@@ -62,10 +62,10 @@ def as_long(config: RunConfig, seeds: int = 5) -> Yardstick:
 
 
 def _trained(name: str, config: RunConfig, seeds: int, times: int) -> Yardstick:
-    protocol, unseen = config.protocol, unseen_anchor(config.protocol)
+    protocol, unseen = config.protocol, unseen_anchor(config)
     longer = replace(
         protocol,
-        anchors=(*protocol.anchors, unseen) if unseen else protocol.anchors,
+        anchors=(*config.verified_on, unseen) if unseen else config.verified_on,
         steps=times * max((1, *config.rungs)) * protocol.steps,
         hurdle_steps=(),
         hurdle_ends=None,

@@ -57,7 +57,7 @@ def layer_scores(
             comparable += [one for one in of_stage if (one.steps, one.held_out) == most]
 
     def scores_of(layer: Layer, name: str, searched: Mapping[str, float]) -> LayerScores:
-        samples = _samples(layer, comparable, run.config.protocol.anchors)
+        samples = _samples(layer, comparable, run.config.verified_on)
         return LayerScores(name, isinstance(layer, str), searched, samples)
 
     candidates = [scores_of(index, f"{run.id}/{index}", scores) for index, scores in layers]

@@ -12,8 +12,8 @@ from evonas.records.evidence import best_known
 from evonas.records.retraining import Layer, Retraining, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
-from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.own_score import takes_split
+from evonas.settings.run_config import RunConfig
 from evonas.setup.assemble import check_protocol
 
 RERANK_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
@@ -26,21 +26,30 @@ AUTO = "auto"
 """The name that stands for the first of `UNSEEN_ANCHORS` that a run did not train."""
 UNSEEN_ANCHORS = ("vgg-small", "densenet-small", "efficientnet-small")
 """Anchors on which a layer is tried that a search did not train: the first of them."""
+UNSEEN_MEDIUM_ANCHORS = ("vgg-medium", "densenet-medium", "efficientnet-medium")
+"""The same for a search whose target is a network of medium size."""
 FIRST_SEED = 1000
 """The first seed of the trainings after a search."""
 HELD_OUT_SHARE = 0.2
 """The share of the training split on which layers are ranked."""
 
 
-def unseen_anchor(protocol: EvaluationProtocol) -> str | None:
+def unseen_anchor(config: RunConfig) -> str | None:
     """The first of `UNSEEN_ANCHORS` that a search does not train, whatever its width.
 
-    None if it trains all of them, or trains by a loop of the user's own.
+    If the target of the search is a network of medium size, it is the first of `UNSEEN_MEDIUM_ANCHORS` of which the
+    search trains neither that size nor the small one. None if there is no such anchor, or a loop of the user's own
+    trains.
     """
-    if protocol.score:
+    if config.protocol.score:
         return None
-    trained = {anchor.partition("@")[0] for anchor in protocol.anchors}
-    return next((name for name in UNSEEN_ANCHORS if name not in trained), None)
+    targets, trained = (
+        {name.partition("@")[0] for name in of} for of in (config.target_anchors, config.protocol.anchors)
+    )
+    if any(name.endswith("-medium") for name in targets):
+        of_family = {name.removesuffix("-medium").removesuffix("-small") for name in targets | trained}
+        return next((name for name in UNSEEN_MEDIUM_ANCHORS if name.removesuffix("-medium") not in of_family), None)
+    return next((name for name in UNSEEN_ANCHORS if name not in targets | trained), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +106,7 @@ class RerankRequest:
                 raise unknown("layer", name, zoo)
         if self.unseen is not None and run.config.protocol.score:
             raise UsageError(f"run {run.id} was searched with {run.config.protocol.score}: leave out --transfer")
-        if self.unseen in run.config.protocol.anchors:
+        if self.unseen in (*run.config.protocol.anchors, *run.config.target_anchors):
             raise UsageError(
                 f"run {run.id} was searched with {self.unseen}; for transfer, name an anchor that it never saw"
             )
@@ -123,7 +132,7 @@ class RerankPlan:
     """The trainings of a reranking.
 
     Attributes:
-        anchors: the run's anchors.
+        anchors: the networks that layers are verified on (`RunConfig.verified_on`).
         layers: the indices of the candidates to train again.
         references: the published layers to train beside them.
         steps, seeds: of the trainings that layers are ranked by.
@@ -178,7 +187,7 @@ def plan_reranking(
     protocol = run.config.protocol
     steps = request.steps_of(run)
     longer = replace(protocol, steps=steps, seed=request.first_seed)
-    anchors = protocol.anchors if request.unseen is None else (*protocol.anchors, request.unseen)
+    anchors = run.config.verified_on if request.unseen is None else (*run.config.verified_on, request.unseen)
     check_protocol(replace(longer, anchors=anchors))
     if protocol.score and not takes_split(protocol):
         raise UsageError(
@@ -192,7 +201,7 @@ def plan_reranking(
     tested = {one.seed for one in retrainings if one.stage is not RetrainingStage.HELD_OUT and not one.failed}
     test_steps, test_seeds = test_terms(retrainings, run, request)
     return RerankPlan(
-        anchors=protocol.anchors,
+        anchors=run.config.verified_on,
         layers=layers,
         references=list(dict.fromkeys(request.references)),
         steps=steps,

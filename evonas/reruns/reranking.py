@@ -89,7 +89,7 @@ def rerank(
             stack.enter_context(store)
         run = chosen_run(store, run_id)
         check_same_data(run, other_data)
-        transfer = unseen_anchor(run.config.protocol) if transfer == AUTO else transfer
+        transfer = unseen_anchor(run.config) if transfer == AUTO else transfer
         if transfer is not None:
             load_named_files([transfer])
         request = RerankRequest(top, references, seeds, first_seed, steps, held_out, report, transfer)
@@ -118,7 +118,7 @@ def _carry_out(plan: RerankPlan, run: RunInfo, trainer: Retrainer) -> Ranking:
     trainer.carry_out(plan.tested([*reported, *plan.references]))
     return Ranking(
         run_id=run.id,
-        anchors=run.config.protocol.anchors,
+        anchors=run.config.verified_on,
         transfer=plan.unseen,
         held_out=plan.held_out,
         steps=plan.steps,

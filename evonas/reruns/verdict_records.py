@@ -26,14 +26,14 @@ class ComparableTrainings:
         retrainings: all its trainings after the search.
 
     Attributes:
-        anchors: the run's anchors.
+        anchors: the networks that layers are verified on.
         unseen: the network of the stage `TRANSFER`; None if there is none.
         test_seeds: the seeds of the trainings that are scored on the test split.
     """
 
     def __init__(self, store: Store, run: RunInfo, retrainings: Sequence[Retraining]) -> None:
         self._store, self._run = store, run
-        self.anchors, self._request = run.config.protocol.anchors, verify_request(run, None)
+        self.anchors, self._request = run.config.verified_on, verify_request(run, None)
         held_out = [one for one in retrainings if one.stage is RetrainingStage.HELD_OUT]
         later = [one for one in retrainings if one.stage is not RetrainingStage.HELD_OUT]
         terms = Counter((one.steps, one.held_out) for one in held_out if isinstance(one.layer, int))
@@ -46,7 +46,7 @@ class ComparableTrainings:
             steps = Counter(one.steps for one in later).most_common(1)[0][0]
             self.test_seeds = sorted({one.seed for one in later if one.steps == steps})
         networks = Counter(one.anchor for one in later if one.stage is RetrainingStage.TRANSFER)
-        due = unseen_anchor(run.config.protocol) if run.config.finalists else None
+        due = unseen_anchor(run.config) if run.config.finalists else None
         self.unseen = due if due in networks else next((name for name, _ in networks.most_common(1)), None)
         self._rows = [one for one in held_out if (one.steps, one.held_out) == used]
         if run.config.finalists and used == own:

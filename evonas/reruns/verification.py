@@ -16,7 +16,14 @@ from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.reruns.finalists import finalists
 from evonas.reruns.ranking import by_mean
-from evonas.reruns.rerank_plan import UNSEEN_ANCHORS, RerankPlan, plan_reranking, unseen_anchor, verify_request
+from evonas.reruns.rerank_plan import (
+    UNSEEN_ANCHORS,
+    UNSEEN_MEDIUM_ANCHORS,
+    RerankPlan,
+    plan_reranking,
+    unseen_anchor,
+    verify_request,
+)
 from evonas.reruns.reranking import check_share, longest
 from evonas.reruns.retrainer import Retrainer
 from evonas.reruns.verdict import Verdict, best_sound, judged, verdict_of
@@ -39,8 +46,9 @@ def verify(store: Store, run_id: int, executor: Executor, progress: Progress | N
     """Verifies a run whose search is finished, or continues to. Ctrl-C stops it and keeps what is recorded.
 
     The finalists are trained again with fresh seeds and ranked on held-out images. The best of those that never
-    collapsed meets the test split, beside published layers, on the run's anchors and on an unseen one. If it collapses
-    there, no other takes its place, because whoever tests until a layer passes has chosen by the test split.
+    collapsed meets the test split, beside published layers, on the networks that layers are for
+    (`RunConfig.verified_on`) and on an unseen one. If it collapses there, no other takes its place, because whoever
+    tests until a layer passes has chosen by the test split.
 
     Args:
         store: the store that holds the run.
@@ -100,9 +108,10 @@ def _unseen_anchor(run: RunInfo) -> tuple[str | None, str]:
 
     if run.config.protocol.score:
         return None, ""
-    unseen = unseen_anchor(run.config.protocol)
+    unseen = unseen_anchor(run.config)
     if unseen is None:
-        return None, f"no unseen network is tried: the search trained {', '.join(UNSEEN_ANCHORS)} itself"
+        pool = UNSEEN_MEDIUM_ANCHORS if run.config.target_anchors else UNSEEN_ANCHORS
+        return None, f"no unseen network is tried: the search trained {', '.join(pool)} itself"
     try:
         check_anchor(unseen, run.config.protocol)
     except UsageError as error:

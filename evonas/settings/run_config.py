@@ -66,6 +66,8 @@ class RunConfig:
             steps, each with a seed of its own (`evonas/judging/rungs.py`); empty for none.
         rung_anchors: on how many of the protocol's anchors, from the first, each rung trains; a rung without a number
             trains on all.
+        target_anchors: the networks that layers are for, if these are too large to train every candidate on: those of
+            the last rung and of the verification, in place of the protocol's. Empty for the protocol's.
         rung_rates: the learning rate of each rung, as a multiple of the protocol's; a rung without a number has the
             protocol's own. A candidate that diverges on a rung goes no further.
         promotion: share of the candidates on a rung that go on to the next.
@@ -108,6 +110,7 @@ class RunConfig:
     rungs: tuple[int, ...] = ()
     rung_anchors: tuple[int, ...] = ()
     rung_rates: tuple[float, ...] = ()
+    target_anchors: tuple[str, ...] = ()
     promotion: float = 0.25
     rung_lookahead: int = 100
     twins: float = 0.02
@@ -134,6 +137,8 @@ class RunConfig:
             )
         if not all(_is_rate(rate) for rate in self.rung_rates):
             raise UsageError(f"rung_rates must be positive numbers, such as [2.0, 1.0], not {shorten(self.rung_rates)}")
+        if self.target_anchors and self.protocol.score:
+            raise UsageError(f"target_anchors are networks of evonas, and {self.protocol.score} trains its own")
         check_integers(self, finalists=0, verify_seeds=1)
         if self.verify_steps is not None:
             check_integers(self, verify_steps=1)
@@ -166,9 +171,10 @@ class RunConfig:
         Filters, hurdles and further objectives belong to the first evaluation alone.
         """
         counts, rates = self.rung_anchors[rung - 1 : rung], self.rung_rates[rung - 1 : rung]
+        anchors = self.protocol.anchors[: counts[0]] if counts else self.protocol.anchors
         return dataclasses.replace(
             self.protocol,
-            anchors=self.protocol.anchors[: counts[0]] if counts else self.protocol.anchors,
+            anchors=self.verified_on if rung == len(self.rungs) and self.target_anchors else anchors,
             steps=self.rungs[rung - 1] * self.protocol.steps,
             lr=rates[0] * self.protocol.lr if rates else self.protocol.lr,
             seed=(self.protocol.seed + rung * SEED_STEP) % 2**63,
@@ -176,6 +182,11 @@ class RunConfig:
             hurdle_steps=(),
             hurdle_ends=None,
         )
+
+    @property
+    def verified_on(self) -> tuple[str, ...]:
+        """The networks of the verification: the target's, or those of the search."""
+        return self.target_anchors or self.protocol.anchors
 
     @property
     def uses_ladder(self) -> bool:

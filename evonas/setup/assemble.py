@@ -74,7 +74,7 @@ def configure(
         raise UsageError(f"unknown setting: {error.args[0]}") from None
     if not look_up:
         return config
-    protocol = named_protocol(config.protocol, config.propose)
+    protocol = named_protocol(config.protocol, config.propose, config.target_anchors)
     rates = () if protocol.score and not takes_rate(protocol.score) else config.rung_rates
     return dataclasses.replace(config, protocol=protocol, rung_rates=rates)
 
@@ -198,12 +198,13 @@ def named_space(name: str) -> SearchSpace:
     return space_named(name)
 
 
-def named_protocol(protocol: EvaluationProtocol, propose: str = "") -> EvaluationProtocol:
+def named_protocol(protocol: EvaluationProtocol, propose: str = "", targets: Sequence[str] = ()) -> EvaluationProtocol:
     """Loads the user's own files that a protocol names, records them in the protocol, and checks it.
 
     Args:
         protocol: the protocol.
         propose: the name of the user's function that proposes layers, whose file is recorded there as well.
+        targets: further anchors, which are checked and recorded likewise.
 
     Returns:
         The protocol with its `plugins`.
@@ -216,7 +217,7 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "") -> Evaluatio
     from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
     from evonas.workers.trial.network_filters import FILTERS
 
-    anchors = [] if protocol.score else [anchor.partition("@")[0] for anchor in protocol.anchors]
+    anchors = [] if protocol.score else [anchor.partition("@")[0] for anchor in (*protocol.anchors, *targets)]
     accuracies = (objectives.ANCHOR_ACCURACIES, *protocol.anchors)
     further = [name for name in protocol.objectives if name not in accuracies]
     of_kind = (
@@ -245,6 +246,8 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "") -> Evaluatio
             stacklevel=2,
         )
         check_protocol(protocol)
+    if targets:
+        check_protocol(dataclasses.replace(protocol, anchors=tuple(targets)))
     return protocol
 
 
