@@ -13,6 +13,7 @@ from evonas.cli.tables import cut, sample_mean, table
 from evonas.front.api import UNVERIFIED
 from evonas.records.retraining import RetrainingStage
 from evonas.reruns.verdict import HELD_OUT, Finalist, Verdict
+from evonas.settings.evaluation_protocol import OWN_SCORE
 
 
 def verdict_view(verdict: Verdict | None) -> RenderableType:
@@ -35,9 +36,12 @@ def verdict_on(verdict: Verdict | None, layer: str) -> dict[str, Any] | None:
 
 
 def _finalists(verdict: Verdict) -> Table:
-    caption = (
-        "mean over networks and fresh seeds ± half the width of its 95% interval; only the best of those that never "
-        "collapsed is scored on the test split"
+    networks = [name for one in verdict.finalists[:1] for name in one.layer.samples[HELD_OUT].scores]
+    over = "" if networks == [OWN_SCORE] else f"{', '.join(networks)} and "
+    transfer = "" if verdict.unseen is None else f"; transfer: {verdict.unseen}"
+    caption = escape(
+        f"mean over {over}fresh seeds ± half the width of its 95% interval; only the best of those that never collapsed "
+        f"is scored on the test split{transfer}"
     )
     grid = table("finalists, trained again", caption)
     grid.add_column("id", no_wrap=True)
