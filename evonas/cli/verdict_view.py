@@ -40,8 +40,8 @@ def _finalists(verdict: Verdict) -> Table:
     over = "" if networks == [OWN_SCORE] else f"{', '.join(networks)} and "
     transfer = "" if verdict.unseen is None else f"; transfer: {verdict.unseen}"
     caption = escape(
-        f"mean over {over}fresh seeds ± half the width of its 95% interval; only the best of those that never collapsed "
-        f"is scored on the test split{transfer}"
+        f"mean over {over}fresh seeds ± half the width of its 95% interval; only the best of those that never "
+        f"collapsed is scored on the test split{transfer}"
     )
     grid = table("finalists, trained again", caption)
     grid.add_column("id", no_wrap=True)
