@@ -104,7 +104,7 @@ def test_the_yardsticks_by_name(tmp_path: Path) -> None:
     for name in ("pictures", "target"):
         found = yardstick(name, str(tmp_path))
         assert found.protocol.data_dir == str(tmp_path) and found.seeds == 5
-        assert len(found.anchors) == {"pictures": 4, "target": 3}[name]
+        assert len(found.anchors) == {"pictures": 2, "target": 3}[name]
     assert (found.unseen, found.protocol.steps) == ("vgg-medium", 1000)
 
 
