@@ -2,9 +2,9 @@
 
     python -m benchmarks.discovery.deeper FOLDER --data-dir ARCHIVE -o deeper.json
 
-FOLDER has the databases of searches on CIFAR-10 with small networks alone (`benchmarks.discovery --variant pictures`,
-with the setting `target_anchors=[]`). The best of each by all their trainings in the search, and published layers, are
-trained once on the target's ResNet: 1,000 steps on crops of 24×24. So are they on the same ResNet as a search can
+FOLDER has the databases of searches on CIFAR-10 with small networks alone (`benchmarks.discovery --variant
+pictures-small`). The best of each by all their trainings in the search, and published layers, are trained once on the
+target's ResNet: 1,000 steps on crops of 24×24. So are they on the same ResNet as a search can
 afford it: 400 steps on 16×16 pixels, with the search's own rate. Rank correlations tell which of the two evidences a
 search should choose by. FOLDER/deeper_rows.jsonl keeps the trainings, and the command continues them.
 """
@@ -137,7 +137,7 @@ def main() -> None:
     given = parser.parse_args()
     searches = {}
     for seed in given.seed:
-        with open_storage(path_of(given.folder, "pictures", seed), create=False) as store:
+        with open_storage(path_of(given.folder, "pictures-small", seed), create=False) as store:
             searches[f"seed {seed}"] = best_of(Result(store, 1), given.top)
     layers = dict.fromkeys([*PUBLISHED, *(one.layer for some in searches.values() for one in some)])
     rows = given.folder / "deeper_rows.jsonl"

@@ -51,11 +51,12 @@ VARIANTS = {
         Variant("scratch", settings={"seed_graphs": ()}),
         Variant("before", preset=str(BEFORE)),
         Variant("pictures", preset="pictures"),
+        Variant("pictures-small", preset="pictures", settings={"target_anchors": ()}),
     )
 }
 """The default; random search with the same filters, rungs and compute; the default as it was before it started from
-layers that evonas had found; without any layer to start from; the default before rungs, families and photographs; and
-the preset for pictures, on CIFAR-10."""
+layers that evonas had found; without any layer to start from; the default before rungs, families and photographs; the
+preset for pictures, on CIFAR-10; and the same without its target, on small networks alone."""
 
 
 def path_of(folder: Path, label: str, seed: int) -> Path:
