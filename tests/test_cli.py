@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -15,9 +17,12 @@ from typing import Any
 
 import pytest
 import torch
+import typer
+from typer.testing import CliRunner
 
 import evonas
-from evonas.cli import main
+from evonas.cli import app, main
+from evonas.records.environment import state_of_code
 from evonas.records.run_info import RunStatus
 from evonas.settings.presets import PRESETS
 from evonas.setup.assemble import configure, open_storage
@@ -418,3 +423,36 @@ def _recorded(path: Path) -> int:
             return int(connection.execute("select count(*) from evaluations").fetchone()[0])
     except sqlite3.OperationalError:
         return 0  # not created yet
+
+
+def commands() -> dict[str, Any]:
+    group: Any = typer.main.get_command(app)
+    return dict(group.commands)
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_the_help_of_a_command_ends_with_an_example_that_it_can_read(name: str) -> None:
+    command = commands()[name]
+    assert command.epilog is not None and command.epilog.startswith("Example: evonas ")
+    words = shlex.split(command.epilog.removeprefix("Example: evonas "))
+    assert words[0] == name
+    context = command.make_context(name, words[1:])  # raises for an unknown option or a missing argument
+    assert context.params
+    shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output.split()
+    assert " ".join(shown).endswith(" ".join(command.epilog.split()))
+
+
+def test_the_version_is_that_of_the_package_and_names_the_code() -> None:
+    shown = CliRunner().invoke(app, ["--version"]).output
+    assert shown == f"evonas {evonas.__version__} ({state_of_code()})\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_can_complete_commands(shell: str) -> None:
+    asked = {"_EVONAS_COMPLETE": f"complete_{shell}", "COMP_WORDS": "evonas re", "COMP_CWORD": "1"}
+    asked |= {"_TYPER_COMPLETE_ARGS": "evonas re", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    code = "import sys; sys.argv[0] = 'evonas'; from evonas.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=os.environ | asked
+    )
+    assert {"rerank", "report", "resume"} <= set(re.findall(r"\w+", done.stdout))

@@ -7,10 +7,12 @@ import io
 import os
 import signal
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from evonas import __version__
 from evonas.cli import (
     backup,
     baseline,
@@ -38,14 +40,34 @@ _PACKAGES = {
 """The packages that some commands need and others do not, as they are imported, with their names for pip. A machine
 with a GPU may lack them, and still shows, exports and measures layers."""
 
+
+def _show_version(wanted: bool) -> None:
+    """Print the version and, of a checkout, its commit."""
+    if wanted:
+        from evonas.records.environment import state_of_code
+
+        print(f"evonas {__version__} ({state_of_code()})")
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="evonas",
     help="Evolve the normalisation-activation layer that suits your network, batch size and hardware.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
 for module in (search, inspect_runs, watch, compare, report, rerank, zoo, baseline, doctor, transfer, export, backup):
     app.add_typer(module.app)
 

@@ -14,7 +14,7 @@ from evonas.setup.assemble import backup_storage
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog=options.example("evonas backup backup.db"))
 def backup(
     output: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")],
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,

@@ -25,7 +25,7 @@ from evonas.setup.assemble import configure
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog=options.example("evonas baseline --layer bn-relu --layer evonorm-s0 --seeds 3"))
 @with_executor_options
 def baseline(
     layer: Annotated[

@@ -19,7 +19,7 @@ from evonas.setup.assemble import open_storage
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog=options.example("evonas compare 1 2"))
 def compare(
     runs: Annotated[
         list[str], typer.Argument(metavar="RUN RUN …", help="The numbers of the runs; 'last' is the latest.")

@@ -10,7 +10,7 @@ from evonas.cli.tables import table
 app = typer.Typer()
 
 
-@app.command()
+@app.command(epilog=options.example("evonas doctor"))
 def doctor(form: options.OutputFormat = options.Format.TABLE) -> None:
     """Check this machine: versions, hardware, compiler, data and database, and a tiny training on Ray."""
     from evonas.setup.doctor import examine

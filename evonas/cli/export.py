@@ -31,7 +31,7 @@ class ExportFormat(Enum):
     LATEX = "latex"
 
 
-@app.command()
+@app.command(epilog=options.example("evonas export 1/137 -o layer.py"))
 def export(
     candidate: options.CandidateId,
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],

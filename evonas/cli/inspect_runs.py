@@ -31,7 +31,7 @@ app = typer.Typer()
 Limit = Annotated[int, typer.Option("--top", help="How many layers to show.")]
 
 
-@app.command()
+@app.command(epilog=options.example("evonas runs"))
 def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat = options.Format.TABLE) -> None:
     """List the runs of a database."""
     with open_storage(storage, read_only=True) as store:
@@ -55,7 +55,7 @@ def runs(storage: options.Storage = options.STORAGE, form: options.OutputFormat 
         options.stderr.print(f"left out these runs, because this version cannot read their configuration: {unreadable}")
 
 
-@app.command()
+@app.command(epilog=options.example("evonas status last"))
 def status(
     run: options.RunId = options.LAST,
     storage: options.Storage = options.STORAGE,
@@ -80,7 +80,7 @@ def status(
         options.emit(form, document, Group(*parts))
 
 
-@app.command()
+@app.command(epilog=options.example("evonas best last --top 5"))
 def best(
     run: options.RunId = options.LAST,
     top: Limit = 10,
@@ -104,7 +104,7 @@ def best(
         options.emit(form, document, Group(shown, verdict_view(verdict)))
 
 
-@app.command()
+@app.command(epilog=options.example("evonas pareto last"))
 def pareto(
     run: options.RunId = options.LAST,
     storage: options.Storage = options.STORAGE,
@@ -118,7 +118,7 @@ def pareto(
         options.emit(form, [row.as_dict() for row in rows], table)
 
 
-@app.command()
+@app.command(epilog=options.example("evonas show 'x * sigmoid(x) / rms_whcg(x)' --plan"))
 def show(
     candidate: options.CandidateId,
     plan: Annotated[

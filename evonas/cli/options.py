@@ -144,3 +144,8 @@ def _number(text: str, otherwise: str) -> int:
     if text.isascii() and text.isdigit() and len(text) <= 18:
         return int(text)
     raise UsageError(otherwise)
+
+
+def example(command: str) -> str:
+    """The end of a command's help: a command line to start from."""
+    return f"Example: {command}"

@@ -16,7 +16,7 @@ LAYER = "layer"
 Force = Annotated[bool, typer.Option(help="Overwrite the file.")]
 
 
-@app.command()
+@app.command(epilog=options.example("evonas report last -o report.html"))
 def report(
     run: options.RunId = options.LAST,
     output: Annotated[Path, typer.Option("-o", "--output", help="The HTML file to write.")] = Path("report.html"),
@@ -40,7 +40,7 @@ def report(
     typer.echo(f"wrote {output}")
 
 
-@app.command()
+@app.command(epilog=options.example("evonas plot last front -o front.svg"))
 def plot(
     run: Annotated[str, typer.Argument(metavar="RUN", help="The number of the run, or 'last'.")],
     what: Annotated[

@@ -24,7 +24,7 @@ app = typer.Typer()
 _NONE = "none"
 
 
-@app.command()
+@app.command(epilog=options.example("evonas rerank last --top 10 --seeds 5"))
 @with_executor_options
 def rerank(
     run: options.RunId = options.LAST,

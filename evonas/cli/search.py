@@ -46,7 +46,7 @@ Verify = Annotated[
 ]
 
 
-@app.command()
+@app.command(epilog=options.example("evonas search --budget 200 --seed 1"))
 @with_executor_options
 def search(
     preset: options.Preset = DEFAULT,
@@ -116,7 +116,7 @@ def search(
         _execute(None, config, store, execution, form, verify)
 
 
-@app.command()
+@app.command(epilog=options.example("evonas config --preset pictures"))
 def config(
     run: Annotated[
         str | None,
@@ -153,7 +153,7 @@ def config(
     typer.echo(tomli_w.dumps(document), nl=False)
 
 
-@app.command()
+@app.command(epilog=options.example("evonas resume last"))
 @with_executor_options
 def resume(
     run: options.RunId = options.LAST,

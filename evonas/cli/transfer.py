@@ -18,7 +18,7 @@ from evonas.reruns.task_transfer import BASELINE, TASK_REFERENCES, TASKS, TaskSc
 app = typer.Typer()
 
 
-@app.command(name="transfer")
+@app.command(name="transfer", epilog=options.example("evonas transfer bn-relu evonorm-s0"))
 def transfer_layers(
     layer: Annotated[
         list[str], typer.Argument(help="A published layer, an expression, or the RUN/INDEX of a candidate.")

@@ -47,7 +47,7 @@ class Snapshot:
         return (datetime.now(UTC) - self.summary.last_activity).total_seconds()
 
 
-@app.command()
+@app.command(epilog=options.example("evonas watch last"))
 def watch(
     run: options.RunId = options.LAST,
     every: Annotated[float, typer.Option(help="Seconds between two updates.")] = 2.0,

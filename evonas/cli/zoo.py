@@ -21,7 +21,7 @@ from evonas.report.graph_drawing import gallery, picture, tree
 app = typer.Typer()
 
 
-@app.command(name="zoo")
+@app.command(name="zoo", epilog=options.example("evonas zoo evonorm-s0 -o layer.svg"))
 def list_zoo(
     names: Annotated[list[str] | None, typer.Argument(help="Layers to draw; without a name, all are listed.")] = None,
     output: Annotated[Path | None, typer.Option("-o", help="Draw the layers into this SVG or PNG file.")] = None,
