@@ -180,7 +180,7 @@ def _both(forward: Forward, gradients: Sequence[Tensor], leaves: Sequence[Tensor
 
 
 def table(document: Mapping[str, Any]) -> list[str]:
-    """Return the table of the README: geometric means over widths of how many times as fast our kernels are."""
+    """Return the table of docs/SPEED.md: geometric means over widths of how many times as fast our kernels are."""
     threads = sorted({row["threads"] for row in document["rows"]})
     header = ["layer", "against", *(f"{what}, {n} core{'s' * (n > 1)}" for n in threads for what in _PASSES.values())]
     lines = [(f"`{name}`", against, *_ratios(document, threads, [name])) for name, against in _AGAINST.items()]

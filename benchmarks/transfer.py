@@ -1,4 +1,4 @@
-"""Scores of layers on tasks that no search trained on: the README's table of `evonas transfer`.
+"""Scores of layers on tasks that no search trained on: the table of `evonas transfer` in docs/SEARCH.md.
 
     python -m benchmarks.transfer
 
@@ -21,7 +21,7 @@ from evonas.records.environment import environment
 from evonas.reruns.task_transfer import TASK_REFERENCES, TASKS, transfer
 
 FOUND = "x * sigmoid(sqrt(x)) / rms_bwh(x * sigmoid(sqrt(x)))"
-"""The best layer of the first of the README's searches."""
+"""The best layer of the search that the first README described."""
 RESULT = Path(__file__).parent / "results" / "transfer.json"
 
 

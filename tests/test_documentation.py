@@ -17,7 +17,8 @@ from PIL import Image
 from evonas.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "docs/LAYERS.md", "docs/SEARCH.md", "docs/OWN.md", "CONTRIBUTING.md")
+"""The pages whose commands and snippets run, one after another in one folder."""
 MARKDOWN = sorted(
     path.relative_to(ROOT).as_posix()
     for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md", "benchmarks/**/*.md")
@@ -25,7 +26,7 @@ MARKDOWN = sorted(
 )
 """Every committed page."""
 WIDEST = 120  # characters of a line, as in the code
-SETS_UP = re.compile(r"^python3 -m venv ")  # run by .ci/run, from a bare checkout
+SETS_UP = re.compile(r"^(python3 -m venv|source) ")  # run by .ci/run, from a bare checkout
 TRAINING = ("search", "baseline", "rerank")
 SMALLER = [
     # The files of CIFAR-10 are not here, …
@@ -188,3 +189,11 @@ def test_the_architecture_names_files_that_are_there_in_its_prose_too() -> None:
         assert any((ROOT / place / name).exists() for place in (".", "evonas", "workers", "kernels", "tests")) or any(
             list(ROOT.glob(f"{top}/**/{name}")) for top in ("evonas", "workers", "db", "kernels", "search_spaces")
         ), name
+
+
+def test_the_readme_is_short_and_its_tables_are_those_of_pages_that_tests_hold_to_what_was_measured() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    assert len(lines) <= 200
+    measured = [line for line in lines if re.match(r"\| (`|default)", line) and re.search(r"\d\.\d", line)]
+    pages = "\n".join((ROOT / "docs" / name).read_text() for name in ("SPEED.md", "SCIENCE.md"))
+    assert len(measured) > 10 and [line for line in measured if line not in pages.splitlines()] == []

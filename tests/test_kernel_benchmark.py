@@ -280,8 +280,8 @@ def test_recorded_rows_read_as_lines(file: str, machine: str, checked: int) -> N
                 assert tables.printed(one).startswith(one["key"])
 
 
-def test_the_readme_says_what_was_measured() -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
+def test_the_page_says_what_was_measured() -> None:
+    text = " ".join((ROOT / "docs" / "SPEED.md").read_text().split())
     document, other = (json.loads((RESULTS / f"kernels_{gpu}.json").read_text()) for gpu in ("h100", "h200"))
     assert document["wrong"] == {} and document["failed"] == {}
     means = {(m["layer"], m["dtype"], m["format"]): m for m in document["means"]}
@@ -321,13 +321,13 @@ def test_the_readme_says_what_was_measured() -> None:
 
 
 def _in_order(layers: Sequence[str]) -> list[tuple[str, str]]:
-    """Our ways of a network in the order in which the README names them."""
+    """Our ways of a network in the order in which the page names them."""
     first, *others = layers
     return [(layer, "ours") for layer in (*others, first)]
 
 
-def test_the_readme_says_what_was_measured_of_rows_on_a_gpu() -> None:
-    text = " ".join((ROOT / "README.md").read_text().split())
+def test_the_page_says_what_was_measured_of_rows_on_a_gpu() -> None:
+    text = " ".join((ROOT / "docs" / "SPEED.md").read_text().split())
     document = json.loads((RESULTS / "kernels_h100_rows.json").read_text())
     assert document["wrong"] == {} and document["failed"] == {}
     for layer in row_layers.LAYERS:

@@ -1,4 +1,4 @@
-"""What the README and docs/SCIENCE.md say of whole searches is what was recorded of them."""
+"""What the README, docs/FOUND.md and docs/SCIENCE.md say of whole searches is what was recorded of them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FOUND: dict[str, Any] = json.loads((RESULTS / "discovery.json").read_text())
 DEFAULT = [search for search in FOUND["searches"] if search["variant"] == "default"]
 TABLES = tables(FOUND)
 PICTURES = json.loads((RESULTS / "pictures.json").read_text())
-README, SCIENCE = ((ROOT / name).read_text() for name in ("README.md", "docs/SCIENCE.md"))
+README, FOUND_PAGE, SCIENCE = ((ROOT / name).read_text() for name in ("README.md", "docs/FOUND.md", "docs/SCIENCE.md"))
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_every_table_of_the_study_is_on_a_page(name: str) -> None:
-    assert "\n".join(TABLES[name]) in (README if name == "rejections" else SCIENCE)
+    assert "\n".join(TABLES[name]) in (FOUND_PAGE if name == "rejections" else SCIENCE)
 
 
 @pytest.mark.parametrize("name", ["test, crops", "test, target", "unseen, target", "layers, target"])
@@ -49,17 +49,20 @@ def test_what_is_said_of_larger_networks() -> None:
     assert "(+0.6 ± 0.7 points" in verdicts[2] and "not told apart from BN-ReLU (+0.6 ± 0.7)" in SCIENCE.replace(
         "\n", " "
     )
-    assert "2.4 to 4.6" in SCIENCE and "2.4 to 4.6" in README
+    assert all("2.4 to 4.6" in page for page in (README, FOUND_PAGE, SCIENCE))
     assert PICTURES["yardsticks"]["target"]["seeds"] == 3 and "a rate of 0.1, three seeds" in SCIENCE.replace("\n", " ")
 
 
 def test_the_readme_quotes_a_search_and_says_what_became_of_its_layer() -> None:
-    text, quoted = " ".join(README.split()), DEFAULT[0]
-    assert f"`evonas search --budget 5000 --seed {quoted['seed']}`" in text
-    assert " ".join(quoted["verdict"].split()) in text and f"`{quoted['winner']}`" in text
+    quoted, search_page = DEFAULT[0], (ROOT / "docs" / "SEARCH.md").read_text()
+    for page in (README, search_page):
+        text = " ".join(page.split())
+        assert f"`evonas search --budget 5000 --seed {quoted['seed']}`" in text
+        assert " ".join(quoted["verdict"].split()) in text and f"`{quoted['winner']}`" in text
     # The last rung has four times the search's own steps, and the verification takes it.
-    assert "its trainings have 400 steps" in text
-    assert "\n".join(TABLES["layers, crops"]) in README
+    assert "its trainings have 400 steps" in " ".join(search_page.split())
+    assert "\n".join(TABLES["layers, crops"]) in FOUND_PAGE
+    text = " ".join(FOUND_PAGE.split())
     for search in DEFAULT:
         ahead = {one["published"]: _points(one) for one in search["tests"]["crops"]["test"]}
         said = f"that of seed {search['seed']} than BN-ReLU by {ahead['bn-relu']} points and than BN-Swish by"
