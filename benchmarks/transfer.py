@@ -21,7 +21,7 @@ from evonas.records.environment import environment
 from evonas.reruns.task_transfer import TASK_REFERENCES, TASKS, transfer
 
 FOUND = "x * sigmoid(sqrt(x)) / rms_bwh(x * sigmoid(sqrt(x)))"
-"""The best layer of the search that the first README described."""
+"""The best layer of an early search."""
 RESULT = Path(__file__).parent / "results" / "transfer.json"
 
 

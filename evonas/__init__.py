@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from evonas.language.graph import Graph
     from evonas.language.zoo import zoo
     from evonas.layers.add_norm import AddNorm
-    from evonas.layers.batch_averages import convert_sync_batchnorm, update_bn
+    from evonas.layers.batch_averages import calibrate, convert_sync_batchnorm, update_bn
     from evonas.layers.layer_factory import LayerFactory
     from evonas.layers.norm_act import NormAct
     from evonas.layers.norm_layers import norm_layer
@@ -55,6 +55,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "baseline",
+    "calibrate",
     "convert_sync_batchnorm",
     "norm_layer",
     "rerank",
@@ -88,6 +89,7 @@ _FROM = {
     "UsageError": "evonas.errors",
     "Verdict": "evonas.reruns.verdict",
     "baseline": "evonas.reruns.baseline",
+    "calibrate": "evonas.layers.batch_averages",
     "convert_sync_batchnorm": "evonas.layers.batch_averages",
     "norm_layer": "evonas.layers.norm_layers",
     "rerank": "evonas.reruns.reranking",

@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import evonas
 from evonas import NormAct
+from evonas.errors import UsageError
 
 LAYERS = ["bn-relu", "evonorm-b0", "rms_bwh(x) * x / std_bwh(v1 * x + v0) - mean_bwh(v0)", "evonorm-s0"]
 SPLITS = [(3, 3), (5, 1), (6, 0)]
@@ -148,3 +149,35 @@ def test_running_values_are_averaged_anew() -> None:
     assert not model.training and not model[1].training and model[1].momentum == 0.1
     evonas.update_bn([{"x": batch()}], model, device="cpu")
     assert not torch.equal(model[1].get_buffer("running_mean"), expected[1].get_buffer("running_mean"))
+
+
+@pytest.mark.parametrize("mix", [0.0, 0.25, 1.0])
+def test_running_values_are_mixed_with_those_of_other_data(mix: float) -> None:
+    """Of evonas's layers and of BatchNorms alike, each by its own rule."""
+    model = nn.Sequential(network("bn-relu"), nn.BatchNorm2d(3).double())
+    for _ in range(3):
+        model(3.0 + 2.0 * batch())
+    anew, others = copy.deepcopy(model), [batch(), batch()[:2]]
+    evonas.update_bn(others, anew)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    evonas.calibrate(model.eval(), others, mix)
+    for name, value in model.named_buffers():
+        if value.is_floating_point():
+            wanted = (1.0 - mix) * before[name] + mix * anew.get_buffer(name)
+            torch.testing.assert_close(value, wanted, rtol=1e-12, atol=1e-12)
+        else:
+            assert torch.equal(value, before[name])
+    assert not model.training
+
+
+def test_a_calibration_that_fails_changes_nothing() -> None:
+    model = network("bn-relu")
+    model(batch())
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(UsageError, match=r"mix must be a number from 0 to 1, not 1\.5"):
+        evonas.calibrate(model, [batch()], mix=1.5)
+    with pytest.raises(UsageError, match="the loader has no batches"):
+        evonas.calibrate(model, [])
+    with pytest.raises(RuntimeError):
+        evonas.calibrate(model, [batch(), torch.zeros(2, 5, 3, 3).double()])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

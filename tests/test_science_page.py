@@ -1,4 +1,4 @@
-"""The numbers in docs/FIRST_STUDY.md, the baseline in docs/SEARCH.md and speeds in docs/SPEED.md are recorded as JSON."""
+"""Numbers in docs/FIRST_STUDY.md, the baseline in docs/SEARCH.md and speeds in docs/SPEED.md are recorded as JSON."""
 
 from __future__ import annotations
 

@@ -1,14 +1,15 @@
-"""Running values of a whole model at once: averaging them anew, and keeping them the same in several processes."""
+"""Running values of a whole model at once: averaged anew, mixed with those of other data, shared by processes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from evonas.errors import UsageError, shorten
 from evonas.layers.norm_act import NormAct
 from evonas.layers.synchronised import WORLD
 
@@ -43,7 +44,7 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | st
         model: any module; its parameters, its mode and the momenta of its layers stay.
         device: where to move inputs; nowhere if None.
     """
-    layers = [m for m in model.modules() if isinstance(m, NormAct | _BatchNorm)]
+    layers = _with_running_values(model)
     momenta = {layer: layer.momentum for layer in layers}
     modes = {module: module.training for module in model.modules()}
     for layer in layers:
@@ -63,3 +64,53 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: torch.device | st
             layer.momentum = momentum
         for module, training in modes.items():
             module.training = training
+
+
+@torch.no_grad()
+def calibrate(
+    model: nn.Module, loader: Iterable[Any], mix: float = 0.1, device: torch.device | str | None = None
+) -> None:
+    """Mixes the running values of a model with those of other data, such as that of another camera or hospital.
+
+    Each becomes (1 − mix) times what it was and mix times its average over the batches, as α-BN has it (You, Li and
+    Zhao 2021, "Test-time Batch Statistics Calibration for Covariate Shift"; their α is 1 − mix). The averages are those
+    of `update_bn`: taken in training mode, so that a layer sees what the layers before it make of the new data alone.
+    With mix = 1 the two are the same, as after weight averaging.
+
+    Args:
+        model: any module; its parameters, its mode and the momenta of its layers stay.
+        loader: unlabelled batches, as `update_bn` takes them.
+        mix: the weight of the new data, from 0 to 1.
+        device: where to move inputs; nowhere if None.
+
+    Raises:
+        UsageError: for a weight out of range, or a loader without batches. Then, and if the model raises an exception,
+            all running values are as before.
+    """
+    if not (isinstance(mix, int | float) and 0.0 <= mix <= 1.0):
+        raise UsageError(f"mix must be a number from 0 to 1, not {shorten(mix)}")
+    before = [(buffer, buffer.clone()) for layer in _with_running_values(model) for buffer in layer.buffers(False)]
+    count, weight = 0, 0.0
+
+    def counted() -> Iterator[Any]:
+        nonlocal count
+        for batch in loader:
+            count += 1
+            yield batch
+
+    try:
+        update_bn(counted(), model, device)
+        weight = mix if count else 0.0
+    finally:
+        for buffer, old in before:
+            if not buffer.is_floating_point():  # the number of batches that a BatchNorm saw in training
+                buffer.copy_(old)
+            elif weight < 1.0:
+                buffer.copy_(old if weight == 0.0 else old.lerp(buffer, weight))
+    if not count:
+        raise UsageError("the loader has no batches to calibrate with")
+
+
+def _with_running_values(model: nn.Module) -> list[NormAct | _BatchNorm]:
+    """The layers of a model that may have running values."""
+    return [module for module in model.modules() if isinstance(module, NormAct | _BatchNorm)]
