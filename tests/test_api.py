@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -23,6 +25,7 @@ from evonas.settings.candidate import Candidate, Evaluation
 from evonas.setup.assemble import configure
 from tests.fakes import FakeExecutor, config
 from tests.store_samples import CONFIG
+from tests.test_evolution import searched
 from tests.test_evolution_faults import Interrupter
 
 SETTINGS = config(budget=6)
@@ -145,3 +148,34 @@ def test_a_run_is_named_by_its_number(call: Any, run_id: object) -> None:
 def test_anchors_are_several() -> None:
     with pytest.raises(UsageError, match="anchors must be a tuple of names, not 'resnet-small'"):
         evonas.EvaluationProtocol(anchors="resnet-small")  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def found() -> evonas.Result:
+    settings = config(budget=40, strategy="families", rungs=(2,), promotion=0.3)
+    store, run = searched(settings, FakeExecutor(2))
+    return evonas.Result(store, run.id)
+
+
+def test_a_result_converts_to_a_table_of_pandas(found: evonas.Result) -> None:
+    table, best = found.to_pandas(5), found.best(5)
+    assert list(table["id"]) == [row.id for row in best] and list(table["mean"]) == [row.mean for row in best]
+    longer = f"{2 * found.run.config.protocol.steps} steps"
+    assert {*found.run.config.protocol.anchors, "expression", "name", "family", longer} <= set(table.columns)
+    assert table[longer].notna().any()
+
+
+def test_without_pandas_a_result_says_what_to_install(found: evonas.Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(UsageError, match="pip install pandas"):
+        found.to_pandas()
+
+
+def test_a_notebook_shows_a_result_as_a_table_and_a_graph_as_its_formula(found: evonas.Result) -> None:
+    page, best = found._repr_html_(), found.best()
+    rows = ElementTree.fromstring(f"<div>{page}</div>").findall("table/tr")
+    assert [row[0].findtext("code") for row in rows[1:]] == [row.id for row in best]
+    assert rows[0][1].text == "expression" and rows[1][1].findtext("code") == best[0].expression
+    assert api.UNVERIFIED in page
+    graph = best[0].graph
+    assert graph._repr_latex_() == f"$\\displaystyle {graph.latex()}$"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Unpack
 
+from evonas.errors import UsageError
 from evonas.evolution.executor import Executor
 from evonas.evolution.loop import Search
 from evonas.evolution.observer import Observer
@@ -75,6 +77,35 @@ class Result:
         """The layers on the Pareto front of the run's objectives."""
         return results.pareto(self.store, self.run_id)
 
+    def to_pandas(self, limit: int = 100) -> Any:
+        """The best layers as a DataFrame of pandas, best first.
+
+        Its columns are `id`, `expression`, `name`, `family`, `mean`, one for each anchor, one for each rung of longer
+        training, such as `400 steps`, and one for each further objective.
+
+        Args:
+            limit: the largest number of layers.
+
+        Raises:
+            UsageError: if pandas is not installed.
+        """
+        try:
+            from pandas import DataFrame  # type: ignore[import-untyped]  # it has no types of its own
+        except ModuleNotFoundError:
+            raise UsageError("pandas is not installed: pip install pandas") from None
+        return DataFrame([_flat(row) for row in self.best(limit)])
+
+    def _repr_html_(self) -> str:
+        """The best layers as a table, and the verdict, as a notebook shows them."""
+        rows = [_flat(row) for row in self.best()]
+        shown = {key: None for row in rows for key in row if key != "name"}
+        head = "".join(f"<th>{escape(key)}</th>" for key in shown)
+        body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(key))}</td>' for key in shown)}</tr>" for row in rows)
+        title = f"run {self.run_id}, {self.run.status.value}: {self.summary.evaluations} candidates judged"
+        why = nothing_scored.why_nothing_was_scored(self.store, self.run_id)
+        end = escape(why or str(self.verdict or UNVERIFIED))
+        return f"<p>{title}</p><table><tr>{head}</tr>{body}</table><p>{end}</p>"
+
     def __str__(self) -> str:
         summary = self.summary
         lines = [f"run {self.run_id}, {self.run.status.value}: {summary.evaluations} candidates judged"]
@@ -92,6 +123,25 @@ class Result:
         else:
             lines.append(str(self.verdict or UNVERIFIED))
         return "\n".join(lines)
+
+
+def _flat(row: results.ResultRow) -> dict[str, str | float | None]:
+    """A row as the columns of a table."""
+    about: dict[str, str | float | None] = {
+        "id": row.id,
+        "expression": row.expression,
+        "name": row.name,
+        "family": row.family,
+        "mean": row.mean,
+    }
+    longer = {f"{steps} steps": score for steps, score in row.longer.items()}
+    return {**about, **row.scores, **longer, **row.measures}
+
+
+def _cell(value: str | float | None) -> str:
+    if isinstance(value, str):
+        return f"<code>{escape(value)}</code>"
+    return "" if value is None else f"{value:.3f}"
 
 
 def search(
@@ -113,7 +163,7 @@ def search(
     observers: Sequence[Observer] = (),
     references: Sequence[str] = SEARCH_REFERENCES,
     verify: bool = True,
-    **settings: float | int | str | None,
+    **settings: float | int | str | Sequence[str] | Sequence[float] | None,
 ) -> Result:
     """Evolves layers, verifies the best, and returns what was found. After Ctrl-C, returns what was found until then.
 

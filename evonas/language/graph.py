@@ -178,6 +178,10 @@ class Graph:
         """
         return expression.to_latex(self.nodes, self.live)
 
+    def _repr_latex_(self) -> str:
+        """The formula, as a notebook shows it."""
+        return f"$\\displaystyle {self.latex()}$"
+
     def leaf(self, number: int) -> Leaf | None:
         """The leaf at `number`; None for an operation."""
         return leaf_at(self.nodes, number)
