@@ -35,17 +35,17 @@ HELD_OUT_SHARE = 0.2
 
 
 def unseen_anchor(config: RunConfig) -> str | None:
-    """The first of `UNSEEN_ANCHORS` that a search does not train, whatever its width.
+    """The first of `UNSEEN_ANCHORS` that a search does not train, whatever its width and its weights' normalisation.
 
     If the target of the search is a network of medium size, it is the first of `UNSEEN_MEDIUM_ANCHORS` of which the
     search trains neither that size nor the small one. None if there is no such anchor, or a loop of the user's own
     trains.
     """
+    from evonas.workers.anchors import plain_name
+
     if config.protocol.score:
         return None
-    targets, trained = (
-        {name.partition("@")[0] for name in of} for of in (config.target_anchors, config.protocol.anchors)
-    )
+    targets, trained = ({plain_name(text) for text in of} for of in (config.target_anchors, config.protocol.anchors))
     if any(name.endswith("-medium") for name in targets):
         of_family = {name.removesuffix("-medium").removesuffix("-small") for name in targets | trained}
         return next((name for name in UNSEEN_MEDIUM_ANCHORS if name.removesuffix("-medium") not in of_family), None)

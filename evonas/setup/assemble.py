@@ -213,11 +213,11 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "", targets: Seq
         UsageError: for the same reasons as in `check_protocol`, or if a file cannot be read or raises an exception.
     """
     from evonas.workers.anchors import ANCHOR_REGISTRY as ANCHORS
-    from evonas.workers.anchors import anchor_named
+    from evonas.workers.anchors import anchor_named, plain_name
     from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
     from evonas.workers.trial.network_filters import FILTERS
 
-    anchors = [] if protocol.score else [anchor.partition("@")[0] for anchor in (*protocol.anchors, *targets)]
+    anchors = [] if protocol.score else [plain_name(anchor) for anchor in (*protocol.anchors, *targets)]
     accuracies = (objectives.ANCHOR_ACCURACIES, *protocol.anchors)
     further = [name for name in protocol.objectives if name not in accuracies]
     of_kind = (

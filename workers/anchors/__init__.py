@@ -23,6 +23,7 @@ from evonas.settings.plugins import Registry, errors_in_file
 from evonas.workers.anchors import densenet, efficientnet, mobilenet, resnet, vgg, vit
 from evonas.workers.anchors.inverted_residuals import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
+from evonas.workers.anchors.reparametrised import OPTIONS, reparametrise
 from evonas.workers.anchors.transformer import Placement
 from evonas.workers.anchors.user_network import CALL, build_user_network, logits_of
 
@@ -37,6 +38,7 @@ __all__ = [
     "check_user_anchor",
     "for_small_images",
     "logits_of",
+    "plain_name",
 ]
 
 
@@ -52,6 +54,7 @@ class Anchor:
         config: the configuration within the family.
         note: a one-line description for listings.
         pixels: height and width of the images that it is made for.
+        weights: how its weights are normalised, one of `evonas.workers.anchors.reparametrised.OPTIONS`; empty for not.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Anchor:
     config: Any = field(repr=False)  # each family has a configuration of its own
     note: str
     pixels: int = 32
+    weights: str = ""
 
 
 def for_small_images(config: Any) -> Any:
@@ -229,13 +233,16 @@ def anchor_named(text: str) -> Anchor:
     ``"resnet50@0.25"`` is ``resnet50`` with a quarter of the channels everywhere, by the rounding rule of
     the papers (:func:`evonas.workers.anchors.layers.scaled_width`). ``"vit-small:post"`` is a transformer with its
     norms in another place (:class:`evonas.workers.anchors.transformer.Placement`), ``"vit-small+qk"`` one that
-    normalises queries and keys as well, and ``"vit-small:post+qk@2"`` all of these.
+    normalises queries and keys as well, and ``"vit-small:post+qk@2"`` all of these. ``"resnet-small+ws"`` normalises
+    its weights (:data:`evonas.workers.anchors.reparametrised.OPTIONS`); that stands last before the width.
 
     Raises:
         UsageError: The name or the placement is unknown, or the width is not a number above 0 and at most 64.
     """
-    name, at, width = text.partition("@")
-    row = _placed(name) or ANCHOR_REGISTRY.find(name)
+    plain, weights, at, width = _parts(text)
+    name = f"{plain}+{weights}" if weights else plain
+    row = _placed(plain) or ANCHOR_REGISTRY.find(plain)
+    row = replace(row, name=name, weights=weights) if weights else row
     if not at:
         return row
     try:
@@ -252,6 +259,18 @@ def anchor_named(text: str) -> Anchor:
         blocks = replace(row.config.blocks, width_multiplier=multiplier)
         return replace(row, name=text, config=replace(row.config, blocks=blocks))
     return replace(row, name=text, config=replace(row.config, width_multiplier=multiplier))
+
+
+def plain_name(text: str) -> str:
+    """Return the name of an anchor without its width and without what its weights are normalised by."""
+    return _parts(text)[0]
+
+
+def _parts(text: str) -> tuple[str, str, str, str]:
+    """The name of an anchor, one of `OPTIONS` or nothing, an @ or nothing, and what follows it."""
+    name, at, width = text.partition("@")
+    plain, plus, weights = name.rpartition("+")
+    return (plain, weights, at, width) if plus and weights in OPTIONS else (name, "", at, width)
 
 
 def _placed(text: str) -> Anchor | None:
@@ -294,4 +313,6 @@ def build_anchor(name: str, layer: LayerBuilder, *, in_channels: int, classes: i
     seed = int(torch.randint(2**62, ()).item())
     model = row.network(row.config, layer, in_channels=in_channels, classes=classes)
     initialise(model, torch.Generator().manual_seed(seed))
+    if row.weights:
+        reparametrise(model, row.weights)
     return model

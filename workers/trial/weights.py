@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from evonas.workers.anchors.layers import LearnedTokens
+from evonas.workers.anchors.reparametrised import trained_weight
 
 
 def judged_weights(network: nn.Module) -> list[Tensor]:
@@ -17,11 +18,11 @@ def judged_weights(network: nn.Module) -> list[Tensor]:
     Args:
         network: a network with an `nn.Linear`.
     """
-    convolutions: list[Tensor] = [m.weight for m in network.modules() if isinstance(m, nn.Conv2d)]
+    convolutions = [trained_weight(m) for m in network.modules() if isinstance(m, nn.Conv2d)]
     linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
     embeddings = [m for m in network.modules() if isinstance(m, LearnedTokens | nn.Embedding)]
     without = {id(p) for m in (*linear[-1:], *embeddings) for p in m.parameters()}
     every: list[Tensor] = [p for p in network.parameters() if p.requires_grad and p.dim() >= 2 and id(p) not in without]
     if convolutions and 2 * len(convolutions) >= len(every):
         return convolutions
-    return every or [m.weight for m in linear]  # of a network that is its classifier alone
+    return every or [trained_weight(m) for m in linear]  # of a network that is its classifier alone
