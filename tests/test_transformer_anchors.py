@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from evonas.errors import UsageError
 from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.norm_act import NormAct
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.anchors import anchor_named, build_anchor
 from evonas.workers.anchors.transformer import Attention, BlocksConfig, Placement, Residual, waves
@@ -234,3 +236,18 @@ def test_settings_out_of_range() -> None:
     for bad, said in (({"optimizer": "adam"}, "optimizer"), ({"clip": 0.0}, "clip"), ({"warmup": -1}, "warmup")):
         with pytest.raises(UsageError, match=said):
             EvaluationProtocol(**bad)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("settings", [{"optimizer": "sgd", "clip": 0.1}, {"optimizer": "adamw"}])
+def test_the_parameters_of_layers_can_be_trained_alone(settings: dict[str, Any]) -> None:
+    protocol = EvaluationProtocol(anchors=("resnet-small",), train="affine", steps=3, **settings)
+    training = Training("resnet-small", LayerFactory.published("evonorm-s0"), load_digits(), protocol)
+    before = {name: p.detach().clone() for name, p in training.model.named_parameters()}
+    layers = {id(p) for m in training.model.modules() if isinstance(m, NormAct) for p in m.parameters()}
+    assert training.advance(3)
+    changed = {name for name, p in training.model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == {name for name, p in training.model.named_parameters() if id(p) in layers}
+    with pytest.raises(UsageError, match="no layer with any"):
+        optimizer_of(protocol, nn.Sequential(nn.Linear(2, 2)))
+    with pytest.raises(UsageError, match="train"):
+        EvaluationProtocol(train="head")  # type: ignore[arg-type]

@@ -33,6 +33,8 @@ class EvaluationProtocol:
         steps, batch, lr, weight_decay, schedule: how one anchor is trained: number of steps, images per step, and the
             settings of the optimiser.
         optimizer: "sgd" with Nesterov momentum, or "adamw" (Loshchilov and Hutter 2019), as for transformers.
+        train: "all" weights, or "affine" for those of layers alone, scale, shift and further leaves, while all others
+            stay as they were drawn (Frankle, Schwab and Morcos 2021, "Training BatchNorm and Only BatchNorm").
         momentum: of SGD, or the first beta of AdamW, whose second is 0.999.
         warmup: steps over which the learning rate rises from 0 to `lr` before the schedule takes over.
         clip: the norm to which the gradient of all weights together is shortened where it is longer; None for no
@@ -89,6 +91,7 @@ class EvaluationProtocol:
     weight_decay: float = 1e-4
     schedule: Literal["constant", "cosine"] = "cosine"
     optimizer: Literal["sgd", "adamw"] = "sgd"
+    train: Literal["all", "affine"] = "all"
     warmup: int = 0
     clip: float | None = None
     device: Literal["cpu", "cuda"] = "cpu"
@@ -145,6 +148,7 @@ class EvaluationProtocol:
         if self.clip is not None:
             check_number(self, "clip", above=0.0)
         _check_one_of(self, "optimizer", ("sgd", "adamw"))
+        _check_one_of(self, "train", ("all", "affine"))
         check_number(self, "momentum", above=0.0, below=1.0)  # Nesterov's method is undefined without momentum
         check_number(self, "quality_floor", least=0.0)
         check_number(self, "hurdle_quantile", least=0.0, below=1.0)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from evonas.errors import UsageError
 from evonas.layers.backend_choice import for_training
-from evonas.layers.norm_act import computed_by
+from evonas.layers.norm_act import NormAct, computed_by
 from evonas.workers.anchors import LayerBuilder, build_anchor, logits_of
 from evonas.workers.data.dataset import DataSet
 
@@ -120,7 +120,7 @@ class Training:
             if self.protocol.clip is not None:
                 if self._scaler is not None:
                     self._scaler.unscale_(self._optimizer)
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.protocol.clip)
+                nn.utils.clip_grad_norm_(trained_parameters(self.protocol, self.model), self.protocol.clip)
             if self._scaler is None:
                 self._optimizer.step()
             else:
@@ -207,21 +207,35 @@ def optimizer_of(protocol: EvaluationProtocol, model: nn.Module) -> torch.optim.
     AdamW does not shrink vectors, such as biases and the parameters of layers, as is usual for transformers. One call
     serves all parameters (`fused`), because calls are a tenth of a small model's step.
     """
+    parameters = trained_parameters(protocol, model)
     if protocol.optimizer == "sgd":
         return torch.optim.SGD(
-            model.parameters(),
+            parameters,
             lr=protocol.lr,
             momentum=protocol.momentum,
             weight_decay=protocol.weight_decay,
             nesterov=True,
             fused=True,
         )
-    parameters = list(model.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": protocol.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=protocol.lr, betas=(protocol.momentum, 0.999), fused=True)
+
+
+_NORMS = (NormAct, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+"""The layers whose parameters are trained where only layers are."""
+
+
+def trained_parameters(protocol: EvaluationProtocol, model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters that a protocol trains: all, or those of layers alone."""
+    if protocol.train == "all":
+        return list(model.parameters())
+    found = [p for module in model.modules() if isinstance(module, _NORMS) for p in module.parameters(recurse=False)]
+    if not found:
+        raise UsageError("train = affine trains the parameters of layers, and this network has no layer with any")
+    return list(dict.fromkeys(found))
 
 
 def lr_at(protocol: EvaluationProtocol, step: int) -> float:
