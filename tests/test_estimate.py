@@ -30,6 +30,21 @@ def test_a_few_steps_are_timed_on_each_anchor() -> None:
     assert "A training of 40 steps takes a core about " in note_on_time(config)
 
 
+def test_a_target_is_timed_for_as_long_as_the_last_rung_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configure(protocol=SMALL, settings={"target_anchors": ["vgg-small"]})
+    found = estimate(config)
+    assert found is not None and list(found.targets) == ["vgg-small"] and config.rungs[-1] == 4
+    assert 4 * 0.004 < found.targets["vgg-small"] < 4 * 40.0
+    for seconds, said in (
+        (60.0, "about 60 s; "),
+        (5000.0, "about 83 minutes, which is longer than the 20 minutes that"),
+    ):
+        slow = Estimate({"resnet-small": 1.0}, 16, {"vgg-small": seconds})
+        monkeypatch.setattr(module, "estimate", lambda config, slow=slow: slow)
+        assert f"; one of the last rung, on vgg-small, {said}" in note_on_time(config)
+    assert "it may take (--set deadline=2500); 35 core-minutes" in note_on_time(config)
+
+
 def test_what_workers_do_elsewhere_is_not_guessed() -> None:
     config = configure(protocol={**SMALL, "score": f"{EXAMPLES}/loop.py:score"} | {"data": None, "anchors": None})
     assert estimate(config) is None and note_on_time(config) == ""

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 from hypothesis import given
+from PIL import Image
 
 from evonas.errors import UsageError
 from evonas.language.graph import Graph
@@ -19,6 +20,8 @@ from evonas.settings.presets import PRESETS, assignments, merged, preset_of, rea
 from evonas.settings.run_config import RunConfig
 from evonas.setup.assemble import configure
 from tests.test_config import configs
+
+ROOT = Path(__file__).parent.parent
 
 OPTIONAL = (
     {"core_minutes", "seed_graphs", "verify_steps"},
@@ -208,3 +211,30 @@ def test_a_preset_that_is_not_there() -> None:
         read_preset("large")
     with pytest.raises(UsageError, match=r"the preset 'none.toml' cannot be read: No such file"):
         read_preset("none.toml")
+
+
+def test_whoever_names_networks_of_their_own_has_no_target_of_a_preset(tmp_path: Path) -> None:
+    for number in range(40):
+        file = tmp_path / "train" / ("cat", "dog")[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16)).save(file)
+    data = {"data_dir": str(tmp_path)}
+    assert configure(preset="pictures", protocol=data).target_anchors == ("resnet-medium", "mobilenet-medium")
+    with pytest.warns(UserWarning, match="resnet-medium, mobilenet-medium.* is left out"):
+        assert configure(preset="pictures", protocol={**data, "anchors": ["vgg-small"]}).target_anchors == ()
+    both = configure(
+        preset="pictures", protocol={**data, "anchors": ["vgg-small"]}, settings={"target_anchors": ["vgg-medium"]}
+    )
+    assert both.target_anchors == ("vgg-medium",)
+    loop = f"{ROOT}/examples/loop.py:score"
+    with pytest.warns(UserWarning, match="is left out"):
+        assert configure(preset="pictures", protocol={"score": loop, "data": None}).target_anchors == ()
+    with pytest.raises(UsageError, match="trains its own"):
+        configure(preset="pictures", protocol={"score": loop}, settings={"target_anchors": ["vgg-medium"]})
+    with pytest.raises(UsageError, match="target_anchors must be a list, not 'vgg-medium'"):
+        configure(settings={"target_anchors": "vgg-medium"})
+
+
+def test_an_anchor_can_be_an_objective_beside_a_target() -> None:
+    found = configure(protocol={"objectives": ["mobilenet-small"]}, settings={"target_anchors": ["resnet-medium"]})
+    assert found.protocol.objectives == ("mobilenet-small",) and found.target_anchors == ("resnet-medium",)

@@ -176,8 +176,32 @@ def test_a_calibration_that_fails_changes_nothing() -> None:
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(UsageError, match=r"mix must be a number from 0 to 1, not 1\.5"):
         evonas.calibrate(model, [batch()], mix=1.5)
-    with pytest.raises(UsageError, match="the loader has no batches"):
+    with pytest.raises(UsageError, match="saw a batch"):
         evonas.calibrate(model, [])
     with pytest.raises(RuntimeError):
         evonas.calibrate(model, [batch(), torch.zeros(2, 5, 3, 3).double()])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_calibration_leaves_layers_that_see_nothing_as_they_are() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused, self.frozen = (nn.BatchNorm2d(2).double() for _ in range(3))
+
+        def train(self, mode: bool = True) -> nn.Module:
+            super().train(mode)
+            self.frozen.eval()
+            return self
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = self.frozen(self.used(x))
+            return found
+
+    model = Branches()
+    for norm in model.children():
+        norm.running_mean.fill_(5.0)  # type: ignore[union-attr,operator]  # a buffer
+    evonas.calibrate(model, [batch()], mix=0.5)
+    assert not torch.allclose(model.used.get_buffer("running_mean"), torch.tensor(5.0).double())
+    for norm in (model.unused, model.frozen):
+        assert bool((norm.get_buffer("running_mean") == 5.0).all() and (norm.get_buffer("running_var") == 1.0).all())

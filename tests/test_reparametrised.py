@@ -100,5 +100,16 @@ def test_names_have_placements_options_and_widths_in_this_order(tmp_path: Path) 
         "    return nn.Sequential(nn.Conv2d(in_channels, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
         " nn.Linear(4, classes))\n"
     )
-    load_named_files([f"{file}:net+ws"])
+    load_named_files([f"{file}:net"])
+    with pytest.raises(UsageError, match="unknown anchor"):
+        anchor_named(f"{file}:net+wss")
+    assert anchor_named(f"{file}:net+ws").weights == "ws"
     assert build_anchor(f"{file}:net+ws", LayerFactory.published("bn-relu"), in_channels=3, classes=2) is not None
+
+
+def test_a_weight_of_several_parameters_is_the_largest_of_them() -> None:
+    """As PyTorch's own weight normalisation has it, in a user's network."""
+    module = nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3))
+    assert trained_weight(module).shape == (4, 3, 3, 3) and trained_weight(module).requires_grad
+    plain = nn.Linear(2, 3)
+    assert trained_weight(plain) is plain.weight

@@ -73,6 +73,8 @@ def test_layers_are_verified_on_the_networks_that_they_are_for() -> None:
     assert found.verdict is not None and found.verdict.sound and found.verdict.unseen == "vgg-medium"
     asked = [(task.held_out > 0, task.protocol.anchors) for task in executor.submitted]
     assert set(asked) == {(True, ("resnet-medium",)), (False, ("resnet-medium",)), (False, ("vgg-medium",))}
+    assert "points on images that chose nothing, in resnet-medium" in str(found.verdict)
+    assert found.verdict.as_dict()["target"] == ["resnet-medium"]
     assert found.verdict.layer is not None
     assert [list(of.scores) for of in found.verdict.layer.samples.values()] == [
         ["resnet-medium"],
@@ -197,7 +199,8 @@ def test_an_anchor_that_the_search_trained_is_not_unseen() -> None:
     ended = Evaluation(0, Status.SCORED, dict.fromkeys(UNSEEN_ANCHORS, 0.5))
     store.record(1, candidates=[drawn], evaluations=[ended], status=RunStatus.FINISHED)
     found = verify(store, 1, FakeExecutor(2, 1, judge))
-    assert found.note == f"no unseen network is tried: the search trained {', '.join(UNSEEN_ANCHORS)} itself"
+    trained = f"the search trained networks like each of {', '.join(UNSEEN_ANCHORS)} itself"
+    assert found.note == f"no unseen network is tried: {trained}"
     assert found.verdict is not None and found.verdict.unseen is None and found.verdict.sound
 
 

@@ -41,7 +41,8 @@ class Candidate:
 
     Attributes:
         layer: its expression.
-        promised: the accuracy on the last rung that its trainings in the search promise, on small networks.
+        promised: the accuracy on the last rung that its trainings in the search promise, on small networks, less its
+            standard deviation, by which a search compares candidates.
     """
 
     layer: str
@@ -58,7 +59,7 @@ def best_of(result: Result, count: int) -> list[Candidate]:
         if len(found) == count:
             break
         layer = store.candidate(run.id, index).graph.canonical.expression()
-        found.setdefault(layer, Candidate(layer, ladder.outlook(index).score))
+        found.setdefault(layer, Candidate(layer, ladder.outlook(index).cautious))
     return list(found.values())
 
 

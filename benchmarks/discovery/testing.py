@@ -42,7 +42,8 @@ class Yardstick:
     @property
     def task(self) -> str:
         """What rows of trainings are known by: the name, with what else a change of the default may change."""
-        return f"{self.name}, {self.protocol.steps} steps, rate {self.protocol.lr:g}"
+        target = ", with a target" if self.name == "pictures" else ""  # as it has had since the preset has one
+        return f"{self.name}{target}, {self.protocol.steps} steps, rate {self.protocol.lr:g}"
 
     @property
     def anchors(self) -> tuple[str, ...]:

@@ -98,6 +98,8 @@ def _layer(candidate: str, storage: str) -> tuple[Graph, dict[str, str], str]:
         "exported with": versions,
         "trained on": f"{config.protocol.data}, {config.protocol.steps} steps",
     }
+    if config.target_anchors:
+        facts["for"] = ", ".join(config.target_anchors)
     if known["status"] != "scored":
         facts["status"] = known["status"]
         by = [f"{one['name']}: {one['reason']}" for one in known.get("filters", ()) if not one["accepted"]]

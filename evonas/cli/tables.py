@@ -60,8 +60,12 @@ def layers_table(
 
 
 def _unlike_the_first(rows: Sequence[ResultRow]) -> str:
-    """In what the longer trainings differ from the first, but for their steps: fewer anchors, other learning rates."""
-    on = {steps: f"{', '.join(anchors)} alone" for row in rows for steps, anchors in row.longer_on.items()}
+    """In what the longer trainings differ from the first, but for their steps: other anchors or learning rates."""
+    on = {
+        steps: f"{', '.join(anchors)} alone" if set(anchors) <= set(row.scores) else f"in {', '.join(anchors)}"
+        for row in rows
+        for steps, anchors in row.longer_on.items()
+    }
     at = {steps: f"learning rate {lr:g}" for row in rows for steps, lr in row.longer_at.items()}
     told = {steps: [part[steps] for part in (on, at) if steps in part] for steps in sorted(on.keys() | at.keys())}
     return "; ".join(f"{steps} steps: {', '.join(words)}" for steps, words in told.items())

@@ -97,7 +97,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """The best layers as a table, and the verdict, as a notebook shows them."""
-        rows = [_flat(row) for row in self.best()]
+        rows = [{**_flat(row), **_written(row)} for row in self.best()]
         shown = {key: None for row in rows for key in row if key != "name"}
         head = "".join(f"<th>{escape(key)}</th>" for key in shown)
         body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(key))}</td>' for key in shown)}</tr>" for row in rows)
@@ -136,6 +136,11 @@ def _flat(row: results.ResultRow) -> dict[str, str | float | None]:
     }
     longer = {f"{steps} steps": score for steps, score in row.longer.items()}
     return {**about, **row.scores, **longer, **row.measures}
+
+
+def _written(row: results.ResultRow) -> dict[str, str]:
+    """The further objectives of a row, each as it is written."""
+    return {one.name: one.written(row.measures[one.name]) for one in row.objectives}
 
 
 def _cell(value: str | float | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -75,7 +75,8 @@ def calibrate(
     Each becomes (1 − mix) times what it was and mix times its average over the batches, as α-BN has it (You, Li and
     Zhao 2021, "Test-time Batch Statistics Calibration for Covariate Shift"; their α is 1 − mix). The averages are those
     of `update_bn`: taken in training mode, so that a layer sees what the layers before it make of the new data alone.
-    With mix = 1 the two are the same, as after weight averaging.
+    With mix = 1 the two are the same, as after weight averaging. Layers that see no batch in training mode, as in a
+    branch that is not taken or frozen by the model, stay as they are.
 
     Args:
         model: any module; its parameters, its mode and the momenta of its layers stay.
@@ -84,31 +85,30 @@ def calibrate(
         device: where to move inputs; nowhere if None.
 
     Raises:
-        UsageError: for a weight out of range, or a loader without batches. Then, and if the model raises an exception,
+        UsageError: for a weight out of range, or if no layer saw a batch. Then, and if the model raises an exception,
             all running values are as before.
     """
     if not (isinstance(mix, int | float) and 0.0 <= mix <= 1.0):
         raise UsageError(f"mix must be a number from 0 to 1, not {shorten(mix)}")
-    before = [(buffer, buffer.clone()) for layer in _with_running_values(model) for buffer in layer.buffers(False)]
-    count, weight = 0, 0.0
-
-    def counted() -> Iterator[Any]:
-        nonlocal count
-        for batch in loader:
-            count += 1
-            yield batch
-
+    layers = _with_running_values(model)
+    before = {layer: [(buffer, buffer.clone()) for buffer in layer.buffers(False)] for layer in layers}
+    saw, averaged = set[nn.Module](), False
+    hooks = [layer.register_forward_hook(lambda one, *_: saw.add(one) if one.training else None) for layer in layers]
     try:
-        update_bn(counted(), model, device)
-        weight = mix if count else 0.0
+        update_bn(loader, model, device)
+        averaged = True
     finally:
-        for buffer, old in before:
-            if not buffer.is_floating_point():  # the number of batches that a BatchNorm saw in training
-                buffer.copy_(old)
-            elif weight < 1.0:
-                buffer.copy_(old if weight == 0.0 else old.lerp(buffer, weight))
-    if not count:
-        raise UsageError("the loader has no batches to calibrate with")
+        for hook in hooks:
+            hook.remove()
+        for layer, buffers in before.items():
+            weight = mix if averaged and layer in saw else 0.0
+            for buffer, old in buffers:
+                if not buffer.is_floating_point():  # the number of batches that a BatchNorm saw in training
+                    buffer.copy_(old)
+                elif weight < 1.0:
+                    buffer.copy_(old if weight == 0.0 else old.lerp(buffer, weight))
+    if not saw:
+        raise UsageError("no layer with running values saw a batch: is the loader empty, or are the layers frozen?")
 
 
 def _with_running_values(model: nn.Module) -> list[NormAct | _BatchNorm]:

@@ -45,7 +45,7 @@ class ResultRow:
         measures: values of further objectives of the run, by name.
         longer: the mean scores on the rungs of longer training that it reached, by steps; of rungs with equal steps, on
             the last.
-        longer_on: the anchors of those rungs that train on some of the run's anchors alone, by steps.
+        longer_on: the anchors of those rungs that train on others than the run's, or on some of them alone, by steps.
         longer_at: the learning rates of those rungs that train at another than the run's, by steps.
         graph: the canonical form.
         space: the name of the run's search space.

@@ -158,7 +158,7 @@ class Ranking:
 
     Attributes:
         run_id: the run's number.
-        anchors: the run's anchors.
+        anchors: the networks that layers are verified on (`RunConfig.verified_on`).
         transfer: the unseen anchor; None if there was none.
         held_out: the share of the training split that was held out.
         steps, seeds: the steps and seeds of the trainings that layers are ranked by.

@@ -12,6 +12,7 @@ from evonas.records.evidence import best_known
 from evonas.records.retraining import Layer, Retraining, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
+from evonas.settings.objectives import ANCHOR_ACCURACIES
 from evonas.settings.own_score import takes_split
 from evonas.settings.run_config import RunConfig
 from evonas.setup.assemble import check_protocol
@@ -23,7 +24,7 @@ VERIFY_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-b1
 BASELINE = VERIFY_REFERENCES[0]
 """The layer that a layer has to be better than to be recommended."""
 AUTO = "auto"
-"""The name that stands for the first of `UNSEEN_ANCHORS` that a run did not train."""
+"""The name that stands for `unseen_anchor`."""
 UNSEEN_ANCHORS = ("vgg-small", "densenet-small", "efficientnet-small")
 """Anchors on which a layer is tried that a search did not train: the first of them."""
 UNSEEN_MEDIUM_ANCHORS = ("vgg-medium", "densenet-medium", "efficientnet-medium")
@@ -32,6 +33,14 @@ FIRST_SEED = 1000
 """The first seed of the trainings after a search."""
 HELD_OUT_SHARE = 0.2
 """The share of the training split on which layers are ranked."""
+
+
+def unseen_pool(config: RunConfig) -> tuple[str, ...]:
+    """The anchors among which `unseen_anchor` chooses: of medium size if a target of the search is."""
+    from evonas.workers.anchors import plain_name
+
+    medium = any(plain_name(text).endswith("-medium") for text in config.target_anchors)
+    return UNSEEN_MEDIUM_ANCHORS if medium else UNSEEN_ANCHORS
 
 
 def unseen_anchor(config: RunConfig) -> str | None:
@@ -46,10 +55,11 @@ def unseen_anchor(config: RunConfig) -> str | None:
     if config.protocol.score:
         return None
     targets, trained = ({plain_name(text) for text in of} for of in (config.target_anchors, config.protocol.anchors))
-    if any(name.endswith("-medium") for name in targets):
+    pool = unseen_pool(config)
+    if pool == UNSEEN_MEDIUM_ANCHORS:
         of_family = {name.removesuffix("-medium").removesuffix("-small") for name in targets | trained}
-        return next((name for name in UNSEEN_MEDIUM_ANCHORS if name.removesuffix("-medium") not in of_family), None)
-    return next((name for name in UNSEEN_ANCHORS if name not in targets | trained), None)
+        return next((name for name in pool if name.removesuffix("-medium") not in of_family), None)
+    return next((name for name in pool if name not in targets | trained), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +196,7 @@ def plan_reranking(
     request.check(run)
     protocol = run.config.protocol
     steps = request.steps_of(run)
-    longer = replace(protocol, steps=steps, seed=request.first_seed)
+    longer = replace(protocol, steps=steps, seed=request.first_seed, objectives=(ANCHOR_ACCURACIES,))
     anchors = run.config.verified_on if request.unseen is None else (*run.config.verified_on, request.unseen)
     check_protocol(replace(longer, anchors=anchors))
     if protocol.score and not takes_split(protocol):

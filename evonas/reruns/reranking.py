@@ -55,8 +55,9 @@ def rerank(
 
     The layers are ranked by their mean accuracy on a part of the training split that is held out of training. Then the
     best layers and the references are trained on the whole training split with other seeds, and scored on the test
-    split, on the run's anchors and on an unseen anchor. No layer is measured twice on the test split: later calls show
-    the recorded scores, and train further layers with the steps and seeds of the first call.
+    split, on the networks that layers are for (`RunConfig.verified_on`) and on an unseen anchor. No layer is measured
+    twice on the test split: later calls show the recorded scores, and train further layers with the steps and seeds of
+    the first call.
 
     Args:
         run_id: the run, finished or not; the latest run of the store if None.
@@ -68,8 +69,8 @@ def rerank(
         steps: the steps of each training; if None, those of the longest rung of the run, and at least twice its steps.
         held_out: the share of the training split to hold out and score on, between 0 and 1.
         report: how many of the best layers to report.
-        transfer: the unseen anchor, which the search must not have used; "auto" for the first of `UNSEEN_ANCHORS` that
-            it did not use; None for none.
+        transfer: the unseen anchor, which the search must not have used; "auto" for that of a verification
+            (`evonas.reruns.rerank_plan.unseen_anchor`); None for none.
         executor: as in `search`.
         progress: its `tick` is called with the largest possible number of trainings left.
         other_data: whether to train even if the images in the run's files are others than it began with.
@@ -79,6 +80,8 @@ def rerank(
         UsageError: if the run does not exist or has no scored layer, its images have changed, or a setting makes no
             sense.
     """
+    from evonas.workers.anchors import plain_name
+
     with ExitStack() as stack:
         if isinstance(executor, Executor):
             stack.enter_context(executor)
@@ -91,7 +94,7 @@ def rerank(
         check_same_data(run, other_data)
         transfer = unseen_anchor(run.config) if transfer == AUTO else transfer
         if transfer is not None:
-            load_named_files([transfer])
+            load_named_files([plain_name(transfer)])
         request = RerankRequest(top, references, seeds, first_seed, steps, held_out, report, transfer)
         plan = plan_reranking(store, run, request)
 

@@ -60,8 +60,9 @@ class Verdict:
             earlier, if it was tested nevertheless.
         missing: the number of trainings that are not recorded yet. Before all are, nothing is verified.
         command: the command that carries those out, and failed ones again.
-        test: `layer` compared with each reference on the test split, over the run's anchors.
+        test: `layer` compared with each reference on the test split, over the networks that layers are verified on.
         transfer: the same on the unseen network; empty without one.
+        target: the networks that all of this is about, if they are others than the search trained every candidate on.
     """
 
     run_id: int
@@ -74,6 +75,7 @@ class Verdict:
     command: str
     test: Sequence[PairedComparison]
     transfer: Sequence[PairedComparison]
+    target: Sequence[str] = ()
 
     @property
     def sound(self) -> bool:
@@ -129,6 +131,7 @@ class Verdict:
             "better_than": self.better_than,
             "worse_than": self.worse_than,
             "not_told_apart": self.not_told_apart,
+            "target": list(self.target),
             "unseen": self.unseen,
             "collapsed": list(self.collapsed),
             "missing": self.missing,
@@ -166,7 +169,7 @@ def verdict_of(store: Store, run_id: int) -> Verdict | None:
     if chosen is None:
         if trainings.lacks_held_out() or any(one.sound for one in found):
             return None
-        return Verdict(run_id, found, None, (), None, (), 0, trainings.command, (), ())
+        return Verdict(run_id, found, None, (), None, (), 0, trainings.command, (), (), run.config.target_anchors)
     stages, names = trainings.stages, trainings.references
     layer = trainings.ranked(chosen.index, [HELD_OUT, *stages])
     references = [trainings.ranked(name, stages) for name in names]
@@ -182,6 +185,7 @@ def verdict_of(store: Store, run_id: int) -> Verdict | None:
         command=trainings.command,
         test=compared[RetrainingStage.TEST],
         transfer=compared.get(RetrainingStage.TRANSFER, ()),
+        target=run.config.target_anchors,
     )
 
 

@@ -92,6 +92,7 @@ def _against_baseline(verdict: Verdict) -> str:
             "share no training that worked."
         )
     where = "points on images that chose nothing" if found.of_accuracy else "on data that chose nothing"
+    where += f", in {' and '.join(verdict.target)}" if verdict.target else ""
     p = "" if found.corrected is None else "p < 0.001" if found.corrected < 0.001 else f"p = {found.corrected:.2g}"
     none = f"No layer of this run is better than {BASELINE}, as far as was verified: the best, {layer},"
     unseen = _on_unseen(verdict)

@@ -16,14 +16,7 @@ from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.reruns.finalists import finalists
 from evonas.reruns.ranking import by_mean
-from evonas.reruns.rerank_plan import (
-    UNSEEN_ANCHORS,
-    UNSEEN_MEDIUM_ANCHORS,
-    RerankPlan,
-    plan_reranking,
-    unseen_anchor,
-    verify_request,
-)
+from evonas.reruns.rerank_plan import RerankPlan, plan_reranking, unseen_anchor, unseen_pool, verify_request
 from evonas.reruns.reranking import check_share, longest
 from evonas.reruns.retrainer import Retrainer
 from evonas.reruns.verdict import Verdict, best_sound, judged, verdict_of
@@ -110,8 +103,8 @@ def _unseen_anchor(run: RunInfo) -> tuple[str | None, str]:
         return None, ""
     unseen = unseen_anchor(run.config)
     if unseen is None:
-        pool = UNSEEN_MEDIUM_ANCHORS if run.config.target_anchors else UNSEEN_ANCHORS
-        return None, f"no unseen network is tried: the search trained {', '.join(pool)} itself"
+        pool = ", ".join(unseen_pool(run.config))
+        return None, f"no unseen network is tried: the search trained networks like each of {pool} itself"
     try:
         check_anchor(unseen, run.config.protocol)
     except UsageError as error:

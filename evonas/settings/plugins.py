@@ -28,7 +28,7 @@ from evonas.errors import UsageError, shorten, unknown
 
 T = TypeVar("T")
 
-_REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)(?P<rest>[@+].*)?")
+_REFERENCE = re.compile(r"(?P<file>.+\.py):(?P<name>[A-Za-z_]\w*)(?P<rest>@.*)?")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class RunConfig:
         rungs: steps of the longer trainings that good candidates earn, as rising or equal multiples of the protocol's
             steps, each with a seed of its own (`evonas/judging/rungs.py`); empty for none.
         rung_anchors: on how many of the protocol's anchors, from the first, each rung trains; a rung without a number
-            trains on all.
+            trains on all. The last rung trains on the target, if there is one.
         target_anchors: the networks that layers are for, if these are too large to train every candidate on: those of
             the last rung and of the verification, in place of the protocol's. Empty for the protocol's.
         rung_rates: the learning rate of each rung, as a multiple of the protocol's; a rung without a number has the
@@ -243,6 +243,8 @@ def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:
         if dataclasses.is_dataclass(hint):
             values[name] = _rebuild(typing.cast("type", hint), value)
         elif typing.get_origin(hint) is tuple:
+            if isinstance(value, str):  # else each letter would be an item
+                raise UsageError(f"{name} must be a list, not {shorten(value)}")
             values[name] = tuple(value)
         else:
             values[name] = value

@@ -59,7 +59,20 @@ def configure(
     found = _space(document.get("space", "evonorm") if space is None else space)
     if isinstance(protocol, EvaluationProtocol):
         protocol = dataclasses.asdict(protocol)
-    document = merged(resolve({**document, "space": found.name}), {**settings, "protocol": protocol or {}})
+    document = resolve({**document, "space": found.name})
+    if (
+        document.get("target_anchors")
+        and "target_anchors" not in settings
+        and {"anchors", "score"} & set(protocol or {})
+    ):
+        target = ", ".join(document["target_anchors"])
+        warnings.warn(
+            f"the target of the preset ({target}) is left out, since you name the networks yourself; target_anchors "
+            "names another",
+            stacklevel=2,
+        )
+        document["target_anchors"] = ()
+    document = merged(document, {**settings, "protocol": protocol or {}})
     document["protocol"] = with_own_score(document["protocol"], protocol or {})
     named = document.pop("seed_graphs", ()) if seed_graphs is None else seed_graphs
     seed = document.get("seed", 0)
@@ -247,7 +260,8 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "", targets: Seq
         )
         check_protocol(protocol)
     if targets:
-        check_protocol(dataclasses.replace(protocol, anchors=tuple(targets)))
+        of_targets = (objectives.ANCHOR_ACCURACIES,)  # further objectives are measured on the protocol's anchors
+        check_protocol(dataclasses.replace(protocol, anchors=tuple(targets), objectives=of_targets))
     return protocol
 
 

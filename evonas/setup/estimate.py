@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import process_time
 
 from evonas.settings.run_config import RunConfig
@@ -24,10 +24,12 @@ class Estimate:
     Attributes:
         seconds: of a whole training, by anchor, on one core.
         pixels: the shorter side of the images.
+        targets: seconds of a training on the last rung, by network of the run's target.
     """
 
     seconds: dict[str, float]
     pixels: int
+    targets: dict[str, float] = field(default_factory=dict)
 
     @property
     def candidate(self) -> float:
@@ -54,11 +56,12 @@ def estimate(config: RunConfig) -> Estimate | None:
     if protocol.score or protocol.device != "cpu":
         return None
     data, layer = load_data(protocol), LayerFactory.published("bn-relu")
+    steps = dict.fromkeys(config.target_anchors, max((1, *config.rungs)) * protocol.steps)
     seconds = {}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as on a worker
     try:
-        for anchor in protocol.anchors:
+        for anchor in dict.fromkeys((*protocol.anchors, *config.target_anchors)):
             training = Training(anchor, layer, data, replace(protocol, backend="reference"))
             begun = process_time()
             training.advance(1)
@@ -66,10 +69,14 @@ def estimate(config: RunConfig) -> Estimate | None:
                 begun = process_time()
                 training.advance(_STEPS)
                 first = (process_time() - begun) / (_STEPS - 1)
-            seconds[anchor] = protocol.steps * first
+            seconds[anchor] = first
     finally:
         torch.set_num_threads(threads)
-    return Estimate(seconds, min(crop_size(data.size, protocol.pad, protocol.crop)))
+    return Estimate(
+        {anchor: protocol.steps * seconds[anchor] for anchor in protocol.anchors},
+        min(crop_size(data.size, protocol.pad, protocol.crop)),
+        {anchor: number * seconds[anchor] for anchor, number in steps.items()},
+    )
 
 
 def note_on_time(config: RunConfig) -> str:
@@ -87,6 +94,12 @@ def note_on_time(config: RunConfig) -> str:
         f"A training of {protocol.steps} steps takes a core about {_words(found.seconds[slowest])} on {slowest}, and "
         f"{_words(found.candidate)} on all networks"
     )
+    if found.targets:
+        text += f"; one of the last rung, on {' and '.join(found.targets)}, about {_words(sum(found.targets.values()))}"
+        allowed = config.deadline * max((1, *config.rungs))
+        if sum(found.targets.values()) > allowed:
+            needed = round(2 * config.deadline * sum(found.targets.values()) / allowed)
+            text += f", which is longer than the {_words(allowed)} that it may take (--set deadline={needed})"
     whole = config.budget * found.candidate / 60
     if config.core_minutes is not None and config.core_minutes < whole:
         trained = int(60 * config.core_minutes / found.candidate)

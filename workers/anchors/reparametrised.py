@@ -112,9 +112,12 @@ def reparametrise(network: nn.Module, option: str) -> None:
 
 
 def trained_weight(module: nn.Module) -> Tensor:
-    """The parameter behind the weight of a convolution or a linear map, whether it is computed from it or is it."""
+    """The parameter behind the weight of a convolution or a linear map, whether it is computed from it or is it.
+
+    If it is computed from several, as by PyTorch's own `weight_norm`, it is the largest.
+    """
     if parametrize.is_parametrized(module, "weight"):
-        found: Tensor = module.parametrizations.weight.original  # type: ignore[union-attr,assignment]  # torch types it so
-        return found
+        parametrization: nn.Module = module.parametrizations.weight  # type: ignore[union-attr,assignment]  # torch types it so
+        return max(parametrization.parameters(recurse=False), key=Tensor.numel)
     weight: Tensor = module.weight  # type: ignore[assignment]  # likewise
     return weight
