@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 FOUND: dict[str, Any] = json.loads((RESULTS / "discovery.json").read_text())
 DEFAULT = [search for search in FOUND["searches"] if search["variant"] == "default"]
 TABLES = tables(FOUND)
-PICTURES = json.loads((RESULTS / "pictures.json").read_text())
+PICTURES, TARGET = (json.loads((RESULTS / name).read_text()) for name in ("pictures.json", "pictures_target.json"))
 README, FOUND_PAGE, SCIENCE = ((ROOT / name).read_text() for name in ("README.md", "docs/FOUND.md", "docs/SCIENCE.md"))
 
 
@@ -51,6 +52,42 @@ def test_what_is_said_of_larger_networks() -> None:
     )
     assert all("2.4 to 4.6" in page for page in (README, FOUND_PAGE, SCIENCE))
     assert PICTURES["yardsticks"]["target"]["seeds"] == 3 and "a rate of 0.1, three seeds" in SCIENCE.replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", ["searches", "winners", "test, target", "unseen, target", "layers, target"])
+def test_the_study_of_a_target_is_on_its_page(name: str) -> None:
+    assert "\n".join(tables(TARGET)[name]) in SCIENCE
+
+
+def test_what_is_said_of_a_target() -> None:
+    readme, found, science = (" ".join(page.replace("\n> ", "\n").split()) for page in (README, FOUND_PAGE, SCIENCE))
+    for search in TARGET["searches"]:
+        assert search["verdict"] in science and "better than all 6 published layers" in search["verdict"]
+        assert "better on the unseen network efficientnet-medium" in search["verdict"]
+    for name, said in (
+        ("bn-relu", "than BN-ReLU by 2.6, 2.0 and 2.3 points"),
+        ("bn-swish", "BN-Swish by 1.6, 0.9 and 1.2"),
+    ):
+        by = [re.search(rf"{name} (?:by |\(\+)([\d.]+) ±", search["verdict"]) for search in TARGET["searches"]]
+        first, second, third = (one[1] for one in by if one is not None)
+        assert said in readme and f"{first}, {second} and {third}" in said
+    on = [{one["published"]: _points(one) for one in s["tests"]["target"]["test"]} for s in TARGET["searches"]]
+    assert f"{on[0]['bn-relu']} points ahead of BN-ReLU and {on[0]['bn-swish']} of BN-Swish" in found
+    assert f"ahead of BN-ReLU by {on[1]['bn-relu']} and {on[2]['bn-relu']}, and behind BN-Swish by" in found
+    behind = " and ".join(one["bn-swish"].removeprefix("-") for one in on[1:])
+    assert f"behind BN-Swish by {behind}." in found
+    assert "ahead of BN-ReLU by 4.4 points and of BN-Swish by 1.1, the others of BN-ReLU by 1.6 and 1.1" in readme
+    assert [one["bn-relu"][:3] for one in on] == ["4.4", "1.6", "1.1"] and on[0]["bn-swish"].startswith("1.1")
+    p = next(o["p"] for o in TARGET["searches"][0]["tests"]["target"]["test"] if o["published"] == "bn-swish")
+    assert f"1.1 ± 0.8, has p = {p:.3f}" in science
+    vgg = [
+        o["difference"]
+        for s in TARGET["searches"]
+        for o in s["tests"]["target"]["unseen"]
+        if o["published"] == "bn-relu"
+    ]
+    assert [round(-100 * d, 1) for d in vgg] == [0.4, 1.1, 2.3] and "0.4 to 2.3 points behind BN-ReLU" in science
+    assert TARGET["yardsticks"]["target"]["seeds"] == 5
 
 
 def test_the_readme_quotes_a_search_and_says_what_became_of_its_layer() -> None:
