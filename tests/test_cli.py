@@ -394,8 +394,11 @@ def test_a_request_to_stop_ends_a_run_cleanly_and_resume_finishes_it(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell makes background jobs ignore Ctrl-C, and their children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        # A shell makes background jobs ignore Ctrl-C, and nohup a terminal that closes; their children inherit that.
+        preexec_fn=lambda: [
+            signal.signal(one, handler)
+            for one, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL))
+        ],
     )
     give_up = time.monotonic() + 60
     while time.monotonic() < give_up and _recorded(path) < 3:
