@@ -231,8 +231,13 @@ def test_whoever_names_networks_of_their_own_has_no_target_of_a_preset(tmp_path:
         assert configure(preset="pictures", protocol={"score": loop, "data": None}).target_anchors == ()
     with pytest.raises(UsageError, match="trains its own"):
         configure(preset="pictures", protocol={"score": loop}, settings={"target_anchors": ["vgg-medium"]})
-    with pytest.raises(UsageError, match="target_anchors must be a list, not 'vgg-medium'"):
-        configure(settings={"target_anchors": "vgg-medium"})
+    for bad, said in (
+        ("vgg-medium", "a list, not 'vgg-medium'"),
+        (3, "a list, not 3"),
+        ([3], r"a list of text, not \[3\]"),
+    ):
+        with pytest.raises(UsageError, match=f"target_anchors must be {said}"):
+            configure(settings={"target_anchors": bad})
 
 
 def test_an_anchor_can_be_an_objective_beside_a_target() -> None:

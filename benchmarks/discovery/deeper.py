@@ -4,9 +4,9 @@
 
 FOLDER has the databases of searches on CIFAR-10 with small networks alone (`benchmarks.discovery --variant
 pictures-small`). The best of each by all their trainings in the search, and published layers, are trained once on the
-target's ResNet: 1,000 steps on crops of 24×24. So are they on the same ResNet as a search can
-afford it: 400 steps on 16×16 pixels, with the search's own rate. Rank correlations tell which of the two evidences a
-search should choose by. FOLDER/deeper_rows.jsonl keeps the trainings, and the command continues them.
+target's ResNet: 1,000 steps on crops of 24×24; and once on the same ResNet as a search can afford it: 400 steps on
+16×16 pixels, with the search's own rate. Rank correlations tell which of the two a search should choose by.
+FOLDER/deeper_rows.jsonl keeps the trainings, and the command continues them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.markdown import markdown_table
 from benchmarks.target.__main__ import target_protocol
 from benchmarks.training_rows import Job, Row, complete, read
 from evonas.front.api import Result
-from evonas.records.evidence import ladder_of
+from evonas.records.evidence import best_known, ladder_of
 from evonas.setup.assemble import configure, open_storage
 
 PUBLISHED = ("bn-relu", "bn-swish", "evonorm-b0", "evonas-1")
@@ -50,17 +50,13 @@ class Candidate:
 
 
 def best_of(result: Result, count: int) -> list[Candidate]:
-    """Return the best candidates of a search by what its own trainings promise, best first, and no layer twice."""
+    """Return the best candidates of a search by what its own trainings promise, best first."""
     store, run = result.store, result.run
     ladder = ladder_of(store, run)
-    order = sorted(ladder.indices, key=lambda index: (-ladder.outlook(index).cautious, index))
-    found: dict[str, Candidate] = {}
-    for index in order:
-        if len(found) == count:
-            break
-        layer = store.candidate(run.id, index).graph.canonical.expression()
-        found.setdefault(layer, Candidate(layer, ladder.outlook(index).cautious))
-    return list(found.values())
+    return [
+        Candidate(candidate.graph.canonical.expression(), ladder.outlook(candidate.index).cautious)
+        for candidate, *_ in best_known(store, run, count)
+    ]
 
 
 def deeper_jobs(layers: Sequence[str], data_dir: str) -> list[Job]:

@@ -101,14 +101,17 @@ class Result:
         shown = {key: None for row in rows for key in row if key != "name"}
         head = "".join(f"<th>{escape(key)}</th>" for key in shown)
         body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(key))}</td>' for key in shown)}</tr>" for row in rows)
-        title = f"run {self.run_id}, {self.run.status.value}: {self.summary.evaluations} candidates judged"
-        why = nothing_scored.why_nothing_was_scored(self.store, self.run_id)
-        end = escape(why or str(self.verdict or UNVERIFIED))
-        return f"<p>{title}</p><table><tr>{head}</tr>{body}</table><p>{end}</p>"
+        return f"<p>{self._title()}</p><table><tr>{head}</tr>{body}</table><p>{escape(self._conclusion())}</p>"
+
+    def _title(self) -> str:
+        return f"run {self.run_id}, {self.run.status.value}: {self.summary.evaluations} candidates judged"
+
+    def _conclusion(self) -> str:
+        """Why nothing was scored, or what is verified."""
+        return nothing_scored.why_nothing_was_scored(self.store, self.run_id) or str(self.verdict or UNVERIFIED)
 
     def __str__(self) -> str:
-        summary = self.summary
-        lines = [f"run {self.run_id}, {self.run.status.value}: {summary.evaluations} candidates judged"]
+        lines = [self._title()]
         best = self.best(5)
         if best and self.run.config.rungs:
             steps = self.run.config.protocol.steps
@@ -116,13 +119,8 @@ class Result:
         lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in best]
         for name, scores in results.references_as_rows(self.run.references):
             lines.append(f"  {fmean(scores.values()):.3f}            {name}")
-        lines += filter(None, [results.short_of_budget(self.run, summary)])
-        why = nothing_scored.why_nothing_was_scored(self.store, self.run_id)
-        if why is not None:
-            lines.append(why)
-        else:
-            lines.append(str(self.verdict or UNVERIFIED))
-        return "\n".join(lines)
+        lines += filter(None, [results.short_of_budget(self.run, self.summary)])
+        return "\n".join([*lines, self._conclusion()])
 
 
 def _flat(row: results.ResultRow) -> dict[str, str | float | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
@@ -215,6 +215,7 @@ class RunConfig:
 
         Raises:
             UsageError: a setting is out of range.
+            TypeError: a setting that is a list is none, or not one of text.
         """
         config = _rebuild(RunConfig, document)
         assert isinstance(config, RunConfig)  # _rebuild returns an instance of the class that it is given
@@ -243,9 +244,11 @@ def _rebuild(cls: type, document: Mapping[str, Any]) -> Any:
         if dataclasses.is_dataclass(hint):
             values[name] = _rebuild(typing.cast("type", hint), value)
         elif typing.get_origin(hint) is tuple:
-            if isinstance(value, str):  # else each letter would be an item
-                raise UsageError(f"{name} must be a list, not {shorten(value)}")
+            if isinstance(value, str) or not isinstance(value, Iterable):  # each letter of a text would be an item
+                raise TypeError(f"{name} must be a list, not {shorten(value)}")
             values[name] = tuple(value)
+            if typing.get_args(hint)[0] is str and not all(isinstance(item, str) for item in values[name]):
+                raise TypeError(f"{name} must be a list of text, not {shorten(value)}")
         else:
             values[name] = value
     return cls(**values)

@@ -85,6 +85,8 @@ def configure(
         config = RunConfig.from_dict(document)
     except KeyError as error:
         raise UsageError(f"unknown setting: {error.args[0]}") from None
+    except TypeError as error:
+        raise UsageError(str(error)) from None
     if not look_up:
         return config
     protocol = named_protocol(config.protocol, config.propose, config.target_anchors)
