@@ -8,16 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.proxies.agreement import means
+from benchmarks.proxies.layer_list import proxy_layers
 from benchmarks.proxies.picture import picture
-from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONG_SEEDS, LONGS, PROXIES, SEEDS, protocol_of
+from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONG_SEEDS, LONGS, OF_TARGET, PROXIES, SEEDS, protocol_of
 from benchmarks.proxies.summary import summary
 from benchmarks.target.__main__ import ANCHORS as TARGET_ANCHORS
-from benchmarks.target.__main__ import NAME, UNSEEN
+from benchmarks.target.__main__ import NAME
 from benchmarks.target.__main__ import SEEDS as TARGET_SEEDS
-from benchmarks.training_rows import Job, Row, missing, read, train
-from evonas.setup.make_executor import make_executor
-
-LAYERS = Path(__file__).parent / "layers.json"
+from benchmarks.target.layer_list import target_layers
+from benchmarks.training_rows import Job, Row, complete, read
 
 
 def main() -> None:
@@ -26,24 +25,23 @@ def main() -> None:
     parser.add_argument("--target", type=Path, default=None, help="rows of python -m benchmarks.target")
     parser.add_argument("--data-dir", default="", help="CIFAR-10, for the proxies that need it")
     parser.add_argument("--rows", type=Path, default=Path("proxy_rows.jsonl"))
-    parser.add_argument("--proxy", nargs="*", default=[proxy.name for proxy in (LONG, *PROXIES)])
+    parser.add_argument("--proxy", nargs="*", default=None, help="by default all but the further long ones")
     parser.add_argument("--seed", type=int, nargs="*", default=SEEDS)
     parser.add_argument("--long-seed", type=int, nargs="*", default=LONG_SEEDS)
-    parser.add_argument("--anchor", nargs="*", default=ANCHORS, choices=ANCHORS)
-    parser.add_argument("--layers", type=Path, default=LAYERS, help="JSON list of layers; by default those of searches")
+    parser.add_argument("--anchor", nargs="*", default=ANCHORS, choices=ANCHORS, help="of the small networks")
     parser.add_argument("--workers", type=int, default=None)
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
-    layers = json.loads(given.layers.read_text())
-    for proxy in (one for one in (*LONGS, *PROXIES) if one.name in given.proxy):
+    chosen = given.proxy
+    if chosen is None:
+        chosen = [one.name for one in (LONG, *PROXIES) if one not in OF_TARGET or given.target is not None]
+    for proxy in (one for one in (*LONGS, *PROXIES) if one.name in chosen):
+        layers = target_layers() if proxy in OF_TARGET else proxy_layers()
+        anchors = given.anchor if proxy.anchors == ANCHORS else proxy.anchors
         seeds = given.long_seed if proxy in LONGS else given.seed
-        protocols = [protocol_of(proxy, given.data_dir, seed, given.anchor) for seed in seeds]
+        protocols = [protocol_of(proxy, given.data_dir, seed, anchors) for seed in seeds]
         jobs = [Job(layer["layer"], proxy.name, protocol, "validation") for protocol in protocols for layer in layers]
-        left = missing(jobs, read(given.rows))
-        if left:
-            with make_executor("ray", protocols[0], deadline=1800.0, workers=given.workers) as executor:
-                done = sum(1 for _ in train(left, executor, given.rows))
-            print(f"{proxy.name}: {done} trainings", flush=True)
+        complete(jobs, given.rows, given.workers, deadline=1800.0)
     rows = read(given.rows)
     targets = {
         long.name: means(rows, long.name, given.anchor, seeds)
@@ -52,8 +50,8 @@ def main() -> None:
     }
     if given.target is not None:
         of_target = read(given.target)
-        targets["CIFAR-10"] = means(of_target, NAME, (*TARGET_ANCHORS, UNSEEN), _trained(of_target, NAME, TARGET_SEEDS))
-    found = summary(layers, rows, targets)
+        targets["CIFAR-10"] = means(of_target, NAME, TARGET_ANCHORS, _trained(of_target, NAME, TARGET_SEEDS))
+    found = summary(target_layers(), rows, targets)
     for name, target in found["targets"].items():
         print(f"target {name}, {len(target['layers'])} layers")
         for row in sorted(target["proxies"], key=lambda row: -row["correlation"])[:30]:

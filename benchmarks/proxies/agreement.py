@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.proxies.proxy_table import ANCHORS, PROXIES, SEEDS
+from benchmarks.proxies.proxy_table import PROXIES, SEEDS
 from benchmarks.training_rows import Row
 
 BEST = 10
@@ -37,8 +37,8 @@ def agreement(rows: Sequence[Row], target: Mapping[str, float]) -> list[dict[str
     table = []
     for proxy in PROXIES:
         of_proxy = [row for row in rows if row.protocol == proxy.name]
-        for size in range(1, len(ANCHORS) + 1):
-            for anchors in combinations(ANCHORS, size):
+        for size in range(1, len(proxy.anchors) + 1):
+            for anchors in combinations(proxy.anchors, size):
                 for seeds in (SEEDS[:1], SEEDS):
                     scores = means(of_proxy, proxy.name, anchors, seeds)
                     common = {layer: target[layer] for layer in target if layer in scores}

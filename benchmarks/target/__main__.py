@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 from pathlib import Path
 
-from benchmarks.target.layer_list import layers
-from benchmarks.training_rows import Job, missing, read, train
+from benchmarks.target.layer_list import target_layers
+from benchmarks.target.summary import summary, table
+from benchmarks.training_rows import Job, complete, read
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.setup.assemble import configure
-from evonas.setup.make_executor import make_executor
 
 NAME = "target"
 SEEDS = (7001, 7002)
@@ -43,25 +44,20 @@ def main() -> None:
     """Train and summarise."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.target", description=__doc__)
     parser.add_argument("--data", default="image-folder")
-    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--data-dir", required=True, help="CIFAR-10 as a folder of images or an archive of one")
     parser.add_argument("--rows", type=Path, default=Path("target_rows.jsonl"))
     parser.add_argument("--workers", type=int, default=None)
-    parser.add_argument("--origin", nargs="*", default=[])
     parser.add_argument("--seed", type=int, nargs="*", default=SEEDS)
+    parser.add_argument("-o", "--output", type=Path, default=None, help="the summary as JSON")
     given = parser.parse_args()
+    layers = target_layers()
     protocols = [target_protocol(given.data, given.data_dir, seed) for seed in given.seed]
-    jobs = [Job(layer, NAME, protocol) for protocol in protocols for layer in layers(*given.origin)]
-    left = missing(jobs, read(given.rows))
-    total = sum(len(job.protocol.anchors) for job in left)
-    print(f"{total} trainings left", flush=True)
-    if left:
-        with make_executor(
-            "ray" if given.workers != 0 else "local", protocols[0], deadline=1800.0, workers=given.workers or None
-        ) as executor:
-            for number, row in enumerate(train(left, executor, given.rows), 1):
-                print(
-                    f"{number}/{total}  {row.score:.4f}  {row.seconds:5.1f} s  {row.anchor:20} {row.layer}", flush=True
-                )
+    jobs = [Job(layer["layer"], NAME, protocol) for protocol in protocols for layer in layers]
+    complete(jobs, given.rows, given.workers, deadline=1800.0)
+    document = summary(layers, read(given.rows), ANCHORS, UNSEEN)
+    print(table(document))
+    if given.output is not None:
+        given.output.write_text(json.dumps(document, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
-"""The layers that the target is measured on: published, random ones that learn, and evolved ones."""
+"""The layers that the target is measured on, and where they come from."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-LAYERS = Path(__file__).parent / "layers.json"
+from benchmarks.proxies.layer_list import proxy_layers
+
+FURTHER = Path(__file__).parent / "layers.json"
 
 
-def layers(*origins: str) -> list[str]:
-    """Return the layers of ``layers.json``, or those of some origins."""
-    rows = json.loads(LAYERS.read_text())
-    return [row["layer"] for row in rows if not origins or row["origin"] in origins]
+def target_layers() -> list[dict[str, str]]:
+    """Return the layers of the study of proxies, those that evonas starts from or has ended with, and random ones."""
+    return [*proxy_layers(), *json.loads(FURTHER.read_text())]
