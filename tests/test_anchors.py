@@ -62,13 +62,16 @@ FULL = (
     "vgg16@0.25",
     "densenet121@0.25",
 )  # see test_anchors_published.py
-TRANSFORMERS = ("vit-small", "vit-tiny-16", "vit-small-16")  # see test_transformer_anchors.py
+TRANSFORMERS = (  # see test_transformer_anchors.py and test_text_transformers.py
+    *("vit-small", "vit-tiny-16", "vit-small-16", "dit-small", "dit-small-2"),
+    *("gpt-small", "gpt-deep", "gpt2", "encoder-small", "encoder-deep"),
+)
 NAMES = (*POSITIONS, *FULL)
 
 
 def test_every_anchor_is_listed_here() -> None:
     assert {*(name.partition("@")[0] for name in NAMES), *TRANSFORMERS} == set(ANCHORS)
-    families = {"resnet", "mobilenet", "efficientnet", "vgg", "densenet", "vit"}
+    families = {"resnet", "mobilenet", "efficientnet", "vgg", "densenet", "vit", "dit", "gpt", "encoder"}
     assert {row.family for row in ANCHORS.values()} == families
     assert all(row.note and row.name == name for name, row in ANCHORS.items())
 

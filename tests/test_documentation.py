@@ -89,6 +89,7 @@ def small(command: str) -> list[str]:
 def own_data(place: Path) -> None:
     """Makes the files that the sections on your own data and parts mention."""
     shutil.copytree(ROOT / "examples", place / "examples")
+    (place / "pages.txt").write_text("some words of my own, in pages without an end\n" * 200)
     images = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 3), np.uint8)
     np.savez(place / "mine.npz", x_train=images, y_train=np.arange(60) % 2)
     for number, image in enumerate(images):

@@ -17,7 +17,7 @@ from evonas.db import open_store
 from evonas.errors import EvonasError, StorageError, UsageError
 from evonas.evolution.executor import Task
 from evonas.evolution.loop import Search
-from evonas.judging.floors import FLOOR_LAYERS, TurnedAway, floors_for, run_floors, stages, turned_away
+from evonas.judging.floors import TurnedAway, floors_for, run_floors, stages, turned_away
 from evonas.language.graph import Graph
 from evonas.language.zoo import NAMES_BY_KEY
 from evonas.records.memory_store import MemoryStore
@@ -26,6 +26,7 @@ from evonas.records.store import Store
 from evonas.settings.candidate import Evaluation, FilterOutcome, Status
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import FLOOR_LAYERS
 from evonas.workers.trial.network_filters import EarlyFilter, QualityFilter, filters_of
 from tests.fakes import ANCHORS, FakeExecutor, InterruptedExecutor, config, outcome, table
 from tests.test_evolution_faults import Interrupter

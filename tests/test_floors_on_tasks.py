@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from evonas.evolution.executor import Task, published_task
-from evonas.judging.floors import FLOOR_LAYERS, run_floors, turned_away
+from evonas.judging.floors import run_floors, turned_away
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.settings.candidate import Evaluation, Status
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import FLOOR_LAYERS
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.data.dataset import DataSet
 from evonas.workers.trial.evaluate import evaluate_task

@@ -207,7 +207,7 @@ def test_a_file_that_makes_no_sense_is_refused(text: str, message: str, tmp_path
 
 
 def test_a_preset_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="unknown preset 'large'; known: paper, pictures, small; or the path"):
+    with pytest.raises(UsageError, match="unknown preset 'large'; known: paper, pictures, small, tokens; or the path"):
         read_preset("large")
     with pytest.raises(UsageError, match=r"the preset 'none.toml' cannot be read: No such file"):
         read_preset("none.toml")

@@ -14,9 +14,9 @@ from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import Layer, Retraining, RetrainingStage
 from evonas.reruns.collapse import CHANCE, chance_of, collapsed
 from evonas.reruns.ranking import Sample
-from evonas.reruns.rerank_plan import VERIFY_REFERENCES
 from evonas.reruns.verdict import Verdict, verdict_of
 from evonas.reruns.verdict_words import standing
+from evonas.settings.run_config import REFERENCES
 from tests.store_samples import CONFIG, candidate, scored
 
 ANCHORS = CONFIG.protocol.anchors
@@ -30,7 +30,7 @@ NOISE = (0.0, 0.004, -0.003, 0.002, -0.003)
 
 Wrong = Mapping[tuple[Layer, RetrainingStage, str, int], float]
 NOTHING: Wrong = {}
-LEVEL = dict.fromkeys(VERIFY_REFERENCES, 0.7)
+LEVEL = dict.fromkeys(REFERENCES, 0.7)
 
 NONE = "No layer of this run is better than bn-relu, as far as was verified: the best, 1/1,"
 
@@ -87,7 +87,7 @@ def verdict(store: MemoryStore) -> Verdict:
 def test_a_layer_that_is_better_than_all_is_said_to_be_and_by_how_much() -> None:
     found = verdict(store_with())
     assert found.layer is not None and found.layer.id == "1/1"
-    assert found.better and found.better_than_all and found.better_than == list(VERIFY_REFERENCES)
+    assert found.better and found.better_than_all and found.better_than == list(REFERENCES)
     # Differences by seed are 0.1 + 2·NOISE: s is 0.62 points, and half the width 2.776 · s / √5.
     assert str(found).startswith(
         "1/1 is better than bn-relu by 10.0 ± 0.8 points on images that chose nothing (p < 0.001)"
@@ -142,9 +142,7 @@ def test_p_values_are_corrected_for_the_six_comparisons() -> None:
     found = verdict(store_with(winner=0.709))
     (baseline,) = [one for one in found.test if one.reference == "bn-relu"]
     assert baseline.paired is not None and baseline.paired.p == pytest.approx(0.0309, abs=1e-3)
-    assert baseline.corrected == pytest.approx(6 * baseline.paired.p) and found.not_told_apart == list(
-        VERIFY_REFERENCES
-    )
+    assert baseline.corrected == pytest.approx(6 * baseline.paired.p) and found.not_told_apart == list(REFERENCES)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +152,7 @@ def test_p_values_are_corrected_for_the_six_comparisons() -> None:
 def test_a_layer_that_collapses_with_one_seed_is_no_winner(score: float, phrase: str) -> None:
     """Its mean is still far better than that of every published layer."""
     wrong: Wrong = {(1, RetrainingStage.TEST, "mobilenet-small", 2): score}
-    found = verdict(store_with(wrong, winner=0.9, references=dict.fromkeys(VERIFY_REFERENCES, 0.2)))
+    found = verdict(store_with(wrong, winner=0.9, references=dict.fromkeys(REFERENCES, 0.2)))
     assert not found.better and not found.better_than_all and found.word == "collapsed"
     assert phrase in str(found) and "so the next finalist was not tested" in str(found)
     assert found.brief == "1/1 collapsed" and found.layer is not None and found.layer.id == "1/1"
@@ -169,7 +167,7 @@ def test_half_of_the_way_from_chance_is_the_bar() -> None:
 
 def test_a_layer_that_fails_with_every_seed_on_the_unseen_network_collapsed() -> None:
     found = verdict(store_with(unseen=0.12))
-    assert found.better_than == list(VERIFY_REFERENCES) and not found.better
+    assert found.better_than == list(REFERENCES) and not found.better
     assert (
         len(found.collapsed) == 5 and "0.120 on vgg-small with seed 1005" in str(found) and "and 2 more" in str(found)
     )
@@ -215,7 +213,7 @@ def test_a_reference_whose_trainings_all_failed_is_not_compared() -> None:
 
 
 def test_without_all_trainings_nothing_is_verified() -> None:
-    few = dict.fromkeys(VERIFY_REFERENCES[:5], 0.7)
+    few = dict.fromkeys(REFERENCES[:5], 0.7)
     found = verdict(store_with(references=few))
     assert found.missing == 5 * 3 and not found.better and not found.sound and found.word == "unfinished"
     assert "15 trainings on the test split are missing; `evonas resume 1` continues" in str(found)
@@ -238,7 +236,7 @@ def test_a_reranking_after_a_verification_does_not_change_the_verdict() -> None:
             "dyt", RetrainingStage.TEST, 0.9, {}
         ):
             store.record_retraining(1, one)
-        for name in ("rmsnorm", *VERIFY_REFERENCES, 1, 3):
+        for name in ("rmsnorm", *REFERENCES, 1, 3):
             for one in trainings(name, RetrainingStage.TRANSFER, 0.9, {}):
                 store.record_retraining(1, replace(one, anchor="densenet-small"))
         found = verdict(store)
@@ -287,7 +285,7 @@ def test_one_seed_tells_nothing_apart() -> None:
     store = MemoryStore()
     store.create_run(replace(RUN, verify_seeds=1), {})
     store.record(1, candidates=[candidate(1)], evaluations=[scored(1, 0.5)])
-    for layer, level in ((1, 0.9), *((name, 0.7) for name in VERIFY_REFERENCES)):
+    for layer, level in ((1, 0.9), *((name, 0.7) for name in REFERENCES)):
         for stage in RetrainingStage.HELD_OUT, RetrainingStage.TEST:
             if stage is RetrainingStage.TEST or layer == 1:
                 for one in trainings(layer, stage, level, {}, seeds=1):
@@ -331,7 +329,7 @@ def test_the_document_is_json_and_says_what_the_words_say() -> None:
     assert document["better"] and document["layer"]["id"] == "1/1" and document["text"] == str(found)
     assert [one["id"] for one in document["finalists"]] == ["1/1", "1/2", "1/0"]
     assert [(one["stage"], one["reference"]) for one in document["comparisons"]] == [
-        (stage, name) for stage in ("test", "transfer") for name in VERIFY_REFERENCES
+        (stage, name) for stage in ("test", "transfer") for name in REFERENCES
     ]
 
 

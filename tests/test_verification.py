@@ -21,9 +21,10 @@ from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.reruns.finalists import finalists
-from evonas.reruns.rerank_plan import UNSEEN_ANCHORS, VERIFY_REFERENCES
+from evonas.reruns.rerank_plan import UNSEEN_ANCHORS
 from evonas.reruns.verification import verify
 from evonas.settings.candidate import Candidate, Evaluation, Origin, OriginKind, Status
+from evonas.settings.run_config import REFERENCES
 from evonas.setup.assemble import open_storage
 from evonas.workers.executors import local_executor
 from tests.fakes import FakeExecutor, InterruptedExecutor
@@ -35,7 +36,7 @@ LAYERS = ("evonorm-b1", "evonorm-b2", "evonorm-s0", "gn-relu", "bn-relu")
 PROTOCOL = replace(CONFIG.protocol, data_dir=None, steps=30, seed=7)
 RUN = replace(CONFIG, protocol=PROTOCOL, seed_graphs=(), finalists=3, verify_seeds=2)
 LEVELS = {"evonorm-s0": 0.8, "bn-relu": 0.6, "gn-relu": 0.7}
-TRAININGS = 3 * 2 * 2 + (1 + len(VERIFY_REFERENCES)) * 3 * 2
+TRAININGS = 3 * 2 * 2 + (1 + len(REFERENCES)) * 3 * 2
 
 
 def judge(task: Task) -> Evaluation:
@@ -113,16 +114,14 @@ def test_the_best_on_held_out_images_alone_meets_the_test_split() -> None:
     test = executor.submitted[len(held_out) :]
     assert executor.submitted[: len(held_out)] == held_out and len(executor.submitted) == TRAININGS
     assert {Graph.from_json(task.graph).key for task in held_out} == {zoo[LAYERS[i]].key for i in (0, 2, 3)}
-    assert {Graph.from_json(task.graph).key for task in test} == {
-        zoo[n].key for n in ("evonorm-s0", *VERIFY_REFERENCES)
-    }
+    assert {Graph.from_json(task.graph).key for task in test} == {zoo[n].key for n in ("evonorm-s0", *REFERENCES)}
     assert {task.split for task in test} == {"test"} and {task.protocol.steps for task in executor.submitted} == {60}
     seeds = [{task.protocol.seed for task in tasks} for tasks in (held_out, test)]
     assert seeds == [{1000, 1001}, {1002, 1003}]
     assert store.run(1).status is RunStatus.FINISHED and executor.closed == 0
     # A reranking shows the same, and measures nothing on the test split again.
     again = FakeExecutor(3, 5, judge)
-    ranking = evonas.rerank(1, storage=store, executor=again, seeds=2, top=3, report=1, references=VERIFY_REFERENCES)
+    ranking = evonas.rerank(1, storage=store, executor=again, seeds=2, top=3, report=1, references=REFERENCES)
     assert all(task.held_out for task in again.submitted) and ranking.layers[0].id == "1/2"
     idle = FakeExecutor(1)
     assert verify(store, 1, idle).verdict is not None and idle.submitted == []
@@ -147,7 +146,7 @@ def test_of_two_that_tie_the_one_that_collapsed_is_passed_over_and_no_other_repl
     found = verify(store, 1, executor).verdict
     assert found is not None and found.layer is not None and found.layer.id == "1/3" and found.word == "collapsed"
     tested = {one.layer for one in store.retrainings(1) if one.stage is not RetrainingStage.HELD_OUT}
-    assert tested == {3, *VERIFY_REFERENCES}
+    assert tested == {3, *REFERENCES}
 
 
 def test_the_setting_decides_on_steps_and_deadline() -> None:
@@ -231,7 +230,7 @@ QUICK = (
     *("--seed-graph", "bn-relu", "--seed-graph", "evonorm-s0", "--seed-graph", "gn-relu"),
     *("--set", "finalists=2", "--set", "verify_seeds=1", "--set", "verify_steps=12"),
 )
-QUICK_TRAININGS = 2 + (1 + len(VERIFY_REFERENCES)) * 2
+QUICK_TRAININGS = 2 + (1 + len(REFERENCES)) * 2
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from benchmarks.target.__main__ import UNSEEN, target_protocol
 from benchmarks.training_rows import Job, Row
 from evonas.front.api import Result
 from evonas.language.zoo import FOUND, as_graph, zoo
-from evonas.reruns.rerank_plan import VERIFY_REFERENCES, unseen_anchor
+from evonas.reruns.rerank_plan import unseen_anchor
 from evonas.reruns.significance import holm, paired
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.settings.run_config import RunConfig
+from evonas.settings.run_config import REFERENCES, RunConfig
 from evonas.setup.assemble import configure
 
-PUBLISHED = VERIFY_REFERENCES
+PUBLISHED = REFERENCES
 FIRST_SEED = 20_000
 LONGER = 4
 """Times the steps of the longest training of the search."""

@@ -22,14 +22,14 @@ from rich.table import Table
 
 from evonas.evolution.executor import Task, published_task
 from evonas.judging.cheap_filters import CheapFilters, Passed, Tally
-from evonas.judging.floors import FLOOR_LAYERS, run_floors, stages
+from evonas.judging.floors import run_floors, stages
 from evonas.language.graph import Graph
 from evonas.language.zoo import zoo
 from evonas.layers.layer_factory import LayerFactory
 from evonas.records.environment import environment
 from evonas.settings.candidate import Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol
-from evonas.settings.run_config import RunConfig
+from evonas.settings.run_config import FLOOR_LAYERS, RunConfig
 from evonas.settings.search_space import generator
 from evonas.workers.data.dataset import DataSet
 from evonas.workers.executors.allocator import keep_freed_memory

@@ -17,6 +17,7 @@ from evonas.cli.tables import cut, narrow, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
 from evonas.errors import UsageError
 from evonas.language.zoo import as_graph, zoo
+from evonas.layers.modules.module_names import MODULES
 from evonas.reruns.baseline import Comparison
 from evonas.reruns.baseline import baseline as train
 from evonas.settings.presets import DEFAULT
@@ -42,7 +43,9 @@ def baseline(
     preset: options.Preset = DEFAULT,
     data: Annotated[
         str | None,
-        typer.Option(help="Data: crops, photographs, digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME."),
+        typer.Option(
+            help="Data: crops, photographs, digits, cifar10, cifar100, image-folder, npz, text or FILE.py:NAME."
+        ),
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps on each anchor; the preset's by default.")] = None,
@@ -56,7 +59,8 @@ def baseline(
     protocol = configure(preset=preset, protocol=changes).protocol
     layers = [options.find_layer(text, storage) for text in layer] if layer else list(zoo)
     for one in layers:
-        as_graph(one)  # raises before anything starts if it is not a layer
+        if one not in MODULES:
+            as_graph(one)  # raises before anything starts if it is not a layer
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
     replace(protocol, seed=first_seed)  # raises if the seed is out of range

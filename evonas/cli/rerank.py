@@ -16,7 +16,7 @@ from evonas.cli.progress import training_bar
 from evonas.cli.tables import cut, half_width, narrow, sample_mean, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
 from evonas.reruns.ranking import PairedComparison, Ranked, Ranking
-from evonas.reruns.rerank_plan import AUTO, RERANK_REFERENCES
+from evonas.reruns.rerank_plan import AUTO
 from evonas.reruns.reranking import rerank as train_again
 from evonas.setup.assemble import open_storage
 
@@ -61,7 +61,7 @@ def rerank(
                     found,
                     storage=store,
                     top=top,
-                    references=reference or RERANK_REFERENCES,
+                    references=reference or None,
                     seeds=seeds,
                     first_seed=first_seed,
                     steps=steps,

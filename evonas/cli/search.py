@@ -65,7 +65,9 @@ def search(
     ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Data: crops, photographs, digits, cifar10, cifar100, image-folder, npz or FILE.py:NAME."),
+        typer.Option(
+            help="Data: crops, photographs, digits, cifar10, cifar100, image-folder, npz, text or FILE.py:NAME."
+        ),
     ] = None,
     data_dir: Annotated[str | None, typer.Option(help="Folder or file of the data set.")] = None,
     anchor: Annotated[

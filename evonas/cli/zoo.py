@@ -16,6 +16,7 @@ from evonas.cli import options
 from evonas.cli.tables import table
 from evonas.errors import UsageError, shorten, unknown
 from evonas.language.zoo import ROWS, Published, zoo
+from evonas.layers.modules.module_names import MODULES
 from evonas.report.graph_drawing import gallery, picture, tree
 
 app = typer.Typer()
@@ -69,7 +70,11 @@ def _document(rows: Sequence[Published]) -> list[dict[str, Any]]:
 
 
 def _table(rows: Sequence[Published]) -> Table:
-    grid = table(caption="`evonas zoo NAME` draws a layer; each is followed by a trainable affine")
+    apart = ", ".join(MODULES)
+    grid = table(
+        caption="`evonas zoo NAME` draws a layer; each is followed by a trainable affine. "
+        f"`evonas baseline --layer` trains some that are no graphs, too: {apart}"
+    )
     grid.add_column("name", no_wrap=True)
     grid.add_column("layer", overflow="fold")
     grid.add_column("source", overflow="fold")

@@ -35,6 +35,7 @@ class Task:
         rung: 0 for a new candidate, or the rung of a longer training (`evonas.judging.rungs`).
         deadlines: how many times the executor's deadline it may take.
         start: what parameters of the layer start at, as in `NormAct`.
+        module: the name of a layer that is no graph (`evonas.layers.modules`), in place of `graph`; empty for none.
     """
 
     index: int
@@ -50,6 +51,7 @@ class Task:
     rung: int = 0
     deadlines: float = 1.0
     start: Mapping[str, float] = field(default_factory=dict)
+    module: str = ""
 
     @property
     def key(self) -> tuple[int, int]:

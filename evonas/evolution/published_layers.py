@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from evonas.errors import EvonasError, StorageError
 from evonas.evolution.executor import Task, published_task
-from evonas.judging.floors import FLOOR_LAYERS, TurnedAway, run_floors, turned_away
+from evonas.judging.floors import TurnedAway, run_floors, turned_away
 
 if TYPE_CHECKING:
     from evonas.records.run_info import RunInfo
@@ -39,7 +39,8 @@ class PublishedLayers:
     def __init__(self, run: RunInfo, references: Sequence[str], drawn: int) -> None:
         self._protocol, self._values = run.config.protocol, dict(run.checkpoints)
         self._by_share, self._final = run.config.protocol.floors == "published", drawn > 0
-        needed = FLOOR_LAYERS if self._by_share and not self._final else ()
+        self._floor_layers = run.config.floor_layers
+        needed = self._floor_layers if self._by_share and not self._final else ()
         awaited = [name for name in needed if name not in self._values]
         self._scored = [name for name in dict.fromkeys(references) if name not in run.references]
         # Candidates wait for the floor layers, so these come first, and of them those that take longest.
@@ -47,7 +48,7 @@ class PublishedLayers:
         order += [name for name in self._scored if name not in awaited]
         self.names = {-number: name for number, name in enumerate(order, 1)}
         self._awaited, self._told = set(awaited), set[str]()
-        self._floors = None if self._awaited else run_floors(self._protocol, self._values)
+        self._floors = None if self._awaited else run_floors(self._protocol, self._values, self._floor_layers)
         if self._floors is None and not self._awaited:
             raise StorageError(
                 f"run {run.id} has candidates, but no record of the published layers that its floors follow from, "
@@ -78,11 +79,11 @@ class PublishedLayers:
         if evaluation.checkpoints:
             self._values[name] = evaluation.checkpoints
         if self._floors is None and not self._awaited:
-            self._floors = run_floors(self._protocol, self._values)
+            self._floors = run_floors(self._protocol, self._values, self._floor_layers)
             if self._floors is None:
                 raise EvonasError(
-                    f"none of the published layers from which the floors follow ({', '.join(FLOOR_LAYERS)}) could be "
-                    f"trained, so no candidate could be either: {evaluation.reason or 'no reason is known'}"
+                    f"none of the published layers from which the floors follow ({', '.join(self._floor_layers)}) "
+                    f"could be trained, so no candidate could be either: {evaluation.reason or 'no reason is known'}"
                 )
 
     def news(self) -> Sequence[TurnedAway]:
@@ -99,5 +100,5 @@ class PublishedLayers:
         if name not in self._scored:
             return replace(task, measures="filters")
         # A layer that failed when the floors were set would change them if it were recorded now.
-        too_late = self._by_share and self._final and name in FLOOR_LAYERS
+        too_late = self._by_share and self._final and name in self._floor_layers
         return task if name in self._values or too_late else replace(task, measures="both")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from evonas.evolution.executor import Executor, Task, published_task
 from evonas.evolution.tasks_in_flight import TasksInFlight
 from evonas.language.zoo import as_graph, zoo
+from evonas.layers.modules.module_names import MODULES
 
 if TYPE_CHECKING:
     from evonas.language.graph import Graph
@@ -36,8 +37,9 @@ def training_task(
     """The task of training and scoring a layer on each anchor of a protocol, without filters.
 
     Args:
-        layer: the name of a published layer, an expression or a graph. A published layer is placed as its publication
-            does, with its own normalisation at positions without activation.
+        layer: the name of a published layer, which may be one of `evonas.layers.modules`, an expression or a graph. A
+            published layer is placed as its publication does, with its own normalisation at positions without
+            activation.
         index: the number of the task.
         protocol: how to train and score.
         split, held_out: as in `Task`.
@@ -47,6 +49,8 @@ def training_task(
     """
     if isinstance(layer, str) and layer in zoo:
         return replace(published_task(layer, index, 1, protocol, split), held_out=held_out)
+    if isinstance(layer, str) and layer in MODULES:
+        return Task(index, 1, "", protocol, filtered=False, split=split, held_out=held_out, module=layer)
     graph = as_graph(layer).to_json()
     return Task(index, 1, graph, protocol, filtered=False, split=split, held_out=held_out)
 

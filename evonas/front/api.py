@@ -34,10 +34,6 @@ from evonas.setup.assemble import DEFAULT_STORAGE, chance_level, chosen_run, con
 from evonas.setup.make_executor import Workers, make_executor
 from evonas.setup.recorded_data import DATA, check_same_data, digest_of_data
 
-SEARCH_REFERENCES = ("bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0")
-"""The published layers that a run scores under its own protocol by default, for comparison."""
-
-
 UNVERIFIED = "No layer of this run is verified: each score is of one training, so that the best were also lucky."
 """What is said of a run without a verdict."""
 
@@ -164,7 +160,7 @@ def search(
     cpus_per_worker: int = 1,
     recycle_after: int | None = None,
     observers: Sequence[Observer] = (),
-    references: Sequence[str] = SEARCH_REFERENCES,
+    references: Sequence[str] | None = None,
     verify: bool = True,
     **settings: float | int | str | Sequence[str] | Sequence[float] | None,
 ) -> Result:
@@ -189,7 +185,7 @@ def search(
         cpus_per_worker: the CPUs per Ray worker, and the number of threads that it computes with.
         recycle_after: the number of candidates after which a worker is replaced by a new process; None for never.
         observers: observers whose methods are called at each step.
-        references: published layers to score under the same protocol.
+        references: published layers to score under the same protocol; None for those of the configuration.
         verify: whether to train the best layers again after the search, as the settings `finalists`, `verify_seeds` and
             `verify_steps` say; `Result.verdict` is what comes of it.
         settings: further fields of `RunConfig`, such as `strategy="random"`.
@@ -231,7 +227,7 @@ def resume(
     storage: str | Path | Store = DEFAULT_STORAGE,
     executor: str | Executor = "ray",
     observers: Sequence[Observer] = (),
-    references: Sequence[str] = SEARCH_REFERENCES,
+    references: Sequence[str] | None = None,
     verify: bool = True,
     other_data: bool = False,
     **workers: Unpack[Workers],
@@ -272,7 +268,7 @@ def _to_the_end(
     store: Store,
     executor: Executor,
     observers: Sequence[Observer],
-    references: Sequence[str],
+    references: Sequence[str] | None,
     verify: bool,
 ) -> Result:
     result = execute(run, store, executor, observers, references)
@@ -288,7 +284,7 @@ def execute(
     store: Store,
     executor: Executor,
     observers: Sequence[Observer] = (),
-    references: Sequence[str] = SEARCH_REFERENCES,
+    references: Sequence[str] | None = None,
 ) -> Result:
     """Executes the search of a run, new or resumed, until it ends or Ctrl-C interrupts it. It verifies nothing.
 
@@ -297,7 +293,7 @@ def execute(
         store: the store that holds it.
         executor: the executor of its evaluations, which is not closed.
         observers: observers whose methods are called at each step.
-        references: published layers to score under the same protocol.
+        references: published layers to score under the same protocol; None for those of the configuration.
 
     Returns:
         The result; after Ctrl-C the status of its run is `INTERRUPTED`.
@@ -310,5 +306,6 @@ def execute(
     with claimed(store, run.id):
         store.record(run.id, status=RunStatus.RUNNING)
         run = store.run(run.id)  # as it is now: another coordinator may have executed it in the meantime
-        Search(run, store, executor, (*observers, *metering(run, store, executor)), references).execute()
+        beside = run.config.references if references is None else references
+        Search(run, store, executor, (*observers, *metering(run, store, executor)), beside).execute()
     return Result(store, run.id)

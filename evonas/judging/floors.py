@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from evonas.errors import UsageError
 from evonas.settings.candidate import QUALITY
+from evonas.settings.run_config import FLOOR_LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from evonas.settings.checkpoint_value import CheckpointValue
     from evonas.settings.evaluation_protocol import EvaluationProtocol
 
-FLOOR_LAYERS = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
-"""The published layers whose median the floors follow: five of different kinds, so that one that does not suit a task,
-or two, do not decide."""
 NOISE = 3.0
 """How many standard errors of an accuracy count as noise.
 
@@ -112,20 +110,23 @@ def floors_for(protocol: EvaluationProtocol, task_floors: Mapping[str, float]) -
 
 
 def run_floors(
-    protocol: EvaluationProtocol, measured: Mapping[str, Sequence[CheckpointValue]]
+    protocol: EvaluationProtocol,
+    measured: Mapping[str, Sequence[CheckpointValue]],
+    layers: Sequence[str] = FLOOR_LAYERS,
 ) -> Mapping[str, float] | None:
     """The floors of a run, by name of the filter.
 
     Args:
         protocol: the run's protocol.
         measured: what published layers have at its filters, by layer.
+        layers: those whose median the floors follow.
 
     Returns:
-        The accuracies; None if they follow from published layers and none of `FLOOR_LAYERS` has been measured.
+        The accuracies; None if they follow from published layers and none of `layers` has been measured.
     """
     if protocol.floors == "absolute":
         return {stage.name: stage.given for stage in stages(protocol)}
-    values = [value for name in FLOOR_LAYERS for value in measured.get(name, ())]
+    values = [value for name in layers for value in measured.get(name, ())]
     by_stage = {stage: [v for v in values if v.checkpoint == stage.name] for stage in stages(protocol)}
     if not all(by_stage.values()):
         return None

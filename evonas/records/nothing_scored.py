@@ -82,7 +82,7 @@ def _rejections(run: RunInfo, summary: RunSummary, rejected: int) -> list[str]:
             *lines,
             f"What to change: {protocol.score} reports what is not finite: see its learning rate and its loss.",
         ]
-    floors = run_floors(protocol, run.checkpoints) or {}
+    floors = run_floors(protocol, run.checkpoints, run.config.floor_layers) or {}
     if floors:
         lines.append(f"The floors were {_numbers(floors)}.")
     lines += _published(run, name)

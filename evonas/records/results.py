@@ -287,7 +287,7 @@ def _published(run: RunInfo, drawn: bool) -> dict[str, Any]:
     protocol = run.config.protocol
     # Floors that follow from published layers are final once a candidate has been drawn.
     known = drawn or protocol.floors == "absolute"
-    floors = (run_floors(protocol, run.checkpoints) if known else None) or {}
+    floors = (run_floors(protocol, run.checkpoints, run.config.floor_layers) if known else None) or {}
     away = (turned_away(name, values, protocol, floors) for name, values in run.checkpoints.items())
     return {
         "floors": dict(floors),

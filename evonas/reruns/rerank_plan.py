@@ -17,18 +17,14 @@ from evonas.settings.own_score import takes_split
 from evonas.settings.run_config import RunConfig
 from evonas.setup.assemble import check_protocol
 
-RERANK_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
-"""The published layers that are trained beside those of the run by default."""
-VERIFY_REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-b1", "evonorm-s0")
-"""The published layers that the best layer of a run is compared with when it is verified."""
-BASELINE = VERIFY_REFERENCES[0]
-"""The layer that a layer has to be better than to be recommended."""
 AUTO = "auto"
 """The name that stands for `unseen_anchor`."""
 UNSEEN_ANCHORS = ("vgg-small", "densenet-small", "efficientnet-small")
 """Anchors on which a layer is tried that a search did not train: the first of them."""
 UNSEEN_MEDIUM_ANCHORS = ("vgg-medium", "densenet-medium", "efficientnet-medium")
 """The same for a search whose target is a network of medium size."""
+UNSEEN_TRANSFORMERS = ("dit-small", "vit-small", "encoder-small", "gpt-small")
+"""The same for a search on transformers."""
 FIRST_SEED = 1000
 """The first seed of the trainings after a search."""
 HELD_OUT_SHARE = 0.2
@@ -36,9 +32,19 @@ HELD_OUT_SHARE = 0.2
 
 
 def unseen_pool(config: RunConfig) -> tuple[str, ...]:
-    """The anchors among which `unseen_anchor` chooses: of medium size if a target of the search is."""
-    from evonas.workers.anchors import plain_name
+    """The anchors among which `unseen_anchor` chooses.
 
+    They are transformers that the data and the layers suit if all networks of the search are transformers, and of
+    medium size if a target of the search is.
+    """
+    from evonas.workers.anchors import ANCHORS, own_row, plain_name
+    from evonas.workers.data.data_sets import kinds_of
+
+    every = [own_row(name) for name in (*config.protocol.anchors, *config.target_anchors)]
+    if all(row is not None and row.is_transformer for row in every):
+        kinds, causal_too = kinds_of(config.protocol.data), not config.space.mixes_positions
+        rows = [ANCHORS[name] for name in UNSEEN_TRANSFORMERS]
+        return tuple(row.name for row in rows if row.reads in kinds and (causal_too or not row.causal))
     medium = any(plain_name(text).endswith("-medium") for text in config.target_anchors)
     return UNSEEN_MEDIUM_ANCHORS if medium else UNSEEN_ANCHORS
 
@@ -46,16 +52,21 @@ def unseen_pool(config: RunConfig) -> tuple[str, ...]:
 def unseen_anchor(config: RunConfig) -> str | None:
     """The first of `UNSEEN_ANCHORS` that a search does not train, whatever its width and its weights' normalisation.
 
-    If the target of the search is a network of medium size, it is the first of `UNSEEN_MEDIUM_ANCHORS` of which the
+    Of a search on transformers it is the first of `UNSEEN_TRANSFORMERS` whose architecture it does not train. If the
+    target of the search is a network of medium size, it is the first of `UNSEEN_MEDIUM_ANCHORS` of which the
     search trains neither that size nor the small one. None if there is no such anchor, or a loop of the user's own
     trains.
     """
-    from evonas.workers.anchors import plain_name
+    from evonas.workers.anchors import ANCHORS, own_row, plain_name
 
     if config.protocol.score:
         return None
     targets, trained = ({plain_name(text) for text in of} for of in (config.target_anchors, config.protocol.anchors))
     pool = unseen_pool(config)
+    if set(pool) <= set(UNSEEN_TRANSFORMERS):
+        rows = [own_row(name) for name in (*config.protocol.anchors, *config.target_anchors)]
+        families = {row.family for row in rows if row is not None}
+        return next((name for name in pool if ANCHORS[name].family not in families), None)
     if pool == UNSEEN_MEDIUM_ANCHORS:
         of_family = {name.removesuffix("-medium").removesuffix("-small") for name in targets | trained}
         return next((name for name in pool if name.removesuffix("-medium") not in of_family), None)
@@ -127,7 +138,7 @@ def verify_request(run: RunInfo, unseen: str | None) -> RerankRequest:
     config = run.config
     return RerankRequest(
         top=max(1, config.finalists),
-        references=VERIFY_REFERENCES,
+        references=config.references,
         seeds=config.verify_seeds,
         first_seed=FIRST_SEED,
         steps=config.verify_steps,

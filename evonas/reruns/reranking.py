@@ -21,7 +21,6 @@ from evonas.reruns.rerank_plan import (
     AUTO,
     FIRST_SEED,
     HELD_OUT_SHARE,
-    RERANK_REFERENCES,
     RerankPlan,
     RerankRequest,
     plan_reranking,
@@ -39,7 +38,7 @@ def rerank(
     *,
     storage: str | Path | Store = DEFAULT_STORAGE,
     top: int = 10,
-    references: Sequence[str] = RERANK_REFERENCES,
+    references: Sequence[str] | None = None,
     seeds: int = 5,
     first_seed: int = FIRST_SEED,
     steps: int | None = None,
@@ -63,7 +62,7 @@ def rerank(
         run_id: the run, finished or not; the latest run of the store if None.
         storage: the path or URL of a database, or a store.
         top: how many layers to train again, the best by all that is known of them.
-        references: the published layers to train beside them.
+        references: the published layers to train beside them; None for those of the run.
         seeds: the number of trainings of each layer on each anchor.
         first_seed: the first seed. The others follow it, then those for the test split; the run's own seed is skipped.
         steps: the steps of each training; if None, those of the longest rung of the run, and at least twice its steps.
@@ -95,6 +94,7 @@ def rerank(
         transfer = unseen_anchor(run.config) if transfer == AUTO else transfer
         if transfer is not None:
             load_named_files([plain_name(transfer)])
+        references = run.config.references if references is None else references
         request = RerankRequest(top, references, seeds, first_seed, steps, held_out, report, transfer)
         plan = plan_reranking(store, run, request)
 

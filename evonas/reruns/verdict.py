@@ -12,9 +12,9 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.collapse import chance_of, collapsed
 from evonas.reruns.ranking import PairedComparison, Ranked, by_mean, compare
-from evonas.reruns.rerank_plan import BASELINE
 from evonas.reruns.verdict_records import ComparableTrainings
 from evonas.reruns.verdict_words import brief, sentences, word
+from evonas.settings.run_config import REFERENCES
 
 HELD_OUT = RetrainingStage.HELD_OUT
 
@@ -63,6 +63,7 @@ class Verdict:
         test: `layer` compared with each reference on the test split, over the networks that layers are verified on.
         transfer: the same on the unseen network; empty without one.
         target: the networks that all of this is about, if they are others than the search trained every candidate on.
+        baseline: the published layer that a layer has to be better than to be verified.
     """
 
     run_id: int
@@ -76,6 +77,7 @@ class Verdict:
     test: Sequence[PairedComparison]
     transfer: Sequence[PairedComparison]
     target: Sequence[str] = ()
+    baseline: str = REFERENCES[0]
 
     @property
     def sound(self) -> bool:
@@ -100,8 +102,8 @@ class Verdict:
 
     @property
     def better(self) -> bool:
-        """Whether the layer is verified: it never collapsed, and is better than BN-ReLU beyond chance."""
-        return self.sound and BASELINE in self.better_than
+        """Whether the layer is verified: it never collapsed, and is better than the baseline beyond chance."""
+        return self.sound and self.baseline in self.better_than
 
     @property
     def better_than_all(self) -> bool:
@@ -169,7 +171,8 @@ def verdict_of(store: Store, run_id: int) -> Verdict | None:
     if chosen is None:
         if trainings.lacks_held_out() or any(one.sound for one in found):
             return None
-        return Verdict(run_id, found, None, (), None, (), 0, trainings.command, (), (), run.config.target_anchors)
+        last = run.config.target_anchors, run.config.references[0]
+        return Verdict(run_id, found, None, (), None, (), 0, trainings.command, (), (), *last)
     stages, names = trainings.stages, trainings.references
     layer = trainings.ranked(chosen.index, [HELD_OUT, *stages])
     references = [trainings.ranked(name, stages) for name in names]
@@ -180,12 +183,13 @@ def verdict_of(store: Store, run_id: int) -> Verdict | None:
         layer=layer,
         references=references,
         unseen=trainings.unseen,
-        collapsed=[*chosen.collapsed, *_collapsed_later(layer, references, chance_of(run))],
+        collapsed=[*chosen.collapsed, *_collapsed_later(layer, references, chance_of(run), run.config.references[0])],
         missing=trainings.lacks_later([chosen.index, *names]),
         command=trainings.command,
         test=compared[RetrainingStage.TEST],
         transfer=compared.get(RetrainingStage.TRANSFER, ()),
         target=run.config.target_anchors,
+        baseline=run.config.references[0],
     )
 
 
@@ -200,12 +204,12 @@ def best_sound(finalists: Sequence[Finalist]) -> Finalist | None:
     return next((one for one in finalists if one.sound), finalists[0] if finalists else None)
 
 
-def _collapsed_later(layer: Ranked, references: Sequence[Ranked], chance: float) -> list[str]:
+def _collapsed_later(layer: Ranked, references: Sequence[Ranked], chance: float, baseline: str) -> list[str]:
     phrases = collapsed(layer.samples[RetrainingStage.TEST], chance)
     unseen = layer.samples.get(RetrainingStage.TRANSFER)
     if unseen is None:
         return phrases
-    baseline = [one.samples[RetrainingStage.TRANSFER].scores for one in references if one.id == BASELINE]
+    beside = [one.samples[RetrainingStage.TRANSFER].scores for one in references if one.id == baseline]
     # Chosen by other networks, a layer can fail on this one with every seed alike.
-    usable = {anchor: median(of.values()) for scores in baseline for anchor, of in scores.items() if of}
+    usable = {anchor: median(of.values()) for scores in beside for anchor, of in scores.items() if of}
     return phrases + collapsed(unseen, chance, usable)

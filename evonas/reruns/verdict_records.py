@@ -11,7 +11,7 @@ from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.finalists import finalists
 from evonas.reruns.ranking import Ranked, ranked_layer, sample
-from evonas.reruns.rerank_plan import VERIFY_REFERENCES, test_terms, unseen_anchor, verify_request
+from evonas.reruns.rerank_plan import test_terms, unseen_anchor, verify_request
 
 
 class ComparableTrainings:
@@ -94,7 +94,7 @@ class ComparableTrainings:
     def references(self) -> list[str]:
         """The published layers that belong to a verification, if the run has one, else those that are recorded."""
         if self._run.config.finalists:
-            return list(VERIFY_REFERENCES)
+            return list(self._run.config.references)
         later = (one.layer for one in self._rows if one.stage is not RetrainingStage.HELD_OUT)
         return list(dict.fromkeys(layer for layer in later if isinstance(layer, str)))
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from evonas.reruns.rerank_plan import BASELINE
-
 if TYPE_CHECKING:
     from evonas.reruns.ranking import PairedComparison, Ranked
     from evonas.reruns.verdict import Verdict
@@ -16,7 +14,7 @@ _GROUPS = ((1, "better than"), (-1, "worse than"), (0, "not told apart from"), (
 
 
 def sentences(verdict: Verdict) -> str:
-    """The verdict as a paragraph: the comparison with BN-ReLU, the unseen network, and the other references."""
+    """The verdict as a paragraph: the comparison with the baseline, the unseen network, and the other references."""
     if verdict.layer is None:
         return (
             f"No layer of this run is verified: each of its {len(verdict.finalists)} finalists {_ended(verdict)} in a "
@@ -43,14 +41,14 @@ def brief(verdict: Verdict) -> str:
         return f"all finalists {_ended(verdict)}"
     if verdict.missing:
         return f"not finished, {_trainings(verdict.missing)} missing"
-    layer, found = verdict.layer.id, _baseline(verdict.test)
+    layer, found = verdict.layer.id, _baseline(verdict, verdict.test)
     if verdict.collapsed:
         return f"{layer} collapsed"
     if found is None or found.paired is None:
-        return f"{layer} not compared with {BASELINE}"
+        return f"{layer} not compared with {verdict.baseline}"
     if verdict.better_than_all:
         return f"{layer} better than all {len(verdict.references)} published layers"
-    return f"{layer} {dict(_GROUPS)[found.told_apart]} {BASELINE} ({_difference(found)})"
+    return f"{layer} {dict(_GROUPS)[found.told_apart]} {verdict.baseline} ({_difference(found)})"
 
 
 def word(verdict: Verdict) -> str:
@@ -85,19 +83,19 @@ def _named(layer: Ranked) -> str:
 
 def _against_baseline(verdict: Verdict) -> str:
     assert verdict.layer is not None
-    layer, found = _named(verdict.layer), _baseline(verdict.test)
+    layer, found = _named(verdict.layer), _baseline(verdict, verdict.test)
     if found is None or found.paired is None:
         return (
-            f"No layer of this run is verified: the best, {layer}, was not compared with {BASELINE}, because they "
-            "share no training that worked."
+            f"No layer of this run is verified: the best, {layer}, was not compared with {verdict.baseline}, because "
+            "they share no training that worked."
         )
     where = "points on images that chose nothing" if found.of_accuracy else "on data that chose nothing"
     where += f", in {' and '.join(verdict.target)}" if verdict.target else ""
     p = "" if found.corrected is None else "p < 0.001" if found.corrected < 0.001 else f"p = {found.corrected:.2g}"
-    none = f"No layer of this run is better than {BASELINE}, as far as was verified: the best, {layer},"
+    none = f"No layer of this run is better than {verdict.baseline}, as far as was verified: the best, {layer},"
     unseen = _on_unseen(verdict)
     if found.told_apart == 1:
-        return f"{layer} is better than {BASELINE} by {_size(found)} {where} ({p}){unseen}."
+        return f"{layer} is better than {verdict.baseline} by {_size(found)} {where} ({p}){unseen}."
     if found.told_apart == -1:
         return f"{none} is worse by {_size(found)} {where} ({p}){unseen}."
     p = p or ("one seed tells nothing" if found.paired.interval is None else "")
@@ -111,7 +109,7 @@ def _on_unseen(verdict: Verdict) -> str:
         return ""  # a training loop of the user's own has no networks that evonas could exchange
     if verdict.unseen is None:
         return "; it was tried on no network that the search did not train"
-    found, place = _baseline(verdict.transfer), f"on the unseen network {verdict.unseen}"
+    found, place = _baseline(verdict, verdict.transfer), f"on the unseen network {verdict.unseen}"
     if found is None or found.paired is None:
         return f"; {place} the two were not compared"
     words = {1: "better", -1: "worse"}.get(found.told_apart or 0, "not told apart")
@@ -119,7 +117,7 @@ def _on_unseen(verdict: Verdict) -> str:
 
 
 def _against_others(verdict: Verdict) -> str:
-    others = [one for one in verdict.test if one.reference != BASELINE]
+    others = [one for one in verdict.test if one.reference != verdict.baseline]
     if verdict.better_than_all and others:
         return f"It is better than all {len(verdict.references)} published layers beside it: {_list(others)}."
     groups = [(words, [one for one in others if one.told_apart == told]) for told, words in _GROUPS]
@@ -148,8 +146,8 @@ def _failed(verdict: Verdict) -> str:
     return f"{_trainings(count)} failed and {'is' if count == 1 else 'are'} left out." if count else ""
 
 
-def _baseline(comparisons: Sequence[PairedComparison]) -> PairedComparison | None:
-    return next((one for one in comparisons if one.reference == BASELINE), None)
+def _baseline(verdict: Verdict, comparisons: Sequence[PairedComparison]) -> PairedComparison | None:
+    return next((one for one in comparisons if one.reference == verdict.baseline), None)
 
 
 def _list(found: Sequence[PairedComparison]) -> str:

@@ -14,13 +14,20 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Literal
 
-from evonas.errors import UsageError, shorten
+from evonas.errors import UsageError, shorten, unknown
+from evonas.language.zoo import zoo
 from evonas.settings.evaluation_protocol import EvaluationProtocol, check_integers, check_number
 from evonas.settings.objectives import ANCHOR_ACCURACIES
 from evonas.settings.search_space import SearchSpace
 
 STRATEGIES = ("families", "pareto", "average", "nsga2", "random")
 """The ways to choose parents; `random` chooses none."""
+
+REFERENCES = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-b1", "evonorm-s0")
+"""The published layers that layers for images are compared with; the first is the one that a layer has to beat."""
+FLOOR_LAYERS = ("bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0")
+"""The published layers whose median the floors of a run on images follow (`evonas.judging.floors`): five of different
+kinds, so that one that does not suit a task, or two, do not decide."""
 
 SEED_STEP = 1_000_003
 """Distance of the seeds of one rung from those of the next: a prime, so that no two runs' seeds meet by a pattern."""
@@ -79,6 +86,9 @@ class RunConfig:
         deadline: seconds after which a candidate's evaluation is stopped and counts as failed; a longer training may
             take as many times that as it has more steps.
         protocol: how candidates are judged and scored.
+        references: the names of the published layers that layers are compared with, during the search and in its
+            verdict; a layer is recommended if it is better than the first.
+        floor_layers: the names of those whose median the floors follow, where the protocol's are shares.
         finalists: the largest number of layers that are verified after the search, the best of each family; 0 for none.
         verify_seeds: the number of fresh seeds with which a verified layer is trained at each stage.
         verify_steps: training steps of a verification; None for those of the last rung, or twice those of the protocol.
@@ -119,6 +129,8 @@ class RunConfig:
     max_attempts: int = 2
     deadline: float = 300.0
     protocol: EvaluationProtocol = field(default_factory=EvaluationProtocol)
+    references: tuple[str, ...] = REFERENCES
+    floor_layers: tuple[str, ...] = FLOOR_LAYERS
     finalists: int = 0
     verify_seeds: int = 5
     verify_steps: int | None = None
@@ -139,6 +151,8 @@ class RunConfig:
             raise UsageError(f"rung_rates must be positive numbers, such as [2.0, 1.0], not {shorten(self.rung_rates)}")
         if self.target_anchors and self.protocol.score:
             raise UsageError(f"target_anchors are networks of evonas, and {self.protocol.score} trains its own")
+        for name in ("references", "floor_layers"):
+            _check_published(name, getattr(self, name))
         check_integers(self, finalists=0, verify_seeds=1)
         if self.verify_steps is not None:
             check_integers(self, verify_steps=1)
@@ -220,6 +234,14 @@ class RunConfig:
         config = _rebuild(RunConfig, document)
         assert isinstance(config, RunConfig)  # _rebuild returns an instance of the class that it is given
         return config
+
+
+def _check_published(setting: str, names: tuple[str, ...]) -> None:
+    if not names or len(set(names)) < len(names):
+        raise UsageError(f"{setting} must be names of published layers, at least one and each once")
+    for name in names:
+        if name not in zoo:
+            raise unknown(f"layer in {setting}", name, zoo)
 
 
 def _is_multiple(rung: object) -> bool:

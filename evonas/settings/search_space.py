@@ -16,6 +16,7 @@ from itertools import accumulate
 import numpy as np
 
 from evonas.errors import UsageError, shorten, unknown
+from evonas.language.axes import REMOVES, Extent
 from evonas.language.graph import FIRST, INPUTS, Graph, Node
 from evonas.language.leaf import LEAVES, NUMBER, constant_name, leaf_named
 from evonas.language.primitive_table import PRIMITIVES, IndexSet, Moment
@@ -87,6 +88,12 @@ class SearchSpace:
                 raise UsageError(f"the weight of {shorten(name)} must be a finite number >= 0, not {shorten(weight)}")
         if not sum(self._probabilities) > 0:
             raise UsageError(f"the space {shorten(self.name)} has no operation with a positive weight")
+
+    @property
+    def mixes_positions(self) -> bool:
+        """Whether it has statistics over positions, by which a token of a causal network would see later ones."""
+        whole = any(Extent.PLANE in REMOVES[IndexSet(name)] for name in self.index_sets)
+        return whole and any(operation in MOMENT_NAMES for operation in self.operations)
 
     @cached_property
     def ops(self) -> tuple[str, ...]:

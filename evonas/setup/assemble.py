@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from evonas.errors import EvonasError, MixedSizesError, UsageError, shorten
 from evonas.judging.cheap_filters import DUPLICATE, FUNCTIONAL, CheapFilters, Passed, Tally
 from evonas.language.graph import Graph
-from evonas.language.zoo import as_graph
+from evonas.language.zoo import as_graph, zoo
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.settings import objectives, plugins
@@ -25,6 +25,9 @@ from evonas.settings.presets import DEFAULT, PRESETS, merged, read_preset, resol
 from evonas.settings.proposals import PROPOSING_REGISTRY
 from evonas.settings.run_config import RunConfig
 from evonas.settings.search_space import SearchSpace, generator
+
+if TYPE_CHECKING:
+    from evonas.workers.data.dataset import DataSet
 
 DEFAULT_STORAGE = "evonas.db"
 """The database that is used if the user names none."""
@@ -90,8 +93,31 @@ def configure(
     if not look_up:
         return config
     protocol = named_protocol(config.protocol, config.propose, config.target_anchors)
+    _check_causal(config)
     rates = () if protocol.score and not takes_rate(protocol.score) else config.rung_rates
     return dataclasses.replace(config, protocol=protocol, rung_rates=rates)
+
+
+def _check_causal(config: RunConfig) -> None:
+    """Check that no layer of a run would show a token of a causal network the later ones.
+
+    Raises:
+        UsageError: the space, a seed graph or a layer that others are compared with mixes positions.
+    """
+    from evonas.workers.anchors import anchor_named
+
+    if config.protocol.score:
+        return
+    causal = [name for name in (*config.protocol.anchors, *config.target_anchors) if anchor_named(name).causal]
+    if not causal:
+        return
+    why = f"has statistics over positions, which would show a token of {causal[0]} the later ones"
+    if config.space.mixes_positions:
+        raise UsageError(f"the space {config.space.name} {why}: use tokens or tokens-pointwise")
+    for setting in ("references", "floor_layers"):
+        for name in getattr(config, setting):
+            if zoo[name].mixes_positions:
+                raise UsageError(f"the layer {name} {why}: name others in {setting}, as the preset tokens does")
 
 
 def _space(space: SearchSpace | str | Mapping[str, Any]) -> SearchSpace:
@@ -230,6 +256,7 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "", targets: Seq
     from evonas.workers.anchors import ANCHOR_REGISTRY as ANCHORS
     from evonas.workers.anchors import anchor_named, plain_name
     from evonas.workers.data.data_sets import DATA_SET_REGISTRY as DATA_SETS
+    from evonas.workers.data.data_sets import images_of
     from evonas.workers.trial.network_filters import FILTERS
 
     anchors = [] if protocol.score else [plain_name(anchor) for anchor in (*protocol.anchors, *targets)]
@@ -237,7 +264,7 @@ def named_protocol(protocol: EvaluationProtocol, propose: str = "", targets: Seq
     further = [name for name in protocol.objectives if name not in accuracies]
     of_kind = (
         (ANCHORS, anchors),
-        (DATA_SETS, [] if protocol.score else [protocol.data]),
+        (DATA_SETS, [] if protocol.score else [images_of(protocol.data)]),
         (SCORE_REGISTRY, [protocol.score] if protocol.score else []),
         (FILTERS, protocol.filters),
         (objectives.OBJECTIVE_REGISTRY, further),
@@ -274,8 +301,7 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
         UsageError: for an unknown anchor, filter or data set, missing data, or a recorded file that is missing or has
             changed.
     """
-    from evonas.workers.anchors import check_user_anchor
-    from evonas.workers.data.batches import crop_size
+    from evonas.workers.anchors import anchor_named, check_user_anchor
     from evonas.workers.trial.evaluate import load_data
     from evonas.workers.trial.network_filters import FILTERS
 
@@ -286,9 +312,9 @@ def check_protocol(protocol: EvaluationProtocol) -> None:
         check_own_score(protocol)
         return
     data = load_data(protocol)
-    size = crop_size(data.size, protocol.pad, protocol.crop)
     for anchor in protocol.anchors:
-        check_user_anchor(anchor, data.channels, size, data.classes)
+        part = data.read_by(anchor_named(anchor).reads)
+        check_user_anchor(anchor, part.channels, seen_size(part, protocol), part.classes)
 
 
 def check_anchor(name: str, protocol: EvaluationProtocol) -> None:
@@ -297,12 +323,18 @@ def check_anchor(name: str, protocol: EvaluationProtocol) -> None:
     Raises:
         UsageError: if it does not, or the anchor or the data set is unknown.
     """
-    from evonas.workers.anchors import check_runs
-    from evonas.workers.data.batches import crop_size
+    from evonas.workers.anchors import anchor_named, check_runs
     from evonas.workers.trial.evaluate import load_data
 
-    data = load_data(protocol)
-    check_runs(name, data.channels, crop_size(data.size, protocol.pad, protocol.crop), data.classes)
+    data = load_data(protocol).read_by(anchor_named(name).reads)
+    check_runs(name, data.channels, seen_size(data, protocol), data.classes)
+
+
+def seen_size(data: DataSet, protocol: EvaluationProtocol) -> tuple[int, int]:
+    """Return the height and width of what networks are shown in training."""
+    from evonas.workers.data.batches import crop_size
+
+    return crop_size(data.size, protocol.pad, protocol.crop) if data.kind == "images" else data.size
 
 
 def note_on_noise(protocol: EvaluationProtocol) -> str:
@@ -330,11 +362,16 @@ def note_on_noise(protocol: EvaluationProtocol) -> str:
 def chance_level(protocol: EvaluationProtocol) -> float:
     """The accuracy on a protocol's images of a network that always names the class with most training images.
 
-    It is 0 for a training loop of the user's own, of which nothing is known.
+    Of networks with other goals it is what these count as chance, and of several the lowest. It is 0 for a training
+    loop of the user's own, of which nothing is known.
 
     Raises:
         UsageError: if the data set is unknown, or cannot be read.
     """
+    from evonas.workers.anchors import anchor_named
     from evonas.workers.trial.evaluate import load_data
 
-    return 0.0 if protocol.score else load_data(protocol).train.chance
+    if protocol.score:
+        return 0.0
+    data, rows = load_data(protocol), [anchor_named(name) for name in protocol.anchors]
+    return min(row.goal.chance(data.read_by(row.reads).train) for row in rows)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from time import process_time
 
 from evonas.settings.run_config import RunConfig
+from evonas.setup.assemble import seen_size
 
 _STEPS = 3
 """Steps that are timed on each anchor; the first, which also prepares the network, is left out."""
@@ -23,7 +24,7 @@ class Estimate:
 
     Attributes:
         seconds: of a whole training, by anchor, on one core.
-        pixels: the shorter side of the images.
+        pixels: the shorter side of the images; 0 of text.
         targets: seconds of a training on the last rung, by network of the run's target.
     """
 
@@ -48,14 +49,13 @@ def estimate(config: RunConfig) -> Estimate | None:
     import torch
 
     from evonas.layers.layer_factory import LayerFactory
-    from evonas.workers.data.batches import crop_size
     from evonas.workers.trial.evaluate import load_data
     from evonas.workers.trial.training import Training
 
     protocol = config.protocol
     if protocol.score or protocol.device != "cpu":
         return None
-    data, layer = load_data(protocol), LayerFactory.published("bn-relu")
+    data, layer = load_data(protocol), LayerFactory.published(config.references[0])
     steps = dict.fromkeys(config.target_anchors, max((1, *config.rungs)) * protocol.steps)
     seconds = {}
     threads = torch.get_num_threads()
@@ -74,7 +74,7 @@ def estimate(config: RunConfig) -> Estimate | None:
         torch.set_num_threads(threads)
     return Estimate(
         {anchor: protocol.steps * seconds[anchor] for anchor in protocol.anchors},
-        min(crop_size(data.size, protocol.pad, protocol.crop)),
+        min(seen_size(data, protocol)) if data.kind == "images" else 0,
         {anchor: number * seconds[anchor] for anchor, number in steps.items()},
     )
 

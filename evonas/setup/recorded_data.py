@@ -11,17 +11,17 @@ DATA = "data"
 
 
 def digest_of_data(protocol: EvaluationProtocol) -> str | None:
-    """The digest of data from files or from a user's function.
+    """The digest of data from files or from a user's function, or of text, which differs between versions of Python.
 
-    None for data that comes with evonas, or with a training loop of the user's.
+    None for images that come with evonas, or with a training loop of the user's.
 
     Raises:
         UsageError: if the data set is unknown, or cannot be read.
     """
-    from evonas.workers.data.data_sets import DATA_SETS
+    from evonas.workers.data.data_sets import FROM_EVONAS
     from evonas.workers.trial.evaluate import load_data
 
-    if protocol.score or (protocol.data in DATA_SETS and protocol.data_dir is None):
+    if protocol.score or protocol.data in FROM_EVONAS:
         return None
     return load_data(protocol).digest
 

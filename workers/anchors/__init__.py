@@ -2,7 +2,8 @@
 
 A good layer helps networks of different designs, so a candidate is scored in every anchor. Each row of
 :data:`ANCHORS` is one configuration of a family. The architectures are in ``resnet.py``,
-``inverted_residuals.py``, ``vgg.py``, ``densenet.py`` and ``vit.py``, which do not know these names.
+``inverted_residuals.py``, ``vgg.py``, ``densenet.py``, ``vit.py``, ``text_transformers.py`` and ``dit.py``, which do
+not know these names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from torch import nn
 from evonas.errors import UsageError, shorten, unknown
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.plugins import Registry, errors_in_file
-from evonas.workers.anchors import densenet, efficientnet, mobilenet, resnet, vgg, vit
+from evonas.workers.anchors import densenet, dit, efficientnet, mobilenet, resnet, text_transformers, vgg, vit
+from evonas.workers.anchors.goals import GOALS, Goal, goal_of
 from evonas.workers.anchors.inverted_residuals import InvertedNet
 from evonas.workers.anchors.layers import LayerBuilder, initialise
 from evonas.workers.anchors.reparametrised import OPTIONS, reparametrise
@@ -38,6 +40,7 @@ __all__ = [
     "check_user_anchor",
     "for_small_images",
     "logits_of",
+    "own_row",
     "plain_name",
 ]
 
@@ -64,6 +67,27 @@ class Anchor:
     note: str
     pixels: int = 32
     weights: str = ""
+
+    @property
+    def reads(self) -> str:
+        """What the network reads, "images" or "text"; empty for whatever there is, as of a user's that does not say."""
+        found: str = getattr(self.network, "reads", "images")
+        return found
+
+    @property
+    def causal(self) -> bool:
+        """Whether it may have no layer that mixes positions."""
+        return bool(getattr(self.network, "causal", False))
+
+    @property
+    def is_transformer(self) -> bool:
+        """Whether it is made of the blocks of transformers, whose norms have no activation after them."""
+        return isinstance(self.config, _TRANSFORMERS)
+
+    @property
+    def goal(self) -> Goal:
+        """What the network is trained for, as far as that is known before it is built."""
+        return GOALS.get(getattr(self.network, "goal", ""), GOALS["classes"])
 
 
 def for_small_images(config: Any) -> Any:
@@ -173,7 +197,26 @@ _ROWS = (
     Anchor("vit-small", "vit", vit.ViT, vit.VIT_SMALL, "vision transformer with patches of 4×4", 16),
     Anchor("vit-tiny-16", "vit", vit.ViT, vit.VIT_TINY_16, "ViT-Ti/16, for images of 224×224", 224),
     Anchor("vit-small-16", "vit", vit.ViT, vit.VIT_SMALL_16, "ViT-S/16, for images of 224×224", 224),
+    Anchor("dit-small", "dit", dit.DiT, dit.DIT_SMALL, "diffusion transformer, which finds noise in images", 16),
+    Anchor("dit-small-2", "dit", dit.DiT, dit.DIT_SMALL_2, "DiT-S/2, for latent images of 32×32"),
+    *(
+        Anchor(name, "gpt", text_transformers.GPT, config, note)
+        for name, config, note in (
+            ("gpt-small", text_transformers.GPT_SMALL, "causal language model on characters"),
+            ("gpt-deep", text_transformers.GPT_DEEP, "as gpt-small, with twelve blocks"),
+            ("gpt2", text_transformers.GPT2_SMALL, "GPT-2 of 124 M parameters"),
+        )
+    ),
+    *(
+        Anchor(name, "encoder", text_transformers.Encoder, config, note)
+        for name, config, note in (
+            ("encoder-small", text_transformers.ENCODER_SMALL, "encoder that foretells masked characters, post-norm"),
+            ("encoder-deep", text_transformers.ENCODER_DEEP, "as encoder-small, with twelve blocks"),
+        )
+    ),
 )
+_TRANSFORMERS = (vit.ViTConfig, dit.DiTConfig, text_transformers.TextConfig)
+"""The configurations that have blocks."""
 
 ANCHORS: Mapping[str, Anchor] = MappingProxyType({row.name: row for row in _ROWS})
 """The anchors of evonas, by name."""
@@ -189,6 +232,8 @@ def _user_anchor(text: str, found: Any) -> Anchor | None:
     def network(_: None, layer: LayerBuilder, *, in_channels: int, classes: int) -> nn.Module:
         return build_user_network(text, found, layer, in_channels, classes)
 
+    for name, otherwise in (("reads", ""), ("goal", ""), ("causal", False)):
+        setattr(network, name, getattr(found, name, otherwise))
     return Anchor(text, text, network, None, "a user's network")
 
 
@@ -217,12 +262,12 @@ def check_runs(name: str, channels: int, size: tuple[int, int], classes: int) ->
     Raises:
         UsageError: The anchor cannot be built or run, or its output is not (2, classes).
     """
-    layer = LayerFactory.published("bn-relu")
+    layer = LayerFactory.published("layernorm" if anchor_named(name).causal else "bn-relu")
     model = build_anchor(name, layer, in_channels=channels, classes=classes)
     path = getattr(sys.modules.get(type(model).__module__), "__file__", None) or name
     with errors_in_file(path):
         logits = logits_of(model(torch.zeros(2, channels, *size)), f"the anchor {name}")
-    if logits.shape != (2, classes):
+    if goal_of(model) is GOALS["classes"] and logits.shape != (2, classes):
         shape = tuple(logits.shape)
         raise UsageError(f"the anchor {name} returns {shape} for two images instead of logits of shape (2, {classes})")
 
@@ -255,7 +300,7 @@ def anchor_named(text: str) -> Anchor:
         )
     if row.config is None:
         raise UsageError(f"the anchor {name} has a fixed width: leave out the @ and what follows it in {text}")
-    if isinstance(row.config, vit.ViTConfig):
+    if isinstance(row.config, _TRANSFORMERS):
         blocks = replace(row.config.blocks, width_multiplier=multiplier)
         return replace(row, name=text, config=replace(row.config, blocks=blocks))
     return replace(row, name=text, config=replace(row.config, width_multiplier=multiplier))
@@ -264,6 +309,11 @@ def anchor_named(text: str) -> Anchor:
 def plain_name(text: str) -> str:
     """Return the name of an anchor without its width and without what its weights are normalised by."""
     return _parts(text)[0]
+
+
+def own_row(text: str) -> Anchor | None:
+    """Return the row of `ANCHORS` that an anchor is made of, whatever else its name says; None for a user's network."""
+    return ANCHORS.get(plain_name(text).partition("+qk")[0].partition(":")[0])
 
 
 def _parts(text: str) -> tuple[str, str, str, str]:
@@ -280,7 +330,7 @@ def _placed(text: str) -> Anchor | None:
     row = ANCHORS.get(name)
     if row is None or rest or not (colon or qk):
         return None
-    if not isinstance(row.config, vit.ViTConfig):
+    if not isinstance(row.config, _TRANSFORMERS):
         raise UsageError(f"{shorten(text)}: only transformers say where norms stand; {name} is none")
     known = {one.value: one for one in Placement}
     if colon and placement not in known:
@@ -304,7 +354,8 @@ def build_anchor(name: str, layer: LayerBuilder, *, in_channels: int, classes: i
         classes: number of outputs.
 
     Returns:
-        A module from images (b, in_channels, h, w) to logits (b, classes), or to what `logits_of` takes.
+        A module from images (b, in_channels, h, w) to what its goal (`evonas.workers.anchors.goals`) makes a loss of:
+        logits (b, classes), or what `logits_of` takes, unless it has a goal of its own.
 
     Raises:
         UsageError: The name is unknown.

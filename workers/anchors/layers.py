@@ -67,6 +67,18 @@ class LearnedTokens(nn.Module):
         return self.weight.expand(x.shape[0], -1, -1)
 
 
+class TokenEmbedding(nn.Embedding):
+    """A learned table of tokens, int64 (b, t) to (b, t, channels)."""
+
+
+class TokenTable(nn.Embedding):
+    """The same for a network whose output has its weights, too."""
+
+
+class Modulation(nn.Linear):
+    """A linear map that starts close to 0: of a condition to scales, shifts and gates, or of tokens to an output."""
+
+
 class TokenClassifier(nn.Linear):
     """A linear map of features (b, channels) to logits (b, classes)."""
 
@@ -91,9 +103,12 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     fan-out counts the outputs that one input reaches: without the division by the groups, a depthwise convolution
     would start near zero. The classifier is normal with a standard deviation of 0.01, as in MobileNetV2, and so is
     that of tokens. Maps of tokens and of patches are normal with the variance of Glorot and Bengio 2010, 2 / (inputs
-    + outputs), as in the released code of ViT; learned tokens are normal with 0.02, as in that of DeiT. Biases start
-    at 0. Modules made by a layer builder are left as they are.
+    + outputs), as in the released code of ViT; learned tokens and tables of tokens are normal with 0.02, as in those of
+    DeiT and GPT-2, and so are modulations. Embeddings of tokens have variance 1, as what comes out of those of Vaswani
+    et al. 2017 has, so that layers without statistics see more than 0. Biases start at 0. Modules made by a layer
+    builder are left as they are.
     """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, TokenTable)}
     for module in model.modules():
         if isinstance(module, Conv):
             fan_out = module.out_channels * math.prod(module.kernel_size) // module.groups
@@ -104,10 +119,17 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
         elif isinstance(module, Projection | Patches):
             nn.init.xavier_normal_(module.weight.flatten(1), generator=generator)
             _zero(module.bias)
-        elif isinstance(module, LearnedTokens):
+        elif isinstance(module, TokenEmbedding):
+            nn.init.normal_(module.weight, generator=generator)
+        elif isinstance(module, LearnedTokens | TokenTable):
             nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+        elif isinstance(module, Modulation):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+            _zero(module.bias)
         elif isinstance(module, Classifier | TokenClassifier):
             linear = module if isinstance(module, TokenClassifier) else module.linear
+            if id(linear.weight) in tables:
+                continue
             nn.init.normal_(linear.weight, 0.0, 0.01, generator=generator)
             _zero(linear.bias)
 

@@ -101,8 +101,10 @@ def reparametrise(network: nn.Module, option: str) -> None:
         option: a key of :data:`OPTIONS`.
     """
     convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    tables = {id(module.weight) for module in network.modules() if isinstance(module, nn.Embedding)}
     for module in list(network.modules()):
-        if option == "sigma" and isinstance(module, (*convolutions, nn.Linear)):
+        is_table = id(getattr(module, "weight", None)) in tables  # shared, so it stays what the embedding has
+        if option == "sigma" and isinstance(module, (*convolutions, nn.Linear)) and not is_table:
             parametrize.register_parametrization(module, "weight", SigmaReparametrisation(module.weight), unsafe=True)
         elif option == "ws" and isinstance(module, convolutions):
             parametrize.register_parametrization(module, "weight", WeightStandardisation())

@@ -43,7 +43,9 @@ class BlocksConfig:
         expansion: the width of the hidden layer of a block's map, in widths.
         placement: where norms stand.
         qk_norm: whether queries and keys are normalised too, head by head (Henry et al. 2020).
-        width_multiplier: scales the width, rounded to a multiple of the heads.
+        rotary: whether queries and keys are turned by angles that follow from their positions (Su et al. 2021), for
+            networks whose tokens say nothing of these; each head then has an even number of channels.
+        width_multiplier: scales the width, rounded to a multiple of the heads, or of twice as many if `rotary`.
     """
 
     width: int
@@ -52,12 +54,14 @@ class BlocksConfig:
     expansion: int = 4
     placement: Placement = Placement.PRE
     qk_norm: bool = False
+    rotary: bool = False
     width_multiplier: float = 1.0
 
     @property
     def channels(self) -> int:
         """The channels of a token."""
-        return max(1, round(self.width * self.width_multiplier / self.heads)) * self.heads
+        unit = self.heads * (2 if self.rotary else 1)
+        return max(1, round(self.width * self.width_multiplier / unit)) * unit
 
 
 class Attention(nn.Module):
@@ -71,7 +75,7 @@ class Attention(nn.Module):
 
     def __init__(self, config: BlocksConfig, layer: TokenLayerBuilder, causal: bool) -> None:
         super().__init__()
-        self.heads, self.causal = config.heads, causal
+        self.heads, self.causal, self.rotary = config.heads, causal, config.rotary
         each = config.channels // config.heads
         self.inputs = Projection(config.channels, 3 * config.channels)
         self.norms = nn.ModuleList([layer.tokens(each), layer.tokens(each)] if config.qk_norm else [])
@@ -83,6 +87,8 @@ class Attention(nn.Module):
         q, k, v = self.inputs(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
         if len(self.norms):
             q, k = (norm(part) for norm, part in zip(self.norms, (q, k), strict=True))
+        if self.rotary:
+            q, k = turned(q), turned(k)
         seen = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         found: Tensor = self.output(seen.transpose(1, 2).reshape(b, t, c))
         return found
@@ -165,3 +171,18 @@ def waves(positions: Tensor, channels: int) -> Tensor:
     rates = torch.exp(torch.arange(channels // 2, device=positions.device) * (-2 * math.log(1e4) / channels))
     angles = positions[:, None] * rates
     return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+def turned(x: Tensor) -> Tensor:
+    """Turn channels in pairs by angles that follow from the position of a token (Su et al. 2021).
+
+    The products of queries and keys then depend on how far apart they are. The pairs are channels i and i + c / 2, and
+    the angles those of `waves`.
+
+    Args:
+        x: (..., t, c), c even.
+    """
+    t, c = x.shape[-2:]
+    sines, cosines = waves(torch.arange(t, device=x.device, dtype=torch.float32), c).to(x.dtype).chunk(2, 1)
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cosines - second * sines, first * sines + second * cosines], -1)

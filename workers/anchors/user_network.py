@@ -86,7 +86,8 @@ def _call(name: str, found: Any, layer: LayerBuilder, in_channels: int, classes:
 
 
 def _swap(name: str, model: nn.Module, layer: LayerBuilder) -> None:
-    assert isinstance(layer, LayerFactory)  # what a search builds networks with
+    if not isinstance(layer, LayerFactory):
+        raise UsageError(f"the anchor {name} is an ordinary model, into which only layers that are graphs are swapped")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of guesses, which are the same for every candidate
         report = swap(model, layer.graph, eps=layer.eps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +19,7 @@ from evonas.workers.data.image_folder import load_image_folder
 from evonas.workers.data.npz_data import load_npz
 from evonas.workers.data.photographs import load_crops, load_photographs
 from evonas.workers.data.splits import Split
+from evonas.workers.data.text import load_text
 
 Loader = Callable[[Path | None, int | None], DataSet]
 """Loads a data set from its folder or file, and resamples images to a height and width; each may be None."""
@@ -43,9 +45,15 @@ DATA_SETS: Mapping[str, Loader] = MappingProxyType(
         "cifar100": _from_files("cifar100", load_cifar100),
         "image-folder": _from_files("image-folder", load_image_folder),
         "npz": _from_files("npz", load_npz),
+        "text": load_text,
     }
 )
 """The loaders of evonas's own data sets, by name."""
+
+WITH_TEXT = "+text"
+"""What follows the name of images where some networks read these and others text."""
+FROM_EVONAS = ("digits", "crops", "photographs")
+"""The images that need no file."""
 
 _NOTHING = Split(torch.zeros(1, 1, 1, 1), torch.zeros(1, dtype=torch.int64))
 NO_DATA = DataSet("none", 1, 1, _NOTHING, _NOTHING, _NOTHING)
@@ -67,13 +75,20 @@ def load_dataset(name: str, folder: Path | None = None, image_size: int | None =
     Of a folder, those of its own entries and of the folders in it are watched, not each image.
 
     Args:
-        name: a key of :data:`DATA_SETS`, or the name of a user's data set as `evonas.settings.plugins` describes.
-        folder: the folder or file to read, for data sets that are read from files.
-        image_size: height and width to resample images to while they are read; None to leave them as they are.
+        name: a key of :data:`DATA_SETS`, or the name of a user's data set as `evonas.settings.plugins` describes; with
+            `WITH_TEXT` after it, text comes with it for networks that read that.
+        folder: the folder or file to read, for data sets that are read from files. Of images with text it is that of
+            the images if they are read from files, and else that of the text.
+        image_size: height and width to resample images to while they are read, or the tokens that a network reads of
+            a window of text; None to leave them as they are.
 
     Raises:
         UsageError: The name is unknown, the folder does not exist, or its contents are not such a data set.
     """
+    if (images := images_of(name)) != name:
+        of_text = images in FROM_EVONAS
+        pictures = load_dataset(images, None if of_text else folder, image_size)
+        return _together(pictures, load_dataset("text", folder if of_text else None))
     user_loader = None if name in DATA_SETS else DATA_SET_REGISTRY.find(name)
     if folder is not None and not folder.exists():
         raise UsageError(f"data folder {str(folder)!r} does not exist: create it, or name another")
@@ -82,6 +97,25 @@ def load_dataset(name: str, folder: Path | None = None, image_size: int | None =
     if user_loader is None:
         return _load(name, place, image_size, state)
     return _load_user_data(name, user_loader, place, image_size, state)
+
+
+def images_of(name: str) -> str:
+    """Return the name of a data set without `WITH_TEXT`."""
+    return name.removesuffix(WITH_TEXT)
+
+
+def kinds_of(name: str) -> frozenset[str]:
+    """Return what networks can read of a data set, as far as its name says: "images", "text" or both."""
+    if images_of(name) != name:
+        return frozenset(("images", "text"))
+    return frozenset(("text",) if name == "text" else ("images",))
+
+
+@functools.lru_cache(maxsize=2)  # one object for one pair, so that batches are made once
+def _together(images: DataSet, text: DataSet) -> DataSet:
+    if images.kind == "text":
+        raise UsageError(f"the data set {images.name} is text already: leave out {WITH_TEXT}")
+    return replace(images, other=text)
 
 
 _Stamp = tuple[str, int, int]

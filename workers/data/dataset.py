@@ -1,10 +1,11 @@
-"""`DataSet`: a classification task; and how validation and test images are split off from training images."""
+"""`DataSet`: what networks are trained on; and how validation and test images are split off from training images."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,11 +23,12 @@ _HELD_OUT = 0.1
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """A classification task.
+    """Images with labels, or windows of text.
 
     Attributes:
         name: the name that users write.
-        classes: number of classes; labels are 0 … classes − 1.
+        classes: number of classes; labels are 0 … classes − 1. Of text, the number of different tokens; a window is an
+            image (1, 1, t) of them, and its label is 0.
         channels: channels of an image.
         train: images without augmentation, and labels, from which batches are drawn.
         validation: images that candidates are scored on; augmented if training images are.
@@ -35,6 +37,8 @@ class DataSet:
         standardisation: the standardisation of pixels on their way into a network; None if they are stored
             as networks see them.
         copies: augmented copies of each validation and test image.
+        kind: "images" or "text".
+        other: the data set of the other kind that comes with it, for networks that read that.
     """
 
     name: str
@@ -46,6 +50,24 @@ class DataSet:
     augmentation: Augmentation | None = None
     standardisation: Standardisation | None = None
     copies: int = 1
+    kind: Literal["images", "text"] = "images"
+    other: DataSet | None = field(default=None, repr=False)
+
+    def read_by(self, reads: str) -> DataSet:
+        """Return the data set of the kind that a network reads, "images" or "text"; this one if it does not say.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if reads in ("", self.kind):
+            return self
+        if self.other is None:
+            together = f"{self.name}+text" if reads == "text" else f"crops+{self.name}"
+            raise UsageError(
+                f"the network reads {reads}, and the data set {self.name} has {self.kind}: "
+                f"use another, or {together} for networks of both kinds"
+            )
+        return self.other
 
     @property
     def size(self) -> tuple[int, int]:
@@ -63,6 +85,8 @@ class DataSet:
             for tensor in (split.images, split.labels):
                 found.update(f"{tuple(tensor.shape)} {tensor.dtype}".encode())
                 found.update(tensor.contiguous().numpy().data)
+        if self.other is not None:
+            found.update(self.other.digest.encode())
         return found.hexdigest()
 
     def standardised(self, images: Tensor) -> Tensor:
@@ -118,7 +142,8 @@ def _held_out(data: DataSet, share: float, seed: int) -> DataSet:
     held, rest = split_off(data.train, count, f"{data.name} held out {seed}")
     if data.augmentation is not None:
         held = augmented(held, data.augmentation, data.copies, (data.name, "held out", seed))
-    return replace(data, train=rest, validation=held)
+    other = None if data.other is None else _held_out.__wrapped__(data.other, share, seed)
+    return replace(data, train=rest, validation=held, other=other)
 
 
 def augmented(split: Split, augmentation: Augmentation, copies: int, key: tuple[object, ...]) -> Split:

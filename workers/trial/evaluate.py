@@ -13,6 +13,7 @@ from evonas.judging.hurdles import Checkpoint, checkpoints
 from evonas.language.graph import Graph
 from evonas.layers.build_clock import all_seconds, own_seconds
 from evonas.layers.layer_factory import LayerFactory
+from evonas.layers.modules.module_factory import ModuleFactory
 from evonas.settings.candidate import BUILDING, DIVERGED, Accept, Evaluation, FilterOutcome, Reject, Status, Verdict
 from evonas.settings.evaluation_protocol import OWN_SCORE
 from evonas.settings.objectives import measured_objectives
@@ -39,7 +40,8 @@ def load_data(protocol: EvaluationProtocol) -> DataSet:
     if protocol.score:
         return NO_DATA
     data = load_dataset(protocol.data, Path(protocol.data_dir) if protocol.data_dir else None, protocol.image_size)
-    crop_size(data.size, protocol.pad, protocol.crop)
+    if data.kind == "images":
+        crop_size(data.size, protocol.pad, protocol.crop)
     return data
 
 
@@ -66,10 +68,7 @@ def evaluate_task(task: Task, data: DataSet, on_stage: Callable[[str], object] =
     begun, built = monotonic(), all_seconds()
     if task.held_out and not task.protocol.score:
         data = less_held_out(data, task.held_out)
-    layer = LayerFactory(Graph.from_json(task.graph), start=task.start)
-    if task.linear is not None:
-        layer = replace(layer, linear=Graph.from_json(task.linear))
-    work = _EvaluationInProgress(task, Trial(layer, task.protocol, data), on_stage)
+    work = _EvaluationInProgress(task, Trial(_layer_of(task), task.protocol, data), on_stage)
     checkpoints = () if task.measures == "scores" else measure_filters(work.trial, on_stage)
     status = Status.SCORED if task.measures == "filters" else Status.REJECTED
     if task.measures != "filters" and work.passes_filters() and work.scores_anchors():
@@ -79,6 +78,13 @@ def evaluate_task(task: Task, data: DataSet, on_stage: Callable[[str], object] =
     if built > 0.0:
         work.seconds[BUILDING] = built
     return replace(work.result(status), wall=monotonic() - begun, checkpoints=checkpoints)
+
+
+def _layer_of(task: Task) -> LayerFactory | ModuleFactory:
+    if task.module:
+        return ModuleFactory(task.module, task.protocol.steps)
+    layer = LayerFactory(Graph.from_json(task.graph), start=task.start)
+    return layer if task.linear is None else replace(layer, linear=Graph.from_json(task.linear))
 
 
 def _spent() -> float:

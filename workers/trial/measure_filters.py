@@ -45,11 +45,11 @@ def measure_filters(trial: Trial, on_stage: Callable[[str], object]) -> tuple[Ch
 
 def _data_behind(value: CheckpointValue, trial: Trial, step: int) -> CheckpointValue:
     """The value with chance on the images of its accuracy, and how many of those are independent of one another."""
-    data = trial.data
+    data = trial.first.data
     if value.checkpoint == "quality":
         # Augmented copies of one image are mostly right or wrong together.
         split, images = data.validation, len(data.validation) // data.copies
     else:
         split = data.train
         images = min(min(step, LATEST_BATCHES) * trial.protocol.batch, len(data.train))  # more would be repetitions
-    return replace(value, chance=split.chance, images=max(1, images))
+    return replace(value, chance=trial.first.goal.chance(split), images=max(1, images))

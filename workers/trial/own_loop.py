@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from evonas.layers.layer_factory import LayerFactory
+    from evonas.layers.modules.module_factory import ModuleFactory
     from evonas.settings.evaluation_protocol import EvaluationProtocol
 
 SCORE = "score"
@@ -60,7 +61,7 @@ class Report:
 
 
 def run_own_loop(
-    layer: LayerFactory, protocol: EvaluationProtocol, split: str, report: Report
+    layer: LayerFactory | ModuleFactory, protocol: EvaluationProtocol, split: str, report: Report
 ) -> Mapping[str, float] | None:
     """Call the function that a protocol names.
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from evonas.layers.norm_act import computed_by
 from evonas.workers.anchors import logits_of
+from evonas.workers.anchors.goals import goal_of
 from evonas.workers.trial.weights import judged_weights
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Signal:
             a network of another kind (`judged_weights`).
         balance: log10 of the gradient norm of the first of these weights over that of the last, each relative to the
             norm of its weight.
-        logits: the largest absolute logit.
+        logits: the largest absolute logit, or other output.
     """
 
     finite: bool
@@ -64,8 +64,9 @@ def measure_signal(model: nn.Module, images: Tensor, labels: Tensor) -> Signal:
     features: list[Tensor] = []
     classifier = [m for m in network.modules() if isinstance(m, nn.Linear)][-1]
     classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
-    logits = logits_of(network(images))
-    F.cross_entropy(logits, labels).backward()
+    output = network(images)
+    logits = logits_of(output)
+    goal_of(model).loss(output, labels).backward()
     judged = judged_weights(network)
     weights = [w for w in judged if w.grad is not None] or judged  # some may not be used
     norms = [_norm(w.grad) for w in weights]

@@ -13,11 +13,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from evonas.layers.norm_act import computed_by
-from evonas.workers.anchors import logits_of
+from evonas.workers.anchors.goals import goal_of
 from evonas.workers.trial.weights import judged_weights
 
 
@@ -42,6 +41,7 @@ class GradientAscent:
 
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor, step_size: float, limit: float) -> None:
         self._network = copy.deepcopy(model).train()
+        self._goal = goal_of(model)
         computed_by(self._network, "reference")  # kernels have no second derivative, which each step needs
         self._weights = judged_weights(self._network)
         self._images, self._labels = images, labels
@@ -76,7 +76,7 @@ class GradientAscent:
     def _measure(self) -> Tensor:
         """Compute the norm of the loss gradient as a differentiable scalar."""
         with sdpa_kernel(SDPBackend.MATH):  # PyTorch's other forms of attention have no second derivative
-            loss = F.cross_entropy(logits_of(self._network(self._images)), self._labels)
+            loss = self._goal.loss(self._network(self._images), self._labels)
         gradients = torch.autograd.grad(loss, self._weights, create_graph=True, allow_unused=True)
         squares = (g.square().sum() for g in gradients if g is not None)
         return torch.sqrt(sum(squares, torch.zeros((), device=loss.device)))

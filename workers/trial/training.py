@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from evonas.errors import UsageError
 from evonas.layers.backend_choice import for_training
 from evonas.layers.norm_act import NormAct, computed_by
-from evonas.workers.anchors import LayerBuilder, build_anchor, logits_of
+from evonas.workers.anchors import LayerBuilder, anchor_named, build_anchor
+from evonas.workers.anchors.goals import goal_of
 from evonas.workers.data.dataset import DataSet
 
 if TYPE_CHECKING:
@@ -41,19 +41,22 @@ class Training:
     Args:
         anchor: name of the network.
         layer: builds the layer at each position of the network.
-        data: the data set to train on.
+        data: the data set to train on, or one with a part of the kind that the network reads.
         protocol: how to train, and on which device.
         micro_batch: images that go through the network at a time; the gradient of a step is then the mean over
             the micro-batches of its batch, as in data-parallel training. None for whole batches.
 
     Attributes:
         model: the anchor with the layer in it, in training mode.
+        goal: what it is trained for.
+        data: what it is trained on.
         step: number of training steps done.
-        losses: the loss of each step: cross-entropy in nats, or that of a network which has a `loss` of its own.
+        losses: the loss of each step: that of the goal, such as cross-entropy in nats, or of a network which has a
+            `loss` of its own.
         diverged: whether a loss was infinite or NaN; training has then ended.
 
     Raises:
-        UsageError: The anchor is unknown, or crops do not fit into the images.
+        UsageError: The anchor is unknown, there is nothing that it reads, or crops do not fit into the images.
     """
 
     def __init__(
@@ -64,7 +67,8 @@ class Training:
         protocol: EvaluationProtocol,
         micro_batch: int | None = None,
     ) -> None:
-        self.data, self.protocol, self.device = data, protocol, torch.device(protocol.device)
+        self.protocol, self.device = protocol, torch.device(protocol.device)
+        self.data = data = data.read_by(anchor_named(anchor).reads)
         self._micro_batch = micro_batch or protocol.batch
         with torch.random.fork_rng(devices=[]):
             # Not torch.manual_seed, because fork_rng restores only the state of the CPU here.
@@ -72,16 +76,16 @@ class Training:
             model = build_anchor(anchor, layer, in_channels=data.channels, classes=data.classes)
         self._format = torch.channels_last if protocol.channels_last else torch.contiguous_format
         self.model: nn.Module = model.to(self.device)
+        self.goal = goal_of(model)
         computed_by(self.model, for_training(protocol.backend, self.device.type))
         if protocol.channels_last:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # for weights of rank 4
         self.step = 0
         self.losses: list[float] = []
         self.diverged = False
-        self._batches = data.batches(
-            protocol.seed, protocol.batch, protocol.pad, protocol.crop, protocol.flip, self.device
-        )
-        self._correct: list[Tensor] = []
+        changes = (protocol.pad, protocol.crop, protocol.flip) if data.kind == "images" else (0, None, False)
+        self._batches = data.batches(protocol.seed, protocol.batch, *changes, self.device)
+        self._measured: list[Tensor] = []  # the mean of what the goal measures, of each step
         self._unchecked: list[Tensor] = []  # losses of the latest steps, still on the device
         self._clock = _Clock(self.device)
         self._optimizer = optimizer_of(protocol, self.model)
@@ -95,7 +99,7 @@ class Training:
         return median(seconds[_WARM_UP:] or seconds) if seconds else None
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return the images, float32 (batch, c, h, w), and labels, int64 (batch,), of a step, on the model's device."""
+        """Return the images, (batch, c, h, w), and labels, int64 (batch,), of a step, on the model's device."""
         images, labels = self._batches[step]
         return images.contiguous(memory_format=self._format), labels
 
@@ -113,7 +117,7 @@ class Training:
             for group in self._optimizer.param_groups:
                 group["lr"] = lr_at(self.protocol, self.step)
             self._optimizer.zero_grad()
-            loss, correct = self._gradients(images, labels)
+            loss, measured = self._gradients(images, labels)
             self._unchecked.append(loss)
             if (len(self._unchecked) == check_steps or self.step + 1 == to_step) and not self._losses_are_finite():
                 break
@@ -126,43 +130,43 @@ class Training:
             else:
                 self._scaler.step(self._optimizer)
                 self._scaler.update()
-            self._correct.append(correct)
+            self._measured.append(measured)
             self._clock.stop()
             self.step += 1
         return not self.diverged
 
     def _gradients(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Add the gradients of a batch, and return its loss and accuracy as scalars on the device."""
-        losses, right = [], []
+        """Add the gradients of a batch; return its loss and the mean that the goal measures, scalars on the device."""
+        losses, measured = [], []
         for seen, wanted in zip(images.split(self._micro_batch), labels.split(self._micro_batch), strict=True):
             with self._autocast():
                 output = self.model(seen)
-                logits = logits_of(output)
-                loss = self._loss(output, logits, wanted) * (len(wanted) / len(labels))
+                loss = self._loss(output, wanted) * (len(wanted) / len(labels))
             (loss if self._scaler is None else self._scaler.scale(loss)).backward()
             losses.append(loss.detach())
-            right.append((logits.detach().argmax(1) == wanted).sum())
-        return torch.stack(losses).sum(), torch.stack(right).sum() / len(labels)
+            with torch.no_grad():
+                measured.append(self.goal.measured(output, wanted).sum())
+        return torch.stack(losses).sum(), torch.stack(measured).sum() / len(labels)
 
-    def _loss(self, output: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean cross-entropy, or what a user's network has as `loss(output, labels)`."""
+    def _loss(self, output: Any, labels: Tensor) -> Tensor:
+        """The loss of the goal, or what a user's network has as `loss(output, labels)`."""
         own = getattr(self.model, "loss", None)
-        return F.cross_entropy(logits, labels) if own is None else own(output, labels)
+        return self.goal.loss(output, labels) if own is None else own(output, labels)
 
     def train_accuracy(self, last: int = LATEST_BATCHES) -> float:
-        """Return the mean accuracy on the last training batches, each before its step. It costs nothing but is noisy.
+        """Return the accuracy on the last training batches, each before its step. It costs nothing but is noisy.
 
         Returns:
-            A fraction, which is 0 before the first step.
+            A fraction, which is 0 before the first step; the score of a goal that is not to tell classes apart.
         """
-        recent = self._correct[-last:]
-        return torch.stack(recent).mean().item() if recent else 0.0
+        recent = self._measured[-last:]
+        return self.goal.score(torch.stack(recent).mean().item()) if recent else 0.0
 
     @torch.no_grad()
     def accuracy(self, split: Literal["validation", "test"], limit: int | None = None) -> float:
         """Return the fraction of a split's images that are classified correctly in evaluation mode.
 
-        A sample with a logit that is not finite counts as wrong.
+        A sample with a logit that is not finite counts as wrong. Of a network with another goal it is its score.
 
         Args:
             split: the split to evaluate on.
@@ -170,17 +174,16 @@ class Training:
         """
         samples = (self.data.validation if split == "validation" else self.data.test).first(limit)
         self.model.eval()
-        correct = torch.zeros((), dtype=torch.int64, device=self.device)
+        measured = torch.zeros((), dtype=torch.float64, device=self.device)
         at_once = _EVALUATION_BATCH[self.device.type]
         for start in range(0, len(samples), at_once):
             rows = slice(start, start + at_once)
             images = self.data.standardised(samples.images[rows].to(self.device))
             with self._autocast():
-                logits = logits_of(self.model(images.contiguous(memory_format=self._format)))
-            right = (logits.argmax(1) == samples.labels[rows].to(self.device)) & logits.isfinite().all(1)
-            correct += right.sum()
+                output = self.model(images.contiguous(memory_format=self._format))
+            measured += self.goal.measured(output, samples.labels[rows].to(self.device)).sum()
         self.model.train()
-        return int(correct.item()) / len(samples)
+        return self.goal.score(measured.item() / len(samples))
 
     def _autocast(self) -> contextlib.AbstractContextManager[object]:
         if self.protocol.precision == "float32":
@@ -196,7 +199,7 @@ class Training:
             self.losses.append(loss)
             if not math.isfinite(loss):
                 self.diverged, self.step = True, first + number
-                del self._correct[self.step :]
+                del self._measured[self.step :]
                 return False
         return True
 

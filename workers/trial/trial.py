@@ -11,6 +11,7 @@ from evonas.workers.trial.training import Training
 
 if TYPE_CHECKING:
     from evonas.layers.layer_factory import LayerFactory
+    from evonas.layers.modules.module_factory import ModuleFactory
     from evonas.settings.evaluation_protocol import EvaluationProtocol
     from evonas.workers.data.dataset import DataSet
 
@@ -26,7 +27,7 @@ class Trial:
         reported: the numbers that a training loop of the user's own returned.
     """
 
-    layer: LayerFactory
+    layer: LayerFactory | ModuleFactory
     protocol: EvaluationProtocol
     data: DataSet
     reported: dict[str, float] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.run_config import RunConfig
 
 DEFAULT = "small"
-PRESETS = ("small", "pictures", "paper")
+PRESETS = ("small", "pictures", "tokens", "paper")
 _SUFFIX = ".toml"
 
 Document = dict[str, Any]
