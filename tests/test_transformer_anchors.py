@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from evonas.workers.anchors import anchor_named, build_anchor
 from evonas.workers.anchors.transformer import Attention, BlocksConfig, Placement, Residual, waves
 from evonas.workers.anchors.vit import VIT_SMALL, grid_waves
 from evonas.workers.data.digits import load_digits
+from evonas.workers.trial.adamp import AdamP
 from evonas.workers.trial.signal_propagation import measure_signal
 from evonas.workers.trial.stability import GradientAscent
 from evonas.workers.trial.training import Training, lr_at, optimizer_of
@@ -167,6 +169,51 @@ def test_adamw_shrinks_matrices_alone() -> None:
     assert optimizer.param_groups[0]["betas"] == (0.9, 0.999)
 
 
+def adamp_by_hand(weight: Any, gradients: list[Any], decay: float) -> Any:
+    """Algorithm 2 of Heo et al. 2021 in NumPy, for a matrix or a vector."""
+    mean, square = np.zeros_like(weight), np.zeros_like(weight)
+    for step, g in enumerate(gradients, 1):
+        mean, square = 0.9 * mean + 0.1 * g, 0.999 * square + 0.001 * g**2
+        move = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+        share = 1.0
+        for axis in (1, None) if weight.ndim > 1 else ():
+            along = {"axis": axis, "keepdims": True}
+            length = np.sqrt((weight**2).sum(**along))
+            cosine = np.abs((weight * g).sum(**along)) / (length * np.sqrt((g**2).sum(**along)) + 1e-8)
+            if cosine.max() < 0.1 / np.sqrt(weight.size if axis is None else weight.shape[1]):
+                unit = weight / (length + 1e-8)
+                move, share = move - unit * (unit * move).sum(**along), 0.1
+                break
+        weight = weight * (1 - 0.01 * decay * share) - 0.01 * move
+    return weight
+
+
+@pytest.mark.parametrize("kind", ["any", "rows", "whole", "vector"])
+def test_adamp_is_that_of_the_paper(kind: str) -> None:
+    """With gradients at right angles to each row of a weight, to the weight as a whole, or to nothing."""
+    random = np.random.default_rng(0)
+    start = random.normal(size=(3, 5)) if kind != "vector" else random.normal(size=5)
+    weight = nn.Parameter(torch.tensor(start))
+    optimizer, gradients, projected = AdamP([weight], lr=0.01, weight_decay=0.5), [], 0
+    for _ in range(5):
+        now, g = weight.detach().numpy().copy(), random.normal(size=start.shape)
+        axis = {"rows": 1, "whole": None}.get(kind, "none")
+        if axis != "none":
+            g -= now * (now * g).sum(axis=axis, keepdims=True) / (now**2).sum(axis=axis, keepdims=True)
+        gradients.append(g)
+        weight.grad = torch.tensor(g)
+        optimizer.step()
+        projected += abs(np.linalg.norm(weight.detach()) / np.linalg.norm(now) - (1 - 0.01 * 0.05)) < 1e-3
+    np.testing.assert_allclose(weight.detach(), adamp_by_hand(start, gradients, 0.5), rtol=1e-10)
+    assert projected == 5 or kind in ("any", "vector")  # the length is what the smaller decay leaves
+
+
+def test_adamp_trains() -> None:
+    training = Training("vit-small", LAYERNORM, load_digits(), replace(ADAMW, optimizer="adamp", steps=80, batch=64))
+    assert isinstance(optimizer_of(training.protocol, training.model), AdamP)
+    assert training.advance(80) and training.losses[-1] < 0.95 * training.losses[0]
+
+
 def test_the_warm_up_rises_to_the_schedule() -> None:
     rates = [lr_at(replace(ADAMW, schedule="constant"), step) for step in range(12)]
     assert rates == pytest.approx([0.0003 * n for n in range(1, 11)] + [0.003] * 2)
@@ -233,7 +280,7 @@ def test_a_network_without_convolutions_is_judged_by_its_other_weights() -> None
 
 
 def test_settings_out_of_range() -> None:
-    for bad, said in (({"optimizer": "adam"}, "optimizer"), ({"clip": 0.0}, "clip"), ({"warmup": -1}, "warmup")):
+    for bad, said in (({"optimizer": "adam"}, "adamp"), ({"clip": 0.0}, "clip"), ({"warmup": -1}, "warmup")):
         with pytest.raises(UsageError, match=said):
             EvaluationProtocol(**bad)  # type: ignore[arg-type]  # on purpose
 

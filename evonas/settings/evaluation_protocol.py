@@ -32,10 +32,11 @@ class EvaluationProtocol:
             use the first.
         steps, batch, lr, weight_decay, schedule: how one anchor is trained: number of steps, images per step, and the
             settings of the optimiser.
-        optimizer: "sgd" with Nesterov momentum, or "adamw" (Loshchilov and Hutter 2019), as for transformers.
+        optimizer: "sgd" with Nesterov momentum; "adamw" (Loshchilov and Hutter 2019), as for transformers; or "adamp"
+            (Heo et al. 2021), which does not lengthen weights whose length is without effect.
         train: "all" weights, or "affine" for those of layers alone, scale, shift and further leaves, while all others
             stay as they were drawn (Frankle, Schwab and Morcos 2021, "Training BatchNorm and Only BatchNorm").
-        momentum: of SGD, or the first beta of AdamW, whose second is 0.999.
+        momentum: of SGD, or the first beta of the others, whose second is 0.999.
         warmup: steps over which the learning rate rises from 0 to `lr` before the schedule takes over.
         clip: the norm to which the gradient of all weights together is shortened where it is longer; None for no
             limit.
@@ -90,7 +91,7 @@ class EvaluationProtocol:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     schedule: Literal["constant", "cosine"] = "cosine"
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "adamp"] = "sgd"
     train: Literal["all", "affine"] = "all"
     warmup: int = 0
     clip: float | None = None
@@ -147,7 +148,7 @@ class EvaluationProtocol:
         check_number(self, "weight_decay", least=0.0)
         if self.clip is not None:
             check_number(self, "clip", above=0.0)
-        _check_one_of(self, "optimizer", ("sgd", "adamw"))
+        _check_one_of(self, "optimizer", ("sgd", "adamw", "adamp"))
         _check_one_of(self, "train", ("all", "affine"))
         check_number(self, "momentum", above=0.0, below=1.0)  # Nesterov's method is undefined without momentum
         check_number(self, "quality_floor", least=0.0)

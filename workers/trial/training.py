@@ -17,6 +17,7 @@ from evonas.layers.norm_act import NormAct, computed_by
 from evonas.workers.anchors import LayerBuilder, anchor_named, build_anchor
 from evonas.workers.anchors.goals import goal_of
 from evonas.workers.data.dataset import DataSet
+from evonas.workers.trial.adamp import AdamP
 
 if TYPE_CHECKING:
     from evonas.settings.evaluation_protocol import EvaluationProtocol
@@ -205,10 +206,10 @@ class Training:
 
 
 def optimizer_of(protocol: EvaluationProtocol, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimiser of a protocol: SGD with Nesterov momentum, or AdamW.
+    """Return the optimiser of a protocol: SGD with Nesterov momentum, AdamW or AdamP.
 
-    AdamW does not shrink vectors, such as biases and the parameters of layers, as is usual for transformers. One call
-    serves all parameters (`fused`), because calls are a tenth of a small model's step.
+    The latter two do not shrink vectors, such as biases and the parameters of layers, as is usual for transformers.
+    PyTorch's own serve all parameters by one call (`fused`), because calls are a tenth of a small model's step.
     """
     parameters = trained_parameters(protocol, model)
     if protocol.optimizer == "sgd":
@@ -224,6 +225,8 @@ def optimizer_of(protocol: EvaluationProtocol, model: nn.Module) -> torch.optim.
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": protocol.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
+    if protocol.optimizer == "adamp":
+        return AdamP(groups, lr=protocol.lr, betas=(protocol.momentum, 0.999))
     return torch.optim.AdamW(groups, lr=protocol.lr, betas=(protocol.momentum, 0.999), fused=True)
 
 
