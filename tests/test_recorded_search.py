@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.discovery.page import tables
 from benchmarks.discovery.testing import LONGER, PUBLISHED
+from evonas.language.zoo import zoo
 from evonas.setup.assemble import configure
 
 ROOT = Path(__file__).parent.parent
@@ -123,3 +124,25 @@ def test_the_study_is_of_the_default_as_it_is() -> None:
     for search in DEFAULT:
         assert search["budget"] == config.budget and search["core_minutes"] >= (config.core_minutes or 0.0)
         assert [one["published"] for one in search["tests"]["crops"]["test"]] == list(PUBLISHED)
+
+
+def test_the_page_says_what_random_search_came_to() -> None:
+    document = json.loads((RESULTS / "random.json").read_text())
+    evolved, drawn = document["searches"]
+    assert (evolved["variant"], drawn["variant"]) == ("default", "random") and evolved["seed"] == drawn["seed"] == 0
+    assert drawn["core_minutes"] == pytest.approx(evolved["core_minutes"], rel=0.01)
+    page = (ROOT / "docs" / "SCIENCE.md").read_text()
+    assert "\n".join(tables(document)["searches"]) in page
+    text = " ".join(page.split())
+    asked = [one["rejections"][0]["judged"] for one in (drawn, evolved)]
+    assert f"Random search drew {asked[0]:,} graphs, where evolution drew {asked[1]:,}" in text
+    found = [one["best_new"] for one in (drawn, evolved)]
+    assert f"`{found[0]['layer']}`, has {found[0]['score']:.3f} after {found[0]['steps']} steps" in text
+    assert f"evolution's best has {found[1]['score']:.3f}" in text
+    assert f"came as far as a worker and {found[0]['scored']} were scored" in text
+    assert f"{drawn['judged']:,} of them" in text and found[0]["trained"] == 1
+    volumes = [one["hypervolume"] for one in (drawn, evolved)]
+    assert f"{volumes[0]:.4f} where evolution's is {volumes[1]:.4f}" in text and volumes[0] < volumes[1]
+    assert drawn["winner"] == zoo["evonas-1"].canonical.expression() and "evonas-1" in drawn["verdict"]
+    (lead,) = evolved["tests"]["crops"]["found"]
+    assert f"({100 * lead['difference']:.1f} ± {50 * (lead['interval'][1] - lead['interval'][0]):.1f} points)" in text

@@ -65,6 +65,7 @@ def _search(result: Result, rows: Sequence[Row], by: Sequence[Yardstick]) -> dic
             for one in funnel(totals)
         ],
         "hypervolume": _hypervolume(result),
+        "best_new": _best_new(result),
         **diversity(result),
         "verdict": None if verdict is None else str(verdict),
         "winner": winner,
@@ -86,6 +87,18 @@ def _hypervolume(result: Result) -> float:
     for scores in result.store.objectives(result.run_id, anchors)[1].tolist():
         found.add(scores)
     return found.value
+
+
+def _best_new(result: Result) -> dict[str, Any] | None:
+    """Return the best layer by the longest training of the search of those without a name, and how many there are."""
+    longest = max((1, *result.run.config.rungs)) * result.run.config.protocol.steps
+    new = [row for row in result.best(10_000) if row.name is None]
+    trained = [row for row in new if longest in row.longer]
+    if not trained:
+        return None
+    best = max(trained, key=lambda row: row.longer[longest])
+    score = {"layer": best.expression, "steps": longest, "score": best.longer[longest]}
+    return {**score, "trained": len(trained), "scored": len(new)}
 
 
 def diversity(result: Result) -> dict[str, Any]:
