@@ -83,6 +83,10 @@ class TokenClassifier(nn.Linear):
     """A linear map of features (b, channels) to logits (b, classes)."""
 
 
+class TokenOutput(nn.Linear):
+    """A linear map of features (b, t, channels) to the logits of tokens, (b, t, tokens)."""
+
+
 class Classifier(nn.Module):
     """Average over h and w, then a linear map: (b, channels, h, w) to (b, classes)."""
 
@@ -104,9 +108,10 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
     would start near zero. The classifier is normal with a standard deviation of 0.01, as in MobileNetV2, and so is
     that of tokens. Maps of tokens and of patches are normal with the variance of Glorot and Bengio 2010, 2 / (inputs
     + outputs), as in the released code of ViT; learned tokens and tables of tokens are normal with 0.02, as in those of
-    DeiT and GPT-2, and so are modulations. Embeddings of tokens have variance 1, as what comes out of those of Vaswani
-    et al. 2017 has, so that layers without statistics see more than 0. Biases start at 0. Modules made by a layer
-    builder are left as they are.
+    DeiT and GPT-2, and so are modulations; maps to tokens are normal with 0.05, since smaller ones slow networks with a
+    norm at the end. Embeddings of tokens have variance 1, as what comes out of those of Vaswani et al. 2017 has, so
+    that layers without statistics see more than 0. Biases start at 0. Modules made by a layer builder are left as they
+    are.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, TokenTable)}
     for module in model.modules():
@@ -123,13 +128,15 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
             nn.init.normal_(module.weight, generator=generator)
         elif isinstance(module, LearnedTokens | TokenTable):
             nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
+        elif isinstance(module, TokenOutput):
+            if id(module.weight) not in tables:
+                nn.init.normal_(module.weight, 0.0, 0.05, generator=generator)
+            _zero(module.bias)
         elif isinstance(module, Modulation):
             nn.init.normal_(module.weight, 0.0, 0.02, generator=generator)
             _zero(module.bias)
         elif isinstance(module, Classifier | TokenClassifier):
             linear = module if isinstance(module, TokenClassifier) else module.linear
-            if id(linear.weight) in tables:
-                continue
             nn.init.normal_(linear.weight, 0.0, 0.01, generator=generator)
             _zero(linear.bias)
 

@@ -15,9 +15,9 @@ from evonas.layers.norm_act import NormAct
 from evonas.workers.anchors.goals import IGNORED, Prediction
 from evonas.workers.anchors.layers import (
     LearnedTokens,
-    TokenClassifier,
     TokenEmbedding,
     TokenLayerBuilder,
+    TokenOutput,
     TokenTable,
 )
 from evonas.workers.anchors.own_draws import OwnDraws
@@ -71,7 +71,7 @@ class TextTransformer(nn.Module):
         else:
             self.embedding, self.places = TokenTable(tokens, width), LearnedTokens(config.learned, width)
         self.blocks = Blocks(config.blocks, layer, causal=causal)
-        self.output = TokenClassifier(width, tokens, bias=False)
+        self.output = TokenOutput(width, tokens, bias=False)
         if config.learned is not None:
             self.output.weight = self.embedding.weight
 
