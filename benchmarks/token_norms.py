@@ -53,10 +53,11 @@ def named(rate: float) -> str:
 
 
 def jobs() -> list[Job]:
-    """Return all trainings: those of the rates first, then those with all seeds, then the deep networks."""
+    """Return all trainings: those of the rates first, then of the deep networks, then those with all seeds."""
     found: list[tuple[str, EvaluationProtocol, Sequence[int]]]
     found = [(named(rate), protocol(SMALL, rate), SEEDS[:1]) for rate in RATES]
-    found += [(named(1.0), protocol(SMALL), SEEDS), ("deep", protocol(DEEP), SEEDS[:2])]
+    deep = protocol(DEEP)
+    found += [("deep", deep, SEEDS[:1]), (named(1.0), protocol(SMALL), SEEDS), ("deep", deep, SEEDS[1:2])]
     return list(
         {
             (layer, name, seed): Job(
