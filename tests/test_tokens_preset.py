@@ -13,7 +13,7 @@ from evonas.records.retraining import RetrainingStage
 from evonas.reruns.collapse import CHANCE
 from evonas.reruns.rerank_plan import unseen_anchor, unseen_pool
 from evonas.settings.run_config import FLOOR_LAYERS, REFERENCES, RunConfig
-from evonas.setup.assemble import configure
+from evonas.setup.assemble import configure, note_on_noise
 from evonas.workers.data.data_sets import load_dataset
 
 
@@ -68,6 +68,13 @@ def test_networks_need_what_they_read() -> None:
         tokens(protocol={"data": "crops"})
     with pytest.raises(UsageError, match="reads images"):
         tokens(protocol={"data": "text"})
+
+
+def test_noise_is_said_of_accuracies_alone() -> None:
+    text = tokens(protocol={"anchors": ["gpt-small"], "data": "text"}).protocol
+    assert note_on_noise(text) == "" and "validation images" in note_on_noise(
+        tokens(protocol={"data": "digits+text"}).protocol
+    )
 
 
 SHORT = {

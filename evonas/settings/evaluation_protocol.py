@@ -21,9 +21,10 @@ class EvaluationProtocol:
     Attributes:
         score: the name of a user's own training loop, which takes the place of anchors and data
             (`evonas.settings.own_score`); empty for none. Then the only anchor is `OWN_SCORE`.
-        data: name of the data set.
+        data: name of the data set; NAME+text for images with text, of which each network reads what it is made for.
         data_dir: the folder or file of the data set, if it has one.
         image_size: height and width in pixels that images are resampled to when they are read; None keeps their size.
+            Of text alone, the number of tokens that a network reads of a window.
         pad: zeros added on each side of a training image before it is cropped.
         crop: height and width of a random crop of each training image; None for the image's own size.
             Validation and test images stay whole.

@@ -349,7 +349,10 @@ def note_on_noise(protocol: EvaluationProtocol) -> str:
 
     if protocol.score:
         return ""
-    number = len(load_data(protocol).validation)
+    data = load_data(protocol)
+    if data.kind == "text":
+        return ""  # whose score is no share of right answers
+    number = len(data.validation)
     error = 0.5 / number**0.5
     if error <= _WORTH_SAYING:
         return ""
