@@ -5,17 +5,17 @@
   copy of that file under `repository/`, and a link to a folder to a page that lists its files, and shows those in
   Python. So the site needs no address of the repository, and a test can follow every link.
 
-MkDocs calls `on_files` with the files of `docs/`, and `on_page_markdown` with the text of each page. The other functions
-do not need MkDocs.
+MkDocs calls `on_files` with the files of `docs/`, and `on_page_markdown` with the text of each page. The other
+functions do not need MkDocs.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-ROOT_PAGES = {"README.md": "index.md", **{name: name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")}}
+ROOT_PAGES = {
+    "README.md": "index.md",
+    **{name: name for name in ("ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")},
+}
 """Pages of the root and their names in the site."""
 COPIES = "repository"
 """The folder of the site for other files of the repository."""
@@ -94,20 +97,13 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for path, name in ROOT_PAGES.items():
         files.append(File.generated(config, name, abs_src_path=str(ROOT / path)))
     linked = {path for file in files.documentation_pages() for path in targets(file.src_uri, file.content_string)}
-    add: Callable[..., Any] = lambda name, **of: files.get_file_from_path(name) or files.append(  # noqa: E731
-        File.generated(config, name, **of)
-    )
-    for path in sorted(linked):
-        name = site_path(path)
-        if name is None or not name.startswith(f"{COPIES}/"):
-            continue
-        if not (ROOT / path).is_dir():
-            add(name, abs_src_path=str(ROOT / path))
-            continue
-        add(name, content=listing(path))
-        for file in files_of(path):
-            if file.suffix not in _LISTED:
-                add(f"{COPIES}/{path}/{file.name}", abs_src_path=str(file))
+    outside = [path for path in linked if (site_path(path) or "").startswith(f"{COPIES}/")]
+    copied = {path for path in outside if (ROOT / path).is_file()}
+    for folder in set(outside) - copied:
+        files.append(File.generated(config, f"{COPIES}/{folder}/index.md", content=listing(folder)))
+        copied |= {f"{folder}/{file.name}" for file in files_of(folder) if file.suffix not in _LISTED}
+    for path in sorted(copied):
+        files.append(File.generated(config, f"{COPIES}/{path}", abs_src_path=str(ROOT / path)))
     return files
 
 
