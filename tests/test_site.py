@@ -175,6 +175,7 @@ def test_it_has_the_reference_and_a_search_that_finds_it(site: Path, pages: dict
     anchors = pages[site / "REFERENCE.html"].anchors
     assert [name for name in evonas.__all__ if f"evonas.{name}" not in anchors] == []
     text = (site / "REFERENCE.html").read_text()
+    assert ">weight,\N{NO-BREAK SPACE}bias<" in text  # two attributes that share a line
     assert "Evolves layers, verifies the best" in text and ":::" not in re.sub(r"<code>.*?</code>", "", text)
     entries = json.loads((site / "search" / "search_index.json").read_text())["docs"]
     assert {"RERANK.html", "index.html"} <= {entry["location"].partition("#")[0] or "index.html" for entry in entries}
