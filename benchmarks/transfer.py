@@ -1,4 +1,4 @@
-"""Scores of layers on tasks that no search trained on: the table of `evonas transfer` in docs/SEARCH.md.
+"""Scores of layers on tasks that no search trained on: the table of `evonas transfer` in docs/COMPARE.md.
 
     python -m benchmarks.transfer
 

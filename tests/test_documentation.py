@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from evonas import NormAct
 from evonas.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "docs/LAYERS.md", "docs/SEARCH.md", "docs/OWN.md", "CONTRIBUTING.md")
+PAGES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("LAYERS", "EXPORT", "SEARCH", "RUNS", "TRANSFORMERS", "REPORT", "RERANK")),
+    *(f"docs/{name}.md" for name in ("COMPARE", "SETTINGS", "MODEL", "DATA", "LOOP", "PARTS", "GPU", "REPRODUCE")),
+    "CONTRIBUTING.md",
+)
 """The pages whose commands and snippets run, one after another in one folder."""
 MARKDOWN = sorted(
     path.relative_to(ROOT).as_posix()
@@ -32,6 +39,8 @@ SMALLER = [
     # The files of CIFAR-10 are not here, …
     (r"--data cifar10 --data-dir ~/data", "--data npz --data-dir mine.npz"),
     # … and neither is a GPU.
+    (r" --set protocol.device=cuda --gpus-per-worker 0.25", ""),
+    (r" --gpus-per-worker 0.25", ""),
     (
         r"--preset paper --data-dir ~/data",
         "--preset paper --data npz --data-dir mine.npz --budget 1 --anchor resnet-small --set protocol.device=cpu"
@@ -89,6 +98,9 @@ def small(command: str) -> list[str]:
 def own_data(place: Path) -> None:
     """Makes the files that the sections on your own data and parts mention."""
     shutil.copytree(ROOT / "examples", place / "examples")
+    (place / "benchmarks").mkdir()
+    (place / "benchmarks" / "results").symlink_to(ROOT / "benchmarks" / "results")
+    torch.save(NormAct("evonorm-s0", 64).state_dict(), place / "trained.pt")  # which a snippet saves for a command
     (place / "pages.txt").write_text("some words of my own, in pages without an end\n" * 200)
     images = np.random.default_rng(0).integers(0, 256, (60, 12, 12, 3), np.uint8)
     np.savez(place / "mine.npz", x_train=images, y_train=np.arange(60) % 2)
@@ -146,11 +158,25 @@ def test_every_command_runs_in_order(
 
 def test_every_snippet_runs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    own_data(tmp_path)
     names: dict[str, Any] = {}
     for page, block in blocks("python"):
         made_small = re.sub(r"budget=\d+", "budget=3, executor='local', references=(), verify=False", block)
         exec(compile(made_small, page, "exec"), names)
     assert names["found"].summary.candidates == 3
+
+
+def test_commands_that_measure_are_there_with_their_options() -> None:
+    """Those of docs/REPRODUCE.md take hours, so their modules and options are looked up instead."""
+    found = re.findall(r"`?python -m (benchmarks\.[\w.]+)([^`\n]*)", (ROOT / "docs" / "REPRODUCE.md").read_text())
+    assert len(found) > 10
+    for module, rest in found:
+        place = ROOT / module.replace(".", "/")
+        files = sorted(place.glob("*.py")) if place.is_dir() else [place.with_suffix(".py")]
+        source = "".join(file.read_text() for file in files)
+        for option in re.findall(r"(?<= )--?[a-z][\w-]*", rest):
+            assert f'"{option}"' in source, f"{module} has no {option}"
 
 
 @pytest.mark.parametrize("page", MARKDOWN)

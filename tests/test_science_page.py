@@ -1,4 +1,4 @@
-"""Numbers in docs/FIRST_STUDY.md, the baseline in docs/SEARCH.md and speeds in docs/SPEED.md are recorded as JSON."""
+"""Numbers in docs/FIRST_STUDY.md, the baseline in docs/COMPARE.md and speeds in docs/SPEED.md are recorded as JSON."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_every_published_layer_survives_the_whole_ascent() -> None:
 
 
 def test_the_page_has_the_baseline() -> None:
-    lines = (ROOT / "docs" / "SEARCH.md").read_text().splitlines()
+    lines = (ROOT / "docs" / "COMPARE.md").read_text().splitlines()
     baseline = json.loads((RESULTS / "baseline_crops.json").read_text())
     every = [
         f"| {row['layer']} | {row['mean']:.3f} ± {row['spread']:.3f} | "
