@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from evonas.errors import UsageError
+from evonas.layers.layer_factory import LayerFactory
+from evonas.setup.assemble import configure
 from evonas.workers.anchors.goals import GOALS, IGNORED, Prediction, goal_of
 from evonas.workers.data.splits import Split
+from evonas.workers.trial.evaluate import load_data
+from evonas.workers.trial.training import Training
 
 NO_LABELS = torch.zeros(3, dtype=torch.int64)
 
@@ -49,6 +54,42 @@ def test_noise_is_found() -> None:
     assert float(goal.loss(output, NO_LABELS)) == pytest.approx(0.125)
     assert goal.score(0.25) == 0.75 and goal.score(3.0) == 0.0 == goal.score(math.inf)
     assert goal.measured(Prediction(noise * math.nan, noise), NO_LABELS).tolist() == [math.inf] * 2
+
+
+def test_a_pair_of_tensors_is_enough() -> None:
+    found, wanted = torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.int64)
+    assert float(GOALS["tokens"].loss((found, wanted), NO_LABELS)) == pytest.approx(math.log(4))
+    for goal in ("tokens", "noise"):
+        with pytest.raises(UsageError, match="returns what it found and what it should have"):
+            GOALS[goal].loss(found, NO_LABELS)
+
+
+OWN = """
+from torch import nn
+
+class Bigram(nn.Module):
+    reads, goal, causal = "text", "tokens", True
+
+    def __init__(self, layer, *, in_channels, classes):
+        super().__init__()
+        self.table, self.norm, self.out = nn.Embedding(classes, 8), layer.tokens(8), nn.Linear(8, classes)
+
+    def forward(self, x):
+        tokens = x.flatten(1).long()
+        return self.out(self.norm(self.table(tokens[:, :-1]))), tokens[:, 1:]
+"""
+
+
+def test_a_user_s_network_can_have_a_goal(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    name = f"{tmp_path / 'own.py'}:Bigram"
+    settings = {"anchors": [name], "data": "digits+text", "optimizer": "adamw", "lr": 0.02, "steps": 60}
+    protocol = configure("tokens", preset="tokens", protocol=settings).protocol
+    training = Training(name, LayerFactory.of("rmsnorm-c"), load_data(protocol), protocol)
+    assert training.advance(60) and training.data.kind == "text"
+    assert training.accuracy("validation") > training.goal.chance(training.data.validation)
+    with pytest.raises(UsageError, match=r"space tokens-b has statistics over positions.*Bigram"):
+        configure("tokens-b", preset="tokens", protocol=settings)
 
 
 def test_a_network_says_its_goal() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evonas.errors import UsageError, unknown
+from evonas.errors import UsageError, shorten, unknown
 from evonas.workers.anchors.user_network import logits_of
 
 if TYPE_CHECKING:
@@ -34,6 +34,19 @@ class Prediction(NamedTuple):
 
     found: Tensor
     wanted: Tensor
+
+
+def pair_of(output: Any) -> Prediction:
+    """Return what a network found and what it should have found, of a `Prediction` or any pair of tensors.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if isinstance(output, tuple | list) and len(output) == 2 and all(isinstance(part, Tensor) for part in output):
+        return Prediction(*output)
+    raise UsageError(
+        f"a network with a goal of its own returns what it found and what it should have: {shorten(output)}"
+    )
 
 
 class Goal(Protocol):
@@ -83,12 +96,13 @@ class Tokens:
 
     def loss(self, output: Any, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of the tokens that are asked for."""
-        return F.cross_entropy(output.found.flatten(0, 1), output.wanted.flatten(), ignore_index=IGNORED)
+        found, wanted = pair_of(output)
+        return F.cross_entropy(found.flatten(0, 1), wanted.flatten(), ignore_index=IGNORED)
 
     def measured(self, output: Any, labels: Tensor) -> Tensor:
         """Return the mean cross-entropy of each sample, infinite where it is no number."""
-        wanted = output.wanted
-        each = F.cross_entropy(output.found.transpose(1, 2).float(), wanted, ignore_index=IGNORED, reduction="none")
+        found, wanted = pair_of(output)
+        each = F.cross_entropy(found.transpose(1, 2).float(), wanted, ignore_index=IGNORED, reduction="none")
         return torch.nan_to_num(each.sum(1) / (wanted != IGNORED).sum(1), nan=math.inf)
 
     def score(self, mean: float) -> float:
@@ -107,11 +121,13 @@ class Noise:
 
     def loss(self, output: Any, labels: Tensor) -> Tensor:
         """Return the mean squared error."""
-        return F.mse_loss(output.found, output.wanted)
+        found, wanted = pair_of(output)
+        return F.mse_loss(found, wanted)
 
     def measured(self, output: Any, labels: Tensor) -> Tensor:
         """Return the mean squared error of each sample, infinite where it is no number."""
-        error = (output.found.float() - output.wanted).square().flatten(1).mean(1)
+        found, wanted = pair_of(output)
+        error = (found.float() - wanted).square().flatten(1).mean(1)
         return torch.nan_to_num(error, nan=math.inf)
 
     def score(self, mean: float) -> float:
