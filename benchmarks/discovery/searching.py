@@ -52,11 +52,13 @@ VARIANTS = {
         Variant("before", preset=str(BEFORE)),
         Variant("pictures", preset="pictures"),
         Variant("pictures-small", preset="pictures", settings={"target_anchors": ()}),
+        Variant("with-target", settings={"target_anchors": ("resnet-medium", "mobilenet-medium")}),
     )
 }
 """The default; random search with the same filters, rungs and compute; the default as it was before it started from
 layers that evonas had found; without any layer to start from; the default before rungs, families and photographs; the
-preset for pictures, on CIFAR-10; and the same without its target, on small networks alone."""
+preset for pictures, on CIFAR-10; the same without its target, on small networks alone; and the default with the target
+of that preset."""
 
 
 def path_of(folder: Path, label: str, seed: int) -> Path:
