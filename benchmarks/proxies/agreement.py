@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.proxies.proxy_table import PROXIES, SEEDS
+from benchmarks.proxies.proxy_table import LONG, LONG_SEEDS, PROXIES, SEEDS
 from benchmarks.training_rows import Row
 
 BEST = 10
@@ -32,14 +32,20 @@ def regret(proxy: Mapping[str, float], target: Mapping[str, float]) -> float:
     return max(target.values()) - max(target[layer] for layer in chosen)
 
 
-def agreement(rows: Sequence[Row], target: Mapping[str, float]) -> list[dict[str, Any]]:
-    """Compare every proxy with the target: each choice of networks, with one seed and with two."""
+def agreement(rows: Sequence[Row], target: Mapping[str, float], name: str = "") -> list[dict[str, Any]]:
+    """Compare every proxy with the target: each choice of networks, with one seed and with two.
+
+    Args:
+        rows: the trainings.
+        target: the accuracy of each layer on the target.
+        name: of the target; the long trainings of `LONG` are compared with every target but themselves.
+    """
     table = []
-    for proxy in PROXIES:
+    for proxy in (*PROXIES, *(() if name.startswith("crops 1600") else (LONG,))):
         of_proxy = [row for row in rows if row.protocol == proxy.name]
         for size in range(1, len(proxy.anchors) + 1):
             for anchors in combinations(proxy.anchors, size):
-                for seeds in (SEEDS[:1], SEEDS):
+                for seeds in (LONG_SEEDS[:1],) if proxy is LONG else (SEEDS[:1], SEEDS):
                     scores = means(of_proxy, proxy.name, anchors, seeds)
                     common = {layer: target[layer] for layer in target if layer in scores}
                     if len(common) > BEST:

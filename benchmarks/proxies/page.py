@@ -25,6 +25,19 @@ SHOWN = (
     ("crops 400", ALL),
 )
 """The proxies and networks in the table; the JSON has all."""
+SHOWN_FOR_TARGET = (
+    ("crops 100, lr 0.2", ALL),
+    ("crops 100, lr 0.4", ("mobilenet-small",)),
+    ("crops 200, lr 0.2", ALL),
+    ("crops 400, lr 0.2", ALL),
+    ("crops 1600, lr 0.2", ALL),
+    ("crops 400, medium", ("resnet-medium",)),
+    ("crops 400, medium", ("mobilenet-medium",)),
+    ("crops 400, medium", ("resnet-medium", "mobilenet-medium")),
+    ("CIFAR-10 400, 16 pixels, medium", ("resnet-medium", "mobilenet-medium")),
+)
+"""Those in the table of what predicts the target, as far as they were trained."""
+TARGET = "CIFAR-10"
 PUBLISHED = "published"
 """The origin of published layers."""
 
@@ -57,10 +70,35 @@ def tables(document: Mapping[str, Any]) -> dict[str, list[str]]:
         for origin, (count, mean, best) in by_origin(target["layers"]).items()
     ]
     return {
+        **({"target": for_target(document)} if TARGET in document["targets"] else {}),
         "rates": rates(document),
         "proxies": markdown_table(header, rows),
         "origins": markdown_table(["what the search had done", "layers", "mean", "best"], origins),
     }
+
+
+def for_target(document: Mapping[str, Any]) -> list[str]:
+    """Format how well short trainings predict CIFAR-10 on medium networks."""
+    found = {
+        (row["proxy"], tuple(row["anchors"])): row
+        for row in document["targets"][TARGET]["proxies"]
+        if row["seeds"] == 1
+    }
+    rows = [
+        [
+            proxy,
+            ", ".join(name.removesuffix("-small") for name in anchors),
+            str(row["layers"]),
+            f"{row['core_seconds']:.1f}",
+            f"{row['correlation']:.2f}",
+            f"{row['correlation_of_better_half']:.2f}",
+            f"{100 * row['regret']:.1f}",
+        ]
+        for proxy, anchors in SHOWN_FOR_TARGET
+        if (row := found.get((proxy, anchors))) is not None
+    ]
+    header = ["short training", "networks", "layers", "core-seconds"]
+    return markdown_table([*header, "rank correlation", "of the better half", "regret in points"], rows)
 
 
 def rates(document: Mapping[str, Any]) -> list[str]:

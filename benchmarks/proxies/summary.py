@@ -30,7 +30,7 @@ def summary(
                 "layers": [
                     {**layer, "accuracy": target[layer["layer"]]} for layer in layers if layer["layer"] in target
                 ],
-                "proxies": agreement(rows, target),
+                "proxies": agreement(rows, target, name),
             }
             for name, target in targets.items()
         },
