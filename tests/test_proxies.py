@@ -10,7 +10,7 @@ import pytest
 from benchmarks.proxies.agreement import agreement, means, regret
 from benchmarks.proxies.page import tables
 from benchmarks.proxies.picture import picture
-from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONGS, PROXIES, SEEDS, protocol_of
+from benchmarks.proxies.proxy_table import ANCHORS, FURTHER, LONG, LONGS, PROXIES, SEEDS, TARGET, protocol_of
 from benchmarks.proxies.summary import by_origin
 from benchmarks.target.layer_list import target_layers
 from benchmarks.training_rows import Row
@@ -77,7 +77,7 @@ def test_the_page_has_the_tables_of_the_json_and_says_what_they_say() -> None:
     assert len(target["layers"]) == 50 == sum(count for count, *_ in by_origin(target["layers"]).values())
     # Layers are compared at the rate that suits published ones.
     reached = {
-        name: {one["layer"]: one["accuracy"] for one in of["layers"]} for name, of in document["targets"].items()
+        long.name: {one["layer"]: one["accuracy"] for one in document["targets"][long.name]["layers"]} for long in LONGS
     }
     for name in ("bn-relu", "bn-swish", "gn-relu"):
         assert max(reached, key=lambda rate: reached[rate][name]) == LONG.name
@@ -104,6 +104,26 @@ def test_the_page_has_the_tables_of_the_json_and_says_what_they_say() -> None:
     assert alone["crops 200, lr 0.2"]["correlation_of_better_half"] < 0.5
     best = max(target["layers"], key=lambda layer: layer["accuracy"])
     assert best["origin"] == "later hurdle"
+
+
+def test_what_is_said_of_deeper_networks() -> None:
+    root = Path(__file__).parent.parent
+    targets = json.loads((root / "benchmarks" / "results" / "proxies.json").read_text())["targets"]
+    fifty, further = (
+        {(row["proxy"], tuple(row["anchors"])): row for row in targets[name]["proxies"] if row["seeds"] == 1}
+        for name in (TARGET, FURTHER)
+    )
+    assert len(targets[TARGET]["layers"]) == 50 and len(targets[FURTHER]["layers"]) == 22
+    small = ("resnet-small", "mobilenet-small", "vgg-small")
+    longest, long = fifty[LONG.name, small], fifty["crops 400, lr 0.2", small]
+    medium = fifty["crops 400, medium", ("mobilenet-medium",)]
+    assert longest["correlation"] < long["correlation"] + 0.05 and round(longest["core_seconds"]) == 45
+    both = ("correlation", "correlation_of_better_half")
+    others = [row for (proxy, _), row in fifty.items() if "medium" not in proxy]
+    assert all(medium[key] > max(row[key] for row in others) for key in both)
+    assert (
+        round(medium["core_seconds"]) == 4 and further["crops 400, medium", ("mobilenet-medium",)]["correlation"] > 0.7
+    )
 
 
 def test_the_picture_has_a_line_for_each_network_and_for_all_of_them() -> None:

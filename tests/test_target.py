@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
+from benchmarks.target import __main__ as protocol
+from benchmarks.target.layer_list import target_layers
+from benchmarks.target.page import tables
 from benchmarks.target.summary import summary, table
-from benchmarks.training_rows import Row
+from benchmarks.training_rows import Row, read
 
 ANCHORS, UNSEEN = ("a", "b"), "u"
 
@@ -51,3 +57,33 @@ def test_the_target_is_compared_with_itself() -> None:
     assert document["between_seeds"]["all"] == pytest.approx(0.8)
     assert document["between_networks"]["a"] == pytest.approx(1.0)
     assert document["between_networks"]["u"] < 0
+
+
+def test_the_page_has_the_tables_of_the_json_and_says_what_they_say() -> None:
+    root = Path(__file__).parent.parent
+    document = json.loads((root / "benchmarks" / "results" / "target.json").read_text())
+    page = (root / "docs" / "SCIENCE.md").read_text()
+    for lines in tables(document).values():
+        assert "\n".join(lines) in page
+    text, layers = " ".join(page.split()), document["layers"]
+    assert len(layers) == len(target_layers()) == 72 and all(one["seeds"] == 1 for one in layers)
+    places = {
+        origin: [place for place, one in enumerate(layers, 1) if one["origin"] == origin]
+        for origin in ("winner on CIFAR-10, with a target", "winner on crops")
+    }
+    first, *others = places["winner on CIFAR-10, with a target"]
+    assert first == 1 and f"the other two of that kind have places {others[0]} and {others[1]}" in text
+    assert f"Of the five winners of the default the best has place {places['winner on crops'][0]}" in text
+    failed = sum(any(score < 0.2 for score in one["networks"].values()) for one in layers)
+    assert f"{failed} layers fail on a network of the target" in text
+    between = document["between_networks"]
+    counted = [between[name] for name in document["anchors"]]
+    assert f"correlation of {min(counted):.2f} to {max(counted):.2f}, the VGG with {between['vgg-medium']:.2f}" in text
+    assert f"on a VGG; {sum(one['core_seconds'] for one in layers) / 60:.0f} core-minutes, one seed" in text
+
+
+def test_the_summary_is_that_of_the_recorded_trainings() -> None:
+    results = Path(__file__).parent.parent / "benchmarks" / "results"
+    found = summary(target_layers(), read(results / "target_rows.jsonl"), protocol.ANCHORS, protocol.UNSEEN)
+    document = json.loads((results / "target.json").read_text())
+    assert {**found, "environment": 0} == {**document, "environment": 0}

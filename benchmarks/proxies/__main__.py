@@ -10,7 +10,18 @@ from pathlib import Path
 from benchmarks.proxies.agreement import means
 from benchmarks.proxies.layer_list import proxy_layers
 from benchmarks.proxies.picture import picture
-from benchmarks.proxies.proxy_table import ANCHORS, LONG, LONG_SEEDS, LONGS, OF_TARGET, PROXIES, SEEDS, protocol_of
+from benchmarks.proxies.proxy_table import (
+    ANCHORS,
+    FURTHER,
+    LONG,
+    LONG_SEEDS,
+    LONGS,
+    OF_TARGET,
+    PROXIES,
+    SEEDS,
+    TARGET,
+    protocol_of,
+)
 from benchmarks.proxies.summary import summary
 from benchmarks.target.__main__ import ANCHORS as TARGET_ANCHORS
 from benchmarks.target.__main__ import NAME
@@ -50,7 +61,10 @@ def main() -> None:
     }
     if given.target is not None:
         of_target = read(given.target)
-        targets["CIFAR-10"] = means(of_target, NAME, TARGET_ANCHORS, _trained(of_target, NAME, TARGET_SEEDS))
+        reached = means(of_target, NAME, TARGET_ANCHORS, _trained(of_target, NAME, TARGET_SEEDS))
+        fifty = {layer["layer"] for layer in proxy_layers()}
+        targets[TARGET] = {layer: score for layer, score in reached.items() if layer in fifty}
+        targets[FURTHER] = {layer: score for layer, score in reached.items() if layer not in fifty}
     found = summary(target_layers(), rows, targets)
     for name, target in found["targets"].items():
         print(f"target {name}, {len(target['layers'])} layers")

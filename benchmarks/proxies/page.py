@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.markdown import markdown_table
-from benchmarks.proxies.proxy_table import LONG, LONGS, PROXIES
+from benchmarks.proxies.proxy_table import FURTHER, LONG, LONGS, PROXIES, TARGET
 from benchmarks.proxies.summary import by_origin
 
 ALL = ("resnet-small", "mobilenet-small", "vgg-small")
@@ -37,7 +37,6 @@ SHOWN_FOR_TARGET = (
     ("CIFAR-10 400, 16 pixels, medium", ("resnet-medium", "mobilenet-medium")),
 )
 """Those in the table of what predicts the target, as far as they were trained."""
-TARGET = "CIFAR-10"
 PUBLISHED = "published"
 """The origin of published layers."""
 
@@ -79,26 +78,29 @@ def tables(document: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def for_target(document: Mapping[str, Any]) -> list[str]:
     """Format how well short trainings predict CIFAR-10 on medium networks."""
-    found = {
-        (row["proxy"], tuple(row["anchors"])): row
-        for row in document["targets"][TARGET]["proxies"]
-        if row["seeds"] == 1
-    }
+    found, further = (
+        {
+            (row["proxy"], tuple(row["anchors"])): row
+            for row in document["targets"][name]["proxies"]
+            if row["seeds"] == 1
+        }
+        for name in (TARGET, FURTHER)
+    )
     rows = [
         [
             proxy,
             ", ".join(name.removesuffix("-small") for name in anchors),
-            str(row["layers"]),
             f"{row['core_seconds']:.1f}",
             f"{row['correlation']:.2f}",
             f"{row['correlation_of_better_half']:.2f}",
             f"{100 * row['regret']:.1f}",
+            f"{other['correlation']:.2f}" if (other := further.get((proxy, anchors))) is not None else "",
         ]
         for proxy, anchors in SHOWN_FOR_TARGET
         if (row := found.get((proxy, anchors))) is not None
     ]
-    header = ["short training", "networks", "layers", "core-seconds"]
-    return markdown_table([*header, "rank correlation", "of the better half", "regret in points"], rows)
+    header = ["short training", "networks", "core-seconds", "rank correlation", "of the better half"]
+    return markdown_table([*header, "regret in points", "of 22 further layers"], rows)
 
 
 def rates(document: Mapping[str, Any]) -> list[str]:

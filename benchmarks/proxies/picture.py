@@ -17,7 +17,8 @@ def picture(target: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     steps = {proxy.name: proxy.steps for proxy in PROXIES}
-    names = [proxy.name for proxy in PROXIES if (proxy.data, proxy.size, proxy.lr) == (LONG.data, LONG.size, LONG.lr)]
+    like = LONG.data, LONG.size, LONG.lr, LONG.anchors
+    names = [proxy.name for proxy in PROXIES if (proxy.data, proxy.size, proxy.lr, proxy.anchors) == like]
     chosen = [row for row in target["proxies"] if row["seeds"] == 1 and row["proxy"] in names]
     for number, anchors in enumerate(_choices(chosen)):
         rows = sorted((row for row in chosen if row["anchors"] == anchors), key=lambda row: row["core_seconds"])

@@ -9,6 +9,8 @@ from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.setup.assemble import configure
 
 ANCHORS = ("resnet-small", "mobilenet-small", "efficientnet-small", "vgg-small", "densenet-small")
+TARGET, FURTHER = "CIFAR-10", "CIFAR-10, further layers"
+"""The target over the layers that all proxies were trained with, and over all others of `benchmarks.target`."""
 MEDIUM = ("resnet-medium", "mobilenet-medium")
 """Networks of the target that a search can afford on its last rung."""
 SEEDS = (0, 1)
