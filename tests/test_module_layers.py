@@ -24,6 +24,7 @@ from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.workers.anchors import build_anchor
 from evonas.workers.data.data_sets import load_dataset
 from evonas.workers.trial.evaluate import evaluate_task
+from evonas.workers.trial.training import trained_parameters
 from tests.test_cli import Call
 
 EPS = 1e-5
@@ -232,6 +233,15 @@ def test_a_worker_trains_them(name: str) -> None:
     found = [evaluate_task(task, load_dataset("digits")) for _ in range(2)]
     assert found[0].status is Status.SCORED and found[0].scores == found[1].scores
     assert all(0.05 < score < 1 and math.isfinite(score) for score in found[0].scores.values())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_their_parameters_can_be_trained_alone(name: str) -> None:
+    protocol = replace(PROTOCOL, anchors=("vit-small",), train="affine", steps=2)
+    model = build_anchor("vit-small", ModuleFactory(name), in_channels=1, classes=10)
+    layers = [m for m in model.modules() if isinstance(m, CLASSES[name])]  # type: ignore[arg-type]  # they are classes
+    expected = {id(p) for layer in layers for p in layer.parameters()}
+    assert {id(p) for p in trained_parameters(protocol, model)} == expected and len(layers) == 9
 
 
 def test_they_do_not_fit_into_ordinary_models() -> None:

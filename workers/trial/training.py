@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from evonas.errors import UsageError
 from evonas.layers.backend_choice import for_training
+from evonas.layers.modules.channel_layer import ChannelLayer
+from evonas.layers.modules.rep_bn import PRepBN
 from evonas.layers.norm_act import NormAct, computed_by
 from evonas.workers.anchors import LayerBuilder, anchor_named, build_anchor
 from evonas.workers.anchors.goals import goal_of
@@ -230,7 +232,10 @@ def optimizer_of(protocol: EvaluationProtocol, model: nn.Module) -> torch.optim.
     return torch.optim.AdamW(groups, lr=protocol.lr, betas=(protocol.momentum, 0.999), fused=True)
 
 
-_NORMS = (NormAct, nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
+_NORMS = (
+    *(NormAct, ChannelLayer, PRepBN),
+    *(nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm),
+)
 """The layers whose parameters are trained where only layers are."""
 
 
