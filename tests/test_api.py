@@ -17,6 +17,7 @@ from evonas.errors import UsageError
 from evonas.evolution.executor import Executor
 from evonas.evolution.gc_pause import rare_collections
 from evonas.front import api
+from evonas.front.result import UNVERIFIED
 from evonas.language.graph import Graph
 from evonas.records.coordinator import Coordinator
 from evonas.records.memory_store import MemoryStore
@@ -173,9 +174,9 @@ def test_without_pandas_a_result_says_what_to_install(found: evonas.Result, monk
 
 def test_a_notebook_shows_a_result_as_a_table_and_a_graph_as_its_formula(found: evonas.Result) -> None:
     page, best = found._repr_html_(), found.best()
-    rows = ElementTree.fromstring(f"<div>{page}</div>").findall("table/tr")
+    rows = ElementTree.fromstring(page).findall("table/tr")
     assert [row[0].findtext("code") for row in rows[1:]] == [row.id for row in best]
     assert rows[0][1].text == "expression" and rows[1][1].findtext("code") == best[0].expression
-    assert api.UNVERIFIED in page
+    assert UNVERIFIED in page
     graph = best[0].graph
     assert graph._repr_latex_() == f"$\\displaystyle {graph.latex()}$"

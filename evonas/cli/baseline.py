@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from evonas.cli import options
-from evonas.cli.progress import training_bar
-from evonas.cli.tables import cut, narrow, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
+from evonas.display.progress import training_bar
+from evonas.display.tables import cut, narrow, table
 from evonas.errors import UsageError
 from evonas.language.zoo import as_graph, zoo
 from evonas.layers.modules.module_names import MODULES
@@ -64,7 +64,7 @@ def baseline(
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
     replace(protocol, seed=first_seed)  # raises if the seed is out of range
-    with training_bar() as bar:
+    with training_bar(options.stderr) as bar:
         comparisons = train(
             layers,
             protocol=protocol,

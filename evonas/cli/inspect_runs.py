@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evonas.cli import options
-from evonas.cli.tables import filters_table, layers_table, runs_table, times_tables
 from evonas.cli.verdict_view import as_document, verdict_on, verdict_view
+from evonas.display.tables import filters_table, layers_table, runs_table, times_tables
 from evonas.errors import UsageError, shorten
 from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from evonas.cli import options
-from evonas.cli.progress import training_bar
-from evonas.cli.tables import cut, half_width, narrow, sample_mean, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
+from evonas.display.progress import training_bar
+from evonas.display.tables import cut, half_width, narrow, sample_mean, table
 from evonas.reruns.ranking import PairedComparison, Ranked, Ranking
+from evonas.reruns.rerank_cost import RerankCost
 from evonas.reruns.rerank_plan import AUTO
 from evonas.reruns.reranking import rerank as train_again
 from evonas.setup.assemble import open_storage
@@ -56,7 +57,7 @@ def rerank(
     with open_storage(storage, create=False) as store:
         found = options.find_run(store, run).id
         try:
-            with training_bar() as bar:
+            with training_bar(options.stderr) as bar:
                 ranking = train_again(
                     found,
                     storage=store,
@@ -69,6 +70,7 @@ def rerank(
                     report=report,
                     transfer=None if transfer == _NONE else transfer,
                     progress=bar,
+                    announce=_announce,
                     other_data=other_data,
                     **execution,
                 )
@@ -77,6 +79,10 @@ def rerank(
             options.stderr.print(f"{kept} trainings were recorded; the same command continues from there.")
             raise typer.Exit(130) from None
     options.emit(form, ranking.as_dict(), ranking_tables(ranking))
+
+
+def _announce(cost: RerankCost) -> None:
+    options.stderr.print(f"{cost}; Ctrl-C stops, and what is recorded stays", markup=False, highlight=False)
 
 
 def ranking_tables(ranking: Ranking) -> Group:

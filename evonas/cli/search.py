@@ -10,11 +10,11 @@ import typer
 from rich.console import Group
 
 from evonas.cli import options
-from evonas.cli.live_display import LiveDisplay
-from evonas.cli.progress import training_bar
-from evonas.cli.tables import layers_table
 from evonas.cli.verdict_view import verdict_view
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
+from evonas.display.live_display import LiveDisplay
+from evonas.display.progress import training_bar
+from evonas.display.tables import layers_table
 from evonas.front.api import execute, recorded_environment
 from evonas.language.graph import Graph
 from evonas.records import results
@@ -195,7 +195,7 @@ def _execute(
         with LiveDisplay(run, store, console, running.dashboard) as display:
             ended = execute(run, store, running, [display]).run.status
         if verify and ended is RunStatus.FINISHED:
-            with training_bar("verifying") as bar:
+            with training_bar(options.stderr, "verifying") as bar:
                 note = verify_best(store, run.id, running, bar).note
             if note:
                 console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)

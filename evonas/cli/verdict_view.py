@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from evonas.cli.tables import cut, sample_mean, table
-from evonas.front.api import UNVERIFIED
+from evonas.display.tables import cut, sample_mean, table
+from evonas.front.result import UNVERIFIED
 from evonas.records.retraining import RetrainingStage
 from evonas.reruns.verdict import HELD_OUT, Finalist, Verdict
 from evonas.settings.evaluation_protocol import OWN_SCORE

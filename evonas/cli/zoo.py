@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evonas.cli import options
-from evonas.cli.tables import table
+from evonas.display.tables import table
 from evonas.errors import UsageError, shorten, unknown
 from evonas.language.zoo import ROWS, Published, zoo
 from evonas.layers.modules.module_names import MODULES

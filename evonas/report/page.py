@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from evonas.language.mathml import mathml
 from evonas.language.zoo import zoo
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.report.family_tree_svg import lanes_svg, lanes_width
-from evonas.report.formula import mathml
 from evonas.report.graph_svg import graph_svg
 from evonas.report.number_format import accuracy, duration, mebibytes
 from evonas.report.report_data import Report, TopLayer
@@ -21,8 +22,19 @@ from evonas.settings.candidate import Status
 _SHAPE = (128, 64, 32, 32)
 """The shape of the activations for which the memory traffic is given in bytes."""
 
+_FRAME = Markup('<iframe srcdoc="{}" style="width: 100%; height: 80vh; border: 0" sandbox="allow-scripts"></iframe>')
 
-def page(report: Report) -> str:
+
+class Page(str):
+    """The text of a page; a notebook shows it in a frame of its own, so that neither changes the other's looks."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return _FRAME.format(str(self))
+
+
+def page(report: Report) -> Page:
     """Renders a report as an HTML page."""
     environment = Environment(
         loader=PackageLoader("evonas.report"),
@@ -32,7 +44,7 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration, "accuracy": accuracy, "mebibytes": mebibytes}
-    return environment.get_template("report.html.j2").render(
+    text = environment.get_template("report.html.j2").render(
         report=report,
         run=report.run,
         config=report.run.config,
@@ -50,6 +62,7 @@ def page(report: Report) -> str:
         shape=" × ".join(map(str, _SHAPE)),
         data=data(report),
     )
+    return Page(text)
 
 
 def data(report: Report) -> dict[str, Any]:

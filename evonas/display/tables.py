@@ -10,7 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from evonas.cli.layer_list import LayerList, Line
+from evonas.display.layer_list import LayerList, Line
 from evonas.records.results import ResultRow, references_as_rows
 from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.time_breakdown import Breakdown
@@ -21,7 +21,7 @@ from evonas.reruns.significance import Interval
 from evonas.settings.candidate import Status
 
 _MAX_LENGTH = 90  # characters of an expression in a table; `evonas show` prints the whole expression
-_LINE = 240  # where it has lines of its own
+LINE = 240  # where it has lines of its own
 
 
 def table(title: str | None = None, caption: str | None = None) -> Table:
@@ -45,7 +45,7 @@ def layers_table(
         further = (objective.written(row.measures[objective.name]) for objective in measures)
         known = [f"{row.longer[steps]:.3f}" if steps in row.longer else "" for steps in rungs]
         name = f"{row.name}: " if row.name else ""
-        below = [name + cut(row.expression, _LINE), *([str(row.family)] if families else [])]
+        below = [name + cut(row.expression, LINE), *([str(row.family)] if families else [])]
         lines.append(Line(row.id, [f"{row.mean:.3f}", *known, *_scores(row.scores, anchors), *further], below))
     others = []
     for name, scores in references_as_rows(references) if rows else ():
