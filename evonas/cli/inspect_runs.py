@@ -135,7 +135,7 @@ def show(
             _show_compiled(layer, plan, kernel)
         else:
             known = results.of_graph(layer)
-            options.emit(form, known, Group(_facts(known, ()), tree(layer)))
+            options.emit(form, known, Group(_written(known), _facts(known, ()), tree(layer)))
         return
     with open_storage(storage, read_only=True) as store:
         run, index = options.find_candidate(store, candidate)
@@ -148,7 +148,7 @@ def show(
         if document["status"] == "scored":
             facts.add_row("[dim]verified[/]", escape(standing(verdict, document["id"])))
         document["verdict"] = verdict_on(verdict, document["id"])
-        options.emit(form, document, Group(facts, tree(graph)))
+        options.emit(form, document, Group(_written(document), facts, tree(graph)))
 
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
@@ -176,9 +176,14 @@ def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     typer.echo("\n\n".join(parts))
 
 
+def _written(document: dict[str, Any]) -> Text:
+    """The expression, which has lines of its own because it can be long."""
+    return Text(document["expression"], "bold")
+
+
 def _facts(document: dict[str, Any], plugins: Sequence[str]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    for name in ("id", "expression", "name", "family", "latex", "origin", "parent", "status", "reason"):
+    for name in ("id", "name", "family", "latex", "origin", "parent", "status", "reason"):
         if document.get(name):
             grid.add_row(f"[dim]{name}[/]", escape(str(document[name])))
     for change in document.get("mutations", ()):

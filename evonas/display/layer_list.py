@@ -41,6 +41,7 @@ class LayerList:
         lines: the layers.
         others: further lines, after an empty one.
         title, caption: text above and below; None for none.
+        what: the heading of the labels.
     """
 
     headings: Sequence[str]
@@ -48,6 +49,7 @@ class LayerList:
     others: Sequence[Line] = ()
     title: str | None = None
     caption: str | None = None
+    what: str = "id"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the list."""
@@ -60,7 +62,7 @@ class LayerList:
         height = max(map(len, heads), default=1)
         for place in range(height):  # as in a table, headings stand on the rule below them
             words = [head[place - height + len(head)] if place >= height - len(head) else "" for head in heads]
-            yield self._row("id" if place == height - 1 else "", words, widths, "bold")
+            yield self._row(self.what if place == height - 1 else "", words, widths, "bold")
         yield Text("─" * min(options.max_width, sum(widths[: shown + 1]) + _GAP * (shown + 1)), "dim")
         for line in self.lines:
             yield from self._written(line, widths, shown)
@@ -84,7 +86,7 @@ class LayerList:
         numbers = [
             max(map(len, [*heading.split("\n"), *column])) for heading, column in zip(self.headings, cells, strict=True)
         ]
-        return [max(map(len, ["id", *(line.label for line in lines)])), *numbers]
+        return [max(map(len, [self.what, *(line.label for line in lines)])), *numbers]
 
     def _shown(self, widths: Sequence[int], room: int) -> int:
         """How many of the columns of numbers fit."""
@@ -96,7 +98,7 @@ class LayerList:
     def _written(self, line: Line, widths: Sequence[int], shown: int) -> RenderResult:
         yield self._row(line.label, line.cells[:shown], widths, "", "bold" if line.below else "")
         for place, text in enumerate(line.below):
-            yield Padding(Text(text, "dim" if place else ""), (0, 0, 0, _INDENT))
+            yield Padding(Text(text, "dim" if place else ""), (0, 0, 0, _INDENT), expand=False)
 
     @staticmethod
     def _row(label: str, cells: Sequence[str], widths: Sequence[int], style: str, first: str = "") -> Text:

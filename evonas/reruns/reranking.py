@@ -102,17 +102,17 @@ def rerank(
         plan = plan_reranking(store, run, request)
 
         def start() -> Executor:
+            if not isinstance(executor, Executor):
+                check_share(plan, run)
+            if announce is not None:
+                announce(cost_of(store, run, _left(plan, trainer)))
             if isinstance(executor, Executor):
                 return executor
             deadline = longest(plan, run) * run.config.deadline
-            check_share(plan, run)
             made = make_executor(executor, run.config.protocol, deadline=deadline, **workers)
             return stack.enter_context(made)
 
         trainer = Retrainer(store, run, start, progress)
-        left = _left(plan, trainer)
-        if announce is not None and left:
-            announce(cost_of(store, run, left))
         return _carry_out(plan, run, trainer)
 
 
