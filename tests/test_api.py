@@ -17,11 +17,11 @@ from evonas.errors import UsageError
 from evonas.evolution.executor import Executor
 from evonas.evolution.gc_pause import rare_collections
 from evonas.front import api
-from evonas.front.result import UNVERIFIED
 from evonas.language.graph import Graph
 from evonas.records.coordinator import Coordinator
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import RunStatus
+from evonas.reruns.verdict_words import UNVERIFIED
 from evonas.settings.candidate import Candidate, Evaluation
 from evonas.setup.assemble import configure
 from tests.fakes import FakeExecutor, config

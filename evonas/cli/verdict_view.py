@@ -9,9 +9,9 @@ from rich.text import Text
 
 from evonas.display.layer_list import LayerList, Line
 from evonas.display.tables import LINE, cut, sample_mean
-from evonas.front.result import UNVERIFIED
 from evonas.records.retraining import RetrainingStage
 from evonas.reruns.verdict import HELD_OUT, Finalist, Verdict
+from evonas.reruns.verdict_words import UNVERIFIED
 from evonas.settings.evaluation_protocol import OWN_SCORE
 
 

@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 from evonas.errors import UsageError, shorten
 from evonas.records import nothing_scored, results
 from evonas.reruns.verdict import Verdict, verdict_of
+from evonas.reruns.verdict_words import UNVERIFIED
 
 if TYPE_CHECKING:
     from evonas.records.run_info import RunInfo, RunSummary
     from evonas.records.store import Store
     from evonas.report.page import Page
-
-UNVERIFIED = "No layer of this run is verified: each score is of one training, so that the best were also lucky."
-"""What is said of a run without a verdict."""
 
 
 @dataclass(frozen=True)
