@@ -31,7 +31,7 @@ def code(text: str) -> Markup:
 
 def wide(inside: str) -> Markup:
     """What may be wider than the notebook, and is scrolled then."""
-    return Markup('<div style="overflow-x: auto">{}</div>').format(inside)
+    return Markup('<div style="overflow: auto hidden; padding: 0.3em 0">{}</div>').format(inside)
 
 
 def folded(summary: str, inside: str) -> Markup:

@@ -73,7 +73,7 @@ def status(
             f"run {found.id}, {state(found.status, coordinator)}: {summary.evaluations:,} of {found.config.budget:,} "
             f"candidates judged in {duration(found.elapsed)} ({counts})"
         )
-        parts: list[RenderableType] = [filters_table(summary, title), *times_tables(breakdown(found, summary))]
+        parts: list[RenderableType] = [filters_table(summary, title), Text(), *times_tables(breakdown(found, summary))]
         if document["killed"]:
             parts.append(Text(f"Its process ended without a word; `evonas resume {found.id}` goes on."))
         parts.append(Text(f"verdict: {'the best are not verified' if verdict is None else verdict.brief}"))

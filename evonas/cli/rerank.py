@@ -89,7 +89,7 @@ def ranking_tables(ranking: Ranking) -> Group:
     """The ranking, the comparisons of reported layers with references, and the failures, for a terminal."""
     parts: list[RenderableType] = [_layers(ranking)]
     if ranking.references and ranking.reported:
-        parts.append(_comparisons(ranking))
+        parts += [Text(), _comparisons(ranking)]
     samples = [(one.id, found) for one in (*ranking.layers, *ranking.references) for found in one.samples.values()]
     parts += [Text(f"{id_}: {reason}") for id_, found in samples for reason in found.failures]
     return Group(*parts)

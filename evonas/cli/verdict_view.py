@@ -20,7 +20,7 @@ def verdict_view(verdict: Verdict | None) -> RenderableType:
     if verdict is None:
         return Text(UNVERIFIED)
     style = "bold green" if verdict.better else "bold"
-    return Group(_finalists(verdict), Text(str(verdict), style=style))
+    return Group(Text(), _finalists(verdict), Text(), Text(str(verdict), style=style))
 
 
 def as_document(verdict: Verdict | None) -> dict[str, Any] | None:

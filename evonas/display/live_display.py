@@ -182,6 +182,7 @@ def overview(
         Text(about, style="dim"),
         bar,
         filters_table(summary),
+        Text(),
         layers_table(best, run.references, config.protocol.anchors, "best layers so far"),
         Text(footer, style="dim"),
     )
