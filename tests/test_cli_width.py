@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
@@ -9,16 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from evonas.cli import options
+from evonas.cli.baseline import comparison_table
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import RetrainingStage
+from evonas.reruns.baseline import Comparison
 from evonas.reruns.rerank_cost import cost_of
 from tests.fakes import ANCHORS, FakeExecutor, config
 from tests.test_cli import Call, call, database  # noqa: F401  fixtures
 from tests.test_evolution import searched
 
-READ = ("runs", "status", "best", "pareto", "show 1/0")
+READ = ("runs", "status", "best", "pareto", "show 1/0", "zoo", "zoo evonorm-s0")
 SEARCH = ["--budget", "8", "--steps", "2", "--anchor", "resnet-small", "--data", "digits", "--executor", "local"]
 SEARCH += ["--seed-graph", "evonorm-s0"]
 SETTINGS = ["finalists=2", "verify_seeds=2", "verify_steps=40", "references=['bn-relu']", "protocol.floors=absolute"]
@@ -41,7 +45,7 @@ def test_a_command_that_looks_fits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     narrow(monkeypatch, width)
-    code, out, err = call(*command.split(), "--storage", database)
+    code, out, err = call(*command.split(), *([] if command.startswith("zoo") else ["--storage", database]))
     assert code == 0, err
     assert max(map(len, out.splitlines())) <= width
     assert "\x1b" not in out and "…" not in out, "no colour in a pipe, and nothing is cut"
@@ -89,6 +93,25 @@ def test_a_search_and_its_verdict_fit(call: Call, tmp_path: Path, monkeypatch: p
         for one in finalists:
             name = f"{one['name']}: " if one["name"] else ""
             assert f"{name}{one['expression']}".replace(" ", "") in "".join(table.split())
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_layers_that_are_compared_fit(width: int) -> None:
+    long = "max(x, 0) * sigmoid(v1 * x) / (std_whcg(x) + rms_wh(x) * sigmoid(x))"
+    scores = {anchor: [0.5, 0.6] for anchor in ANCHORS}
+    compared = [
+        Comparison("bn-relu", scores, dict.fromkeys(ANCHORS, 1.0), []),
+        Comparison(long, scores, dict.fromkeys(ANCHORS, 1.0), []),
+        Comparison("tanh(x)", {anchor: [] for anchor in ANCHORS}, {}, ["wide, seed 1: out of memory"]),
+    ]
+    console = Console(file=io.StringIO(), width=width)
+    console.print(comparison_table(compared, ANCHORS, "validation accuracy"))
+    assert isinstance(console.file, io.StringIO)
+    out = console.file.getvalue()
+    assert max(map(len, out.splitlines())) <= width and "…" not in out
+    for words in ("bn-relu", "0.550 ±0.071", "failed: wide, seed 1: out of memory"):
+        assert words in out
+    assert "".join(long.split()) in "".join(out.split())
 
 
 @pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"TERM": "dumb"}])
