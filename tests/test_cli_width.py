@@ -114,7 +114,7 @@ def test_layers_that_are_compared_fit(width: int) -> None:
     assert "".join(long.split()) in "".join(out.split())
 
 
-@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}, {"TERM": "dumb"}])
+@pytest.mark.parametrize("variables", [{}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}])
 def test_a_pipe_has_no_colour(database: Path, variables: dict[str, str]) -> None:  # noqa: F811
     """With NO_COLOR not on a terminal either, which FORCE_COLOR stands for: bold type is no colour."""
     environment = {name: value for name, value in os.environ.items() if name not in ("FORCE_COLOR", "NO_COLOR")}

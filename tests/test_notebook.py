@@ -90,7 +90,7 @@ def read_back(tree: ElementTree.Element) -> Graph:
 
 
 @given(graphs())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_the_tree_of_a_graph_is_the_graph(graph: Graph) -> None:
     root = parsed(graph)
     assert graph.written(300) in "".join(root.itertext())

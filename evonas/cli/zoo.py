@@ -70,8 +70,8 @@ def _document(rows: Sequence[Published]) -> list[dict[str, Any]]:
 
 def _table(rows: Sequence[Published]) -> LayerList:
     caption = (
-        "`evonas zoo NAME` draws a layer; each is followed by a trainable affine. `evonas baseline --layer` trains some "
-        f"that are no graphs, too: {', '.join(MODULES)}"
+        "`evonas zoo NAME` draws a layer; each is followed by a trainable affine. `evonas baseline --layer` trains "
+        f"some that are no graphs, too: {', '.join(MODULES)}"
     )
     return LayerList(
         (), [Line(row.name, (), [row.expression, row.source]) for row in rows], caption=caption, what="name"
