@@ -24,7 +24,7 @@ from evonas.display.screen import as_html
 from evonas.front import api
 from evonas.language.graph import Graph, GraphBuilder
 from evonas.language.graph_html import tree_html
-from evonas.language.leaf import LEAVES
+from evonas.language.leaf import LEAVES, constant_name
 from evonas.records.memory_store import MemoryStore
 from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.swapping.swap_report import Action, NormOutcome
@@ -71,7 +71,8 @@ def read_back(tree: ElementTree.Element) -> Graph:
     def grow(item: ElementTree.Element) -> int:
         leaf = item.find("code")
         if leaf is not None:
-            return builder.add(LEAF_NAMES.get(str(leaf.text), str(leaf.text)))
+            text = str(leaf.text)
+            return builder.add(LEAF_NAMES[text] if text in LEAF_NAMES else constant_name(float(text)))
         inside = item.find("div")
         assert inside is not None
         op, below = inside.find("code"), inside.find("ul")
