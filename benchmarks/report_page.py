@@ -22,6 +22,7 @@ import numpy as np
 from evonas.judging.cheap_filters import structural
 from evonas.language.graph import Graph
 from evonas.records.environment import environment
+from evonas.records.retraining import Retraining, RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store
 from evonas.report.page import page
@@ -35,7 +36,7 @@ RESULT = Path(__file__).parent / "results" / "report_page.json"
 _CHUNK = 500
 
 
-def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0) -> int:
+def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0, rungs: tuple[int, ...] = ()) -> int:
     """Record a finished run of synthetic candidates, and return its number.
 
     Args:
@@ -43,9 +44,10 @@ def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0)
         candidates: number of candidates.
         seed: seed of all random numbers.
         scored: the share of candidates that are scored; the signal filter rejects the others.
+        rungs: the rungs of longer training, each of which the best quarter of the one before goes on to.
     """
     rng, evonorm = np.random.default_rng(seed), SPACES["evonorm"]
-    config = RunConfig(space=evonorm, budget=candidates, seed=seed)
+    config = RunConfig(space=evonorm, budget=candidates, seed=seed, rungs=rungs)
     run = store.create_run(config, environment())
     graphs: dict[int, Graph] = {}
     means: dict[int, float] = {}
@@ -78,7 +80,17 @@ def synthetic(store: Store, candidates: int, seed: int = 0, scored: float = 1.0)
             seconds = dict.fromkeys(config.protocol.anchors, 1.2)
             judged.append(Evaluation(index, Status.SCORED, scores, filters=(passed,), seconds=seconds))
         store.record(run.id, candidates=drawn, evaluations=judged)
-    for name, score in (("bn-relu", 0.6), ("evonorm-s0", 0.64)):
+    known = dict(means)
+    for rung in range(1, len(rungs) + 1):
+        best = sorted(known, key=lambda index: -known[index])[: max(1, len(known) // 4)]
+        known = {index: float(np.clip(known[index] + rng.normal(0.05, 0.03), 0.1, 1.0)) for index in best}
+        on = config.on_rung(rung)
+        for index, mean in known.items():
+            for anchor in on.anchors:
+                record = Retraining(index, RetrainingStage.RUNG, anchor, on.seed, on.steps, 0.0, mean, 2.0)
+                store.record_retraining(run.id, record)
+    # Of three whose lines are near each other, each has to be told apart.
+    for name, score in (("bn-relu", 0.6), ("evonorm-s0", 0.64), ("gn-relu", 0.602), ("evonorm-b0", 0.598)):
         store.record_reference(run.id, name, dict.fromkeys(config.protocol.anchors, score))
     store.record(run.id, status=RunStatus.FINISHED, elapsed=3600.0)
     return run.id

@@ -18,7 +18,8 @@ from evonas import moved_modules
 
 if TYPE_CHECKING:
     from evonas.errors import EvonasError, GraphError, StorageError, UsageError
-    from evonas.front.api import Result, resume, search
+    from evonas.front.api import resume, search
+    from evonas.front.result import Result
     from evonas.language.graph import Graph
     from evonas.language.zoo import zoo
     from evonas.layers.add_norm import AddNorm
@@ -81,7 +82,7 @@ _FROM = {
     "LayerFactory": "evonas.layers.layer_factory",
     "NormAct": "evonas.layers.norm_act",
     "Ranking": "evonas.reruns.ranking",
-    "Result": "evonas.front.api",
+    "Result": "evonas.front.result",
     "RunConfig": "evonas.settings.run_config",
     "SearchSpace": "evonas.settings.search_space",
     "StorageError": "evonas.errors",

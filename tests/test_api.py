@@ -21,6 +21,7 @@ from evonas.language.graph import Graph
 from evonas.records.coordinator import Coordinator
 from evonas.records.memory_store import MemoryStore
 from evonas.records.run_info import RunStatus
+from evonas.reruns.verdict_words import UNVERIFIED
 from evonas.settings.candidate import Candidate, Evaluation
 from evonas.setup.assemble import configure
 from tests.fakes import FakeExecutor, config
@@ -173,9 +174,9 @@ def test_without_pandas_a_result_says_what_to_install(found: evonas.Result, monk
 
 def test_a_notebook_shows_a_result_as_a_table_and_a_graph_as_its_formula(found: evonas.Result) -> None:
     page, best = found._repr_html_(), found.best()
-    rows = ElementTree.fromstring(f"<div>{page}</div>").findall("table/tr")
+    rows = ElementTree.fromstring(page).findall("table/tr")
     assert [row[0].findtext("code") for row in rows[1:]] == [row.id for row in best]
     assert rows[0][1].text == "expression" and rows[1][1].findtext("code") == best[0].expression
-    assert api.UNVERIFIED in page
+    assert UNVERIFIED in page
     graph = best[0].graph
     assert graph._repr_latex_() == f"$\\displaystyle {graph.latex()}$"

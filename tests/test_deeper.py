@@ -21,7 +21,7 @@ from benchmarks.discovery.deeper import (
     table,
 )
 from benchmarks.training_rows import Row, read
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.records.evidence import best_known
 from tests.fakes import FakeExecutor, config
 from tests.test_evolution import searched

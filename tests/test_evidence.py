@@ -8,7 +8,7 @@ from statistics import fmean
 import pytest
 from rich.console import Console
 
-from evonas.cli.tables import layers_table
+from evonas.display.tables import layers_table
 from evonas.evolution.executor import Task
 from evonas.evolution.history import History
 from evonas.evolution.promotions import Promotions

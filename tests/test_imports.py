@@ -17,9 +17,9 @@ from evonas.db import open_store
 from tests import store_samples
 
 ROOT = Path(__file__).parents[1]
-CORE = ("errors", "cache", "language", "layers", "settings", "swapping", "judging", "records", "evolution")
+CORE = ("errors", "cache", "notebook", "language", "layers", "settings", "swapping", "judging", "records", "evolution")
 """The rooms of evonas from the lowest to the highest: each imports those before it and knows nothing of the others."""
-JOINING = ("setup", "reruns", "front", "report", "cli")
+JOINING = ("setup", "reruns", "report", "display", "front", "cli")
 """The rooms above, in the same order; they bring the four that lie beside evonas together, while something runs."""
 BESIDE = ("search_spaces", "workers", "kernels", "db")
 HEAVY = {"ray", "sqlalchemy", "alembic", "pymoo", "triton", "sklearn", "scipy"}
@@ -199,6 +199,9 @@ def test_rooms_are_imported_as_part_of_evonas():
         ("front", "from evonas.kernels.plan.plan import plan", True),
         ("front", "def f():\n    from evonas.cli import options", True),
         ("cli", "def f():\n    from evonas.front import api", False),
+        ("front", "from evonas.display.live_display import LiveDisplay", False),
+        ("display", "def f():\n    from evonas.front import api", True),
+        ("display", "from evonas.report.funnel import funnel", False),
         ("front", "from evonas.reruns import reranking", False),
         ("reruns", "from evonas.setup import assemble", False),
         ("reruns", "def f():\n    from evonas.front import api", True),

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from evonas.cli.layer_list import LayerList, Line
+from evonas.display.layer_list import LayerList, Line
 
 _NORMALISED = "v0 + v1 * ((x - mean_bwh(sqrt(x))) / std_bwh(sqrt(x)))"
 LONG = f"({_NORMALISED}) * sigmoid({_NORMALISED})"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import io
+from itertools import pairwise
 from typing import Any
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
-from evonas.cli.live_display import BEST_SHOWN, LiveDisplay, overview
+from evonas.display import pace
+from evonas.display.live_display import BEST_SHOWN, LiveDisplay, overview
 from evonas.front.api import execute
 from evonas.judging.floors import TurnedAway
 from evonas.records.memory_store import MemoryStore
@@ -76,18 +81,41 @@ def test_a_published_layer_that_would_be_turned_away_is_said_with_and_without_a_
         assert str(fell) in console.file.getvalue()  # on one line, whatever the width
 
 
-def test_without_a_terminal_its_lines_count_rejections() -> None:
+def test_without_a_terminal_its_lines_are_short_and_rejections_come_last() -> None:
     store = MemoryStore()
-    run = store.create_run(config(budget=30), {})
-    console = Console(file=io.StringIO(), width=300)
-    searched(store, run, console)
+    run = store.create_run(config(budget=30, rungs=(2,)), {})
+    console = Console(file=io.StringIO(), width=60)
+    display = searched(store, run, console)
     assert isinstance(console.file, io.StringIO)
-    summary = store.summary(run.id)
-    last = [line for line in console.file.getvalue().splitlines() if "candidates judged" in line][-1]
-    assert last.startswith("30 of 30 candidates judged, best mean 0.")
+    summary, said = store.summary(run.id), console.file.getvalue()
+    progress, _, rejected = said.partition("rejected: ")
     fell = {**summary.discarded, **{name: one.rejected for name, one in summary.filters.items()}}
-    assert last.partition("; rejected: ")[2] == ", ".join(f"{name} {count:,}" for name, count in fell.items() if count)
-    assert summary.filters["quality"].rejected > 0
+    assert " ".join(rejected.split()) == ", ".join(f"{name} {count:,}" for name, count in fell.items() if count)
+    assert summary.filters["quality"].rejected > 0 and "rejected" not in progress
+    lines = [line for line in progress.splitlines() if " judged" in line]
+    assert lines[0] == "0 of 30 judged" and max(map(len, progress.splitlines())) <= 80
+    assert lines[-1] == f"30 of 30 judged, {display._longer} trained longer, best mean {display.best[0].mean:.3f}"
+    assert len(lines) < 5, "a search of a moment tells how it begins and ends"
+    assert f"\n    {display.best[0].expression}\n" in progress, "the best layer has a line of its own"
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 30.0), st.integers(0, 3)), min_size=1, max_size=60))
+def test_lines_tell_news_at_growing_intervals(moments: list[tuple[float, int]]) -> None:
+    now, state, told = 0.0, 0, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pace, "monotonic", lambda: now)
+        lines = pace.Pace()
+        for wait, news in moments:
+            now, state = now + wait, state + news
+            if lines.due(state):
+                told.append((now, state))
+        assert lines.due(state + 1, at_once=True) and not lines.due(state + 1, at_once=True)
+    assert told[0] == (moments[0][0], moments[0][1])
+    waits = [later - sooner for (sooner, _), (later, _) in pairwise(told)]
+    expected = [min(60.0, 10.0 * 1.5**place) for place in range(len(waits))]
+    assert all(wait >= least for wait, least in zip(waits, expected, strict=True))
+    assert all(one < other for (_, one), (_, other) in pairwise(told)), "nothing is told twice"
+    assert not moments[-1][1] or now - told[-1][0] < 60.0, "news are kept for less than a minute"
 
 
 def test_a_resumed_run_starts_from_what_is_there() -> None:

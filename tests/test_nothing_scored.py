@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.records.memory_store import MemoryStore
 from evonas.records.nothing_scored import why_nothing_was_scored
 from evonas.records.run_info import RunStatus

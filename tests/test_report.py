@@ -32,7 +32,7 @@ from evonas.settings.run_config import RunConfig
 from tests.fakes import ANCHORS, FakeExecutor, config
 from tests.test_evolution import searched
 
-SECTIONS = ["progress", "layers", "front", "filters", "time", "family", "settings"]
+SECTIONS = ["progress", "layers", "families", "front", "filters", "time", "family", "settings"]
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_what_is_gathered_agrees_with_the_store(store: MemoryStore, report: Repo
             for o in report.points
         )
         assert point.front is not beaten
-    assert [top.row.id for top in report.top] == [row.id for row in best_by_family(store, 1, 3)]
+    assert {top.row.id for top in report.top} == {row.id for row in best_by_family(store, 1, 3)}
     assert report.top[0].row.mean == max(e.mean for e in scored)
     assert report.steps[-1].best == report.top[0].row.mean
     assert report.steps[-1].core_seconds == pytest.approx(sum(e.core_seconds for e in store.evaluations(1)))
@@ -233,7 +233,7 @@ def test_trainings_after_the_search_stand_beside_the_baselines() -> None:
     text = page(found)
     assert "held-out training images" in text
     assert "95% interval" in text
-    assert "trained again on held-out images, 3 seeds: <b>0.810</b> against <b>0.710</b> of bn-relu" in text
+    assert "trained again, scored on held-out images, 3 seeds: <b>0.810</b> against <b>0.710</b> of bn-relu" in text
     searched_only, _ = searched(config(budget=30), FakeExecutor(1), ["bn-relu"])
     assert "separates skill from luck" in page(read_report(searched_only, 1, 1))
 

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from itertools import combinations
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +40,14 @@ addEventListener("load", () => {
     box.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
     box.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight"}));
     seen.moved = read() !== before;
+    const chart = document.querySelector("[data-chart=best]"), bounds = chart.getBoundingClientRect();
+    seen.names = [...chart.querySelectorAll(".label")].map(label => {
+      const {left, right, top, bottom} = label.getBoundingClientRect();
+      const {left: x, top: y} = bounds;
+      return {name: label.textContent, left: left - x, right: right - x, top: top - y, bottom: bottom - y};
+    });
+    seen.lines = [...chart.querySelectorAll(".reference")].map(line => +line.getAttribute("y1"));
+    seen.width = bounds.width;
     document.querySelector("[data-over=judged]").click();
     seen.label = document.querySelector("[data-chart=best] svg").textContent;
   }
@@ -68,15 +77,24 @@ def seen(text: str, folder: Path, width: int) -> dict[str, Any]:
 @pytest.mark.parametrize("candidates", [60, 5000])
 def test_the_page_draws_itself(tmp_path: Path, width: int, candidates: int) -> None:
     store = MemoryStore()
-    found = seen(page(read_report(store, synthetic(store, candidates))), tmp_path, width)
+    rungs = (2, 4) if candidates < 1000 else ()  # what they promise takes a while to compute
+    found = seen(page(read_report(store, synthetic(store, candidates, rungs=rungs))), tmp_path, width)
     assert found["errors"] == []
     assert int(found["drawn"]) > 0
-    assert sorted(found["charts"]) == ["best", "front", "hypervolume", *["response"] * 5]
+    assert sorted(found["charts"]) == ["best", "front", "hypervolume", *["response"] * 5, *["rungs" for _ in rungs[:1]]]
     assert found["inner"] == width
     assert found["scroll"] <= width  # nothing sticks out
     assert "layer 1/" in found["tooltip"] and "mean" in found["tooltip"]
     assert found["moved"]
     assert "candidates judged" in found["label"]
+    names, lines = found["names"], found["lines"]
+    assert {one["name"] for one in names} == {"bn-relu", "evonorm-s0", "gn-relu", "evonorm-b0"}
+    for one, line in zip(names, lines, strict=True):
+        assert one["top"] - 4 <= line <= one["bottom"] + 8, "a name stands at its line"
+        assert one["left"] >= 0 and one["right"] <= found["width"] + 12
+    for one, other in combinations(names, 2):
+        apart = one["right"] <= other["left"] or other["right"] <= one["left"]
+        assert apart or abs(one["top"] - other["top"]) >= 10, "no name covers another"
 
 
 def test_a_page_without_a_scored_layer_runs_too(tmp_path: Path) -> None:

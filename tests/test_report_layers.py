@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evonas.language.graph import Graph
+from evonas.language.mathml import mathml
 from evonas.language.zoo import zoo
 from evonas.report.changes import changes
 from evonas.report.family_tree_svg import lanes_svg
-from evonas.report.formula import mathml
 from evonas.report.graph_edges import bezier
 from evonas.report.graph_svg import graph_svg
 from evonas.report.lineage import lineage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import sqlite3
@@ -70,6 +71,10 @@ def test_it_ranks_reports_and_repeats_itself_without_training(call: Call, databa
     code, out, err = call(*asked)
     assert code == 0, err
     assert len(trainings) == TRAININGS + (1 + 1) * 6 == recorded(database)
+    cost = re.match(r"at most (\d+) trainings, about (\d+\.\d) core-minutes; Ctrl-C keeps what is done\n", err)
+    assert cost is not None and int(cost[1]) == len(trainings)
+    assert err.endswith(f"training: {len(trainings)} of {len(trainings)} trainings done\n")
+    assert max(map(len, err.splitlines())) <= 80
     for word in (
         "run 1: accuracy after 2 steps, seeds 1000 to 1005",
         "seeds 1006 to 1011",
@@ -77,7 +82,7 @@ def test_it_ranks_reports_and_repeats_itself_without_training(call: Call, databa
         "mobilenet-small",
     ):
         assert word in " ".join(out.split())
-    assert call(*asked)[1] == out
+    assert call(*asked)[1:] == (out, ""), "what is there costs nothing"
     document = call.json(*asked)
     assert len(trainings) == recorded(database), "shown again, not measured again"
     assert [layer["searched"] is not None for layer in document["layers"]] == [True, True]

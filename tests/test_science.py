@@ -13,7 +13,7 @@ import pytest
 from benchmarks.science import breeding, counting, searching
 from benchmarks.science.census import read
 from benchmarks.science.runs import VARIANTS
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.language.graph import Graph
 from evonas.records.memory_store import MemoryStore
 from evonas.search_spaces import evonorm

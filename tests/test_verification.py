@@ -282,7 +282,7 @@ def test_a_run_is_verified_interrupted_and_resumed_and_every_viewer_repeats_the_
     common = ("--executor", "local", "--storage", path)
     code, out, err = call("resume", *common)
     assert code == 0 and "verifying: 0 of 16 trainings done" in err
-    assert "4 trainings are recorded, `evonas resume 1` continues" in out and "export" not in out
+    assert "4 trainings are recorded, `evonas resume 1` continues" in " ".join(out.split()) and "export" not in out
     found = call.json("resume", *common)
     assert found["status"] == "finished" and len(done) == QUICK_TRAININGS + 1 and found["verdict"]["verified"] is True
     text = found["verdict"]["text"]
@@ -313,7 +313,7 @@ def test_a_run_is_verified_interrupted_and_resumed_and_every_viewer_repeats_the_
         assert call("export", name, "-o", file, "--storage", path)[0] == 0
         assert words in file.read_text()
     assert call("report", "-o", tmp_path / "report.html", "--storage", path)[0] == 0
-    assert "<b>Verdict.</b> No layer of this run is better than bn-relu" in (tmp_path / "report.html").read_text()
+    assert "<b>Verification.</b> No layer of this run is better than bn-relu" in (tmp_path / "report.html").read_text()
     with open_storage(str(path)) as store:
         result = evonas.resume(1, storage=store, executor="local")
         assert result.verdict is not None and str(result.verdict) == text and str(result).endswith(text)

@@ -53,7 +53,7 @@ def test_a_writer_commits_undisturbed_while_it_is_watched(tmp_path: Path) -> Non
     command = [sys.executable, "-m", "evonas", "watch", "1", "--every", "0.1", "--storage", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None and process.stdin is not None
-        assert watching.stdout.readline().startswith("0 of 50 candidates judged")
+        assert watching.stdout.readline().startswith("0 of 50 judged")
         process.stdin.write("\n")
         process.stdin.flush()
         snapshots: list[Snapshot] = []

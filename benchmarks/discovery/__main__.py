@@ -15,7 +15,7 @@ from benchmarks.discovery.searching import VARIANTS, searched
 from benchmarks.discovery.summary import summary, table
 from benchmarks.discovery.testing import YARDSTICKS, as_long, jobs, winner_of, yardstick
 from benchmarks.training_rows import complete, read
-from evonas.front.api import Result
+from evonas.front.result import Result
 
 DEADLINE = 3600.0
 """Seconds after which a training counts as hung."""

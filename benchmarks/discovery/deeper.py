@@ -24,7 +24,7 @@ from benchmarks.discovery.searching import path_of
 from benchmarks.markdown import markdown_table
 from benchmarks.target.__main__ import target_protocol
 from benchmarks.training_rows import Job, Row, complete, read
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.records.evidence import best_known, ladder_of
 from evonas.setup.assemble import configure, open_storage
 

@@ -14,7 +14,7 @@ from statistics import fmean, median
 from benchmarks.discovery.testing import Yardstick, by_seed
 from benchmarks.training_rows import Row
 from evonas.evolution.promotions import Promotions
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.judging.rungs import Promotion
 from evonas.records.retraining import Retraining
 from evonas.settings.run_config import RunConfig

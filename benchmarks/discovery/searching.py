@@ -10,7 +10,7 @@ from typing import Any
 import evonas
 from benchmarks.science.runs import BEFORE
 from evonas.errors import UsageError
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.language.zoo import PUBLISHED
 from evonas.records.run_info import RunStatus
 from evonas.setup.assemble import open_storage

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.discovery.testing import Yardstick, by_seed, comparisons, found_before, winner_of
 from benchmarks.training_rows import Row
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.judging.hypervolume import Hypervolume
 from evonas.records.evidence import best_known, ladder_of
 from evonas.report.funnel import funnel

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.target.__main__ import UNSEEN, target_protocol
 from benchmarks.training_rows import Job, Row
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.language.zoo import FOUND, as_graph, zoo
 from evonas.reruns.rerank_plan import unseen_anchor
 from evonas.reruns.significance import holm, paired

@@ -16,7 +16,7 @@ from benchmarks.science.census import published, read, subjects
 from benchmarks.science.runs import REFERENCES, VARIANTS, plan, recorded
 from benchmarks.science.take_census import take
 from evonas.cli.baseline import comparison_table
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.language.graph import Graph
 from evonas.records.environment import environment, usable_cores
 from evonas.reruns.baseline import baseline

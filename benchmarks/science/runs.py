@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evonas.cli.live_display import LiveDisplay
-from evonas.front.api import Result, execute
+from evonas.display.live_display import LiveDisplay
+from evonas.front.api import execute
+from evonas.front.result import Result
 from evonas.records.environment import environment
 from evonas.records.run_info import RunStatus
 from evonas.records.store import Store

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from benchmarks.science.breeding import inheritance, turned_away
-from evonas.front.api import Result
+from evonas.front.result import Result
 from evonas.judging.hurdles import Hurdles, checkpoints
 from evonas.settings.candidate import Evaluation, OriginKind, Status
 from evonas.settings.evaluation_protocol import EvaluationProtocol

@@ -8,13 +8,12 @@ from statistics import fmean
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from evonas.cli import options
-from evonas.cli.progress import training_bar
-from evonas.cli.tables import cut, narrow, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
+from evonas.display.layer_list import LayerList, Line
+from evonas.display.progress import training_bar
+from evonas.display.tables import LINE, cut, narrow
 from evonas.errors import UsageError
 from evonas.language.zoo import as_graph, zoo
 from evonas.layers.modules.module_names import MODULES
@@ -24,6 +23,7 @@ from evonas.settings.presets import DEFAULT
 from evonas.setup.assemble import configure
 
 app = typer.Typer()
+_LABEL = 16  # characters of a layer that stands beside its numbers; a longer one has lines of its own below them
 
 
 @app.command(epilog=options.example("evonas baseline --layer bn-relu --layer evonorm-s0 --seeds 3"))
@@ -64,7 +64,7 @@ def baseline(
     if seeds < 1:
         raise UsageError(f"seeds must be at least 1, not {seeds}")
     replace(protocol, seed=first_seed)  # raises if the seed is out of range
-    with training_bar() as bar:
+    with training_bar(options.stderr) as bar:
         comparisons = train(
             layers,
             protocol=protocol,
@@ -91,17 +91,19 @@ def _document(comparison: Comparison, anchors: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def comparison_table(comparisons: Sequence[Comparison], anchors: Sequence[str], title: str | None = None) -> Table:
-    """The mean and standard deviation of accuracies over seeds, one row per layer, best mean first."""
-    grid = table(title, caption="accuracy, mean ± standard deviation over seeds; s: core-seconds per training")
-    grid.add_column("layer", overflow="fold")
-    for heading in ("all", *anchors, "s"):
-        grid.add_column(narrow(heading), justify="right", no_wrap=True)
-    for c in sorted(comparisons, key=lambda c: -c.mean() if c.scores[anchors[0]] else 1.0):
+def comparison_table(comparisons: Sequence[Comparison], anchors: Sequence[str], title: str | None = None) -> LayerList:
+    """The mean and standard deviation of accuracies over seeds for each layer, best mean first."""
+    lines = []
+    headings = [narrow(heading) for heading in ("all", *anchors, "s")]
+    ordered = sorted(comparisons, key=lambda c: -c.mean() if c.scores[anchors[0]] else 1.0)
+    for place, c in enumerate(ordered, 1):
+        short = len(c.layer) <= _LABEL
+        label, below = (c.layer, []) if short else (str(place), [cut(c.layer, LINE)])
         if not c.scores[anchors[0]]:
-            grid.add_row(escape(cut(c.layer)), f"failed: {escape(c.failures[0])}")
+            lines.append(Line(label, ["" for _ in headings], [*below, f"failed: {c.failures[0]}"]))
             continue
         several = len(c.scores[anchors[0]]) > 1  # a single training has no spread
         cells = [f"{c.mean(a):.3f}" + (f" ±{c.spread(a):.3f}" if several else "") for a in (None, *anchors)]
-        grid.add_row(escape(cut(c.layer)), *cells, f"{fmean(c.seconds.values()):.1f}")
-    return grid
+        lines.append(Line(label, [*cells, f"{fmean(c.seconds.values()):.1f}"], below))
+    caption = "accuracy, mean ± standard deviation over seeds; s: core-seconds per training"
+    return LayerList(headings, lines, title=title, caption=caption, what="layer")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from evonas.cli import options
-from evonas.cli.tables import table
+from evonas.display.tables import table
 from evonas.errors import UsageError
 from evonas.report.number_format import duration
 from evonas.report.run_comparison import ComparedRun, compare_runs

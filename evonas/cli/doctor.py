@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from evonas.cli import options
-from evonas.cli.tables import table
+from evonas.display.tables import table
 
 app = typer.Typer()
 

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from evonas.cli import options
-from evonas.cli.tables import filters_table, layers_table, runs_table, times_tables
 from evonas.cli.verdict_view import as_document, verdict_on, verdict_view
+from evonas.display.tables import filters_table, layers_table, runs_table, times_tables
 from evonas.errors import UsageError, shorten
 from evonas.language.graph import Graph
 from evonas.language.zoo import as_graph
@@ -73,7 +73,7 @@ def status(
             f"run {found.id}, {state(found.status, coordinator)}: {summary.evaluations:,} of {found.config.budget:,} "
             f"candidates judged in {duration(found.elapsed)} ({counts})"
         )
-        parts: list[RenderableType] = [filters_table(summary, title), *times_tables(breakdown(found, summary))]
+        parts: list[RenderableType] = [filters_table(summary, title), Text(), *times_tables(breakdown(found, summary))]
         if document["killed"]:
             parts.append(Text(f"Its process ended without a word; `evonas resume {found.id}` goes on."))
         parts.append(Text(f"verdict: {'the best are not verified' if verdict is None else verdict.brief}"))
@@ -135,7 +135,7 @@ def show(
             _show_compiled(layer, plan, kernel)
         else:
             known = results.of_graph(layer)
-            options.emit(form, known, Group(_facts(known, ()), tree(layer)))
+            options.emit(form, known, Group(_written(known), _facts(known, ()), tree(layer)))
         return
     with open_storage(storage, read_only=True) as store:
         run, index = options.find_candidate(store, candidate)
@@ -148,7 +148,7 @@ def show(
         if document["status"] == "scored":
             facts.add_row("[dim]verified[/]", escape(standing(verdict, document["id"])))
         document["verdict"] = verdict_on(verdict, document["id"])
-        options.emit(form, document, Group(facts, tree(graph)))
+        options.emit(form, document, Group(_written(document), facts, tree(graph)))
 
 
 def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
@@ -176,9 +176,14 @@ def _show_compiled(graph: Graph, plan: bool, kernel: bool) -> None:
     typer.echo("\n\n".join(parts))
 
 
+def _written(document: dict[str, Any]) -> Text:
+    """The expression, which has lines of its own because it can be long."""
+    return Text(document["expression"], "bold")
+
+
 def _facts(document: dict[str, Any], plugins: Sequence[str]) -> Table:
     grid = Table.grid(padding=(0, 2))
-    for name in ("id", "expression", "name", "family", "latex", "origin", "parent", "status", "reason"):
+    for name in ("id", "name", "family", "latex", "origin", "parent", "status", "reason"):
         if document.get(name):
             grid.add_row(f"[dim]{name}[/]", escape(str(document[name])))
     for change in document.get("mutations", ()):

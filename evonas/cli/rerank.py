@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from rich.console import Group
-from rich.markup import escape
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from evonas.cli import options
-from evonas.cli.progress import training_bar
-from evonas.cli.tables import cut, half_width, narrow, sample_mean, table
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
+from evonas.display.layer_list import LayerList, Line
+from evonas.display.progress import training_bar
+from evonas.display.tables import LINE, cut, half_width, narrow, sample_mean, table
 from evonas.reruns.ranking import PairedComparison, Ranked, Ranking
+from evonas.reruns.rerank_cost import RerankCost
 from evonas.reruns.rerank_plan import AUTO
 from evonas.reruns.reranking import rerank as train_again
 from evonas.setup.assemble import open_storage
@@ -56,7 +57,7 @@ def rerank(
     with open_storage(storage, create=False) as store:
         found = options.find_run(store, run).id
         try:
-            with training_bar() as bar:
+            with training_bar(options.stderr) as bar:
                 ranking = train_again(
                     found,
                     storage=store,
@@ -69,6 +70,7 @@ def rerank(
                     report=report,
                     transfer=None if transfer == _NONE else transfer,
                     progress=bar,
+                    announce=_announce,
                     other_data=other_data,
                     **execution,
                 )
@@ -79,17 +81,21 @@ def rerank(
     options.emit(form, ranking.as_dict(), ranking_tables(ranking))
 
 
+def _announce(cost: RerankCost) -> None:
+    options.stderr.print(f"{cost}; Ctrl-C keeps what is done", markup=False, highlight=False)
+
+
 def ranking_tables(ranking: Ranking) -> Group:
     """The ranking, the comparisons of reported layers with references, and the failures, for a terminal."""
-    parts: list[Table | Text] = [_layers(ranking)]
+    parts: list[RenderableType] = [_layers(ranking)]
     if ranking.references and ranking.reported:
-        parts.append(_comparisons(ranking))
+        parts += [Text(), _comparisons(ranking)]
     samples = [(one.id, found) for one in (*ranking.layers, *ranking.references) for found in one.samples.values()]
     parts += [Text(f"{id_}: {reason}") for id_, found in samples for reason in found.failures]
     return Group(*parts)
 
 
-def _layers(ranking: Ranking) -> Table:
+def _layers(ranking: Ranking) -> LayerList:
     tested = f"{ranking.test_steps} steps, seeds {_span(ranking.test_seeds)}"
     title = f"run {ranking.run_id}: accuracy after {ranking.steps} steps, seeds {_span(ranking.seeds)}"
     caption = (
@@ -99,29 +105,17 @@ def _layers(ranking: Ranking) -> Table:
     )
     if ranking.transfer:
         caption += f"; transfer: on the test split with {ranking.transfer}, which the search never saw"
-    grid = table(title, caption)
-    grid.add_column("id", no_wrap=True)
-    grid.add_column("layer", overflow="fold", min_width=16)
-    for heading in ("search", *(stage.value for stage in ranking.stages)):
-        grid.add_column(narrow(heading), justify="right", no_wrap=True)
-    for place, one in enumerate(ranking.layers):
-        if place == ranking.reported:
-            grid.add_section()
-        grid.add_row(*_cells(one, ranking, bold=place < ranking.reported))
-    grid.add_section()
-    for one in ranking.references:
-        grid.add_row(*_cells(one, ranking))
-    return grid
+    headings = [narrow(heading) for heading in (*(stage.value for stage in ranking.stages), "search")]
+    lines = [_line(one, ranking) for one in ranking.layers]
+    return LayerList(headings, lines, [_line(one, ranking) for one in ranking.references], title, caption)
 
 
-def _cells(one: Ranked, ranking: Ranking, bold: bool = False) -> list[str]:
-    text = one.expression if one.searched is not None else one.id
-    layer = escape(cut(text)) + (f" [dim]({one.name})[/]" if one.name and one.searched is not None else "")
-    cells = [sample_mean(one.samples.get(stage)) for stage in ranking.stages]
-    if bold:
-        cells[0] = f"[bold]{cells[0]}[/]"
-    searched = "" if one.searched is None else f"{one.searched:.3f}"
-    return [one.id if one.searched is not None else "", layer, searched, *cells]
+def _line(one: Ranked, ranking: Ranking) -> Line:
+    means = [sample_mean(one.samples.get(stage)) for stage in ranking.stages]
+    if one.searched is None:
+        return Line(one.id, [*means, ""])
+    name = f"{one.name}: " if one.name else ""
+    return Line(one.id, [*means, f"{one.searched:.3f}"], [name + cut(one.expression, LINE)])
 
 
 def _comparisons(ranking: Ranking) -> Table:

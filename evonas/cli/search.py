@@ -10,11 +10,11 @@ import typer
 from rich.console import Group
 
 from evonas.cli import options
-from evonas.cli.live_display import LiveDisplay
-from evonas.cli.progress import training_bar
-from evonas.cli.tables import layers_table
 from evonas.cli.verdict_view import verdict_view
 from evonas.cli.worker_options import ExecutorOptions, with_executor_options
+from evonas.display.live_display import LiveDisplay
+from evonas.display.progress import training_bar
+from evonas.display.tables import layers_table
 from evonas.front.api import execute, recorded_environment
 from evonas.language.graph import Graph
 from evonas.records import results
@@ -190,15 +190,15 @@ def _execute(
             console.print(running.note, style="yellow", markup=False, highlight=False)
         for note in () if run else (assemble.note_on_noise(config.protocol), note_on_time(config)):
             if note:
-                console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                console.print(note, style="yellow", markup=False, highlight=False)
         run = run or store.create_run(config, recorded_environment(config))
         with LiveDisplay(run, store, console, running.dashboard) as display:
             ended = execute(run, store, running, [display]).run.status
         if verify and ended is RunStatus.FINISHED:
-            with training_bar("verifying") as bar:
+            with training_bar(options.stderr, "verifying") as bar:
                 note = verify_best(store, run.id, running, bar).note
             if note:
-                console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+                console.print(note, style="yellow", markup=False, highlight=False)
     _conclude(store, run.id, form)
 
 
@@ -216,7 +216,7 @@ def _conclude(store: Store, run_id: int, form: options.Format) -> None:
     options.emit(form, document, Group(shown, verdict_view(verdict)) if best else shown)
     if form is options.Format.TABLE:
         for line in filter(None, (results.short_of_budget(run, summary), _advice(run, best, verdict))):
-            options.console.print(line, markup=False, soft_wrap=True)
+            options.console.print(line, markup=False)
     why = why_nothing_was_scored(store, run_id)
     if why is not None:
         typer.echo(why, err=True)

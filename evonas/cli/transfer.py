@@ -10,8 +10,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from evonas.cli import options
-from evonas.cli.progress import training_bar
-from evonas.cli.tables import cut, table
+from evonas.display.progress import training_bar
+from evonas.display.tables import cut, table
 from evonas.errors import UsageError
 from evonas.reruns.task_transfer import BASELINE, TASK_REFERENCES, TASKS, TaskScores, transfer
 
@@ -40,7 +40,7 @@ def transfer_layers(
     if seeds < 1 or first_seed < 0:
         raise UsageError("seeds must be at least 1, and first-seed at least 0")
     layers = [options.find_layer(text, storage) for text in layer]
-    with training_bar() as bar:
+    with training_bar(options.stderr) as bar:
         rows = transfer(
             layers,
             task,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
-from evonas.cli.tables import cut, sample_mean, table
-from evonas.front.api import UNVERIFIED
+from evonas.display.layer_list import LayerList, Line
+from evonas.display.tables import LINE, cut, sample_mean
 from evonas.records.retraining import RetrainingStage
 from evonas.reruns.verdict import HELD_OUT, Finalist, Verdict
+from evonas.reruns.verdict_words import UNVERIFIED
 from evonas.settings.evaluation_protocol import OWN_SCORE
 
 
@@ -21,7 +20,7 @@ def verdict_view(verdict: Verdict | None) -> RenderableType:
     if verdict is None:
         return Text(UNVERIFIED)
     style = "bold green" if verdict.better else "bold"
-    return Group(_finalists(verdict), Text(str(verdict), style=style))
+    return Group(Text(), _finalists(verdict), Text(), Text(str(verdict), style=style))
 
 
 def as_document(verdict: Verdict | None) -> dict[str, Any] | None:
@@ -35,35 +34,29 @@ def verdict_on(verdict: Verdict | None, layer: str) -> dict[str, Any] | None:
     return as_document(verdict) if on_it else None
 
 
-def _finalists(verdict: Verdict) -> Table:
+def _finalists(verdict: Verdict) -> LayerList:
     networks = [name for one in verdict.finalists[:1] for name in one.layer.samples[HELD_OUT].scores]
     over = "" if networks == [OWN_SCORE] else f"{', '.join(networks)} and "
     transfer = "" if verdict.unseen is None else f"; transfer: {verdict.unseen}"
-    caption = escape(
+    caption = (
         f"mean over {over}fresh seeds ± half the width of its 95% interval; only the best of those that never "
         f"collapsed is scored on the test split{transfer}"
     )
-    grid = table("finalists, trained again", caption)
-    grid.add_column("id", no_wrap=True)
-    grid.add_column("layer", overflow="fold", min_width=16)
     later = [] if verdict.layer is None else [stage for stage in verdict.layer.samples if stage is not HELD_OUT]
-    for heading in ("search", HELD_OUT.value, *(stage.value for stage in later)):
-        grid.add_column(heading, justify="right", no_wrap=True)
-    for one in verdict.finalists:
-        grid.add_row(*_cells(one, verdict, later))
-    if verdict.references:
-        grid.add_section()
-    for reference in verdict.references:
-        means = [sample_mean(reference.samples[stage]) for stage in later]
-        grid.add_row("", f"[cyan]{reference.id}[/]", "", "", *means)
-    return grid
+    lines = [_line(one, verdict, later) for one in verdict.finalists]
+    others = [
+        Line(one.id, ["", *(sample_mean(one.samples[stage]) for stage in later), ""]) for one in verdict.references
+    ]
+    headings = (HELD_OUT.value, *(stage.value for stage in later), "search")
+    return LayerList(headings, lines, others, "finalists, trained again", caption)
 
 
-def _cells(one: Finalist, verdict: Verdict, later: list[RetrainingStage]) -> list[str]:
+def _line(one: Finalist, verdict: Verdict, later: list[RetrainingStage]) -> Line:
     layer = one.layer
-    text = escape(cut(layer.expression)) + (f" [dim]({layer.name})[/]" if layer.name else "")
+    tested = verdict.layer is not None and verdict.layer.id == layer.id
+    samples = verdict.layer.samples if tested and verdict.layer is not None else {}
     mean = sample_mean(layer.samples[HELD_OUT]) + (" collapsed" if one.collapsed else "")
-    cells = [layer.id, text, "" if layer.searched is None else f"{layer.searched:.3f}", mean]
-    if verdict.layer is not None and verdict.layer.id == layer.id:
-        cells += [sample_mean(verdict.layer.samples[stage]) for stage in later]
-    return cells
+    searched = "" if layer.searched is None else f"{layer.searched:.3f}"
+    cells = [mean, *(sample_mean(samples.get(stage)) for stage in later), searched]
+    name = f"{layer.name}: " if layer.name else ""
+    return Line(layer.id, cells, [name + cut(layer.expression, LINE)])

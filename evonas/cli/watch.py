@@ -11,9 +11,10 @@ import typer
 from rich.live import Live
 
 from evonas.cli import options
-from evonas.cli.live_display import BEST_SHOWN, overview, progress_bar
-from evonas.cli.tables import layers_table
-from evonas.cli.throughput import Throughput
+from evonas.display.live_display import BEST_SHOWN, overview, progress_bar
+from evonas.display.pace import Pace
+from evonas.display.tables import layers_table
+from evonas.display.throughput import Throughput
 from evonas.errors import UsageError, shorten
 from evonas.records import results
 from evonas.records.results import ResultRow
@@ -25,7 +26,6 @@ app = typer.Typer()
 _SILENT = 120.0  # seconds without a record after which a run may have been killed
 _REST = 9.0
 """Wait this many times as long as a read took before the next one: summing up 100,000 candidates takes a while."""
-_LINE_EVERY = 15.0  # seconds between lines without a terminal
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +62,13 @@ def watch(
     number = str(seen.run.id)  # 'last' keeps its meaning when another run starts
     throughput = Throughput(seen.run.config, seen.summary.evaluations, seen.summary.core_seconds)
     bar, console = progress_bar(seen.run, seen.summary.evaluations), options.console
-    printed_at = -_LINE_EVERY
+    pace = Pace()
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while seen.run.status is RunStatus.RUNNING:
             if console.is_terminal:
                 bar.update(bar.tasks[0].id, completed=seen.summary.evaluations, speed=str(throughput))
                 live.update(overview(seen.run, seen.summary, seen.best, bar, _footer(seen)), refresh=True)
-            elif monotonic() - printed_at >= _LINE_EVERY:
-                printed_at = monotonic()
+            elif pace.due(seen.summary.evaluations):
                 console.print(_line(seen, throughput), markup=False, highlight=False, soft_wrap=True)
             sleep(max(every, _REST * took))
             since = monotonic()
@@ -103,4 +102,4 @@ def _footer(seen: Snapshot) -> str:
 
 def _line(seen: Snapshot, throughput: Throughput) -> str:
     best = f", best mean {seen.best[0].mean:.3f}" if seen.best else ""
-    return f"{seen.summary.evaluations:,} of {seen.run.config.budget:,} candidates judged{best}, {throughput}"
+    return f"{seen.summary.evaluations:,} of {seen.run.config.budget:,} judged{best}, {throughput}"

@@ -9,11 +9,10 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from evonas.cli import options
-from evonas.cli.tables import table
+from evonas.display.layer_list import LayerList, Line
 from evonas.errors import UsageError, shorten, unknown
 from evonas.language.zoo import ROWS, Published, zoo
 from evonas.layers.modules.module_names import MODULES
@@ -69,15 +68,11 @@ def _document(rows: Sequence[Published]) -> list[dict[str, Any]]:
     ]
 
 
-def _table(rows: Sequence[Published]) -> Table:
-    apart = ", ".join(MODULES)
-    grid = table(
-        caption="`evonas zoo NAME` draws a layer; each is followed by a trainable affine. "
-        f"`evonas baseline --layer` trains some that are no graphs, too: {apart}"
+def _table(rows: Sequence[Published]) -> LayerList:
+    caption = (
+        "`evonas zoo NAME` draws a layer; each is followed by a trainable affine. `evonas baseline --layer` trains "
+        f"some that are no graphs, too: {', '.join(MODULES)}"
     )
-    grid.add_column("name", no_wrap=True)
-    grid.add_column("layer", overflow="fold")
-    grid.add_column("source", overflow="fold")
-    for row in rows:
-        grid.add_row(row.name, row.expression, row.source)
-    return grid
+    return LayerList(
+        (), [Line(row.name, (), [row.expression, row.source]) for row in rows], caption=caption, what="name"
+    )

@@ -1,4 +1,4 @@
-"""The Python API of a search: `search`, `resume`, and their result.
+"""The Python API of a search: `search` and `resume`.
 
 `evonas.setup.assemble` makes the parts of a search. To assemble them differently, call `execute` with your own.
 """
@@ -6,25 +6,23 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from html import escape
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
-from evonas.errors import UsageError
 from evonas.evolution.executor import Executor
 from evonas.evolution.loop import Search
 from evonas.evolution.observer import Observer
+from evonas.front.result import Result
 from evonas.language.graph import Graph
-from evonas.records import nothing_scored, results
 from evonas.records.coordinator_claim import check_free, claimed
 from evonas.records.environment import environment, warn_of_changes
-from evonas.records.run_info import RunInfo, RunStatus, RunSummary
+from evonas.records.run_info import RunInfo, RunStatus
 from evonas.records.store import Store
 from evonas.reruns.collapse import CHANCE
-from evonas.reruns.verdict import Verdict, verdict_of
 from evonas.reruns.verification import verify as verify_best
 from evonas.settings.evaluation_protocol import EvaluationProtocol
 from evonas.settings.presets import DEFAULT
@@ -34,113 +32,8 @@ from evonas.setup.assemble import DEFAULT_STORAGE, chance_level, chosen_run, con
 from evonas.setup.make_executor import Workers, make_executor
 from evonas.setup.recorded_data import DATA, check_same_data, digest_of_data
 
-UNVERIFIED = "No layer of this run is verified: each score is of one training, so that the best were also lucky."
-"""What is said of a run without a verdict."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a run has found so far, read from its store.
-
-    Attributes:
-        store: the store that holds the run.
-        run_id: the run's number.
-    """
-
-    store: Store
-    run_id: int
-
-    @property
-    def run(self) -> RunInfo:
-        """The run's configuration, status, and reference scores."""
-        return self.store.run(self.run_id)
-
-    @property
-    def verdict(self) -> Verdict | None:
-        """Whether the best of the verified layers is better than published ones; None if none was verified."""
-        return verdict_of(self.store, self.run_id)
-
-    @property
-    def summary(self) -> RunSummary:
-        """The run's counts and times by filter and anchor."""
-        return self.store.summary(self.run_id)
-
-    def best(self, limit: int = 10) -> list[results.ResultRow]:
-        """The layers that promise most by all their trainings, best first."""
-        return results.best(self.store, self.run_id, limit)
-
-    def pareto(self) -> list[results.ResultRow]:
-        """The layers on the Pareto front of the run's objectives."""
-        return results.pareto(self.store, self.run_id)
-
-    def to_pandas(self, limit: int = 100) -> Any:
-        """The best layers as a DataFrame of pandas, best first.
-
-        Its columns are `id`, `expression`, `name`, `family`, `mean`, one for each anchor, one for each rung of longer
-        training, such as `400 steps`, and one for each further objective.
-
-        Args:
-            limit: the largest number of layers.
-
-        Raises:
-            UsageError: if pandas is not installed.
-        """
-        try:
-            from pandas import DataFrame  # type: ignore[import-untyped]  # it has no types of its own
-        except ModuleNotFoundError:
-            raise UsageError("pandas is not installed: pip install pandas") from None
-        return DataFrame([_flat(row) for row in self.best(limit)])
-
-    def _repr_html_(self) -> str:
-        """The best layers as a table, and the verdict, as a notebook shows them."""
-        rows = [{**_flat(row), **_written(row)} for row in self.best()]
-        shown = {key: None for row in rows for key in row if key != "name"}
-        head = "".join(f"<th>{escape(key)}</th>" for key in shown)
-        body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(key))}</td>' for key in shown)}</tr>" for row in rows)
-        return f"<p>{self._title()}</p><table><tr>{head}</tr>{body}</table><p>{escape(self._conclusion())}</p>"
-
-    def _title(self) -> str:
-        return f"run {self.run_id}, {self.run.status.value}: {self.summary.evaluations} candidates judged"
-
-    def _conclusion(self) -> str:
-        """Why nothing was scored, or what is verified."""
-        return nothing_scored.why_nothing_was_scored(self.store, self.run_id) or str(self.verdict or UNVERIFIED)
-
-    def __str__(self) -> str:
-        lines = [self._title()]
-        best = self.best(5)
-        if best and self.run.config.rungs:
-            steps = self.run.config.protocol.steps
-            lines.append(f"the best by all their trainings, each with its mean accuracy after {steps} steps alone:")
-        lines += [f"  {row.mean:.3f}  {row.id:>8}  {row.expression}" for row in best]
-        for name, scores in results.references_as_rows(self.run.references):
-            lines.append(f"  {fmean(scores.values()):.3f}            {name}")
-        lines += filter(None, [results.short_of_budget(self.run, self.summary)])
-        return "\n".join([*lines, self._conclusion()])
-
-
-def _flat(row: results.ResultRow) -> dict[str, str | float | None]:
-    """A row as the columns of a table."""
-    about: dict[str, str | float | None] = {
-        "id": row.id,
-        "expression": row.expression,
-        "name": row.name,
-        "family": row.family,
-        "mean": row.mean,
-    }
-    longer = {f"{steps} steps": score for steps, score in row.longer.items()}
-    return {**about, **row.scores, **longer, **row.measures}
-
-
-def _written(row: results.ResultRow) -> dict[str, str]:
-    """The further objectives of a row, each as it is written."""
-    return {one.name: one.written(row.measures[one.name]) for one in row.objectives}
-
-
-def _cell(value: str | float | None) -> str:
-    if isinstance(value, str):
-        return f"<code>{escape(value)}</code>"
-    return "" if value is None else f"{value:.3f}"
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def search(
@@ -162,6 +55,7 @@ def search(
     observers: Sequence[Observer] = (),
     references: Sequence[str] | None = None,
     verify: bool = True,
+    progress: bool | None = None,
     **settings: float | int | str | Sequence[str] | Sequence[float] | None,
 ) -> Result:
     """Evolves layers, verifies the best, and returns what was found. After Ctrl-C, returns what was found until then.
@@ -188,6 +82,8 @@ def search(
         references: published layers to score under the same protocol; None for those of the configuration.
         verify: whether to train the best layers again after the search, as the settings `finalists`, `verify_seeds` and
             `verify_steps` say; `Result.verdict` is what comes of it.
+        progress: whether to show a live display on stderr; None for one in a notebook, and where both stdout and
+            stderr are a terminal.
         settings: further fields of `RunConfig`, such as `strategy="random"`.
 
     Raises:
@@ -214,7 +110,7 @@ def search(
         noise = note_on_noise(config.protocol)
         if noise:
             logging.getLogger("evonas").warning(noise)
-        return _to_the_end(run, store, running, observers, references, verify)
+        return _to_the_end(run, store, running, observers, references, verify, progress)
 
 
 def _settings(protocol: EvaluationProtocol | Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -230,6 +126,7 @@ def resume(
     references: Sequence[str] | None = None,
     verify: bool = True,
     other_data: bool = False,
+    progress: bool | None = None,
     **workers: Unpack[Workers],
 ) -> Result:
     """Continues a run that was interrupted or killed, and reaches the candidates that it would have reached.
@@ -240,6 +137,7 @@ def resume(
         run_id: the run; the latest run of the store if None.
         storage, executor, observers, references, verify: as in `search`.
         other_data: whether to go on even if the images in the run's files are others than it began with.
+        progress: as in `search`.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
     Raises:
@@ -253,7 +151,7 @@ def resume(
     check_same_data(run, other_data)
     warn_of_changes(run)
     with make_executor(executor, config.protocol, deadline=config.deadline, **workers) as running:
-        return _to_the_end(run, store, running, observers, references, verify)
+        return _to_the_end(run, store, running, observers, references, verify, progress)
 
 
 def recorded_environment(config: RunConfig) -> dict[str, str]:
@@ -270,13 +168,38 @@ def _to_the_end(
     observers: Sequence[Observer],
     references: Sequence[str] | None,
     verify: bool,
+    progress: bool | None,
 ) -> Result:
-    result = execute(run, store, executor, observers, references)
-    if verify and result.run.status is RunStatus.FINISHED:
+    console = _console(progress)
+    with ExitStack() as stack:
+        if console is not None:
+            from evonas.display.live_display import LiveDisplay
+
+            observers = (*observers, stack.enter_context(LiveDisplay(run, store, console, executor.dashboard)))
+        result = execute(run, store, executor, observers, references)
+    if not verify or result.run.status is not RunStatus.FINISHED:
+        return result
+    if console is None:
         note = verify_best(store, run.id, executor).note
-        if note:
-            logging.getLogger("evonas").warning(note)
+    else:
+        from evonas.display.progress import training_bar
+
+        with training_bar(console, "verifying") as bar:
+            note = verify_best(store, run.id, executor, bar).note
+    if note:
+        logging.getLogger("evonas").warning(note)
     return result
+
+
+def _console(progress: bool | None) -> Console | None:
+    """The console that shows a live display; None where a script is not to print anything of itself."""
+    if progress is False:
+        return None
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    live = console.is_jupyter or (console.is_terminal and sys.stdout.isatty())
+    return console if progress or live else None
 
 
 def execute(

@@ -182,6 +182,12 @@ class Graph:
         """The formula, as a notebook shows it."""
         return f"$\\displaystyle {self.latex()}$"
 
+    def _repr_html_(self) -> str:
+        """The formula, the expression and the tree, as a notebook shows them."""
+        from evonas.language.graph_html import graph_html
+
+        return graph_html(self)
+
     def leaf(self, number: int) -> Leaf | None:
         """The leaf at `number`; None for an operation."""
         return leaf_at(self.nodes, number)

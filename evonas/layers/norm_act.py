@@ -321,8 +321,20 @@ class NormAct(nn.Module):
         update(running, raw, moment, count, momentum)
         return raw
 
+    def _repr_html_(self) -> str:
+        """The formula, the settings, and the shapes of the parameters, as a notebook shows them."""
+        from evonas.language.graph_html import graph_html
+        from evonas.notebook import paragraph
+
+        shapes = [f"{name} {tuple(values.shape)}" for name, values in self.named_parameters()]
+        learned = f"learns {', '.join(shapes)}" if shapes else "learns nothing"
+        return graph_html(self.graph, paragraph(f"{type(self).__name__}, channels {self._settings()}; {learned}"))
+
     def extra_repr(self) -> str:
         """The graph and the settings, as `print(model)` shows them."""
+        return f"{self.graph.written()}, {self._settings()}"
+
+    def _settings(self) -> str:
         settings = f"{self.channels}, eps={self.eps}, affine={self.weight is not None}"
         ops = [PRIMITIVES[n.op] for n in self.graph.nodes if n.args]
         if any(op.index_set in (IndexSet.WHCG, IndexSet.CG) for op in ops):
@@ -332,7 +344,7 @@ class NormAct(nn.Module):
         if self._running:
             settings += f", momentum={self.momentum}"
             settings += "" if self.process_group is None else ", synchronised"
-        return f"{self.graph.written()}, {settings}"
+        return settings
 
 
 def _checked_start(layer: Graph | str, graph: Graph, start: object) -> dict[str, float]:

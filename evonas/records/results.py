@@ -87,6 +87,18 @@ class ResultRow:
             "graph": json.loads(self.graph.to_json(self.space)),
         }
 
+    def _repr_html_(self) -> str:
+        """The formula, the family and the scores, as a notebook shows them."""
+        from evonas.language.graph_html import graph_html
+        from evonas.notebook import paragraph, table
+
+        longer = {f"{steps} steps": score for steps, score in self.longer.items()}
+        further = {one.name: one.written(self.measures[one.name]) for one in self.objectives}
+        shown: dict[str, str | float | None] = {"mean": self.mean, **self.scores, **longer, **further}
+        known = f" ({self.name})" if self.name else ""
+        about = paragraph(f"layer {self.id}{known}: {self.family}")
+        return graph_html(self.graph, about, table(list(shown), [list(shown.values())]))
+
 
 def result_row(run: RunInfo, candidate: Candidate, evaluation: Evaluation, longer: Sequence[float] = ()) -> ResultRow:
     """The row of a scored candidate.

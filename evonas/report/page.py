@@ -6,23 +6,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
+from evonas.language.mathml import mathml
 from evonas.language.zoo import zoo
 from evonas.records.retraining import RetrainingStage
 from evonas.records.run_info import RunStatus
 from evonas.report.family_tree_svg import lanes_svg, lanes_width
-from evonas.report.formula import mathml
 from evonas.report.graph_svg import graph_svg
 from evonas.report.number_format import accuracy, duration, mebibytes
 from evonas.report.report_data import Report, TopLayer
 from evonas.report.score_dots import dots
+from evonas.reruns.verdict_words import UNVERIFIED
 from evonas.settings.candidate import Status
 
 _SHAPE = (128, 64, 32, 32)
 """The shape of the activations for which the memory traffic is given in bytes."""
+_PATHS = 300  # candidates whose scores are followed from rung to rung; more lines could not be told apart
+_SCORED_ON = {
+    RetrainingStage.TEST: "scored on images that chose nothing",
+    RetrainingStage.HELD_OUT: "scored on held-out images",
+}
+"""Where layers are scored that are trained again on the training split, or on what is left of it."""
+
+_FRAME = Markup('<iframe srcdoc="{}" style="width: 100%; height: 80vh; border: 0" sandbox="allow-scripts"></iframe>')
 
 
-def page(report: Report) -> str:
+class Page(str):
+    """The text of a page; a notebook shows it in a frame of its own, so that neither changes the other's looks."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return _FRAME.format(str(self))
+
+
+def page(report: Report) -> Page:
     """Renders a report as an HTML page."""
     environment = Environment(
         loader=PackageLoader("evonas.report"),
@@ -32,7 +51,8 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"duration": duration, "accuracy": accuracy, "mebibytes": mebibytes}
-    return environment.get_template("report.html.j2").render(
+    shown = _shown(report)
+    text = environment.get_template("report.html.j2").render(
         report=report,
         run=report.run,
         config=report.run.config,
@@ -41,7 +61,11 @@ def page(report: Report) -> str:
         failed=report.summary.statuses[Status.FAILED],
         running=report.run.status is RunStatus.RUNNING,
         published=report.published,
-        reference=_compared_with(report),
+        headline=_headline(report),
+        unverified=UNVERIFIED,
+        hero=None if shown is None else _card(report, shown),
+        reference=_compared_with(report, shown),
+        shares={one.name: one.share for one in report.families.shares},
         top=[_card(report, one) for one in report.top],
         front=sorted((point for point in report.points if point.front), key=lambda point: -point.mean),
         core_seconds=report.times[0].total if report.times else 0.0,
@@ -50,6 +74,7 @@ def page(report: Report) -> str:
         shape=" × ".join(map(str, _SHAPE)),
         data=data(report),
     )
+    return Page(text)
 
 
 def data(report: Report) -> dict[str, Any]:
@@ -83,22 +108,53 @@ def data(report: Report) -> dict[str, Any]:
             if one.searched
         ],
         "responses": [_curves(one) for one in report.top],
+        "rungs": _rungs(report),
     }
 
 
-def _compared_with(report: Report) -> Mapping[str, Any] | None:
-    """The published layer that the best layer is compared with: BN-ReLU, or else the best one with a score.
+def _rungs(report: Report) -> dict[str, Any]:
+    """The scores of candidates from rung to rung: of those that came furthest, if there are many, and of the best."""
+    top = {int(one.row.id.rpartition("/")[2]) for one in report.top}
+    paths = sorted(report.longer.paths.items(), key=lambda item: (item[0] not in top, -len(item[1]), -item[1][-1]))
+    return {
+        "labels": [f"{rung.steps:,} steps" for rung in report.longer.rungs],
+        "reached": [rung.reached for rung in report.longer.rungs],
+        "names": [f"{report.run.id}/{index}" if index in top else "" for index, _ in paths[:_PATHS]],
+        "paths": [[_short(score) for score in path] for _, path in paths[:_PATHS]],
+    }
+
+
+def _shown(report: Report) -> TopLayer | None:
+    """The layer at the top of the page: the verified one, or else the best by its scores in the search."""
+    verified = None if report.verdict is None or report.verdict.layer is None else report.verdict.layer.id
+    return next((one for one in report.top if one.row.id == verified), report.top[0] if report.top else None)
+
+
+def _headline(report: Report) -> str:
+    """What is verified, in a few words."""
+    verdict, judged = report.verdict, report.summary.evaluations
+    if not report.top:
+        return "No layer scored yet"
+    if verdict is None:
+        return f"Not verified: the best of {judged:,} candidate{'' if judged == 1 else 's'} by its scores"
+    if verdict.better and verdict.layer is not None:
+        return f"Layer {verdict.layer.id} is better than {verdict.baseline}"
+    return f"No layer of {judged:,} candidates is verified to be better than {verdict.baseline}"
+
+
+def _compared_with(report: Report, shown: TopLayer | None) -> Mapping[str, Any] | None:
+    """The published layer that a layer is compared with: BN-ReLU, or else the best one with a score.
 
     A search trains each layer only once, so its best layer owes something to luck. `again` holds the means of both
     layers when they were trained again, on the test split or else on held-out images.
     """
     scored = [one for one in report.published if one.mean is not None]
-    if not scored or not report.top:
+    if not scored or shown is None:
         return None
     reference = next((one for one in scored if one.name == "bn-relu"), scored[0])
     again = None
-    for stage, where in ((RetrainingStage.TEST, "on the test split"), (RetrainingStage.HELD_OUT, "on held-out images")):
-        best, other = (one.samples.get(stage) for one in (report.top[0].scores, reference))
+    for stage, where in _SCORED_ON.items():
+        best, other = (one.samples.get(stage) for one in (shown.scores, reference))
         if best is not None and other is not None and again is None and best.by_seed and other.by_seed:
             again = {"where": where, "seeds": len(best.by_seed), "best": best.mean, "reference": other.mean}
     return {"name": reference.name, "mean": reference.mean, "again": again}
@@ -112,6 +168,7 @@ def _card(report: Report, one: TopLayer) -> dict[str, Any]:
     known = zoo.get(one.row.name or "")
     return {
         "row": one.row,
+        "others": one.others,
         "known": known is not None,
         "formula": mathml(one.row.graph),
         "graph": graph_svg(one.row.graph),

@@ -86,17 +86,27 @@ def _progress(report: Report) -> Figure:
         best.step(minutes[first:], values, where="post", color=colour, linewidth=1.2, label=anchor)
     means = [step.best for step in report.steps][first:]
     best.step(minutes[first:], means, where="post", color=_INK, linewidth=2.2, label="mean")
-    for one in report.published:
-        if one.mean is not None:
-            best.axhline(one.mean, color=_MUTED, linestyle=(0, (4, 4)), linewidth=0.8)
-            beside = best.get_yaxis_transform()
-            best.text(0.01, one.mean, one.name, transform=beside, fontsize=7.5, color=_MUTED, va="bottom")
+    _name_lines(best, {one.name: one.mean for one in report.published if one.mean is not None})
     best.set(xlabel="core-minutes", title="best accuracy so far", xlim=(0, None))
     best.legend(frameon=False, fontsize=8, loc="lower right")
     volumes = [step.hypervolume for step in report.steps]
     volume.step(minutes, volumes, where="post", color=COLOURS[0], linewidth=2.2)
     volume.set(xlabel="core-minutes", title="hypervolume", xlim=(0, None), ylim=(0, None))
     return figure
+
+
+def _name_lines(plot: Axes, values: Mapping[str, float]) -> None:
+    """Draws a dashed line at each value, and names it there: further to the right where another name is near."""
+    low, high = plot.get_ylim()
+    near = 0.05 * max([high - low, *(abs(value - low) for value in values.values())])
+    placed: list[tuple[int, float]] = []
+    for name, value in values.items():
+        plot.axhline(value, color=_MUTED, linestyle=(0, (4, 4)), linewidth=0.8)
+        taken = {place for place, other in placed if abs(other - value) < near}
+        place = next(place for place in range(len(values)) if place not in taken)
+        placed.append((place, value))
+        at = plot.get_yaxis_transform()
+        plot.text(0.01 + 0.16 * place, value, name, transform=at, fontsize=7.5, color=_MUTED, va="bottom")
 
 
 def _front(report: Report, axes: tuple[str, str] | None = None) -> Figure:

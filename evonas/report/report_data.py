@@ -8,13 +8,15 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from evonas.judging.selection import pareto_front
-from evonas.records.results import ResultRow, best_by_family
+from evonas.records.results import ResultRow, best_by_family, result_row
 from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.store import Store
 from evonas.records.time_breakdown import breakdown
+from evonas.report.family_shares import FamilyShares, family_shares
 from evonas.report.funnel import Filtered, funnel
 from evonas.report.layer_scores import LayerScores, layer_scores
 from evonas.report.lineage import Ancestor, lineage
+from evonas.report.longer_trainings import LongerTrainings, longer_trainings
 from evonas.report.progress import ProgressStep, finite, progress
 from evonas.report.response_curve import ResponseCurve, response
 from evonas.report.times import Clock, clocks
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 
 _UNITS = {"seconds": ("ms", 1e3), "bytes": ("MiB", 2.0**-20), "accuracy": ("", 1.0)}
+_AMONG, _OTHERS = 60, 4
+"""Among how many of the best scores of the search others of a family are sought, and how many of them are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,14 @@ class TopLayer:
         scores: its scores in the search and in trainings after it.
         response: its response curve.
         plan: the plan of its kernels for training.
+        others: the next best layers of its family, of those that are not described themselves.
     """
 
     row: ResultRow
     scores: LayerScores
     response: ResponseCurve
     plan: Plan
+    others: Sequence[ResultRow] = ()
 
 
 @dataclass(frozen=True)
@@ -101,8 +107,11 @@ class Report:
         filters: what each filter rejected.
         times: where the time went, by clock.
         tree: the family tree of the best layers.
-        top: the best layers: the best of each family, best first, and if there is room, the best of the others.
+        top: the best layers: the best of each family, best first, and if there is room, the best of the others; those
+            of a family stand together.
         published: the published layers and their scores, best first.
+        longer: the longer trainings of the search.
+        families: the families of the scored candidates.
         verdict: whether the best of the verified layers is better than published ones; None if none was verified.
     """
 
@@ -117,6 +126,8 @@ class Report:
     tree: Sequence[Ancestor]
     top: Sequence[TopLayer]
     published: Sequence[LayerScores]
+    longer: LongerTrainings
+    families: FamilyShares
     verdict: Verdict | None = None
 
     @property
@@ -139,7 +150,7 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
     run = store.run(run_id)
     evaluations = {e.index: e for e in store.evaluations(run_id)}
     candidates = {c.index: c for c in store.candidates(run_id)}
-    best = best_by_family(store, run_id, top)
+    best = _by_family(best_by_family(store, run_id, top))
     indices = [int(one.id.rpartition("/")[2]) for one in best]
     scores = list(zip(indices, (one.scores for one in best), strict=True))
     scores_of_best, published = layer_scores(run, scores, store.retrainings(run_id))
@@ -151,6 +162,9 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
         for e in scored
     ]
     summary = store.summary(run_id)
+    longer = longer_trainings(run.config, scored, store.rung_trainings(run_id))
+    known = [result_row(run, *pair, longer.paths.get(pair[0].index, ())[1:]) for pair in store.best(run_id, _AMONG)]
+    others = _others(best, known)
     return Report(
         run=run,
         summary=summary,
@@ -161,16 +175,34 @@ def read_report(store: Store, run_id: int, top: int = 5) -> Report:
         filters=funnel(summary),
         times=clocks(breakdown(run, summary)),
         tree=lineage(indices, candidates, evaluations),
-        top=[_top_layer(one, scores) for one, scores in zip(best, scores_of_best, strict=True)],
+        top=[_top_layer(one, scores, others.get(one.id, ())) for one, scores in zip(best, scores_of_best, strict=True)],
         published=published,
+        longer=longer,
+        families=family_shares(candidates, scored, longer.paths.keys()),
         verdict=verdict_of(store, run_id),
     )
 
 
-def _top_layer(found: ResultRow, scores: LayerScores) -> TopLayer:
+def _by_family(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """The rows in order, but those of a family behind the first of it."""
+    families = list(dict.fromkeys(row.family for row in rows))
+    return sorted(rows, key=lambda row: families.index(row.family))
+
+
+def _others(top: Sequence[ResultRow], known: Sequence[ResultRow]) -> dict[str, list[ResultRow]]:
+    """The next best in the search of the families of some layers, by the id of the last of each family."""
+    last, described = {row.family: row.id for row in top}, {row.id for row in top}
+    found: dict[str, list[ResultRow]] = {}
+    for row in known:
+        if row.id not in described and row.family in last:
+            found.setdefault(last[row.family], []).append(row)
+    return {id_: rows[:_OTHERS] for id_, rows in found.items()}
+
+
+def _top_layer(found: ResultRow, scores: LayerScores, others: Sequence[ResultRow]) -> TopLayer:
     from evonas.kernels.plan.planner import plan_of
 
-    return TopLayer(found, scores, response(found.graph), plan_of(found.graph))
+    return TopLayer(found, scores, response(found.graph), plan_of(found.graph), others)
 
 
 def _axes(run: RunInfo) -> list[Axis]:

@@ -11,9 +11,9 @@ from evonas.records.retraining import RetrainingStage
 from evonas.report.layer_scores import LayerScores
 
 _TITLES = {
-    RetrainingStage.HELD_OUT: "Trained again: accuracy on held-out training images",
-    RetrainingStage.TEST: "Trained again: accuracy on the test split",
-    RetrainingStage.TRANSFER: "Trained on an unseen network: accuracy on the test split",
+    RetrainingStage.HELD_OUT: "Trained again, scored on held-out training images",
+    RetrainingStage.TEST: "Trained again, scored on images that chose nothing",
+    RetrainingStage.TRANSFER: "Trained on an unseen network, scored on images that chose nothing",
 }
 
 

@@ -215,6 +215,31 @@ class Ranking:
             lines.append(f"  {means}  {one.id:>10}  {one.expression}")
         return "\n".join(lines)
 
+    def _repr_html_(self) -> str:
+        """The layers and their means at each stage, best first, as a notebook shows them."""
+        from evonas.notebook import block, code, paragraph, table
+
+        about = f"run {self.run_id}: mean accuracy ± half the width of its 95% interval after {self.steps} steps; "
+        about += f"{len(self.seeds)} seeds held out, {len(self.test_seeds)} on the test split"
+        about += f"; transfer: {self.transfer}" if self.transfer else ""
+        ranked = (*self.layers, *self.references)
+        rows = [
+            (code(one.id), code(one.expression), one.name, one.searched, *(_mean(one, stage) for stage in self.stages))
+            for one in ranked
+        ]
+        headings = ("id", "expression", "name", "search", *(stage.value for stage in self.stages))
+        failures = [f"{one.id}: {why}" for one in ranked for found in one.samples.values() for why in found.failures]
+        return block(paragraph(about), table(headings, rows), *map(paragraph, failures))
+
+
+def _mean(one: Ranked, stage: RetrainingStage) -> str:
+    found = one.samples.get(stage)
+    if found is None:
+        return ""
+    within = found.interval
+    half = "" if within is None else f" ± {(within.high - within.low) / 2:.3f}"
+    return "failed" if isnan(found.mean) else f"{found.mean:.3f}{half}"
+
 
 def compare(
     stage: RetrainingStage, layers: Sequence[Ranked], references: Sequence[Ranked], seeds: Sequence[int]

@@ -6,17 +6,18 @@ before trains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Unpack
 
 from evonas.evolution.executor import Executor
 from evonas.evolution.trainings import Progress
-from evonas.records.retraining import Layer, RetrainingStage
+from evonas.records.retraining import Layer, RetrainingKey, RetrainingStage
 from evonas.records.run_info import RunInfo
 from evonas.records.store import Store
 from evonas.reruns.ranking import Ranking, by_mean
+from evonas.reruns.rerank_cost import RerankCost, cost_of
 from evonas.reruns.rerank_plan import (
     AUTO,
     FIRST_SEED,
@@ -47,6 +48,7 @@ def rerank(
     transfer: str | None = AUTO,
     executor: str | Executor = "ray",
     progress: Progress | None = None,
+    announce: Callable[[RerankCost], None] | None = None,
     other_data: bool = False,
     **workers: Unpack[Workers],
 ) -> Ranking:
@@ -72,6 +74,7 @@ def rerank(
             (`evonas.reruns.rerank_plan.unseen_anchor`); None for none.
         executor: as in `search`.
         progress: its `tick` is called with the largest possible number of trainings left.
+        announce: is called with what the trainings will cost, before the first of them; not if there are none.
         other_data: whether to train even if the images in the run's files are others than it began with.
         workers: `workers`, `ray_address`, `gpus_per_worker`, `cpus_per_worker`, `recycle_after`, as in `search`.
 
@@ -99,21 +102,39 @@ def rerank(
         plan = plan_reranking(store, run, request)
 
         def start() -> Executor:
+            if not isinstance(executor, Executor):
+                check_share(plan, run)
+            if announce is not None:
+                announce(cost_of(store, run, _left(plan, trainer)))
             if isinstance(executor, Executor):
                 return executor
             deadline = longest(plan, run) * run.config.deadline
-            check_share(plan, run)
             made = make_executor(executor, run.config.protocol, deadline=deadline, **workers)
             return stack.enter_context(made)
 
-        return _carry_out(plan, run, Retrainer(store, run, start, progress))
+        trainer = Retrainer(store, run, start, progress)
+        return _carry_out(plan, run, trainer)
+
+
+def _left(plan: RerankPlan, trainer: Retrainer) -> list[RetrainingKey]:
+    """The largest possible number of trainings that a plan needs yet."""
+    first = trainer.missing(plan.trained([*plan.layers, *plan.references]))
+    return [*first, *_later(plan, trainer)]
+
+
+def _later(plan: RerankPlan, trainer: Retrainer) -> list[RetrainingKey]:
+    """The trainings on the test split, as far as they are known before layers are ranked.
+
+    Which layers will be reported is not known yet. At most, they are those of which most trainings are missing.
+    """
+    untested = sorted((trainer.missing(plan.tested([layer])) for layer in plan.layers), key=len, reverse=True)
+    of_layers = [key for keys in untested[: plan.report] for key in keys]
+    return [*of_layers, *trainer.missing(plan.tested(plan.references))]
 
 
 def _carry_out(plan: RerankPlan, run: RunInfo, trainer: Retrainer) -> Ranking:
     everything: list[Layer] = [*plan.layers, *plan.references]
-    # Which layers will be reported is not known yet. At most, none of them has been tested.
-    later = plan.report * len(plan.tested(plan.layers[:1])) + len(trainer.missing(plan.tested(plan.references)))
-    trainer.carry_out(plan.trained(everything), more=later)
+    trainer.carry_out(plan.trained(everything), more=len(_later(plan, trainer)))
     ranked = by_mean(trainer.ranked(layer, plan.trained([layer])) for layer in plan.layers)
     # A layer whose trainings all failed is not reported, even if there are fewer layers than asked for.
     worthy = [one for one in ranked if one.samples[RetrainingStage.HELD_OUT].by_seed][: plan.report]

@@ -123,6 +123,16 @@ class Verdict:
     def __str__(self) -> str:
         return sentences(self)
 
+    def _repr_html_(self) -> str:
+        """The verdict in words, and the finalists, as a notebook shows them."""
+        from evonas.notebook import block, code, paragraph, table
+
+        rows = [
+            (code(one.layer.id), code(one.layer.expression), one.layer.samples[HELD_OUT].mean, "; ".join(one.collapsed))
+            for one in self.finalists
+        ]
+        return block(paragraph(str(self)), table(("id", "expression", HELD_OUT.value, "collapsed"), rows))
+
     def as_dict(self) -> dict[str, Any]:
         """The verdict as a dictionary for JSON, with every score and comparison."""
         return {

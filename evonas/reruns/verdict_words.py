@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from evonas.reruns.ranking import PairedComparison, Ranked
     from evonas.reruns.verdict import Verdict
 
+UNVERIFIED = "No layer of this run is verified: each score is of one training, so that the best were also lucky."
+"""What is said of a run without a verdict."""
 _SHOWN = 3  # collapsed trainings that are named; of the others, the count is given
 _GROUPS = ((1, "better than"), (-1, "worse than"), (0, "not told apart from"), (None, "not compared with"))
 

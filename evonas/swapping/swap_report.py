@@ -83,15 +83,41 @@ class SwapReport:
         return {"layer": self.layer, "norms": rows, "rewritten": list(self.rewritten)}
 
     def __str__(self) -> str:
-        counts = Counter(one.action.value for one in self.norms)
-        head = f"{self.layer}: {len(self.norms)} normalisations, " if self.norms else f"{self.layer}: no normalisation"
-        lines = [
-            head + ", ".join(f"{counts[action.value]} {action.value}" for action in Action if counts[action.value])
-        ]
+        lines = [f"{self.layer}: {self._counts()}"]
         lines += [f"  {line}" for one in self.norms for line in str(one).splitlines()]
+        return "\n".join([*lines, *(f"  {line}" for line in self._further())])
+
+    def _repr_html_(self) -> str:
+        """What became of each normalisation, as a table that a notebook shows."""
+        from evonas.notebook import block, code, paragraph, table
+
+        rows = [
+            (
+                code(one.name),
+                one.norm,
+                one.activation,
+                one.action.value,
+                "; ".join(filter(None, (one.reason, *one.notes))),
+            )
+            for one in self.norms
+        ]
+        shown = [table(("module", "normalisation", "activation", "outcome", "why"), rows)] if rows else []
+        return block(paragraph(code(self.layer), f": {self._counts()}"), *shown, *map(paragraph, self._further()))
+
+    def _counts(self) -> str:
+        """How many normalisations there are, and what became of them."""
+        if not self.norms:
+            return "no normalisation"
+        counts = Counter(one.action for one in self.norms)
+        ends = ", ".join(f"{counts[action]} {action.value}" for action in Action if counts[action])
+        return f"{len(self.norms)} normalisations, {ends}"
+
+    def _further(self) -> list[str]:
+        """What else was changed, and what to check."""
+        lines = []
         if self.rewritten:
-            lines.append(f"  forward rewritten: {', '.join(name or 'the model' for name in self.rewritten)}")
+            lines.append(f"forward rewritten: {', '.join(name or 'the model' for name in self.rewritten)}")
         unsure = sum(not one.certain for one in self.norms)
         if unsure:
-            lines.append(f"  {unsure} guessed from the order of modules: check each of them")
-        return "\n".join(lines)
+            lines.append(f"{unsure} guessed from the order of modules: check each of them")
+        return lines

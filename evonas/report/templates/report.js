@@ -76,13 +76,26 @@
     return row;
   });
 
+  // Names each line where it is: at its left end, or where another name stands further to the right, or else below the line.
+  function label(draw, references) {
+    const taken = [];
+    for (const {value, name} of references) {
+      const text = element("text", {class: "label"}, draw.svg, name), width = text.getComputedTextLength() + 10;
+      const free = [];
+      for (const y of [draw.y(value) - 4, draw.y(value) + 13])
+        for (let x = draw.left + 6; x + width <= draw.right + 10; x += 8)
+          free.push([x, y, taken.reduce((over, [a, b, wide]) => over + (Math.abs(b - y) < 13 && a < x + width && x < a + wide), 0)]);
+      const [x, y] = free.reduce((best, one) => one[2] < best[2] ? one : best, free[0] ?? [draw.left + 6, draw.y(value) - 4, 0]);
+      taken.push([x, y, width]);
+      text.setAttribute("x", x); text.setAttribute("y", y);
+    }
+  }
+
   // Lines over a common x, with a cross-hair that reads all of them; with `step`, a value holds until the next one.
   function lines(box, xs, series, {step = false, references = [], legend = true, xText = three, ...options}, xRange, yRange) {
     const draw = frame(box, xRange, yRange, options);
-    for (const {value, name} of references) {
+    for (const {value} of references)
       element("line", {class: "reference", x1: draw.left, x2: draw.right, y1: draw.y(value), y2: draw.y(value)}, draw.svg);
-      element("text", {class: "label", x: draw.left + 6, y: draw.y(value) - 4}, draw.svg, name);
-    }
     for (const {values, colour, kind = ""} of series) {
       let piece = [];
       const flush = () => { if (piece.length) element("path", {class: `line ${kind}`, d: path(piece, step), style: `stroke:${colour}`}, draw.svg); piece = []; };
@@ -92,6 +105,7 @@
       });
       flush();
     }
+    label(draw, references);
     if (legend && !box.parentElement.querySelector(".legend")) {
       const list = html("ul", "", {className: "legend"});
       for (const {name, colour} of series) {
@@ -123,10 +137,7 @@
       const high = Math.max(...steps.best, ...steps.anchors.flat(), ...means), first = steps.best.findIndex(value => value > 0);
       const low = Math.min(steps.best[first], ...steps.anchors.map(values => values[first]), ...means);
       const span = Math.max(high - low, .05);
-      // Labels of published layers that would overlap are left out; the label of BN-ReLU has priority.
-      const shown = [], priority = one => one.name === "bn-relu" ? 0 : 1;
-      for (const one of [...data.references].sort((a, b) => priority(a) - priority(b)))
-        shown.push({value: one.mean, name: shown.some(other => other.name && Math.abs(other.value - one.mean) < span * .07) ? "" : one.name});
+      const shown = data.references.map(({mean, name}) => ({value: mean, name}));
       const from = Math.max(0, low - span * .08);
       const series = data.anchors.map((name, i) => ({name, values: steps.anchors[i], colour: colours[i % colours.length], kind: "thin"}));
       series.push({name: "mean", values: steps.best, colour: "var(--ink)", kind: "bold"});
@@ -146,6 +157,28 @@
       const margin = (high - low) * .06, shades = ["var(--c2)", "var(--c0)", "var(--c1)"];
       lines(box, x, scales.map((scale, i) => ({name: `others’ σ = ${scale}`, values: curves[i], colour: shades[i % 3]})),
         {xLabel: "x", label: "response of the layer", xText: value => value.toFixed(1)}, [x[0], x.at(-1)], [low - margin, high + margin]);
+    },
+    rungs(box) {
+      const {labels, reached, names, paths} = data.rungs, last = labels.length - 1;
+      const [low, high] = extent(paths.flat());
+      const draw = frame(box, [-.15, last + .25], [low, high], {label: "mean accuracy from training to training",
+        xTicks: () => labels.map((text, i) => [i, text]), xLabel: `layers: ${reached.map(count => count.toLocaleString("en")).join(" → ")}`});
+      const points = scores => scores.map((score, i) => [draw.x(i), draw.y(score)]);
+      // One path for all, to draw hundreds quickly.
+      element("path", {class: "path", d: paths.filter((_, k) => !names[k]).map(scores => path(points(scores))).join("")}, draw.svg);
+      const ends = [];
+      paths.forEach((scores, k) => {
+        if (!names[k]) return;
+        element("path", {class: "line", d: path(points(scores)), style: `stroke:${colours[ends.length % colours.length]}`}, draw.svg);
+        ends.push([draw.x(scores.length - 1), draw.y(scores.at(-1)), names[k]]);
+      });
+      const placed = [];
+      for (const [x, y, name] of ends.sort((a, b) => a[1] - b[1])) {
+        let at = y + 4;
+        for (const [a, b] of placed) if (Math.abs(a - x) < 60 && at - b < 13) at = b + 13;
+        placed.push([x, at]);
+        element("text", {class: "label", x: x + 6, y: at}, draw.svg, name);
+      }
     },
     front,
   };
@@ -179,12 +212,13 @@
     });
     dots.forEach((d, k) => element("path", {class: k === layers ? "front" : "other", d}, draw.svg));
     const placed = [];
-    for (const one of known) {
+    for (const one of [...known].sort((a, b) => b.values[j] - a.values[j])) {
       const x = draw.x(one.values[i]), y = draw.y(one.values[j]), end = x > draw.right - 90;
       element("path", {class: "diamond", d: `M${x} ${y - 6}l6 6l-6 6l-6 -6z`}, draw.svg);
-      if (placed.some(([a, b]) => Math.abs(a - x) < 90 && Math.abs(b - y) < 14)) continue;
-      placed.push([x, y]);
-      element("text", {class: "label", x: x + (end ? -10 : 10), y: y + 4, "text-anchor": end ? "end" : "start"}, draw.svg, one.name);
+      let at = y + 4;  // where another name stands, the next place below it
+      for (const [a, b] of placed) if (Math.abs(a - x) < 90 && Math.abs(b - at) < 14) at = b + 14;
+      placed.push([x, at]);
+      element("text", {class: "label", x: x + (end ? -10 : 10), y: at, "text-anchor": end ? "end" : "start"}, draw.svg, one.name);
     }
     const hit = element("circle", {class: "hit", r: 8, visibility: "hidden"}, draw.svg);
     const readout = figure.querySelector(".readout");

@@ -7,10 +7,9 @@ from math import isnan
 from statistics import fmean
 
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 
-from evonas.cli.layer_list import LayerList, Line
+from evonas.display.layer_list import LayerList, Line
 from evonas.records.results import ResultRow, references_as_rows
 from evonas.records.run_info import RunInfo, RunSummary
 from evonas.records.time_breakdown import Breakdown
@@ -21,7 +20,7 @@ from evonas.reruns.significance import Interval
 from evonas.settings.candidate import Status
 
 _MAX_LENGTH = 90  # characters of an expression in a table; `evonas show` prints the whole expression
-_LINE = 240  # where it has lines of its own
+LINE = 240  # where it has lines of its own
 
 
 def table(title: str | None = None, caption: str | None = None) -> Table:
@@ -45,7 +44,7 @@ def layers_table(
         further = (objective.written(row.measures[objective.name]) for objective in measures)
         known = [f"{row.longer[steps]:.3f}" if steps in row.longer else "" for steps in rungs]
         name = f"{row.name}: " if row.name else ""
-        below = [name + cut(row.expression, _LINE), *([str(row.family)] if families else [])]
+        below = [name + cut(row.expression, LINE), *([str(row.family)] if families else [])]
         lines.append(Line(row.id, [f"{row.mean:.3f}", *known, *_scores(row.scores, anchors), *further], below))
     others = []
     for name, scores in references_as_rows(references) if rows else ():
@@ -71,18 +70,15 @@ def _unlike_the_first(rows: Sequence[ResultRow]) -> str:
     return "; ".join(f"{steps} steps: {', '.join(words)}" for steps, words in told.items())
 
 
-def filters_table(summary: RunSummary, title: str | None = None) -> Table:
-    """What each filter judged and rejected, and the core-seconds that it took."""
-    grid = table(title)
-    grid.add_column("filter")
-    for heading in ("judged", "rejected", "share", "seconds"):
-        grid.add_column(heading, justify="right")
-    grid.add_column("most often")
+def filters_table(summary: RunSummary, title: str | None = None) -> LayerList:
+    """What each filter judged and rejected, the core-seconds that it took, and below it why it mostly rejected."""
+    lines = []
     for f in funnel(summary):
         share = f"{f.share:.0%}" if f.judged else ""
-        reasons = ", ".join(f"{reason} {count}" for reason, count in list(f.reasons.items())[:2])
-        grid.add_row(f.name, f"{f.judged:,}", f"{f.rejected:,}", share, f"{f.seconds:.1f}", escape(reasons))
-    return grid
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in list(f.reasons.items())[:2])
+        cells = [f"{f.judged:,}", f"{f.rejected:,}", share, f"{f.seconds:.1f}"]
+        lines.append(Line(f.name, cells, below=[reasons] if reasons else []))
+    return LayerList(("judged", "rejected", "share", "seconds"), lines, title=title, what="filter")
 
 
 def times_tables(times: Breakdown) -> list[Table]:
@@ -106,25 +102,21 @@ def _shares(title: str, seconds: Mapping[str, float]) -> Table:
 
 def runs_table(
     runs: Sequence[RunInfo], states: Sequence[str], summaries: Sequence[RunSummary], verdicts: Sequence[str]
-) -> Table:
-    """One line per run; `verdicts` has a word on each, empty for a run that was not verified."""
-    grid = table()
-    for heading in ("run", "status", "search", "judged", "scored", "time", "started"):
-        grid.add_column(heading, justify="right" if heading in ("judged", "scored", "time") else "left")
-    grid.add_column("verdict", no_wrap=True)
+) -> LayerList:
+    """Two lines per run, the second on its search; `verdicts` has a word on each, empty if it was not verified."""
+    lines = []
     for run, state, summary, verdict in zip(runs, states, summaries, verdicts, strict=True):
         config = run.config
-        grid.add_row(
-            str(run.id),
+        cells = [
             state,
-            escape(f"{config.space.name} {config.strategy} seed {config.seed}"),
             f"{summary.evaluations:,}/{config.budget:,}",
             f"{summary.statuses[Status.SCORED]:,}",
+            verdict,
             duration(run.elapsed),
             f"{run.created.astimezone():%m-%d %H:%M %Z}",
-            escape(verdict),
-        )
-    return grid
+        ]
+        lines.append(Line(str(run.id), cells, [f"{config.space.name} {config.strategy} seed {config.seed}"]))
+    return LayerList(("status", "judged", "scored", "verdict", "time", "started"), lines, what="run")
 
 
 def _scores(scores: Mapping[str, float], anchors: Sequence[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Shows a search as it goes: a live display on a terminal, plain lines elsewhere."""
+"""Shows a search as it goes: a live display on a terminal and in a notebook, short lines elsewhere."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.text import Text
 
-from evonas.cli.tables import filters_table, layers_table
-from evonas.cli.throughput import Throughput
+from evonas.display.pace import Pace
+from evonas.display.screen import screen_of
+from evonas.display.tables import LINE, cut, filters_table, layers_table
+from evonas.display.throughput import Throughput
 from evonas.records.results import ResultRow, result_row
 from evonas.records.running_totals import RunningTotals
 from evonas.settings.candidate import Candidate, Evaluation, Status
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from evonas.records.store import Store
 
 BEST_SHOWN = 8  # number of best layers in the display
-_LINE_EVERY = 15.0  # seconds between lines without a terminal
+_LONGEST_LINE = 80  # characters
+_REDRAWN_EVERY = 0.5  # seconds
 
 
 class LiveDisplay:
@@ -51,7 +53,7 @@ class LiveDisplay:
         self._shown_at = 0.0
         self._pending = self._longer = 0
         self._bar = progress_bar(run, self.judged)
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live, self._pace, self._best_said = screen_of(console), Pace(), ""
 
     def __enter__(self) -> LiveDisplay:
         if self._live is not None:
@@ -62,6 +64,11 @@ class LiveDisplay:
     def __exit__(self, *exception: object) -> None:
         if self._live is not None:
             self._live.stop()
+            return
+        self._line(at_once=True)
+        rejections = ", ".join(f"{name} {count:,}" for name, count in _rejections(self._totals.summary()) if count)
+        if rejections:
+            self.console.print(f"rejected: {rejections}", markup=False, highlight=False)
 
     def drawn(self, candidate: Candidate) -> None:
         """Counts a candidate that was drawn."""
@@ -76,10 +83,7 @@ class LiveDisplay:
         if evaluation.status is not Status.SCORED:
             return
         found = result_row(self.run, candidate, evaluation)
-        is_best = not self.best or found.mean > self.best[0].mean
         self.best = sorted([*self.best, found], key=lambda r: -r.mean)[:BEST_SHOWN]
-        if is_best and self._live is None:
-            self.console.print(f"  new best {found.mean:.3f}  {found.expression}", markup=False, highlight=False)
 
     def promoted(self, evaluation: Evaluation) -> None:
         """Counts a longer training."""
@@ -100,23 +104,35 @@ class LiveDisplay:
         self.console.print(f"  {layer}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
     def tick(self, pending: int) -> None:
-        """Updates the display twice a second, or prints a line every 15 seconds."""
+        """Updates the display twice a second, or prints a line if there is news, ever more rarely."""
         self._pending = pending
-        if monotonic() - self._shown_at >= (0.5 if self._live is not None else _LINE_EVERY):
+        if self._live is None or monotonic() - self._shown_at >= _REDRAWN_EVERY:
             self.show()
 
     def show(self) -> None:
-        """Redraws the display, or prints a line."""
+        """Redraws the display, or prints a line if one is due."""
         self._shown_at = monotonic()
         if self._live is not None:
             self._live.update(self._display(), refresh=True)
         else:
-            best = f", best mean {self.best[0].mean:.3f}" if self.best else ""
-            rejections = ", ".join(f"{name} {count:,}" for name, count in _rejections(self._totals.summary()) if count)
-            line = f"{self.judged:,} of {self.run.config.budget:,} candidates judged{best}, {self._throughput}"
-            line += f"; {self._longer} longer trainings" if self._longer else ""
-            line += f"; rejected: {rejections}" if rejections else ""
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._line()
+
+    def _line(self, at_once: bool = False) -> None:
+        """Prints what was judged so far, and below it the best layer if it is a new one."""
+        best = self.best[0] if self.best else None
+        if not self._pace.due((self.judged, self._longer, best and best.id), at_once):
+            return
+        done = [f"{self.judged:,} of {self.run.config.budget:,} judged"]
+        done += [f"{self._longer:,} trained longer"] if self._longer else []
+        done += [f"best mean {best.mean:.3f}"] if best else []
+        speed = self._throughput.words() if self.judged < self.run.config.budget else []
+        line = ", ".join([*done, *speed])
+        if len(line) > _LONGEST_LINE:
+            line = ", ".join([*done, *speed[1:]])
+        self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        if best and best.id != self._best_said:
+            self._best_said = best.id
+            self.console.print(f"    {cut(best.expression, LINE)}", markup=False, highlight=False, soft_wrap=True)
 
     def _display(self) -> RenderableType:
         self._bar.update(self._bar.tasks[0].id, completed=self.judged, speed=str(self._throughput))
@@ -166,6 +182,7 @@ def overview(
         Text(about, style="dim"),
         bar,
         filters_table(summary),
+        Text(),
         layers_table(best, run.references, config.protocol.anchors, "best layers so far"),
         Text(footer, style="dim"),
     )

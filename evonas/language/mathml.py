@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from latex2mathml.converter import convert
-from markupsafe import Markup
+from typing import TYPE_CHECKING
 
 from evonas.errors import GraphError
-from evonas.language.graph import Graph
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from evonas.language.graph import Graph
 
 _MAX_LENGTH = 2000  # characters of LaTeX; nobody reads a formula that fills pages
 
 
 def mathml(graph: Graph) -> Markup | None:
     """The layer's formula as a `math` element; None if the formula is too long."""
+    from latex2mathml.converter import convert
+    from markupsafe import Markup
+
     try:
         latex = graph.latex()
     except GraphError:

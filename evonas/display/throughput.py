@@ -32,14 +32,18 @@ class Throughput:
 
     def __str__(self) -> str:
         """The candidates per second over the last minute, and the time left."""
+        return ", ".join(self.words()) or "time left: not known yet"
+
+    def words(self) -> list[str]:
+        """The same as a list of two, which is empty as long as nothing is known."""
         now, (judged, core_seconds) = monotonic(), self._last
         recent = [(at, count) for at, count in self._seen if now - at <= _WINDOW]
         gained = recent[-1][1] - recent[0][1] if recent else 0
         if not gained:
-            return "time left: not known yet"
+            return []
         per_second = gained / max(now - recent[0][0], 1e-3)
         left = max(0, self._config.budget - judged) / per_second
         if self._config.core_minutes is not None:
             each = (core_seconds - self._start[1]) / max(1, judged - self._start[0])
             left = min(left, max(0.0, 60 * self._config.core_minutes - core_seconds) / max(each, 1e-6) / per_second)
-        return f"{per_second:.1f}/s, {duration(left)} left"
+        return [f"{per_second:.1f}/s", f"{duration(left)} left"]

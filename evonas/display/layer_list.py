@@ -41,6 +41,7 @@ class LayerList:
         lines: the layers.
         others: further lines, after an empty one.
         title, caption: text above and below; None for none.
+        what: the heading of the labels.
     """
 
     headings: Sequence[str]
@@ -48,6 +49,7 @@ class LayerList:
     others: Sequence[Line] = ()
     title: str | None = None
     caption: str | None = None
+    what: str = "id"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of the list."""
@@ -60,14 +62,14 @@ class LayerList:
         height = max(map(len, heads), default=1)
         for place in range(height):  # as in a table, headings stand on the rule below them
             words = [head[place - height + len(head)] if place >= height - len(head) else "" for head in heads]
-            yield self._row("id" if place == height - 1 else "", words, widths, "bold")
+            yield self._row(self.what if place == height - 1 else "", words, widths, "bold", "bold")
         yield Text("─" * min(options.max_width, sum(widths[: shown + 1]) + _GAP * (shown + 1)), "dim")
         for line in self.lines:
-            yield from self._written(line, widths, shown)
+            yield from self._written(line, widths, shown, "")
         if self.others:
             yield Text()
         for line in self.others:
-            yield from self._written(line, widths, shown)
+            yield from self._written(line, widths, shown, "cyan")
         hidden = [heading.replace("\n", "") for heading in self.headings[shown:]]
         if hidden:
             yield Text(f"no room for {', '.join(hidden)}: widen the terminal, or use -f json", "dim")
@@ -84,7 +86,7 @@ class LayerList:
         numbers = [
             max(map(len, [*heading.split("\n"), *column])) for heading, column in zip(self.headings, cells, strict=True)
         ]
-        return [max(map(len, ["id", *(line.label for line in lines)])), *numbers]
+        return [max(map(len, [self.what, *(line.label for line in lines)])), *numbers]
 
     def _shown(self, widths: Sequence[int], room: int) -> int:
         """How many of the columns of numbers fit."""
@@ -93,14 +95,14 @@ class LayerList:
                 return shown
         return min(1, len(self.headings))  # the first is always there
 
-    def _written(self, line: Line, widths: Sequence[int], shown: int) -> RenderResult:
-        yield self._row(line.label, line.cells[:shown], widths, "", "bold" if line.below else "")
+    def _written(self, line: Line, widths: Sequence[int], shown: int, style: str) -> RenderResult:
+        yield self._row(line.label, line.cells[:shown], widths, style, "" if style else "bold")
         for place, text in enumerate(line.below):
-            yield Padding(Text(text, "dim" if place else ""), (0, 0, 0, _INDENT))
+            yield Padding(Text(text, "dim" if place else ""), (0, 0, 0, _INDENT), expand=False)
 
     @staticmethod
     def _row(label: str, cells: Sequence[str], widths: Sequence[int], style: str, first: str = "") -> Text:
-        text = Text(f" {label:{widths[0]}}", style or ("" if first else "cyan"), no_wrap=True, overflow="ellipsis")
+        text = Text(f" {label:{widths[0]}}", style, no_wrap=True, overflow="ellipsis")
         for place, (cell, width) in enumerate(zip(cells, widths[1:], strict=False)):
-            text.append(" " * _GAP + f"{cell:>{width}}", style or ("" if place else first) or "default")
+            text.append(" " * _GAP + f"{cell:>{width}}", ("" if place else first) or "default")
         return text
