@@ -18,6 +18,7 @@ from evonas.records.store import Store
 from evonas.settings.candidate import Evaluation, FilterOutcome, Status
 from evonas.settings.checkpoint_value import CheckpointValue
 from evonas.settings.evaluation_protocol import EvaluationProtocol
+from evonas.settings.run_config import FLOOR_LAYERS, REFERENCES
 from tests.store_samples import CONFIG, candidate, failed, rejected, scored
 from tests.test_cli import Call, call  # noqa: F401  # the fixture
 
@@ -153,5 +154,5 @@ def test_with_floors_of_the_task_the_same_layer_is_scored(call: Call, noise: Pat
     document = call.json("search", *words)
     assert document["best"][0]["name"] == "bn-relu"
     assert set(document["published"]["floors"]) == {"early-1", "quality"}
-    assert set(document["published"]["checkpoints"]) == {"bn-relu", "bn-swish", "gn-relu", "evonorm-b0", "evonorm-s0"}
+    assert set(document["published"]["checkpoints"]) == {*FLOOR_LAYERS, *REFERENCES}
     assert set(document["references"]) == {"bn-relu", "gn-relu", "evonorm-b0", "evonorm-s0"}
