@@ -14,6 +14,7 @@ from torch import Tensor
 from evonas.errors import UsageError, shorten
 from evonas.layers.layer_factory import LayerFactory
 from evonas.settings.objectives import OBJECTIVE_REGISTRY
+from evonas.workers.anchors.goals import goal_of
 
 if TYPE_CHECKING:
     from evonas.workers.trial.trial import Trial
@@ -62,7 +63,7 @@ def _saved_bytes(trial: Trial) -> float:
 
     images, labels = trial.first.batch(0)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        trial.first.goal.loss(network(images), labels)
+        goal_of(network).loss(network(images), labels)
     return float(sum(kept.values()))
 
 
