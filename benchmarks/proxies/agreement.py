@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import spearmanr
 
-from benchmarks.proxies.proxy_table import LONG, LONG_SEEDS, PROXIES, SEEDS
+from benchmarks.proxies.proxy_table import LONG, LONG_SEEDS, LONGS, PROXIES, SEEDS
 from benchmarks.training_rows import Row
 
 BEST = 10
@@ -41,7 +41,7 @@ def agreement(rows: Sequence[Row], target: Mapping[str, float], name: str = "") 
         name: of the target; the long trainings of `LONG` are compared with every target but themselves.
     """
     table = []
-    for proxy in (*PROXIES, *(() if name.startswith("crops 1600") else (LONG,))):
+    for proxy in (*PROXIES, *(() if name in {long.name for long in LONGS} else (LONG,))):
         of_proxy = [row for row in rows if row.protocol == proxy.name]
         for size in range(1, len(proxy.anchors) + 1):
             for anchors in combinations(proxy.anchors, size):
@@ -69,13 +69,15 @@ def _compared(
         "anchors": list(anchors),
         "seeds": len(seeds),
         "layers": len(layers),
-        "correlation": _correlation([scores[one] for one in layers], [target[one] for one in layers]),
-        "correlation_of_better_half": _correlation([scores[one] for one in better], [target[one] for one in better]),
+        "correlation": rank_correlation([scores[one] for one in layers], [target[one] for one in layers]),
+        "correlation_of_better_half": rank_correlation(
+            [scores[one] for one in better], [target[one] for one in better]
+        ),
         "regret": regret(scores, target),
         "core_seconds": len(anchors) * len(seeds) * float(np.median(seconds)) if seconds else 0.0,
     }
 
 
-def _correlation(first: Sequence[float], second: Sequence[float]) -> float:
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
     """Return Spearman's rank correlation."""
     return float(spearmanr(first, second).statistic)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from scipy.stats import spearmanr
-
+from benchmarks.proxies.agreement import rank_correlation
 from benchmarks.training_rows import Row
 from evonas.records.environment import environment
 
@@ -53,7 +52,9 @@ def summary(
             }
         )
     found.sort(key=lambda one: -one["accuracy"])
-    twice = [(scores[0], scores[1]) for one in found if len(scores := by_seed[one["layer"]]) > 1]
+    twice = [by_seed[one["layer"]] for one in found if len(by_seed[one["layer"]]) > 1]
+    first, second = ([scores[place] for scores in twice] for place in (0, 1))
+    half = len(twice) // 2
     return {
         "environment": dict(environment()),
         "anchors": list(anchors),
@@ -61,26 +62,18 @@ def summary(
         "layers": found,
         "between_seeds": {"layers": len(twice)}
         | (
-            {"all": _correlation(twice), "better half": _correlation(twice[: len(twice) // 2])}
+            {"all": rank_correlation(first, second), "better half": rank_correlation(first[:half], second[:half])}
             if len(twice) > 3
             else {}
         ),
         "between_networks": {
-            name: _correlation(
-                [
-                    (one["networks"][name], fmean(one["networks"][other] for other in anchors if other != name))
-                    for one in found
-                ]
+            name: rank_correlation(
+                [one["networks"][name] for one in found],
+                [fmean(one["networks"][other] for other in anchors if other != name) for one in found],
             )
             for name in networks
         },
     }
-
-
-def _correlation(pairs: Sequence[tuple[float, float]]) -> float:
-    """Return Spearman's rank correlation."""
-    first, second = zip(*pairs, strict=True)
-    return float(spearmanr(first, second).statistic)
 
 
 def table(document: Mapping[str, Any]) -> str:

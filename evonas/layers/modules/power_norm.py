@@ -15,43 +15,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.layers.modules.channel_layer import ChannelLayer, column, mean_square
+from evonas.layers.modules.channel_layer import column, mean_square
+from evonas.layers.modules.running_square import RunningSquareLayer
 
 
-class PowerNorm(ChannelLayer):
-    """PowerNorm.
+class PowerNorm(RunningSquareLayer):
+    """PowerNorm, whose ψ² and ν are `running_square` and `running_gradient`.
 
     Args:
-        channels, dim, eps: as in `ChannelLayer`.
-        alpha: weight of earlier batches in ψ² and ν.
-        warm_up: steps in which ψ² is that of the batch. The released code has 10,000, for trainings of hundreds of
-            thousands of steps.
-
-    Attributes:
-        running_square: ψ², starting at 1; (c,).
-        running_gradient: ν, starting at 0; (c,).
+        channels, dim, eps, alpha: as in `RunningSquareLayer`.
+        warm_up: likewise. The released code has 10,000 steps, for trainings of hundreds of thousands.
     """
-
-    running_square: Tensor
-    running_gradient: Tensor
-    steps: Tensor
 
     def __init__(
         self, channels: int, dim: int = 1, eps: float = 1e-5, *, alpha: float = 0.9, warm_up: int = 20
     ) -> None:
-        super().__init__(channels, dim, eps)
-        self.alpha, self.warm_up = alpha, warm_up
-        self.register_buffer("running_square", torch.ones(channels))
-        self.register_buffer("running_gradient", torch.zeros(channels))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
+        super().__init__(channels, dim, eps, alpha, warm_up)
 
-    def computed(self, x: Tensor) -> Tensor:
+    def trained(self, x: Tensor, step: int) -> Tensor:
         """Return x / ψ."""
-        if not self.training or x.numel() == 0:
-            return x / column((self.running_square + self.eps).sqrt())
         own = mean_square(x.detach())
-        square = own if int(self.steps) < self.warm_up else self.running_square.clone()
-        self.steps += 1
+        square = own if step < self.warm_up else self.running_square.clone()
         self.running_square.lerp_(own.to(self.running_square), 1 - self.alpha)
         found: Tensor = _Approximate.apply(x, (square + self.eps).sqrt().to(x), self.running_gradient, self.alpha)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         return found

@@ -18,33 +18,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evonas.layers.modules.channel_layer import ChannelLayer, column, mean_square
+from evonas.layers.modules.channel_layer import column, mean_square
+from evonas.layers.modules.running_square import RunningSquareLayer
 
 _TINY = 1e-30
 
 
-class UnifiedNorm(ChannelLayer):
-    """Unified Normalization.
+class UnifiedNorm(RunningSquareLayer):
+    """Unified Normalization, whose ψ is `running_gradient`.
 
     Args:
-        channels, dim, eps: as in `ChannelLayer`.
+        channels, dim, eps, alpha: as in `RunningSquareLayer`.
         window: M.
-        alpha: weight of earlier batches in ψ and in the running mean square.
-        warm_up: steps in which the mean square is that of the batch; at least M. The released code has 4,000, for
-            trainings of hundreds of thousands of steps.
+        warm_up: as in `RunningSquareLayer`, at least M. The released code has 4,000 steps, for trainings of hundreds of
+            thousands.
         filtration: whether outliers are left out. The paper does so for images, and not for text.
 
     Attributes:
-        running_square: of evaluation, starting at 1; (c,).
         squares, gradients: mean(x²) and mean(g z) of the last M batches; (M, c).
-        running_gradient: ψ, starting at 0; (c,).
     """
 
-    running_square: Tensor
-    running_gradient: Tensor
     squares: Tensor
     gradients: Tensor
-    steps: Tensor
 
     def __init__(
         self,
@@ -57,21 +52,15 @@ class UnifiedNorm(ChannelLayer):
         warm_up: int = 20,
         filtration: bool | None = None,
     ) -> None:
-        super().__init__(channels, dim, eps)
-        self.window, self.alpha, self.warm_up = window, alpha, max(warm_up, window)
+        super().__init__(channels, dim, eps, alpha, max(warm_up, window))
+        self.window = window
         self.filtration = dim == 1 if filtration is None else filtration
         for name in ("squares", "gradients"):
             self.register_buffer(name, torch.zeros(window, channels))
-        self.register_buffer("running_square", torch.ones(channels))
-        self.register_buffer("running_gradient", torch.zeros(channels))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.long))
 
-    def computed(self, x: Tensor) -> Tensor:
+    def trained(self, x: Tensor, step: int) -> Tensor:
         """Return x / σ."""
-        if not self.training or x.numel() == 0:
-            return x / column((self.running_square + self.eps).sqrt())
-        own, step = mean_square(x.detach()), int(self.steps)
-        self.steps += 1
+        own = mean_square(x.detach())
         place = step % self.window
         spread = self.squares.sqrt().var() if self.squares.numel() > 1 else torch.zeros(())
         self.squares[place] = own.to(self.squares)
