@@ -265,3 +265,14 @@ def test_a_table_takes_them_by_name(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "powernorm" in call("zoo")[1]
     code, _, said = call("baseline", "--layer", "powernrom", *short)
     assert code == 2 and "powernrom" in said
+
+
+def test_layers_of_tokens_are_compared_in_a_causal_network_whatever_the_space_of_the_preset(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = Call(monkeypatch, capsys)
+    words = ("--anchor", "gpt-small", "--data", "text", "--seeds", 1, "--steps", 2, "--executor", "local")
+    code, out, _ = call("baseline", "--layer", "layernorm", *words)
+    assert code == 0 and "layernorm" in out and "failed" not in out
+    _, out, _ = call("baseline", "--layer", "powernorm", *words)
+    assert "a causal network cannot have the layer PowerNorm" in " ".join(out.split())

@@ -56,7 +56,7 @@ def baseline(
 ) -> None:
     """Train layers on the anchors with several seeds, and show the mean and spread of their accuracy."""
     changes = options.specified({"data": data, "data_dir": data_dir, "anchors": anchor, "steps": steps})
-    protocol = configure(preset=preset, protocol=changes).protocol
+    protocol = configure(preset=preset, protocol=changes, look_up=False).protocol  # training looks it up
     layers = [options.find_layer(text, storage) for text in layer] if layer else list(zoo)
     for one in layers:
         if one not in MODULES:
